@@ -1,0 +1,68 @@
+# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR and PORT are passed on where given.
+.DEFAULT_GOAL := help
+.PHONY: help sweep ui report test test-all check format bench lock clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+STUDY ?=
+TRIALS ?=
+WORKERS ?=
+HOME_DIR ?=
+PORT ?=
+
+# Values reach the program through the environment, never through the shell's own reading of the line.
+export STUDY TRIALS WORKERS HOME_DIR PORT
+export PYTHONSAFEPATH := 1
+VENV := .venv
+RUN := $(VENV)/bin/sweep $${HOME_DIR:+--home "$$HOME_DIR"}
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000\n'
+
+# The two locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@echo "Setting up $(VENV) (once, about a minute)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+sweep: $(VENV)/.installed ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
+	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"}
+
+ui: $(VENV)/.installed ## Open MLflow on the recorded sweeps
+	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
+
+report: $(VENV)/.installed ## Write the PDF report of STUDY
+	@$(RUN) report $${STUDY:+"$$STUDY"}
+
+test: $(VENV)/.installed-dev ## Run the fast tests
+	@$(VENV)/bin/python -m pytest -m "not mnist and not slow"
+
+test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DATA
+	@$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.installed-dev ## Check format, lint and types
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-dev ## Rewrite the code in the house format
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+lock: ## Resolve pyproject.toml into the two lock files (needs uv)
+	@echo 'setuptools>=80' | uv pip compile pyproject.toml - -o requirements.lock $(LOCK_FLAGS)
+	@uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_FLAGS)
+
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean: ## Remove what can be made again; never the recorded sweeps
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

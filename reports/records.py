@@ -1,0 +1,279 @@
+"""The one reader of a study database: what a sweep recorded, as frozen values.
+
+A study is a folder. Its `study.db` is an Optuna database with two Optuna studies, `search` (what the sampler
+proposed) and `confirm` (fresh-seed repeats of the best trials and the final models). Everything that Optuna has
+no column for is a user attribute, written by `sweep/storage.py` under the names read here, so that a report can be
+drawn years later by code that no longer shares a class with the code that ran the sweep.
+
+| attribute of `search` | content |
+|---|---|
+| `schema` | 1, the version of this table |
+| `uid` | random hex, made once; the identity of the study |
+| `created` | ISO 8601, UTC |
+| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, audit, baseline, space, confirm |
+| `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
+| `provenance` | versions, git_commit, git_dirty, machine, command |
+| `verdict` | what `sweep/champion.py` found; absent until the winner is confirmed |
+
+| attribute of a trial | content |
+|---|---|
+| `hyperparameters` | decoded, complete |
+| `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, time (Unix) |
+| `attempt`, `worker` | how often it was dispatched; the worker that had it last |
+| `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and why, in words |
+| `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
+| `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
+| `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+SCHEMA = 1
+EPOCH_COLUMNS = (
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+    "time",
+)
+_STATES = {
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+class RecordError(Exception):
+    """The folder holds no study database that this version can read."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it was recorded.
+
+    Attributes:
+        number: 0-based; the baseline is trial 0 of the search.
+        state: Optuna's word: running, complete, pruned or failed.
+        outcome: complete, pruned, diverged, out of memory, timeout, failed, running, or interrupted
+            (running in the record, but no process is at work on the study).
+        reason: why it ended so, in words; None while it runs.
+        hyperparameters: decoded; `hidden_sizes` is a tuple.
+        epochs: one row an epoch, indexed from 0, columns `EPOCH_COLUMNS`; accuracies are fractions in 0..1.
+        value: the objective at the epoch that counts; the best so far of a trial that was stopped; else None.
+        counted_epoch: index of the epoch that counts, or None.
+        validation_loss, validation_accuracy: at the epoch that counts, or None.
+        seconds: training time of all its epochs.
+        started, finished: UTC.
+        confusion: validation confusion matrix, rows are true classes; only of completed trials.
+        audit: {"would_prune_at": epoch or None} for a trial that was judged but never stopped.
+        role, candidate, seed_index: only in the confirm study.
+    """
+
+    number: int
+    state: str
+    outcome: str
+    reason: str | None
+    hyperparameters: Mapping[str, Any]
+    epochs: pd.DataFrame
+    value: float | None
+    counted_epoch: int | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+    started: datetime | None
+    finished: datetime | None
+    attempt: int
+    worker: int | None
+    weights_sha256: str | None
+    confusion: tuple[tuple[int, ...], ...] | None
+    audit: Mapping[str, Any] | None = None
+    role: str | None = None
+    candidate: int | None = None
+    seed_index: int | None = None
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A whole study as it was recorded. Field by field as in the module's tables."""
+
+    folder: Path
+    uid: str
+    created: datetime
+    study: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    confirm: tuple[TrialRecord, ...]
+    verdict: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study["name"])
+
+    @property
+    def objective(self) -> str:
+        """The metric that ranks trials: validation_accuracy or validation_loss."""
+        return str(self.study["objective"])
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a higher objective is better."""
+        return bool(self.study["direction"] == "maximize")
+
+    def ranked(self) -> list[TrialRecord]:
+        """Completed trials, best first; ties go to the lower validation loss, then to the lower number."""
+        sign = -1.0 if self.maximize else 1.0
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.validation_loss or 0.0, t.number))
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials of each outcome that occurs, in the order of first occurrence."""
+        found: dict[str, int] = {}
+        for trial in self.trials:
+            found[trial.outcome] = found.get(trial.outcome, 0) + 1
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
+        rows = [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                "outcome": trial.outcome,
+                "value": trial.value,
+                "validation_loss": trial.validation_loss,
+                "validation_accuracy": trial.validation_accuracy,
+                "counted_epoch": trial.counted_epoch,
+                "epochs_run": len(trial.epochs),
+                "seconds": trial.seconds,
+                **{key: _cell(value) for key, value in trial.hyperparameters.items()},
+                "attempt": trial.attempt,
+                "worker": trial.worker,
+                "started": trial.started.isoformat() if trial.started else None,
+                "finished": trial.finished.isoformat() if trial.finished else None,
+                "weights_sha256": trial.weights_sha256,
+                "reason": trial.reason,
+            }
+            for trial in self.trials
+        ]
+        return pd.DataFrame(rows)
+
+
+def _cell(value: object) -> object:
+    """A tuple of layer sizes as `128-64`; anything else as it is."""
+    return "-".join(str(item) for item in value) if isinstance(value, tuple) else value
+
+
+def read(folder: Path, *, active: bool = False) -> SweepRecord:
+    """Read the study in `folder` without changing it.
+
+    Args:
+        folder: the study's folder, which holds `study.db`.
+        active: whether a sweep is at work on it; without one, a running trial is an interrupted one.
+
+    Raises:
+        RecordError: there is no study database, or it is of a newer schema, or unreadable.
+    """
+    path = folder / "study.db"
+    if not path.is_file():
+        raise RecordError(f"no study has been recorded in {folder}")
+    storage = open_readonly(path)
+    try:
+        by_name = {summary.study_name: summary._study_id for summary in storage.get_all_studies()}
+        if "search" not in by_name:
+            raise RecordError(f"{path} holds no sweep")
+        attributes = storage.get_study_user_attrs(by_name["search"])
+        if attributes["schema"] > SCHEMA:
+            raise RecordError(
+                f"{path} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})"
+            )
+        confirm = storage.get_all_trials(by_name["confirm"], deepcopy=False) if "confirm" in by_name else []
+        search = storage.get_all_trials(by_name["search"], deepcopy=False)
+    finally:
+        storage.engine.dispose()
+    return SweepRecord(
+        folder=folder,
+        uid=attributes["uid"],
+        created=datetime.fromisoformat(attributes["created"]),
+        study=attributes["study"],
+        dataset=attributes["dataset"],
+        provenance=attributes["provenance"],
+        trials=tuple(_trial(trial, active) for trial in search),
+        confirm=tuple(_trial(trial, active) for trial in confirm),
+        verdict=attributes.get("verdict"),
+    )
+
+
+def open_readonly(path: Path) -> optuna.storages.RDBStorage:
+    """Open a study database so that nothing in it can be changed.
+
+    Raises:
+        RecordError: the file is not a study database.
+    """
+    try:
+        return optuna.storages.RDBStorage(
+            f"sqlite:///file:{path}?mode=ro&uri=true", skip_table_creation=True, engine_kwargs={"pool_pre_ping": False}
+        )
+    except Exception as error:
+        raise RecordError(f"{path} cannot be read as a study database: {error}") from error
+
+
+def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
+    attributes = trial.user_attrs
+    result = attributes.get("result", {})
+    state = _STATES[trial.state]
+    confusion = result.get("confusion")
+    epochs = _epochs(attributes)
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        outcome=attributes.get("outcome", state) if state != "running" else "running" if active else "interrupted",
+        reason=attributes.get("reason"),
+        hyperparameters={
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in attributes["hyperparameters"].items()
+        },
+        epochs=epochs,
+        value=result.get("value"),
+        counted_epoch=result.get("counted_epoch"),
+        validation_loss=result.get("validation_loss"),
+        validation_accuracy=result.get("validation_accuracy"),
+        seconds=float(epochs["seconds"].sum()),
+        started=_utc(trial.datetime_start),
+        finished=_utc(trial.datetime_complete),
+        attempt=attributes.get("attempt", 1),
+        worker=attributes.get("worker"),
+        weights_sha256=result.get("weights_sha256"),
+        confusion=tuple(tuple(row) for row in confusion) if confusion else None,
+        audit=attributes.get("audit"),
+        role=attributes.get("role"),
+        candidate=attributes.get("candidate"),
+        seed_index=attributes.get("seed_index"),
+    )
+
+
+def _epochs(attributes: Mapping[str, Any]) -> pd.DataFrame:
+    rows = []
+    while (row := attributes.get(f"epoch.{len(rows)}")) is not None:
+        rows.append([row.get(column) for column in EPOCH_COLUMNS])
+    return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS), dtype=float)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Optuna hands out naive local times; a record is in UTC."""
+    return moment.astimezone(UTC) if moment else None
