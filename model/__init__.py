@@ -1,0 +1,1 @@
+"""The network: everything that trains, in NumPy alone."""

@@ -1,0 +1,1 @@
+"""The answering: a recorded study becomes figures and a PDF."""

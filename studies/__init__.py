@@ -1,0 +1,1 @@
+"""The questions: one TOML file a study, and what a study is."""

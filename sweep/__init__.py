@@ -1,0 +1,1 @@
+"""The asking: coordinator, workers, MLflow mirror, command line."""

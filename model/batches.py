@@ -1,0 +1,40 @@
+"""Examples on their way into the network: gathered by row and scaled into its input buffer, a batch at a time.
+
+Pixels stay bytes until here: 50,000 images as float32 would take 150 MiB, and shuffling them would copy that again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.datasets import Examples
+from model.network import MLP
+
+
+class Batches:
+    """Reads batches of `size` examples; the last one of a pass may be shorter.
+
+    Args:
+        examples: where the rows come from.
+        scale: input = pixel * scale.
+        size: examples a batch.
+    """
+
+    def __init__(self, examples: Examples, scale: float, size: int) -> None:
+        self._examples = examples
+        self._scale = np.float32(scale)
+        self._size = size
+        self._raw = np.empty((size, *examples.images.shape[1:]), examples.images.dtype)
+
+    def into(self, network: MLP, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Fill the network's inputs with the examples at `rows` (n,), in that order, and yield each batch's labels."""
+        for start in range(0, len(rows), self._size):
+            batch = rows[start : start + self._size]
+            raw = self._raw[: len(batch)]
+            # "clip" spares a buffered copy: 3 microseconds instead of 7 for 128 images; the rows are valid anyway
+            np.take(self._examples.images, batch, axis=0, out=raw, mode="clip")
+            np.multiply(raw, self._scale, out=network.inputs(len(batch)), casting="same_kind")
+            yield self._examples.labels[batch]

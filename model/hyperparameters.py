@@ -1,0 +1,124 @@
+"""Everything about a training that a study may choose, as one flat frozen value.
+
+A field's line is its whole definition: type, default and range. The study key, the recorded parameter and the axis
+label of the report are this word. To add a hyperparameter: a line here, its use, and a line in a study file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any
+
+
+class HyperparameterError(ValueError):
+    """A hyperparameter is of the wrong type or outside its range; the message gives the rule and what came."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of numbers; `low_open` and `high_open` leave out the end itself."""
+
+    low: float
+    high: float
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        """Return the interval as mathematicians write it: `(0, 1]`."""
+        return f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+
+
+def _number(default: float, low: float, high: float, *, low_open: bool = False, high_open: bool = False) -> Any:
+    return field(default=default, metadata={"range": Range(low, high, low_open, high_open)})
+
+
+def _word(default: str, *words: str) -> Any:
+    return field(default=default, metadata={"words": words})
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The settings of one training.
+
+    Attributes:
+        hidden_sizes: units of each hidden layer, 1 to 8 layers.
+        learning_rate: Adam's step size.
+        batch_size: examples a step.
+        beta1, beta2: decay of Adam's first and second moment.
+        epsilon: added to the root of the second moment (Kingma & Ba 2015, algorithm 1).
+        weight_decay: decoupled; a step shrinks the weights by learning_rate times this (Loshchilov & Hutter 2019).
+        dropout, input_dropout: share of hidden and of input units set to 0 while training.
+        label_smoothing: probability mass spread evenly over all classes (Szegedy et al. 2016, section 7).
+        schedule: `constant`, or `cosine` from the learning rate down to 0 over all epochs.
+        epochs: passes over the training examples.
+
+    Raises:
+        HyperparameterError: a value is of the wrong type or outside its range.
+    """
+
+    hidden_sizes: tuple[int, ...] = field(default=(128, 64), metadata={"range": Range(1, 16384), "layers": Range(1, 8)})
+    learning_rate: float = _number(1e-3, 0, 10, low_open=True)
+    batch_size: int = _number(128, 1, 65536)
+    beta1: float = _number(0.9, 0, 1, high_open=True)
+    beta2: float = _number(0.999, 0, 1, high_open=True)
+    epsilon: float = _number(1e-8, 0, 1, low_open=True)
+    weight_decay: float = _number(0.0, 0, 10)
+    dropout: float = _number(0.0, 0, 1, high_open=True)
+    input_dropout: float = _number(0.0, 0, 1, high_open=True)
+    label_smoothing: float = _number(0.0, 0, 1, high_open=True)
+    schedule: str = _word("constant", "constant", "cosine")
+    epochs: int = _number(12, 1, 10000)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, check(item.name, getattr(self, item.name)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields by name, ready for JSON; `hidden_sizes` is a list."""
+        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+
+
+FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(Hyperparameters)}
+
+
+def check(name: str, value: Any) -> Any:
+    """Return `value` in the field's own type, or say why it cannot be one.
+
+    Raises:
+        HyperparameterError: wrong type, outside the range, or not one of the words.
+    """
+    item = FIELDS[name]
+    if "layers" in item.metadata:
+        return _check_sizes(name, value, item.metadata["layers"], item.metadata["range"])
+    if "words" in item.metadata:
+        return _check_word(name, value, item.metadata["words"])
+    return _check_number(name, value, item.metadata["range"], whole=item.type == "int")
+
+
+def _check_sizes(name: str, value: Any, layers: Range, units: Range) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple) or len(value) not in layers:
+        raise HyperparameterError(
+            f"{name} must list the units of {layers.low:g} to {layers.high:g} layers, but got {value!r}"
+        )
+    return tuple(int(_check_number(name, size, units, whole=True)) for size in value)
+
+
+def _check_word(name: str, value: Any, words: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in words:
+        raise HyperparameterError(f"{name} must be one of {', '.join(words)}, but got {value!r}")
+    return value
+
+
+def _check_number(name: str, value: Any, allowed: Range, *, whole: bool) -> int | float:
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
+    if (whole and value != int(value)) or value not in allowed:
+        raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
+    return int(value) if whole else float(value)

@@ -1,0 +1,56 @@
+"""Softmax cross-entropy: the loss of the logits and its gradient, finite for logits of any finite size.
+
+Written once for integer labels; label smoothing mixes the one-hot target with the uniform one
+(Szegedy et al. 2016, section 7): t = (1 - s) one_hot + s / classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def softmax(logits: Floats) -> Floats:
+    """Turn logits into probabilities, in place, and return them.
+
+    Args:
+        logits: (n, classes). The largest of each row is subtracted first, so exp never overflows.
+    """
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
+
+
+def cross_entropy(logits: Floats, labels: NDArray[np.int64], smoothing: float = 0.0) -> tuple[float, int]:
+    """Mean loss and number of hits; afterwards `logits` holds the gradient of the mean loss with respect to itself.
+
+    With log-probabilities l = z - max - log(sum(exp(z - max))) the loss of a row is -sum(t * l), and its gradient is
+    softmax(z) - t, which holds for this pair of output and loss only.
+
+    Args:
+        logits: (n, classes), overwritten.
+        labels: (n,), class indices.
+        smoothing: share of the target spread evenly over the classes, 0 to 1.
+
+    Returns:
+        The loss in nats, averaged over the rows, and how many rows have their largest logit at the label.
+    """
+    n, classes = logits.shape
+    rows = np.arange(n)
+    logits -= logits.max(axis=1, keepdims=True)
+    at_label = logits[rows, labels]
+    hits = int(np.count_nonzero(at_label == 0))  # the largest logit of a row is 0 now: no second argmax
+    spread = float(logits.sum()) * smoothing / classes if smoothing else 0.0
+    np.exp(logits, out=logits)
+    total = logits.sum(axis=1, keepdims=True)
+    loss = (float(np.log(total).sum()) - (1 - smoothing) * float(at_label.sum()) - spread) / n
+    logits /= total * n
+    logits[rows, labels] -= (1 - smoothing) / n
+    if smoothing:
+        logits -= smoothing / (classes * n)
+    return loss, hits

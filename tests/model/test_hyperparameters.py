@@ -1,0 +1,68 @@
+"""Each field's range, from both sides."""
+
+from dataclasses import fields
+
+import pytest
+
+from model.hyperparameters import HyperparameterError, Hyperparameters, Range
+
+OUTSIDE = {
+    "hidden_sizes": [(), (1,) * 9, (0,), (16385,), (12.5,), "64", (True,), 64],
+    "learning_rate": [0, -1e-3, 10.1, float("nan"), float("inf"), "0.1", True, None],
+    "batch_size": [0, -1, 65537, 12.5, True],
+    "beta1": [-0.1, 1, 1.5],
+    "beta2": [-0.1, 1, 1.5],
+    "epsilon": [0, -1e-8, 1.1],
+    "weight_decay": [-0.1, 10.1],
+    "dropout": [-0.1, 1],
+    "input_dropout": [-0.1, 1],
+    "label_smoothing": [-0.1, 1],
+    "schedule": ["linear", "", 1, None],
+    "epochs": [0, 10001, 1.5],
+}
+INSIDE = {
+    "hidden_sizes": [(1,), (16384,), (1,) * 8, [64, 32]],
+    "learning_rate": [1e-12, 10],
+    "batch_size": [1, 65536, 64.0],
+    "beta1": [0, 0.999],
+    "beta2": [0, 0.99999],
+    "epsilon": [1e-12, 1],
+    "weight_decay": [0, 10],
+    "dropout": [0, 0.99],
+    "input_dropout": [0, 0.99],
+    "label_smoothing": [0, 0.99],
+    "schedule": ["constant", "cosine"],
+    "epochs": [1, 10000],
+}
+
+
+def test_every_field_has_rows():
+    """The two tables cover exactly the fields there are."""
+    names = {item.name for item in fields(Hyperparameters)}
+
+    assert names == set(OUTSIDE) == set(INSIDE)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OUTSIDE.items() for value in values])
+def test_a_value_outside_is_refused_by_name(name, value):
+    """The message names the field and the value, in one line."""
+    with pytest.raises(HyperparameterError) as caught:
+        Hyperparameters(**{name: value})
+
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INSIDE.items() for value in values])
+def test_a_value_inside_is_kept(name, value):
+    """What lies just inside its range comes back equal, in the field's own type."""
+    kept = getattr(Hyperparameters(**{name: value}), name)
+
+    assert kept == (tuple(value) if isinstance(value, list) else value)
+    assert type(kept) is type(getattr(Hyperparameters(), name))
+
+
+def test_a_range_reads_as_mathematicians_write_it():
+    """Round brackets leave the end out."""
+    assert str(Range(0, 1, low_open=True)) == "(0, 1]"
+    assert str(Range(0, 1, high_open=True)) == "[0, 1)"
