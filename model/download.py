@@ -1,0 +1,256 @@
+"""Download pinned files from public mirrors: every file has a known size and SHA-256, so no mirror is trusted.
+
+Reaching a mirror and reading from it have separate patience. Name resolution ignores socket timeouts, so the
+first byte is waited for on a thread that can be left behind.
+"""
+
+import contextlib
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.files import part_name, sync_folder
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector, Request
+
+CHUNK = 2**16
+REDIRECTS = 3
+
+
+class DownloadError(Exception):
+    """No mirror delivered the file; the message names each mirror with its reason, on one line."""
+
+
+class _Refused(Exception):
+    """A mirror cannot be reached, breaks off, or sends something that is not taken; one short reason."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to download: its name on the mirrors, its length in bytes, its SHA-256 (hex)."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where to download from, and how long to wait.
+
+    Attributes:
+        mirrors: Base URLs, tried in this order; redirects stay within their hosts.
+        contact_seconds: For the first byte of a file, all mirrors together.
+        stall_seconds: For each further piece.
+        file_seconds: For a whole file.
+        loopback_http: Whether http://127.0.0.1 is accepted, for tests; otherwise https alone.
+    """
+
+    mirrors: tuple[str, ...]
+    contact_seconds: float = 8.0
+    stall_seconds: float = 10.0
+    file_seconds: float = 900.0
+    loopback_http: bool = False
+
+
+PUBLIC = Network(
+    ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
+)
+
+
+def download(wanted: Sequence[Wanted], folder: Path, *, say: Callable[[str], None], network: Network = PUBLIC) -> None:
+    """Put the wanted files into `folder`, each whole and verified, or not at all.
+
+    Several processes may do this at once: each writes a file of its own, and the last rename wins with the same bytes.
+
+    Args:
+        wanted: The files; one that is there already is replaced.
+        folder: Made when needed.
+        say: Called with one line when a mirror is asked.
+        network: Mirrors and patience.
+
+    Raises:
+        DownloadError: No mirror delivered one of the files.
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opener = _opener(network)
+    mirrors = list(network.mirrors)
+    for file in wanted:
+        worked = _from_any(mirrors, file, folder, opener, say, network)
+        mirrors.sort(key=lambda mirror: mirror != worked)  # a dead first mirror costs its patience once, not per file
+    sync_folder(folder)
+
+
+def _from_any(
+    mirrors: Sequence[str],
+    file: Wanted,
+    folder: Path,
+    opener: "OpenerDirector",
+    say: Callable[[str], None],
+    network: Network,
+) -> str:
+    """Download one file and return the mirror that had it."""
+    patience = network.contact_seconds
+    reasons = []
+    for number, mirror in enumerate(mirrors):
+        say(f"Downloading {file.name} ({file.size:,} bytes) from {_host(mirror)}")
+        share, began = patience / (len(mirrors) - number), time.monotonic()
+        try:
+            response, first = _reach(opener, mirror + file.name, share, network)
+        except _Refused as error:
+            reasons.append(f"{_host(mirror)}: {error}")
+            continue
+        finally:
+            patience -= time.monotonic() - began
+        try:
+            with contextlib.closing(response):
+                _store(file, folder / file.name, _pieces(response, first, network))
+            return mirror
+        except _Refused as error:
+            reasons.append(f"{_host(mirror)}: {error}")
+    raise DownloadError("; ".join(reasons) or "no mirror is known")
+
+
+# ------------------------------------------------------------------ reaching a mirror
+
+
+def _reach(opener: "OpenerDirector", url: str, seconds: float, network: Network) -> "tuple[HTTPResponse, bytes]":
+    """The response and its first bytes, waited for no longer than this, whatever the resolver does."""
+    _check_url(url, network, {_host(url)})
+    answers: queue.SimpleQueue[tuple[HTTPResponse, bytes] | Exception] = queue.SimpleQueue()
+    left_behind = threading.Event()
+
+    def reach() -> None:
+        answers.put(_first_bytes(opener, url, network.stall_seconds))
+        if left_behind.is_set():
+            _close_any(answers)
+
+    threading.Thread(target=reach, name=f"reach {_host(url)}", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        left_behind.set()
+        _close_any(answers)  # it may have answered between the two lines above
+        raise _Refused(f"no answer within {seconds:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise _Refused(_reason(answer)) from answer
+    return answer
+
+
+def _first_bytes(opener: "OpenerDirector", url: str, seconds: float) -> "tuple[HTTPResponse, bytes] | Exception":
+    """The open response with its first bytes, or what went wrong."""
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    try:
+        response: HTTPResponse = opener.open(request, timeout=seconds)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error
+    except Exception as error:  # it crosses to another thread, which judges it
+        return error
+    try:
+        return response, response.read1(CHUNK)
+    except Exception as error:
+        response.close()
+        return error
+
+
+def _close_any(answers: "queue.SimpleQueue[tuple[HTTPResponse, bytes] | Exception]") -> None:
+    with contextlib.suppress(queue.Empty):
+        answer = answers.get_nowait()
+        if not isinstance(answer, Exception):
+            answer[0].close()
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in a few words on one line."""
+    cause = getattr(error, "reason", None)
+    text = str(cause if isinstance(cause, BaseException) else error) or type(error).__name__
+    return " ".join(text.split())[:120]
+
+
+def _opener(network: Network) -> "OpenerDirector":
+    """An opener that goes through the proxy of the environment and follows few redirects."""
+    import urllib.request
+
+    hosts = {_host(mirror) for mirror in network.mirrors}
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        max_redirections = REDIRECTS
+
+        def redirect_request(
+            self, req: "Request", fp: Any, code: int, msg: str, headers: Any, newurl: str
+        ) -> "Request | None":
+            _check_url(newurl, network, hosts)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return urllib.request.build_opener(Redirects)
+
+
+def _check_url(url: str, network: Network, hosts: Collection[str]) -> None:
+    """Refuse anything but https to a known host: a redirect must not make us ask file:, or the local network."""
+    from urllib.parse import urlsplit
+
+    scheme, host = urlsplit(url).scheme, _host(url)
+    loopback = network.loopback_http and scheme == "http" and host == "127.0.0.1"
+    if not (scheme == "https" or loopback) or host not in hosts:
+        raise _Refused(f"{scheme}://{host} is not asked, only https on {', '.join(sorted(hosts))}")
+
+
+def _host(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    return urlsplit(url).hostname or url
+
+
+# ------------------------------------------------------------------ reading from it
+
+
+def _pieces(response: "HTTPResponse", first: bytes, network: Network) -> Iterator[bytes]:
+    """The body piece by piece; each may take the stall limit, all together the limit of a file."""
+    from http.client import HTTPException
+
+    began = time.monotonic()
+    piece = first
+    while piece:
+        yield piece
+        if time.monotonic() - began > network.file_seconds:
+            raise _Refused(f"not whole after {network.file_seconds:.0f} s")
+        try:
+            piece = response.read1(CHUNK)
+        except (OSError, HTTPException) as error:
+            raise _Refused(f"broke off ({_reason(error)})") from error
+
+
+def _store(file: Wanted, target: Path, pieces: Iterator[bytes]) -> None:
+    """Write the body beside the target, and let it take the target's name once length and SHA-256 are right."""
+    part = part_name(target)
+    digest, length = hashlib.sha256(), 0
+    try:
+        with part.open("xb") as out:
+            for piece in pieces:
+                length += len(piece)
+                if length > file.size:
+                    raise _Refused(f"sent more than {file.size:,} bytes")
+                digest.update(piece)
+                out.write(piece)
+            if length != file.size:
+                raise _Refused(f"sent {length:,} of {file.size:,} bytes")
+            if digest.hexdigest() != file.sha256:
+                raise _Refused(f"sent other content: expected SHA-256 {file.sha256}, found {digest.hexdigest()}")
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

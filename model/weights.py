@@ -1,0 +1,120 @@
+"""A trained network as a file: one flat vector, the layer sizes, and the scale of the pixels.
+
+The file is a plain .npz that needs no code of ours to be read, and the same weights always give the same bytes.
+"""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import npz
+from model.files import write_atomic
+
+MAX_BYTES = 2**30
+MAX_LAYERS = 64
+
+
+class WeightsError(Exception):
+    """A weights file that is missing, damaged, or not one of ours."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A network's weights.
+
+    Attributes:
+        theta: (parameters,) float32; for each layer W (in, out) row by row, then b (out,).
+        sizes: Units per layer, input and output included.
+        scale: The network's input is a pixel times this.
+    """
+
+    theta: NDArray[np.float32]
+    sizes: tuple[int, ...]
+    scale: float
+
+
+def parameters(sizes: Sequence[int]) -> int:
+    """How many weights and biases a network with these layer sizes has.
+
+    >>> parameters([784, 128, 10])
+    101770
+    """
+    return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+
+
+def sha256(theta: NDArray[np.float32]) -> str:
+    """The hash that identifies trained weights: SHA-256 (hex) of theta's bytes, little-endian float32."""
+    return hashlib.sha256(np.ascontiguousarray(theta, "<f4").data).hexdigest()
+
+
+def save(path: Path, theta: NDArray[np.float32], sizes: Sequence[int], scale: float) -> str:
+    """Write weights to `path`, whole or not at all, and return their hash.
+
+    Args:
+        path: The .npz file to replace; its folder exists.
+        theta: (parameters,) float32, finite.
+        sizes: Units per layer, input and output included.
+        scale: The network's input is a pixel times this.
+
+    Returns:
+        SHA-256 (hex) of theta's bytes.
+
+    Raises:
+        ValueError: theta does not fit the sizes or is not finite.
+        OSError: The file cannot be written; an older one stays as it was.
+    """
+    if theta.dtype != np.float32 or theta.shape != (parameters(sizes),):
+        expected = parameters(sizes)
+        raise ValueError(f"theta must be float32 of shape ({expected},) for {sizes=}, got {theta.dtype} {theta.shape}")
+    if not np.isfinite(theta).all():
+        raise ValueError("theta must be finite, but it holds NaN or infinity")
+    arrays = {
+        "theta": np.ascontiguousarray(theta, "<f4"),
+        "sizes": np.asarray(sizes, "<i8"),
+        "scale": np.asarray(scale, "<f4"),
+    }
+    write_atomic(path, npz.write(arrays))
+    return sha256(theta)
+
+
+def load(path: Path) -> Weights:
+    """The weights that `save` wrote to `path`.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds anything but finite weights of the stated sizes.
+        OSError: The file is there but cannot be read.
+    """
+    try:
+        arrays = npz.read(path, ["theta", "sizes", "scale"], check=_check(path), max_bytes=MAX_BYTES)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: there is no such weights file") from error
+    except npz.NpzError as error:
+        raise WeightsError(str(error)) from error
+    sizes = tuple(int(size) for size in arrays["sizes"])
+    theta, scale = arrays["theta"], float(arrays["scale"])
+    if min(sizes) < 1 or parameters(sizes) != len(theta):
+        raise WeightsError(f"{path}: layer sizes {sizes} need {parameters(sizes):,} weights, found {len(theta):,}")
+    if not np.isfinite(theta).all() or not (math.isfinite(scale) and scale > 0):
+        raise WeightsError(f"{path}: holds weights or a scale that are not finite")
+    return Weights(theta, sizes, scale)
+
+
+def _check(path: Path) -> npz.Check:
+    """The rule for array headers, applied before any data is read."""
+    rules = {"theta": ("<f4", 1), "sizes": ("<i8", 1), "scale": ("<f4", 0)}
+
+    def check(name: str, header: npz.Header) -> None:
+        dtype, dimensions = rules[name]
+        if header.dtype.str != dtype or len(header.shape) != dimensions or header.fortran_order:
+            found = f"{header.dtype.str} with shape {header.shape}"
+            raise WeightsError(f"{path}: {name} must be {dtype} with {dimensions} dimensions, found {found}")
+        if name == "sizes" and not 2 <= header.shape[0] <= MAX_LAYERS:
+            raise WeightsError(f"{path}: sizes must name 2 to {MAX_LAYERS} layers, found {header.shape[0]}")
+
+    return check
