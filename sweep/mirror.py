@@ -1,0 +1,579 @@
+"""The mirror: makes MLflow equal to a study database. Idempotent, resumable, safe to kill at any moment.
+
+What MLflow should show is decided in `sweep/runs.py`; this file finds the runs that exist, compares and sends the
+difference. A run is found again by its tags (`sweep.study`, `sweep.key`) before anything is created. Its digest is the
+last thing written, so an equal digest means that the run is complete. This is the only file that imports mlflow
+(besides the server in `sweep/mlflow_app.py` and the champion's own script), and only the process of `sweep sync` pays
+for it: 4 s of CPU and 200 MB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from reports import records
+from reports.records import RecordError, SweepRecord, TrialRecord
+from sweep import runs
+from sweep.runs import Point, Run
+
+# Read by MLflow when it is imported.
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else it runs `uv export` and copies our lock file into every model
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # A retried POST of a run whose answer was lost makes a second run. The next pass is our retry: it searches first.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+import mlflow
+import numpy as np
+import pandas as pd
+import requests
+import sqlalchemy.exc
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+logger = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds between looks at the study database; a finished epoch is to be seen within 3 s
+PAUSE = 3.0  # seconds before a tracker that failed is tried again
+PLACE = "mlflow.json"  # in the study's folder: where in MLflow it is shown, for links without a server
+_STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
+_BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
+_OVER = ("FINISHED", "FAILED", "KILLED")
+_TRACKER_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
+
+
+class MirrorError(Exception):
+    """MLflow could not be made equal to the study; the study itself is unharmed."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How much was sent. False when nothing was."""
+
+    runs_created: int = 0
+    runs_updated: int = 0
+    metrics: int = 0
+    params: int = 0
+    tags: int = 0
+    artifacts: int = 0
+    models: int = 0
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __bool__(self) -> bool:
+        return any(astuple(self))
+
+
+def sync(folder: Path, tracking: str, *, active: bool) -> Changes:
+    """Make MLflow equal to the study in `folder`, once.
+
+    Args:
+        folder: the study's folder.
+        tracking: MLflow's tracking URI: `sqlite:////path/mlflow.db` or `http://...`.
+        active: whether a sweep is at work on the study.
+
+    Raises:
+        RecordError: the folder holds no readable study.
+        MirrorError: MLflow could not be reached or refused; what was sent so far stays and is not sent again.
+    """
+    return _Mirror(folder, tracking).sync(active=active)
+
+
+def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Changes:
+    """Keep MLflow equal to the study until `is_active()` is false, then once more.
+
+    A tracker that fails is told once in the log and tried again every few seconds.
+
+    Raises:
+        RecordError: the folder holds no readable study although no sweep is at work any more.
+        MirrorError: the last attempt failed too; the message says how much waits.
+    """
+    mirror, total, seen, failing = _Mirror(folder, tracking), Changes(), None, False
+    while True:
+        active, stamp = is_active(), _stamp(folder)
+        try:
+            if stamp != seen or not active:
+                total += mirror.sync(active=active)
+                seen, failing = stamp, False
+        except (RecordError, MirrorError) as error:
+            if not active:
+                raise
+            if isinstance(error, MirrorError) and not failing:
+                logger.warning("%s", error)
+                failing = True
+        if not active:
+            return total
+        _wait(PAUSE if failing else POLL, is_active)
+
+
+def _wait(seconds: float, is_active: Callable[[], bool]) -> None:
+    """Sleep, but not longer than a second after the sweep has ended."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and is_active():
+        time.sleep(min(left, POLL))
+
+
+def _stamp(folder: Path) -> tuple[object, ...]:
+    """Changes whenever the study may have: time and size of each file that is mirrored."""
+    stats = []
+    for name in ("study.db", "study.db-wal", "report.pdf", "champion.npz", "champion.json"):
+        try:
+            stat = (folder / name).stat()
+        except FileNotFoundError:
+            stats.append((0, 0))
+        else:
+            stats.append((stat.st_mtime_ns, stat.st_size))
+    return tuple(stats)
+
+
+@dataclass
+class _Known:
+    """A run as MLflow holds it; kept up to date with what we send."""
+
+    run_id: str
+    name: str
+    status: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    latest: dict[str, Metric]
+    has_dataset: bool
+
+
+class _Mirror:
+    """One study's mirror: the client, and what MLflow is known to hold.
+
+    The knowledge is dropped after every error and whenever another mirror had its turn, and is then fetched anew.
+    """
+
+    def __init__(self, folder: Path, tracking: str) -> None:
+        self.folder, self.tracking = folder, tracking
+        self.client: Any = None
+        self.experiment_id = ""
+        self.known: dict[str, _Known] | None = None
+        self.token = uuid.uuid4().hex
+
+    def sync(self, *, active: bool) -> Changes:
+        """One pass."""
+        record = records.read(self.folder, active=active)
+        try:
+            with self._turn():
+                return self._pass(record, active)
+        except _TRACKER_ERRORS as error:
+            waiting = self._waiting(record)
+            self.known = None
+            raise MirrorError(
+                f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
+                f"{waiting} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
+            ) from error
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the study's lock, one mirror at a time; the file says whose turn the last one was."""
+        with (self.folder / "mirror.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if lock.read() != self.token:
+                self.known = None
+                lock.truncate(0)
+                lock.write(self.token)
+                lock.flush()
+            yield
+
+    def _pass(self, record: SweepRecord, active: bool) -> Changes:
+        if self.client is None:
+            self.client = _open(self.tracking)
+        if self.known is None:
+            self.experiment_id = _experiment(self.client, record, self.tracking)
+            self.known = self._fetch(record)
+        changes = self._ensure(record, runs.study_run(record, active=active, links={}))
+        for study, trial in _all_trials(record):
+            changes += self._bring_trial(record, study, trial)
+        changes += self._bring_champion(record)
+        parent = runs.study_run(record, active=active, links=self._links())
+        changes += self._bring(record, parent, parent.digest())
+        self._write_place(record)
+        return changes
+
+    # --- what is there
+
+    def _identity(self, record: SweepRecord) -> str:
+        """A copied folder is another study, although its uid is the same."""
+        return f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
+
+    def _fetch(self, record: SweepRecord) -> dict[str, _Known]:
+        """The study's runs by key. Of two with one key (a create whose answer was lost) the older one stays."""
+        found: dict[str, _Known] = {}
+        for run in _search(self.client, self.experiment_id, f"tags.`{_STUDY}` = '{self._identity(record)}'"):
+            key = run.data.tags.get(_KEY, "")
+            if key in found:
+                self.client.delete_run(run.info.run_id)
+            else:
+                found[key] = _known(run)
+        return found
+
+    def _run_id(self, key: str) -> str:
+        return self._of(key).run_id
+
+    def _of(self, key: str) -> _Known:
+        assert self.known is not None
+        return self.known[key]
+
+    def _links(self) -> dict[str, str]:
+        """Addresses that work inside the MLflow UI, wherever it is served."""
+        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in (self.known or {}).items()}
+
+    # --- making it so
+
+    def _ensure(self, record: SweepRecord, run: Run) -> Changes:
+        """Create the run unless it exists."""
+        assert self.known is not None
+        if run.key in self.known:
+            return Changes()
+        tags = {_STUDY: self._identity(record), _KEY: run.key, "mlflow.runName": run.name}
+        if run.key != runs.STUDY_KEY:
+            tags["mlflow.parentRunId"] = self._run_id(runs.STUDY_KEY)
+        created = self.client.create_run(self.experiment_id, run.started, tags, run.name)
+        self.known[run.key] = _known(created)
+        return Changes(runs_created=1)
+
+    def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
+        digest = runs.trial_digest(record, study, trial)
+        known = (self.known or {}).get(runs.trial_key(study, trial))
+        if known and known.tags.get(_DIGEST) == digest and known.status == runs.trial_status(trial):
+            return Changes()
+        return self._bring(record, runs.trial_run(record, study, trial), digest)
+
+    def _bring(self, record: SweepRecord, run: Run, digest: str) -> Changes:
+        """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
+        created = self._ensure(record, run)
+        known = self._of(run.key)
+        if known.tags.get(_DIGEST) == digest and known.status == run.status:
+            return created
+        changes = self._send_values(run, known)
+        if not known.has_dataset:
+            self.client.log_inputs(known.run_id, [_dataset_input(record)])
+            known.has_dataset = True
+        sent = self._send_files(run, known)
+        self._send_state(run, known)
+        self._send(known, tags={_DIGEST: digest, _FILES: json.dumps(runs.file_digests(run.files))})
+        return created + changes + Changes(artifacts=sent, runs_updated=0 if created else 1)
+
+    def _send_values(self, run: Run, known: _Known) -> Changes:
+        points = _missing_points(run, known.latest)
+        params = {key: value for key, value in run.params.items() if key not in known.params}
+        tags = {key: value for key, value in run.tags.items() if known.tags.get(key) != value}
+        _refuse_other_params(run, known)
+        for start in range(0, len(points), _BATCH):
+            self._send(known, points=points[start : start + _BATCH])
+        self._send(known, params=params, tags=tags)
+        return Changes(metrics=len(points), params=len(params), tags=len(tags))
+
+    def _send(
+        self,
+        known: _Known,
+        points: list[Point] | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        metrics = [Metric(point.key, point.value, point.time, point.step) for point in points or ()]
+        self.client.log_batch(
+            known.run_id,
+            metrics=metrics,
+            params=[Param(key, value) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+        known.latest |= {metric.key: metric for metric in metrics}
+        known.params |= params or {}
+        known.tags |= tags or {}
+
+    def _send_files(self, run: Run, known: _Known) -> int:
+        """Send the files that are new, or other than those sent before; returns their number."""
+        there = json.loads(known.tags.get(_FILES, "{}"))
+        digests = runs.file_digests(run.files)
+        lacking = [name for name, digest in digests.items() if there.get(name) != digest]
+        if lacking:
+            with tempfile.TemporaryDirectory() as scratch:
+                for name in lacking:
+                    _put(Path(scratch, name), run.files[name])
+                self.client.log_artifacts(known.run_id, scratch)
+        return len(lacking)
+
+    def _send_state(self, run: Run, known: _Known) -> None:
+        if known.name != run.name:
+            self.client.update_run(known.run_id, name=run.name)
+        if known.status != run.status and run.status in _OVER:
+            self.client.set_terminated(known.run_id, run.status, run.ended)
+        elif known.status != run.status:
+            self.client.update_run(known.run_id, status=run.status)
+        known.name, known.status = run.name, run.status
+
+    # --- the champion
+
+    def _bring_champion(self, record: SweepRecord) -> Changes:
+        """Register the confirmed winner, once for each set of weights, and point the alias at it."""
+        weights = self.folder / "champion.npz"
+        if record.verdict is None or not (weights.is_file() and (self.folder / "champion.json").is_file()):
+            return Changes()
+        digest, name = hashlib.sha256(weights.read_bytes()).hexdigest(), model_name(record.name)
+        version = self._registered(name, digest)
+        if version is None:
+            source = self._log_model(record, weights, digest)
+            version = self._register(record, name, source, digest)
+        elif self.client.get_registered_model(name).aliases.get("champion") == version:
+            return Changes()
+        self.client.set_registered_model_alias(name, "champion", version)
+        return Changes(models=1)
+
+    def _registered(self, name: str, digest: str) -> str | None:
+        """The registered version with these weights."""
+        for version in self.client.search_model_versions(f"name = '{name}'"):
+            if version.tags.get("weights_file_sha256") == digest:
+                return str(version.version)
+        return None
+
+    def _log_model(self, record: SweepRecord, weights: Path, digest: str) -> str:
+        """Store the model among the study run's artifacts; returns its address. Sending it twice stores it once."""
+        folder = f"champion-{digest[:12]}"
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, "model")
+            _save_model(record, weights, path)
+            self.client.log_artifacts(self._run_id(runs.STUDY_KEY), str(path), folder)
+        return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
+
+    def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
+        with contextlib.suppress(MlflowException):  # it exists
+            self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
+        test = {f"test_{key}": str(value) for key, value in runs.test_result(record).items()}
+        tags = {"weights_file_sha256": digest, "trial": str(runs.champion_number(record)), **test}
+        text = runs.description(record, "finished", self._links())
+        version = self.client.create_model_version(
+            name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=text
+        )
+        return str(version.version)
+
+    # --- for others
+
+    def _write_place(self, record: SweepRecord) -> None:
+        """Leave word in the study's folder of where it is shown, for `sweep/ui.py`, which never imports mlflow."""
+        winner = runs.winner(record)
+        place = {
+            "tracking": runs.without_password(self.tracking),
+            "experiment_id": self.experiment_id,
+            "run_id": self._run_id(runs.STUDY_KEY),
+            "winner_run_id": self._run_id(runs.trial_key("search", winner)) if winner else None,
+            "objective": record.objective,
+            "maximize": record.maximize,
+        }
+        text, path = json.dumps(place, indent=2) + "\n", self.folder / PLACE
+        if not path.is_file() or path.read_text() != text:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(text)
+            temporary.replace(path)
+
+    def _waiting(self, record: SweepRecord) -> str:
+        """How much of the record MLflow is not known to have."""
+        waiting, points = 0, 0
+        for study, trial in _all_trials(record):
+            known = (self.known or {}).get(runs.trial_key(study, trial))
+            if known is None or known.tags.get(_DIGEST) != runs.trial_digest(record, study, trial):
+                waiting += 1
+                lacking = _missing_points(runs.trial_run(record, study, trial), known.latest if known else {})
+                points += len(lacking)
+        return f"{waiting} runs with {points} points wait"
+
+
+def model_name(study: str) -> str:
+    """The registered model's name; MLflow forbids `/`, `:` and `.` in some places and quotes break its search."""
+    return "sweep-" + "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in study)
+
+
+# --- opening
+
+
+def _open(tracking: str) -> Any:
+    """A client; a SQLite database is created on first use, and switched to WAL once (the mode stays in the file)."""
+    mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
+    path = _sqlite_path(tracking)
+    if path is None:
+        return MlflowClient(tracking, registry_uri=tracking)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
+        client = MlflowClient(tracking, registry_uri=tracking)
+        client.search_experiments(max_results=1)
+        with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+    return client
+
+
+def _sqlite_path(tracking: str) -> Path | None:
+    return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
+
+
+def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
+    """The id of the study's experiment, created if need be. Artifacts of a local database lie beside it."""
+    found = client.get_experiment_by_name(record.name)
+    if found is None:
+        path = _sqlite_path(tracking)
+        location = (path.parent / "mlartifacts" / record.name).as_uri() if path else None
+        tags = {
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.experiment.primaryMetric.name": record.objective,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(record.maximize).lower(),
+            "mlflow.note.content": str(record.study.get("question") or ""),
+        }
+        try:
+            return str(client.create_experiment(record.name, artifact_location=location, tags=tags))
+        except MlflowException:  # another mirror was faster, or the answer was lost
+            found = client.get_experiment_by_name(record.name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _search(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
+    """Every run that matches, oldest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            query,
+            run_view_type=ViewType.ACTIVE_ONLY,
+            max_results=1000,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _known(run: Any) -> _Known:
+    return _Known(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        latest={metric.key: metric for metric in run.data._metric_objs},  # the public dict has no steps
+        has_dataset=bool(run.inputs and run.inputs.dataset_inputs),
+    )
+
+
+# --- comparing
+
+
+def _all_trials(record: SweepRecord) -> Iterator[tuple[str, TrialRecord]]:
+    yield from (("search", trial) for trial in record.trials)
+    yield from (("confirm", trial) for trial in record.confirm)
+
+
+def _missing_points(run: Run, latest: Mapping[str, Metric]) -> list[Point]:
+    """Curves from the step after the last one there; scalars whose value is another, dated after it so that it wins."""
+    lacking = [point for point in run.curves if point.key not in latest or point.step > latest[point.key].step]
+    for point in run.scalars:
+        there = latest.get(point.key)
+        if there is None:
+            lacking.append(point)
+        elif not _same(there.value, point.value):
+            lacking.append(Point(point.key, point.value, max(point.time, there.timestamp + 1), point.step))
+    return lacking
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _refuse_other_params(run: Run, known: _Known) -> None:
+    """A param that was changed by hand cannot be put right: MLflow's params are written once."""
+    for key, value in run.params.items():
+        if known.params.get(key, value) != value:
+            raise MlflowException(
+                f"run {known.run_id} ({known.name}) says {key}={known.params[key]}, the record says {value}; "
+                "delete that run in MLflow and it will be written anew"
+            )
+
+
+# --- what is sent
+
+
+def _put(path: Path, content: bytes | Path) -> None:
+    if isinstance(content, Path):
+        shutil.copyfile(content, path)
+    else:
+        path.write_bytes(content)
+
+
+def _dataset_input(record: SweepRecord) -> Any:
+    """The dataset under our own digest: MLflow's hashes the first 10,000 numbers, 13 images of MNIST."""
+    dataset = record.dataset
+    profile = {name: dataset[name] for name in ("train", "validation", "test", "classes") if name in dataset}
+    entity = Dataset(
+        name=str(dataset["name"]),
+        digest=str(dataset["digest"])[:36],
+        source_type="local",
+        source=json.dumps({"uri": str(dataset["name"])}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+
+def _save_model(record: SweepRecord, weights: Path, path: Path) -> None:
+    """Write the champion as an MLflow model of code and .npz, with nothing pickled and nothing inferred."""
+    with np.load(weights, allow_pickle=False) as saved:
+        features, classes = int(saved["sizes"][0]), int(saved["sizes"][-1])
+    outputs = [ColSpec(DataType.long, "class")]
+    outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no input example: it costs 3 s and a subprocess
+        mlflow.pyfunc.save_model(
+            str(path),
+            python_model=str(Path(__file__).with_name("champion_model.py")),
+            artifacts={"weights": str(weights)},
+            signature=ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), (-1, features))]), Schema(outputs)),
+            pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
+            metadata={"study": record.name, "uid": record.uid},
+        )
+
+
+# --- words
+
+
+def _shown(tracking: str) -> str:
+    return f"MLflow at {runs.without_password(tracking)}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = runs.without_password(str(error)).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
