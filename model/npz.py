@@ -4,6 +4,7 @@
 and every array header are held against the length of the file first, and only then is memory asked for.
 """
 
+import errno
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ def read(
             return {name: _array(archive, info, path) for name, info in members.items()}
     except Exception as error:
         # Parsers of hostile bytes raise what they like: BadZipFile, zlib.error, ValueError, TokenError, KeyError ...
-        ours = type(error).__module__ not in {"zipfile", "zlib", "struct", "tokenize", "builtins"}
-        if ours or isinstance(error, OSError | MemoryError):
+        theirs = type(error).__module__ in {"zipfile", "zlib", "struct", "tokenize", "builtins"}
+        system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL)
+        if system or not theirs:  # EINVAL: the directory sent zipfile to a place before the file
             raise
         raise NpzError(f"{path}: not a readable .npz file ({_one_line(error)})") from error
 

@@ -4,7 +4,6 @@ The file is a plain .npz that needs no code of ours to be read, and the same wei
 """
 
 import hashlib
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from model import npz
 from model.files import write_atomic
+from model.network import parameters
 
 MAX_BYTES = 2**30
 MAX_LAYERS = 64
@@ -37,15 +37,6 @@ class Weights:
     theta: NDArray[np.float32]
     sizes: tuple[int, ...]
     scale: float
-
-
-def parameters(sizes: Sequence[int]) -> int:
-    """How many weights and biases a network with these layer sizes has.
-
-    >>> parameters([784, 128, 10])
-    101770
-    """
-    return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
 
 
 def sha256(theta: NDArray[np.float32]) -> str:

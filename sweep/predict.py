@@ -1,0 +1,279 @@
+"""Let a study's champion read images: any size, mode and polarity, brought into the form it was trained on.
+
+The conversion decides more than the network: MNIST digits are light on dark, 20 pixels long, and centred by their
+mass in 28 x 28. An image is turned, levelled, cropped, scaled and placed like that, unless it already has the shape.
+"""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import weights
+from model.network import MLP
+from model.weights import WeightsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 25_000_000
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no EPS: Pillow would run Ghostscript on it
+CONTRAST = 8  # levels of 255 between darkest and lightest; less is a blank sheet
+INK = 0.1  # share of full ink above which a pixel belongs to the digit, not to JPEG ripples
+NOISE = 8  # ... and this many standard deviations of the border, for photos: one stray pixel would spoil the crop
+MNIST_FILL = 20 / 28
+DIGITS_FILL = 1.0  # all 1,797 images of 8 x 8 touch the upper and the lower edge
+
+
+class ImageError(Exception):
+    """An image cannot be read as a digit; the message names file, size and mode."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the champion sees in an image.
+
+    Attributes:
+        image: The file.
+        label: The most probable class.
+        probability: Its probability, in 0..1.
+        probabilities: (classes,) float64, sums to 1.
+        pixels: (height, width), the image as the network got it, before scaling.
+    """
+
+    image: Path
+    label: int
+    probability: float
+    probabilities: NDArray[np.float64]
+    pixels: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Champion:
+    network: MLP
+    shape: tuple[int, int]
+    scale: float
+
+
+def predict(images: Sequence[Path], champion: Path) -> list[Prediction]:
+    """What the champion sees in each image.
+
+    Args:
+        images: Files that Pillow can read; see `pixels` for what happens to them.
+        champion: The file champion.npz; its card champion.json lies beside it.
+
+    Returns:
+        One prediction an image, in the same order.
+
+    Raises:
+        ImageError: A file is no image, or not one that can be read as a digit.
+        WeightsError: The champion or its card is missing or damaged, the two do not belong together, or it was
+            not trained on images.
+        OSError: A file is there but cannot be read.
+    """
+    loaded = _load(champion)
+    frames = [pixels(image, loaded.shape, loaded.scale) for image in images]
+    return [_prediction(loaded, image, frame) for image, frame in zip(images, frames, strict=True)]
+
+
+def pixels(path: Path, shape: tuple[int, int], scale: float) -> NDArray[Any]:
+    """An image as a dataset would hold it: light on dark, of this shape, in the dataset's units.
+
+    1. Turned as its EXIF data say; colours become gray; transparent parts become paper: white under dark ink,
+       black under light ink. 16-bit gray keeps its range.
+    2. Where the border is lighter than the middle of its range (the median decides), it is inverted.
+    3. An image that has the shape already is used as it is: the digits of a dataset, saved as PNG, stay the same to
+       the bit, also with their raw values 0..16.
+    4. Any other is levelled so that the border's median is 0 and the strongest ink full; cropped to the ink; scaled,
+       keeping its aspect, until its longer side is 20/28 of the frame (the whole frame for 8 x 8); and placed with its
+       centre of mass in the middle. Frames smaller than MNIST's are drawn larger and reduced by block means.
+
+    Args:
+        path: PNG, JPEG, BMP, GIF, TIFF, WebP or PPM with one frame and at most 25 million pixels.
+        shape: (height, width) of the dataset's examples.
+        scale: The dataset's; a network's input is a pixel times this, so full ink is 1 / scale.
+
+    Returns:
+        (height, width) uint8 of 0 .. 1 / scale; float32 of 0..1 where scale is 1.
+
+    Raises:
+        ImageError: Not an image, damaged, animated, too large, blank, or of a mode without a rule here.
+        OSError: The file is there but cannot be read.
+    """
+    gray, what = _gray(path)
+    if np.ptp(gray) < CONTRAST:
+        raise ImageError(f"{what} is blank: all its pixels are nearly the same gray")
+    full = round(1 / scale)
+    if gray.shape == shape:
+        raw = full < 255 and gray.max() <= full  # saved with the dataset's own values, not stretched to 0..255
+        share = _light_on_dark(gray, full if raw else 255) / (full if raw else 255)
+    else:
+        share = _framed(_cropped(_light_on_dark(gray, 255), what), shape)
+    return np.rint(share * full).astype(np.uint8) if full > 1 else share.astype(np.float32)
+
+
+# ------------------------------------------------------------------ the champion
+
+
+def _load(path: Path) -> _Champion:
+    """The network and what its card says, once the two were held against each other."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no champion yet\nFinish the study with `sweep run` first.")
+    stored = weights.load(path)
+    card_path = path.with_suffix(".json")
+    card = _read_card(card_path)
+    shape = tuple(card["shape"])
+    if len(shape) != 2:
+        raise WeightsError(f"{card_path}: the champion was trained on examples of shape {shape}, not on images")
+    ends = (shape[0] * shape[1], card["classes"])
+    if (stored.sizes[0], stored.sizes[-1]) != ends or card["weights_sha256"] != weights.sha256(stored.theta):
+        raise WeightsError(f"{path}: does not belong to {card_path}\nMake both again with `sweep run`.")
+    network = MLP(stored.sizes)
+    network.theta[...] = stored.theta
+    return _Champion(network, (shape[0], shape[1]), stored.scale)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """The keys of the card that prediction needs, of the right types."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "shape": [int(length) for length in card["shape"]],
+            "classes": int(card["classes"]),
+            "weights_sha256": str(card["weights_sha256"]),
+        }
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: the champion's card is missing") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a champion's card ({type(error).__name__}: {error})") from error
+
+
+def _prediction(champion: _Champion, image: Path, frame: NDArray[Any]) -> Prediction:
+    inputs = frame.reshape(1, -1) * np.float32(champion.scale)
+    probabilities = champion.network.predict(inputs)[0].astype(np.float64)
+    label = int(probabilities.argmax())
+    return Prediction(image, label, float(probabilities[label]), probabilities, frame)
+
+
+# ------------------------------------------------------------------ from a file to gray levels
+
+
+def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
+    """Gray levels (height, width) of 0..255, and the words that name the image in errors."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise ImageError(f"{path}: there is no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is judged here
+            with Image.open(path, formats=FORMATS) as image:
+                what = f"{path} ({image.format}, {image.width} x {image.height}, mode {image.mode})"
+                return _decoded(image, what), what
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: has too many pixels, at most {MAX_PIXELS:,} are read ({error})") from error
+    except UnidentifiedImageError as error:
+        size = path.stat().st_size
+        raise ImageError(f"{path}: not an image of {', '.join(FORMATS)} ({size:,} bytes)") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+        # Pillow's words for a damaged file; what the operating system says has an error number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ImageError(f"{path}: damaged or cut short ({error})") from error
+
+
+def _decoded(image: "Image.Image", what: str) -> NDArray[np.float64]:
+    """Gray levels of an open image, whose pixels are decoded only after the header was judged."""
+    from PIL import ImageOps
+
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{what} has too many pixels, at most {MAX_PIXELS:,} are read")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{what} is animated or has several pages\nSave one of them as PNG.")
+    if image.mode in ("I", "F"):
+        raise ImageError(f"{what} has a mode whose range is not known\nSave it as 8-bit or 16-bit gray.")
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):
+        return np.asarray(turned, np.float64) / 257
+    if turned.has_transparency_data:
+        return _on_paper(np.asarray(turned.convert("RGBA").convert("LA"), np.float64))
+    return np.asarray(turned.convert("RGB").convert("L"), np.float64)
+
+
+def _on_paper(gray_alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(height, width, 2) gray and alpha -> (height, width): dark ink is laid on white paper, light ink on black."""
+    gray, alpha = gray_alpha[..., 0], gray_alpha[..., 1] / 255
+    ink = (gray * alpha).sum() / max(float(alpha.sum()), 1e-9)
+    paper = 255 if ink < 128 else 0
+    return np.rint(gray * alpha + paper * (1 - alpha))
+
+
+# ------------------------------------------------------------------ from gray levels to the dataset's form
+
+
+def _border(gray: NDArray[np.float64]) -> float:
+    """The median of the outermost pixels: the paper, unless more than half of the border is ink."""
+    inner = gray[1:-1]
+    return float(np.median(np.concatenate([gray[0], gray[-1], inner[:, 0], inner[:, -1]])))
+
+
+def _light_on_dark(gray: NDArray[np.float64], full: float) -> NDArray[np.float64]:
+    middle = (gray.min() + gray.max()) / 2
+    return full - gray if _border(gray) > middle else gray
+
+
+def _cropped(gray: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """The part that holds the ink, as shares of 0..1: gray paper, a scan's say, is 0, the strongest ink 1.
+
+    Raises:
+        ImageError: Nothing stands out from the noise of the border.
+    """
+    paper = _border(gray)
+    contrast = gray.max() - paper
+    noise = 1.4826 * _border(np.abs(gray - paper))  # the median deviation, as a standard deviation
+    inked = gray - paper > max(INK * contrast, NOISE * noise)
+    if not inked.any():
+        raise ImageError(f"{what} is blank: nothing stands out from its border")
+    rows, columns = (np.flatnonzero(inked.any(axis=axis)) for axis in (1, 0))
+    box = gray[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ink: NDArray[np.float64] = np.clip((box - paper) / contrast, 0, 1)
+    return ink
+
+
+def _framed(ink: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Cropped ink (any size) scaled and centred by mass in a frame of this shape."""
+    fill = DIGITS_FILL if max(shape) <= 8 else MNIST_FILL
+    factor = max(1, round(28 / max(shape)))
+    frame = np.zeros((shape[0] * factor, shape[1] * factor))
+    digit = _scaled(ink, (fill * frame.shape[0], fill * frame.shape[1]))
+    top, left = (_offset(digit, axis, frame.shape[axis]) for axis in (0, 1))
+    frame[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    blocks: NDArray[np.float64] = frame.reshape(shape[0], factor, shape[1], factor).mean(axis=(1, 3))
+    return blocks
+
+
+def _scaled(ink: NDArray[np.float64], box: tuple[float, float]) -> NDArray[np.float64]:
+    """The ink as large as fits into the box (height, width), its aspect kept."""
+    from PIL import Image
+
+    factor = min(box[0] / ink.shape[0], box[1] / ink.shape[1])
+    height, width = (max(1, round(length * factor)) for length in ink.shape)
+    # Block means lose no ink when an image shrinks; between few large pixels there must be steps.
+    rule = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
+    scaled = Image.fromarray(ink.astype(np.float32)).resize((width, height), rule)
+    return np.clip(np.asarray(scaled, np.float64), 0, 1)
+
+
+def _offset(ink: NDArray[np.float64], axis: int, length: int) -> int:
+    """Where the ink starts, along an axis, so that its mass is centred; never so that ink is cut off.
+
+    Over MNIST's test digits the mean centre of mass is pixel 14.0, counted from 0 in 28.
+    """
+    mass = ink.sum(axis=1 - axis)
+    centre = float((mass * np.arange(len(mass))).sum() / mass.sum())
+    return min(max(0, round(length / 2 - centre)), length - len(mass))

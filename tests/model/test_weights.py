@@ -1,0 +1,190 @@
+"""Weights survive the way through a file, and no file can make the reader do more than read."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import files, npz, weights
+from model.weights import WeightsError
+
+SIZES = (6, 4, 3)
+
+
+@pytest.fixture
+def theta() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=weights.parameters(SIZES)).astype(np.float32)
+
+
+def member(array: np.ndarray, **keywords: object) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, **keywords)
+    return buffer.getvalue()
+
+
+def lying(header: str) -> bytes:
+    """A .npy member that is nothing but a header."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def archive(path: Path, members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, data in members:
+            file.writestr(name, data)
+    return path
+
+
+def good_members(theta: np.ndarray) -> dict[str, bytes]:
+    return {
+        "theta.npy": member(theta),
+        "sizes.npy": member(np.array(SIZES)),
+        "scale.npy": member(np.array(0.5, np.float32)),
+    }
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path, theta: np.ndarray) -> None:
+    digest = weights.save(tmp_path / "w.npz", theta, SIZES, 1 / 255)
+    loaded = weights.load(tmp_path / "w.npz")
+
+    assert loaded.theta.tobytes() == theta.tobytes()
+    assert loaded.sizes == SIZES
+    assert loaded.scale == pytest.approx(1 / 255)
+    assert digest == weights.sha256(loaded.theta)
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path, theta: np.ndarray) -> None:
+    for name in ("a.npz", "b.npz"):
+        weights.save(tmp_path / name, theta, SIZES, 0.5)
+
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_numpy_reads_the_file_without_our_code(tmp_path: Path, theta: np.ndarray) -> None:
+    weights.save(tmp_path / "w.npz", theta, SIZES, 0.5)
+
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as stored:
+        assert set(stored) == {"theta", "sizes", "scale"}
+        assert (stored["theta"] == theta).all()
+
+
+@pytest.mark.parametrize("bad", [np.float32("nan"), np.float32("inf")])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, theta: np.ndarray, bad: np.float32) -> None:
+    theta[3] = bad
+
+    with pytest.raises(ValueError, match="finite"):
+        weights.save(tmp_path / "w.npz", theta, SIZES, 0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_do_not_fit_the_sizes_are_not_saved(tmp_path: Path, theta: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be float32 of shape"):
+        weights.save(tmp_path / "w.npz", theta[:-1], SIZES, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"theta.npy": member(np.zeros(42, np.float32))}, "need 43 weights, found 42"),
+        ({"theta.npy": member(np.zeros(43, np.float64))}, "theta must be <f4"),
+        ({"theta.npy": member(np.zeros(43, ">f4"))}, "theta must be <f4"),
+        ({"theta.npy": member(np.asfortranarray(np.zeros((43, 2), np.float32)))}, "1 dimensions"),
+        ({"theta.npy": member(np.full(43, np.nan, np.float32))}, "not finite"),
+        ({"theta.npy": member(np.array([{}] * 43), allow_pickle=True)}, "holds object"),
+        ({"theta.npy": lying("{'descr': '<f4', 'fortran_order': False, 'shape': (200000000000,)}")}, "claims"),
+        ({"theta.npy": lying("{'descr': '<f4', 'fortran_order': False, 'shape': (-4,)}")}, "claims the shape"),
+        ({"theta.npy": lying("__import__('os').system('true')")}, "not a readable"),
+        ({"theta.npy": b"\x80\x04K\x01."}, "not a readable"),
+        ({"theta.npy": b""}, "not a readable"),
+        ({"sizes.npy": member(np.array([43]))}, "2 to 64 layers"),
+        ({"sizes.npy": member(np.array([6, -4, 3]))}, "need"),
+        ({"scale.npy": member(np.array(np.inf, np.float32))}, "not finite"),
+        ({"scale.npy": member(np.array(0, np.float32))}, "not finite"),
+        ({"../evil.npy": member(np.zeros(1))}, "only scale, sizes, theta are known"),
+        ({"theta.txt": b"hello"}, "only scale, sizes, theta are known"),
+        ({"scale.npy": None}, "has no scale"),
+    ],
+)
+def test_a_hostile_or_damaged_member_is_refused(
+    tmp_path: Path, theta: np.ndarray, change: dict[str, bytes | None], message: str
+) -> None:
+    members = {**good_members(theta), **change}
+    path = archive(tmp_path / "w.npz", [(name, data) for name, data in members.items() if data is not None])
+
+    with pytest.raises(WeightsError, match=message) as caught:
+        weights.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_doubled_member_is_refused(tmp_path: Path, theta: np.ndarray) -> None:
+    members = [*good_members(theta).items(), ("theta.npy", member(theta))]
+    with pytest.warns(UserWarning, match="Duplicate"):
+        path = archive(tmp_path / "w.npz", members)
+
+    with pytest.raises(WeightsError, match="2 times"):
+        weights.load(path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, theta: np.ndarray) -> None:
+    members = {**good_members(theta), "theta.npy": member(np.zeros(5_000_000, np.float32))}
+    path = archive(tmp_path / "w.npz", list(members.items()), zipfile.ZIP_DEFLATED)
+
+    with pytest.raises(WeightsError, match="bomb"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.npz").write_bytes(content)
+
+    with pytest.raises(WeightsError):
+        weights.load(tmp_path / "w.npz")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such weights file"):
+        weights.load(tmp_path / "w.npz")
+
+
+def test_no_flipped_byte_or_cut_changes_weights_unnoticed(tmp_path: Path, theta: np.ndarray) -> None:
+    path = tmp_path / "w.npz"
+    digest = weights.save(path, theta, SIZES, 0.5)
+    good = path.read_bytes()
+    damaged = [good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :] for at in range(0, len(good), 3)]
+
+    for content in [*damaged, *(good[:length] for length in range(0, len(good), 50))]:
+        path.write_bytes(content)
+        try:
+            loaded = weights.load(path)
+        except WeightsError:
+            continue
+        assert (weights.sha256(loaded.theta), loaded.sizes, loaded.scale) == (digest, SIZES, 0.5)
+
+
+def test_fortran_order_and_foreign_byte_order_are_read_as_what_they_mean(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=">f8").reshape(2, 3)
+    path = archive(tmp_path / "a.npz", [("x.npy", member(np.asfortranarray(array)))])
+
+    read = npz.read(path, ["x"], check=lambda name, header: None, max_bytes=1000)["x"]
+
+    assert read.tolist() == array.tolist()
+    assert read.dtype.isnative
+    assert read.flags.c_contiguous
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    files.write_atomic(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
