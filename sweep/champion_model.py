@@ -25,10 +25,13 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
             self.layers.append((theta[start:middle].reshape(fan_in, fan_out), theta[middle:end]))
             start = end
 
-    # Without type hints on purpose: MLflow would take them for a signature, and warn that it cannot read them.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow warns where this hint is missing, and would convert the input to any hint it can make a schema of.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """The predicted class of each row of pixels (n, features), and the probability of every class."""
-        logits = np.asarray(model_input).astype(np.float32) * self.scale
+        pixels, features = np.asarray(model_input), len(self.layers[0][0])
+        if pixels.ndim != 2 or pixels.shape[1] != features:
+            raise ValueError(f"expected pixels of shape (n, {features}), got {pixels.shape}")
+        logits = pixels.astype(np.float32) * self.scale
         for index, (weights, bias) in enumerate(self.layers):
             hidden = np.maximum(logits, 0) if index else logits
             logits = hidden @ weights + bias

@@ -56,7 +56,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -178,6 +178,8 @@ class _Mirror:
         self.client: Any = None
         self.experiment_id = ""
         self.known: dict[str, _Known] | None = None
+        self.fresh: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
+        self.champion: str | None = None  # the weights known to be registered
         self.token = uuid.uuid4().hex
 
     def sync(self, *, active: bool) -> Changes:
@@ -188,7 +190,7 @@ class _Mirror:
                 return self._pass(record, active)
         except _TRACKER_ERRORS as error:
             waiting = self._waiting(record)
-            self.known = None
+            self.known = self.champion = None
             raise MirrorError(
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
                 f"{waiting} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
@@ -201,7 +203,7 @@ class _Mirror:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.seek(0)
             if lock.read() != self.token:
-                self.known = None
+                self.known = self.champion = None
                 lock.truncate(0)
                 lock.write(self.token)
                 lock.flush()
@@ -262,6 +264,7 @@ class _Mirror:
             tags["mlflow.parentRunId"] = self._run_id(runs.STUDY_KEY)
         created = self.client.create_run(self.experiment_id, run.started, tags, run.name)
         self.known[run.key] = _known(created)
+        self.fresh.add(run.key)
         return Changes(runs_created=1)
 
     def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
@@ -284,7 +287,9 @@ class _Mirror:
         sent = self._send_files(run, known)
         self._send_state(run, known)
         self._send(known, tags={_DIGEST: digest, _FILES: json.dumps(runs.file_digests(run.files))})
-        return created + changes + Changes(artifacts=sent, runs_updated=0 if created else 1)
+        updated = 0 if run.key in self.fresh else 1
+        self.fresh.discard(run.key)
+        return created + changes + Changes(artifacts=sent, runs_updated=updated)
 
     def _send_values(self, run: Run, known: _Known) -> Changes:
         points = _missing_points(run, known.latest)
@@ -342,20 +347,24 @@ class _Mirror:
         weights = self.folder / "champion.npz"
         if record.verdict is None or not (weights.is_file() and (self.folder / "champion.json").is_file()):
             return Changes()
-        digest, name = hashlib.sha256(weights.read_bytes()).hexdigest(), model_name(record.name)
+        digest, name = _weights_digest(weights), model_name(record.name)
+        if digest == self.champion:
+            return Changes()
         version = self._registered(name, digest)
         if version is None:
             source = self._log_model(record, weights, digest)
             version = self._register(record, name, source, digest)
-        elif self.client.get_registered_model(name).aliases.get("champion") == version:
+        elif str(self.client.get_registered_model(name).aliases.get("champion")) == version:
+            self.champion = digest
             return Changes()
         self.client.set_registered_model_alias(name, "champion", version)
+        self.champion = digest
         return Changes(models=1)
 
     def _registered(self, name: str, digest: str) -> str | None:
         """The registered version with these weights."""
         for version in self.client.search_model_versions(f"name = '{name}'"):
-            if version.tags.get("weights_file_sha256") == digest:
+            if version.tags.get("weights_sha256") == digest:
                 return str(version.version)
         return None
 
@@ -371,8 +380,9 @@ class _Mirror:
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
         with contextlib.suppress(MlflowException):  # it exists
             self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
-        test = {f"test_{key}": str(value) for key, value in runs.test_result(record).items()}
-        tags = {"weights_file_sha256": digest, "trial": str(runs.champion_number(record)), **test}
+        tested = (record.verdict or {})["test"]
+        tags = {"weights_sha256": digest, "study": record.uid, "trial": str(runs.champion_number(record))}
+        tags |= {f"test_{key}": str(tested[key]) for key in ("accuracy", "low", "high")}
         text = runs.description(record, "finished", self._links())
         version = self.client.create_model_version(
             name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=text
@@ -528,6 +538,12 @@ def _refuse_other_params(run: Run, known: _Known) -> None:
 # --- what is sent
 
 
+def _weights_digest(weights: Path) -> str:
+    """The hash by which the record knows weights: of theta's bytes, as `model/weights.py` takes it."""
+    with np.load(weights, allow_pickle=False) as saved:
+        return hashlib.sha256(np.ascontiguousarray(saved["theta"], "<f4").tobytes()).hexdigest()
+
+
 def _put(path: Path, content: bytes | Path) -> None:
     if isinstance(content, Path):
         shutil.copyfile(content, path)
@@ -552,7 +568,8 @@ def _dataset_input(record: SweepRecord) -> Any:
 def _save_model(record: SweepRecord, weights: Path, path: Path) -> None:
     """Write the champion as an MLflow model of code and .npz, with nothing pickled and nothing inferred."""
     with np.load(weights, allow_pickle=False) as saved:
-        features, classes = int(saved["sizes"][0]), int(saved["sizes"][-1])
+        classes = int(saved["sizes"][-1])
+    # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
     outputs = [ColSpec(DataType.long, "class")]
     outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
     with warnings.catch_warnings():
@@ -561,7 +578,7 @@ def _save_model(record: SweepRecord, weights: Path, path: Path) -> None:
             str(path),
             python_model=str(Path(__file__).with_name("champion_model.py")),
             artifacts={"weights": str(weights)},
-            signature=ModelSignature(Schema([TensorSpec(np.dtype(np.uint8), (-1, features))]), Schema(outputs)),
+            signature=ModelSignature(outputs=Schema(outputs)),
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
             metadata={"study": record.name, "uid": record.uid},
         )

@@ -331,14 +331,16 @@ def _finished_counts(record: SweepRecord) -> dict[str, int]:
 
 def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     number = champion_number(record)
-    if number is None:
+    if record.verdict is None or number is None:
         return {}
-    test = test_result(record)
+    test = record.verdict["test"]
     return {
         "champion_trial": number,
-        "champion_confirm_mean": confirm_mean(record, number),
-        "baseline_confirm_mean": confirm_mean(record, 0),
-        **{f"test_accuracy{end}": test.get(key) for end, key in (("", "accuracy"), ("_low", "low"), ("_high", "high"))},
+        "champion_confirm_mean": confirmed_mean(record, number),
+        "baseline_confirm_mean": confirmed_mean(record, 0),
+        "test_accuracy": test["accuracy"],
+        "test_accuracy_low": test["low"],
+        "test_accuracy_high": test["high"],
     }
 
 
@@ -372,11 +374,7 @@ def baseline_trial(record: SweepRecord) -> TrialRecord | None:
 
 def champion_number(record: SweepRecord) -> int | None:
     """The trial of the search that the verdict names, or None before there is one."""
-    if record.verdict is None:
-        return None
-    champion = record.verdict.get("champion")
-    number = champion.get("trial") if isinstance(champion, Mapping) else champion
-    return int(number) if number is not None else None
+    return int(record.verdict["champion"]) if record.verdict else None
 
 
 def winner(record: SweepRecord) -> TrialRecord | None:
@@ -387,23 +385,10 @@ def winner(record: SweepRecord) -> TrialRecord | None:
     return next(trial for trial in record.trials if trial.number == champion)
 
 
-def test_result(record: SweepRecord) -> Mapping[str, float | None]:
-    """Accuracy on the test set with the ends of its interval, as far as the verdict tells them."""
-    test = (record.verdict or {}).get("test")
-    return test if isinstance(test, Mapping) else {}
-
-
-test_result.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
-
-
-def confirm_mean(record: SweepRecord, candidate: int) -> float | None:
-    """Mean objective of a candidate over its fresh seeds."""
-    values = [
-        trial.value
-        for trial in record.confirm
-        if trial.role == "confirm" and trial.candidate == candidate and trial.value is not None
-    ]
-    return sum(values) / len(values) if values else None
+def confirmed_mean(record: SweepRecord, number: int) -> float | None:
+    """Mean objective of a confirmed trial over its fresh seeds, from the verdict."""
+    candidates = record.verdict["candidates"] if record.verdict else []
+    return next((float(found["mean"]) for found in candidates if found["trial"] == number), None)
 
 
 # --- words
@@ -443,28 +428,28 @@ def _settings(trial: TrialRecord) -> str:
 
 
 def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
-    baseline = baseline_trial(record)
     text = f"**In the search.** Its {_words(record.objective)} is {_amount(record.objective, winner.value)}"
-    if baseline is None or baseline.value is None or baseline.number == winner.number:
-        return text + "; it is the baseline itself." if winner.number == 0 else text + "."
-    return text + f", the baseline's {_amount(record.objective, baseline.value)}."
+    baseline = baseline_trial(record)
+    if winner.number == 0:
+        return text + "; it is the baseline itself."
+    return text + _and_baseline(record, baseline.value if baseline else None)
 
 
 def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
-    if champion is None:
-        return ["Not confirmed on fresh seeds: the best of many trials is partly luck."] if record.ranked() else []
-    lines = []
-    mean, baseline = confirm_mean(record, champion), confirm_mean(record, 0)
-    if mean is not None:
-        text = f"**On fresh seeds.** Mean {_words(record.objective)} {_amount(record.objective, mean)}"
-        lines.append(
-            text + (f", the baseline's {_amount(record.objective, baseline)}." if baseline is not None else ".")
-        )
-    test = test_result(record)
-    if test.get("accuracy") is not None:
-        low, high = (_amount("accuracy", test.get(end)) for end in ("low", "high"))
-        lines.append(f"**On the test set.** Accuracy {_amount('accuracy', test.get('accuracy'))} ({low} to {high}).")
-    return lines
+    if record.verdict is None or champion is None:
+        return ["Not confirmed on fresh seeds yet: the best of many trials is partly luck."]
+    test, paired = record.verdict["test"], record.verdict.get("paired")
+    mean = _amount(record.objective, confirmed_mean(record, champion))
+    lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
+    lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
+    if paired:
+        lines[0] += " The difference is real." if paired["better"] else " The difference may be chance."
+    low, high = _amount("accuracy", test["low"]), _amount("accuracy", test["high"])
+    return [*lines, f"**On the test set.** Accuracy {_amount('accuracy', test['accuracy'])} ({low} to {high})."]
+
+
+def _and_baseline(record: SweepRecord, value: float | None) -> str:
+    return "." if value is None else f", the baseline's {_amount(record.objective, value)}."
 
 
 def _words(name: str) -> str:

@@ -146,9 +146,11 @@ class Recorded:
         self.add("complete", 7, "confirm", role="final", candidate=10, seed_index=0)
         verdict = {
             "champion": 10,
-            "better": True,
-            "difference": {"mean": 0.0123, "low": 0.004, "high": 0.02},
-            "test": {"accuracy": 0.9722, "low": 0.95, "high": 0.985},
+            "baseline": 0,
+            "candidates": [{"trial": 10, "mean": 0.9732}, {"trial": 0, "mean": 0.9387}],
+            "paired": {"difference": 0.0345, "low": 0.01, "high": 0.05, "n": 2, "better": True},
+            "confirm_mean": 0.9732,
+            "test": {"accuracy": 0.9722, "low": 0.95, "high": 0.985, "examples": 360},
         }
         self.studies["search"].set_user_attr("verdict", verdict)
         write_weights(self.folder / "champion.npz", seed=99)
