@@ -1,0 +1,446 @@
+"""What a recorded study says: pure functions from a record to arrays and findings, nothing drawn.
+
+Each page of the report has its numbers from one function here, so that they can be tested by equality.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.records import SweepRecord, TrialRecord
+
+Floats = NDArray[np.float64]
+
+BASELINE = 0  # trial 0 of every study is its baseline
+BAND = (0.1, 0.9)  # quantiles of the grey band behind the learning curves
+FEWEST_FOR_BAND = 5  # below this many trials each one is drawn instead
+BROKEN = ("diverged", "out of memory", "timeout", "failed")
+UNFINISHED = ("running", "interrupted")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the search has come, and what it found.
+
+    Attributes:
+        best: the best completed trial, or None.
+        baseline: the completed trial 0, or None.
+        gain: best minus baseline, oriented so that positive is better; None unless both exist.
+        planned: how many trials the study asks for.
+        finished: trials that have ended, in whatever way.
+        unfinished: trials that run or were interrupted.
+        complete: trials that completed.
+    """
+
+    best: TrialRecord | None
+    baseline: TrialRecord | None
+    gain: float | None
+    planned: int
+    finished: int
+    unfinished: int
+    complete: int
+
+    @property
+    def over(self) -> bool:
+        """Whether the search has ended: every trial asked for has finished."""
+        return self.finished >= self.planned and not self.unfinished
+
+
+def standing(record: SweepRecord) -> Standing:
+    """How far the search has come, and what it found."""
+    ranked = record.ranked()
+    best = ranked[0] if ranked else None
+    base = next((trial for trial in ranked if trial.number == BASELINE), None)
+    unfinished = sum(trial.outcome in UNFINISHED for trial in record.trials)
+    return Standing(
+        best=best,
+        baseline=base,
+        gain=oriented(record, best, base),
+        planned=int(record.study["trials"]),
+        finished=len(record.trials) - unfinished,
+        unfinished=unfinished,
+        complete=len(ranked),
+    )
+
+
+def oriented(record: SweepRecord, trial: TrialRecord | None, reference: TrialRecord | None) -> float | None:
+    """By how much a trial's objective is better than another's; negative if it is worse."""
+    if trial is None or reference is None or trial.value is None or reference.value is None:
+        return None
+    return (trial.value - reference.value) * (1 if record.maximize else -1)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired difference on fresh seeds, positive where the champion is better than the baseline.
+
+    Attributes:
+        difference: mean of the differences, in the objective's unit.
+        low, high: its 95 % interval; NaN where one seed gives none.
+        n: number of pairs.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def finding(self) -> str:
+        """`better`, `worse`, or `not distinguishable` where the interval contains 0 or there is none."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "not distinguishable"
+
+
+def paired(record: SweepRecord) -> Paired | None:
+    """The verdict's paired difference; None without a verdict, or when the champion is the baseline itself."""
+    found = (record.verdict or {}).get("paired")
+    if not found:
+        return None
+    low, high = (math.nan if found[end] is None else float(found[end]) for end in ("low", "high"))
+    return Paired(float(found["difference"]), low, high, int(found["n"]))
+
+
+def winner(record: SweepRecord) -> TrialRecord | None:
+    """The champion where there is a verdict, else the best completed trial."""
+    if record.verdict:
+        return next((t for t in record.trials if t.number == record.verdict["champion"]), None)
+    return standing(record).best
+
+
+def notable(record: SweepRecord, top: int = 3) -> list[int]:
+    """Trials with a colour of their own: the winner, the best of the search, whatever was confirmed; not the baseline."""
+    first = winner(record)
+    numbers = [first.number] if first else []
+    numbers += [trial.number for trial in record.ranked()[:top]]
+    numbers += [row.trial for row in confirmation(record)]
+    return [number for number in dict.fromkeys(numbers) if number != BASELINE]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Finished trials in the order in which they finished; every array is (finished,).
+
+    Attributes:
+        number: trial numbers.
+        outcome: how each ended.
+        value: the objective of a completed trial, else NaN.
+        best: the best value so far, NaN before the first completed trial.
+        seconds: training time of all trials up to and including this one.
+    """
+
+    number: NDArray[np.int64]
+    outcome: tuple[str, ...]
+    value: Floats
+    best: Floats
+    seconds: Floats
+
+
+def progress(record: SweepRecord) -> Progress:
+    """Best so far, trial by trial and second by second."""
+    ended = [trial for trial in record.trials if trial.outcome not in UNFINISHED]
+    ended.sort(key=lambda trial: (trial.finished.timestamp() if trial.finished else math.inf, trial.number))
+    value = np.array([_completed(trial) for trial in ended], dtype=np.float64)
+    best = np.fmax.accumulate(value) if record.maximize else np.fmin.accumulate(value)
+    return Progress(
+        number=np.array([trial.number for trial in ended], dtype=np.int64),
+        outcome=tuple(trial.outcome for trial in ended),
+        value=value,
+        best=best,
+        seconds=np.cumsum([trial.seconds for trial in ended], dtype=np.float64),
+    )
+
+
+def _completed(trial: TrialRecord) -> float:
+    return trial.value if trial.state == "complete" and trial.value is not None else math.nan
+
+
+def window(values: Floats, keep: Sequence[float], *, maximize: bool) -> tuple[float, float]:
+    """Ends of an objective axis on which the good values can be told apart.
+
+    The good side ends at the best value; the bad side at Tukey's outer fence, three interquartile ranges beyond the
+    worse quartile, so that a diverged trial does not flatten the rest.
+
+    Args:
+        values: (trials,), NaN where there is none.
+        keep: values that stay inside whatever they are, such as the baseline's.
+        maximize: whether the good side is the upper one.
+    """
+    sign = 1.0 if maximize else -1.0
+    goodness = sign * values[np.isfinite(values)]
+    if not goodness.size:
+        return 0.0, 1.0
+    lower, upper = np.quantile(goodness, [0.25, 0.75])
+    inside = goodness[goodness >= lower - 3 * (upper - lower)]
+    shown = np.concatenate([inside, sign * np.array([k for k in keep if math.isfinite(k)])])
+    worst, best = float(shown.min()), float(shown.max())
+    pad = 0.06 * (best - worst) or 0.02 * abs(best) or 0.01
+    ends = (sign * (worst - pad), sign * (best + pad))
+    return min(ends), max(ends)
+
+
+@dataclass(frozen=True)
+class Band:
+    """One metric of the trials that are not named: a band, or thin lines when they are few.
+
+    Attributes:
+        epoch: (epochs,), from 1.
+        low, high: (epochs,), the 10 % and 90 % quantile over the trials still running at that epoch.
+        lines: each trial by itself, when there are fewer than five.
+        trials: how many trials it shows.
+    """
+
+    epoch: Floats
+    low: Floats
+    high: Floats
+    lines: tuple[Floats, ...]
+    trials: int
+
+
+def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
+    """The learning curves of every trial that is not named, as one band."""
+    others = [trial for trial in record.trials if trial.number not in named and len(trial.epochs)]
+    curves = [np.array(trial.epochs[column], dtype=np.float64) for trial in others]
+    table = np.full((len(curves), max((len(curve) for curve in curves), default=0)), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[: len(curve)] = curve
+    table[~np.isfinite(table)] = np.nan
+    enough = np.isfinite(table).sum(axis=0) >= FEWEST_FOR_BAND
+    low, high = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else (np.empty(0), np.empty(0))
+    lines = tuple(curves) if len(curves) < FEWEST_FOR_BAND else ()
+    return Band(np.flatnonzero(enough) + 1.0, low, high, lines, len(curves))
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the learning curve of one trial shows.
+
+    Attributes:
+        counted: the epoch that counts, from 1.
+        epochs: how many it ran.
+        improving: its validation loss was lowest in the last tenth of the epochs (at least in the very last).
+        overfit: by how much its validation loss has risen since its lowest, as a fraction of that lowest.
+        gap: training minus validation accuracy at the epoch that counts, a fraction; NaN when not recorded.
+    """
+
+    counted: int
+    epochs: int
+    improving: bool
+    overfit: float
+    gap: float
+
+
+def course(trial: TrialRecord) -> Course | None:
+    """What a completed trial's learning curve shows; None without epochs."""
+    if trial.counted_epoch is None or not len(trial.epochs):
+        return None
+    loss = np.array(trial.epochs["validation_loss"], dtype=np.float64)
+    lowest = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
+    row = trial.epochs.iloc[trial.counted_epoch]
+    return Course(
+        counted=trial.counted_epoch + 1,
+        epochs=len(loss),
+        improving=lowest >= len(loss) - max(1, len(loss) // 10),
+        overfit=float(loss[-1] / loss[lowest] - 1) if loss[lowest] > 0 else 0.0,
+        gap=float(row["train_accuracy"] - row["validation_accuracy"]),
+    )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Where the training time went, and at which epoch trials were at their best.
+
+    Attributes:
+        seconds: training time by outcome.
+        counted: (complete,), share of its epochs after which each completed trial was at its best, in 0..1.
+        early: share of completed trials that were at their best in the first tenth of their epochs.
+        late: share that were at their best in the last quarter.
+        spared: epochs that pruned trials did not run, counted against the longest completed trial.
+        audited: trials that were judged but never stopped.
+        misjudged: audited trials that would have been pruned and ended in the best quarter of the completed ones.
+        would_prune: audited trials that would have been pruned.
+    """
+
+    seconds: Mapping[str, float]
+    counted: Floats
+    early: float
+    late: float
+    spared: int
+    audited: int
+    would_prune: int
+    misjudged: int
+
+
+def budget(record: SweepRecord) -> Budget:
+    """Where the training time went, and at which epoch trials were at their best."""
+    ranked = record.ranked()
+    shares = np.array([(t.counted_epoch + 1) / len(t.epochs) for t in ranked if t.counted_epoch is not None])
+    seconds: dict[str, float] = {}
+    for trial in record.trials:
+        seconds[trial.outcome] = seconds.get(trial.outcome, 0.0) + trial.seconds
+    longest = max((len(trial.epochs) for trial in ranked), default=0)
+    pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
+    audited = [trial for trial in ranked if trial.audit is not None]
+    doomed = [trial for trial in audited if (trial.audit or {}).get("would_prune_at") is not None]
+    best_quarter = {trial.number for trial in ranked[: math.ceil(len(ranked) / 4)]}
+    return Budget(
+        seconds=seconds,
+        counted=shares,
+        early=float(np.mean(shares <= 0.1)) if shares.size else 0.0,
+        late=float(np.mean(shares > 0.75)) if shares.size else 0.0,
+        spared=sum(max(0, longest - len(trial.epochs)) for trial in pruned),
+        audited=len(audited),
+        would_prune=len(doomed),
+        misjudged=sum(trial.number in best_quarter for trial in doomed),
+    )
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One trial of the search, repeated on fresh seeds.
+
+    Attributes:
+        trial: its number in the search.
+        search_value: what the search had measured.
+        values: (seeds,), the objective of each repeat.
+    """
+
+    trial: int
+    search_value: float
+    values: Floats
+
+    @property
+    def mean(self) -> float:
+        """Mean of the repeats."""
+        return float(self.values.mean())
+
+
+def confirmation(record: SweepRecord) -> list[Confirmed]:
+    """The confirmed trials, best mean first: from the verdict, or from the repeats that have completed so far."""
+    rows = _judged(record.verdict["candidates"]) if record.verdict else _repeated(record)
+    return sorted(rows, key=lambda row: (-row.mean if record.maximize else row.mean, row.trial))
+
+
+def _judged(candidates: Sequence[Mapping[str, Any]]) -> list[Confirmed]:
+    rows = [Confirmed(c["trial"], float(c["search_value"]), np.array(c["values"], dtype=float)) for c in candidates]
+    return [row for row in rows if row.values.size]
+
+
+def _repeated(record: SweepRecord) -> list[Confirmed]:
+    found: dict[int, list[float]] = {}
+    for repeat in record.confirm:
+        if repeat.role == "confirm" and repeat.candidate is not None and math.isfinite(value := _completed(repeat)):
+            found.setdefault(repeat.candidate, []).append(value)
+    searched = {trial.number: _completed(trial) for trial in record.trials}
+    return [Confirmed(number, searched.get(number, math.nan), np.array(seen)) for number, seen in found.items()]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Who was taken for whom.
+
+    Attributes:
+        counts: (classes, classes), rows are true classes.
+        names: of the classes.
+        split: `test` or `validation`.
+        trial: whose predictions they are.
+    """
+
+    counts: NDArray[np.int64]
+    names: tuple[str, ...]
+    split: str
+    trial: int
+
+    @property
+    def examples(self) -> int:
+        """How many examples were judged."""
+        return int(self.counts.sum())
+
+    @property
+    def errors(self) -> int:
+        """How many of them were taken for another class."""
+        return int(self.counts.sum() - np.trace(self.counts))
+
+    def worst_pairs(self, most: int = 3) -> list[tuple[str, str, int]]:
+        """The most frequent mistakes: true class, predicted class, how often."""
+        wrong = self.counts - np.diag(np.diag(self.counts))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = [(int(flat // len(wrong)), int(flat % len(wrong))) for flat in order]
+        return [(self.names[t], self.names[p], int(wrong[t, p])) for t, p in pairs if wrong[t, p] > 0]
+
+    def recall(self) -> Floats:
+        """Share of each class that was recognised, (classes,); NaN for a class without examples."""
+        totals = self.counts.sum(axis=1)
+        return np.where(totals > 0, np.diag(self.counts) / np.maximum(totals, 1), np.nan)
+
+
+def confusion(record: SweepRecord) -> Confusion | None:
+    """The champion's on the test set where that was opened, else the best trial's on the validation set."""
+    if record.verdict:
+        return _confusion(record, record.verdict["test"]["confusion"], "test", int(record.verdict["champion"]))
+    best = standing(record).best
+    if best is None or best.confusion is None:
+        return None
+    return _confusion(record, best.confusion, "validation", best.number)
+
+
+def _confusion(record: SweepRecord, counts: Sequence[Sequence[int]], split: str, trial: int) -> Confusion:
+    table = np.array(counts, dtype=np.int64)
+    classes = record.dataset["classes"]
+    given = [str(name) for name in classes] if isinstance(classes, (list, tuple)) else []
+    names = tuple(given) if len(given) == len(table) else tuple(str(index) for index in range(len(table)))
+    return Confusion(table, names, split, trial)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified test example.
+
+    Attributes:
+        image: (height, width), any scale.
+        label, predicted: class indices.
+        probability: what the model gave to its wrong answer, in 0..1.
+    """
+
+    image: Floats
+    label: int
+    predicted: int
+    probability: float
+
+
+def mistakes(record: SweepRecord) -> list[Mistake]:
+    """The most confident mistakes on the test set, most confident first; none if the examples are not images."""
+    shape = tuple(record.dataset["shape"])
+    if not record.verdict or len(shape) != 2:
+        return []
+    found = [_mistake(entry, shape) for entry in record.verdict["test"].get("mistakes", [])]
+    return sorted((m for m in found if m is not None), key=lambda mistake: -mistake.probability)
+
+
+def _mistake(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Mistake | None:
+    pixels = np.frombuffer(base64.b64decode(entry["image"]), dtype=np.dtype(entry["dtype"]))
+    if pixels.size != math.prod(shape):
+        return None
+    image = pixels.reshape(shape).astype(np.float64)
+    return Mistake(image, int(entry["label"]), int(entry["predicted"]), float(entry["probability"]))
+
+
+def causes(record: SweepRecord) -> dict[str, int]:
+    """Why trials broke, in the words of the record, most frequent first."""
+    broken = [trial.reason or trial.outcome for trial in record.trials if trial.outcome in BROKEN]
+    return dict(Counter(broken).most_common())
+
+
+def times(record: SweepRecord) -> tuple[Any, Any]:
+    """The first start and the last finish on record, either None."""
+    every = (*record.trials, *record.confirm)
+    starts = [trial.started for trial in every if trial.started]
+    ends = [trial.finished for trial in every if trial.finished]
+    return min(starts, default=None), max(ends, default=None)

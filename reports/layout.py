@@ -1,0 +1,339 @@
+"""A sheet of A4 that is filled from the top: text wrapped by its measured width, tables, and places for axes.
+
+All lengths are inches, `y` counts down from the upper edge. No text is ever read as mathematics or markup: a name
+that a person typed is drawn as it was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
+
+WIDTH, HEIGHT = 8.27, 11.69
+SIDE, TOP, BOTTOM = 0.87, 0.85, 0.95
+INNER = WIDTH - 2 * SIDE
+
+TITLE, FIGURE, HEADING, BODY, SMALL, TINY = 16.0, 19.0, 10.0, 8.8, 7.4, 6.6  # points
+LEADING = 1.42  # line height, as a multiple of the type size
+INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
+POINT = 1 / 72
+
+SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
+UNKNOWN = "\ufffd"
+
+
+def settings() -> dict[str, Any]:
+    """Drawing settings that no matplotlibrc of the place can change: matplotlib's own defaults and embedded fonts."""
+    kept = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in ("backend", "interactive", "toolbar")}
+    return {
+        **kept,
+        "pdf.fonttype": 42,
+        "font.family": ["sans-serif"],
+        "font.sans-serif": [SANS],
+        "axes.unicode_minus": True,
+    }
+
+
+@cache
+def _known(family: str) -> frozenset[int]:
+    return frozenset(get_font(findfont(FontProperties(family=family))).get_charmap())
+
+
+def printable(text: str, family: str = SANS) -> str:
+    """Text in one line without control characters; what the font cannot draw becomes a replacement mark."""
+    flat = " ".join(text.split()) if any(c in text for c in "\n\r\t\v\f") else text
+    return "".join(c if ord(c) in _known(family) else UNKNOWN for c in flat)
+
+
+def measure(text: str, size: float, *, bold: bool = False, family: str = SANS) -> float:
+    """Width of a line of text in inches."""
+    if not text:
+        return 0.0
+    font = FontProperties(family=family, size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) * POINT
+
+
+def wrap(text: str, width: float, size: float, *, bold: bool = False, family: str = SANS) -> list[str]:
+    """Lines of text no wider than `width`; only spaces break, save in a word that is wider than a line."""
+    lines = [""]
+    for word in printable(text, family).split(" "):
+        tried = f"{lines[-1]} {word}" if lines[-1] else word
+        if measure(tried, size, bold=bold, family=family) <= width:
+            lines[-1] = tried
+            continue
+        pieces = _broken(word, width, size, bold, family)
+        lines = [*(lines if lines[-1] else lines[:-1]), *pieces]
+    return lines
+
+
+def _broken(word: str, width: float, size: float, bold: bool, family: str) -> list[str]:
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and measure(pieces[-1] + character, size, bold=bold, family=family) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
+def shorten(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """Text cut to one line of this width, with an ellipsis where something was left out."""
+    first, *rest = wrap(text, width, size, bold=bold)
+    if not rest:
+        return first
+    while first and measure(f"{first}…", size, bold=bold) > width:
+        first = first[:-1]
+    return f"{first}…"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table, with what sets it apart."""
+
+    text: str
+    bold: bool = False
+    colour: str = INK
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a name, drawn as its trial or state is drawn in the plots."""
+
+    label: str
+    colour: str
+    marker: str | None = None
+    line: Any = None  # a matplotlib line style, None for no line
+    hollow: bool = False
+
+
+class Page:
+    """One sheet, filled from the top.
+
+    Attributes:
+        figure: the sheet.
+        finding: its title.
+        y: how far it is filled.
+    """
+
+    def __init__(self, finding: str, note: str = "") -> None:
+        self.figure = Figure(figsize=(WIDTH, HEIGHT))
+        self.finding = finding
+        self.y = TOP
+        self.paragraph(finding, TITLE, bold=True, leading=1.25)
+        if note:
+            self.space(0.06)
+            self.paragraph(note, SMALL + 0.6, colour=MUTED)
+        self.space(0.1)
+        self.rule()
+        self.space(0.16)
+
+    @property
+    def room(self) -> float:
+        """Inches left above the footer."""
+        return HEIGHT - BOTTOM - self.y
+
+    def space(self, inches: float) -> None:
+        """Leave some room."""
+        self.y += inches
+
+    def rule(self, *, colour: str = RULE, width: float = 0.8) -> None:
+        """A line across the page."""
+        self._line(self.y, SIDE, WIDTH - SIDE, colour, width)
+
+    def text(self, x: float, y: float, text: str, size: float = BODY, *, family: str = SANS, **style: Any) -> None:
+        """One line of text with its baseline at `y`."""
+        style = {"color": INK, "ha": "left", **style}
+        self.figure.text(
+            x / WIDTH, 1 - y / HEIGHT, printable(text, family),
+            fontsize=size, va="baseline", parse_math=False, family=family, **style,
+        )  # fmt: skip
+
+    def paragraph(
+        self,
+        text: str,
+        size: float = BODY,
+        *,
+        bold: bool = False,
+        colour: str = INK,
+        leading: float = LEADING,
+        x: float = SIDE,
+        width: float = INNER,
+        family: str = SANS,
+        most: int = 12,
+    ) -> None:
+        """Wrapped text; never more than `most` lines, so that no name can push the page off the sheet."""
+        lines = wrap(text, width, size, bold=bold, family=family)
+        if len(lines) > most:
+            lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]
+        for line in lines:
+            self.y += size * leading * POINT
+            weight = "bold" if bold else "normal"
+            self.text(x, self.y - 0.28 * size * POINT, line, size, color=colour, weight=weight, family=family)
+
+    def heading(self, text: str) -> None:
+        """A small heading with some room above it."""
+        self.space(0.15)
+        self.paragraph(text, HEADING, bold=True)
+        self.space(0.03)
+
+    def boxed(self, text: str) -> None:
+        """A command to copy, on a tinted ground."""
+        lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]
+        height = len(lines) * BODY * LEADING * POINT + 0.14
+        self._box(SIDE, self.y, INNER, height, WASH)
+        self.space(0.07)
+        self.paragraph(" ".join(lines), BODY, x=SIDE + 0.15, width=INNER - 0.28, family=MONO, most=3)
+        self.space(0.07)
+
+    def figures(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Large figures side by side, each with a caption under it."""
+        width = (INNER - 0.15 * (len(entries) - 1)) / len(entries)
+        captions = [wrap(caption, width - 0.24, SMALL)[:3] for _, caption in entries]
+        height = 0.58 + max(len(lines) for lines in captions) * SMALL * 1.35 * POINT
+        for index, ((value, _), lines) in enumerate(zip(entries, captions, strict=True)):
+            x = SIDE + index * (width + 0.15)
+            self._box(x, self.y, width, height, WASH)
+            size = min(FIGURE, FIGURE * (width - 0.24) / max(measure(value, FIGURE, bold=True), 1e-6))
+            self.text(x + 0.12, self.y + 0.38, value, size, weight="bold")
+            for number, line in enumerate(lines):
+                self.text(x + 0.12, self.y + 0.55 + number * SMALL * 1.35 * POINT, line, SMALL, color=MUTED)
+        self.space(height)
+
+    def keys(self, entries: Sequence[Key]) -> None:
+        """A legend in as many lines as it needs."""
+        x, size = SIDE, SMALL
+        self.space(0.13)
+        for key in entries:
+            width = 0.34 + measure(printable(key.label), size)
+            if x > SIDE and x + width > WIDTH - SIDE:
+                x = SIDE
+                self.space(0.19)
+            self._key(x, self.y - 0.035, key)
+            self.text(x + 0.29, self.y, key.label, size, color=INK)
+            x += width + 0.17
+        self.space(0.1)
+
+    def grid(self, rows: int, columns: int, height: float, *, left: float = 0.56, below: float = 0.42) -> list[Axes]:
+        """Axes in reading order; each has room for its labels on the left and below, and for its title above."""
+        across, down = INNER / columns, height / rows
+        above, right = 0.27, 0.12
+        found = []
+        for index in range(rows * columns):
+            x = SIDE + (index % columns) * across + left
+            y = self.y + (index // columns) * down + above
+            size = (across - left - right, down - above - below)
+            found.append(self._axes(x, y, *size))
+        self.space(height)
+        return found
+
+    def tiles(self, rows: int, columns: int, height: float) -> list[Axes]:
+        """Small square places side by side, each with room for a line above it."""
+        across = INNER / columns
+        side = min(across - 0.12, height - 0.24)
+        found = []
+        for index in range(rows * columns):
+            x = SIDE + (index % columns) * across + (across - side) / 2
+            found.append(self._axes(x, self.y + (index // columns) * height + 0.2, side, side))
+        self.space(rows * height)
+        return found
+
+    def strip(self, height: float) -> Axes:
+        """Axes as wide as the page, without room for labels."""
+        ax = self._axes(SIDE, self.y, INNER, height)
+        self.space(height)
+        return ax
+
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[Cell | str]],
+        *,
+        right: Sequence[int] = (),
+        size: float = SMALL,
+    ) -> None:
+        """A table as wide as the page or narrower; columns in `right` are aligned to the right.
+
+        A head breaks at its underscores and dots, so that `learning_rate` over narrow numbers costs no width.
+        """
+        heads = [_head(name) for name in head]
+        cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+        widths = _widths(heads, cells, size)
+        edges = [SIDE + sum(widths[:column]) for column in range(len(widths))]
+        step = size * 1.62 * POINT
+        tall = max(len(lines) for lines in heads)
+        for line in range(tall):
+            self.y += size * 1.2 * POINT
+            for column, lines in enumerate(heads):
+                start = line - (tall - len(lines))
+                if start >= 0:
+                    self._cell(edges[column], widths[column], Cell(lines[start], True, MUTED), size, column in right)
+        self.space(0.05)
+        self.rule(colour=MUTED, width=0.6)
+        for row in cells:
+            self.y += step
+            for column, cell in enumerate(row):
+                self._cell(edges[column], widths[column], cell, size, column in right, 0.3 * size * POINT)
+            self._line(self.y, SIDE, WIDTH - SIDE, WASH, 0.6)
+
+    def footer(self, left: str, number: int, total: int) -> None:
+        """The study's name and the page's number."""
+        y = HEIGHT - 0.52
+        self._line(y - 0.17, SIDE, WIDTH - SIDE, RULE, 0.5)
+        self.text(SIDE, y, shorten(left, INNER - 1.2, SMALL), SMALL, color=MUTED)
+        self.text(WIDTH - SIDE, y, f"{number} / {total}", SMALL, color=MUTED, ha="right")
+
+    def _cell(self, x: float, width: float, cell: Cell, size: float, right: bool, lift: float = 0.0) -> None:
+        style: dict[str, Any] = {"color": cell.colour, "weight": "bold" if cell.bold else "normal"}
+        text = shorten(cell.text, width - 0.06, size, bold=cell.bold)
+        at = (x + width - 0.1, "right") if right else (x, "left")
+        self.text(at[0], self.y - lift, text, size, ha=at[1], **style)
+
+    def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        return self.figure.add_axes((x / WIDTH, 1 - (y + height) / HEIGHT, width / WIDTH, height / HEIGHT))
+
+    def _line(self, y: float, x0: float, x1: float, colour: str, width: float) -> None:
+        up = 1 - y / HEIGHT
+        self.figure.add_artist(Line2D([x0 / WIDTH, x1 / WIDTH], [up, up], color=colour, linewidth=width))
+
+    def _box(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+        corner = (x / WIDTH, 1 - (y + height) / HEIGHT)
+        self.figure.add_artist(Rectangle(corner, width / WIDTH, height / HEIGHT, facecolor=colour, edgecolor="none"))
+
+    def _key(self, x: float, y: float, key: Key) -> None:
+        xs, up = ([x / WIDTH, (x + 0.22) / WIDTH], 1 - y / HEIGHT)
+        if key.line is not None:
+            self.figure.add_artist(Line2D(xs, [up, up], color=key.colour, linestyle=key.line, linewidth=1.5))
+        if key.marker is not None:
+            face = "white" if key.hollow else key.colour
+            middle = [sum(xs) / 2]
+            style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": key.colour, "markersize": 5}
+            self.figure.add_artist(Line2D(middle, [up], marker=key.marker, linestyle="none", **style))
+
+
+def _head(name: str) -> list[str]:
+    """A column's name in lines, broken behind its underscores and dots."""
+    return printable(name).replace("_", "_ ").replace(".", ". ").split(" ")
+
+
+def _widths(heads: Sequence[Sequence[str]], cells: Sequence[Sequence[Cell]], size: float) -> list[float]:
+    """Width of each column: what its widest cell needs, shrunk evenly from the widest where the page is too narrow."""
+    needed = [max(measure(line, size, bold=True) for line in lines) for lines in heads]
+    for row in cells:
+        needed = [max(w, measure(printable(c.text), size, bold=c.bold)) for w, c in zip(needed, row, strict=True)]
+    widths = [width + 0.17 for width in needed]
+    limit = max(widths, default=0.0)
+    while sum(min(width, limit) for width in widths) > INNER:
+        limit *= 0.97
+    widths = [min(width, limit) for width in widths]
+    spare = min((INNER - sum(widths)) / max(len(widths), 1), 0.5)
+    return [width + spare for width in widths]

@@ -1,0 +1,926 @@
+"""One function a page: each takes the findings of one question to a sheet whose title is the answer.
+
+The order of `pages` is the order of reading. Nothing is computed here beyond choosing words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports import analysis, plots, wording
+from reports.analysis import BASELINE, BROKEN, Standing
+from reports.dimensions import EDGE, Axis, at_bounds, axes, values
+from reports.importance import FEWEST, Importance, importance
+from reports.layout import BODY, MUTED, SMALL, TINY, Cell, Key, Page
+from reports.records import SweepRecord, TrialRecord
+from reports.wording import Metric, counted, listed, setting
+
+AXES_A_PAGE = 8
+MOST_AXES = 24
+TOP_ROWS = 20
+MOST_FAILURES = 40
+ROWS_A_PAGE = 38
+IMAGES = 18
+
+
+@dataclass(frozen=True)
+class Report:
+    """What every page needs: the record, its objective in words, and the looks of the trials."""
+
+    record: SweepRecord
+    metric: Metric
+    standing: Standing
+    looks: Mapping[int, plots.Look]
+    importance: Importance
+
+
+def report(record: SweepRecord) -> Report:
+    """Everything that more than one page needs."""
+    looks = plots.looks(analysis.notable(record), BASELINE)
+    return Report(record, wording.objective(record), analysis.standing(record), looks, importance(record))
+
+
+def pages(record: SweepRecord) -> list[Page]:
+    """All pages of a report, in reading order."""
+    found = report(record)
+    questions: Sequence[Callable[[Report], list[Page]]] = (
+        verdict, progress, curves, hyperparameters, ranking, confirmation, mistakes, budget, table, failures
+    )  # fmt: skip
+    return [page for question in questions for page in question(found)]
+
+
+# --- the verdict
+
+
+def verdict(report: Report) -> list[Page]:
+    """The page that alone answers the study's question."""
+    page = Page(headline(report))
+    page.paragraph(f"Question: {report.record.study['question']}", BODY + 0.6, colour=MUTED, most=4)
+    page.space(0.14)
+    if report.standing.best:
+        page.figures(_key_figures(report))
+        page.space(0.08)
+    page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    _settings(page, report)
+    _endings(page, report)
+    _next_steps(page, report)
+    page.heading("Repeat it")
+    page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
+    page.space(0.1)
+    for line in _provenance(report.record):
+        page.paragraph(line, TINY, colour=MUTED, leading=1.36, most=3)
+    return [page]
+
+
+def headline(report: Report) -> str:
+    """The answer in one sentence."""
+    best, paired = analysis.winner(report.record), analysis.paired(report.record)
+    if best is None:
+        return _no_answer(report)
+    if report.record.verdict:
+        return _confirmed_headline(report, best, paired)
+    prefix = "" if report.standing.over else "So far: "
+    value = f"{_name(best.number)} reaches {report.metric.text(best.value)} {report.metric.name}"
+    if best.number == BASELINE:
+        other = "no other trial has completed" if report.standing.complete == 1 else "no other trial did better"
+        return _capital(
+            f"{prefix}the baseline leads with {report.metric.text(best.value)} {report.metric.name}; {other}"
+        )
+    if report.standing.baseline is None:
+        return _capital(f"{prefix}{value}; the baseline has not completed")
+    compared = report.metric.compared(best.value or 0.0, report.standing.baseline.value or 0.0)
+    return _capital(f"{prefix}{value}, {compared} the baseline")
+
+
+def _confirmed_headline(report: Report, best: TrialRecord, paired: analysis.Paired | None) -> str:
+    if paired is None:
+        return "The baseline stands: on fresh seeds no candidate did better"
+    name, metric = _name(best.number), report.metric
+    if paired.finding == "better":
+        difference = metric.gain(paired.difference)
+        side = "more" if metric.maximize else "less"
+        return f"{name} beats the baseline: {difference} {side} {metric.name} on fresh seeds".replace(
+            "\u00a0points more", "\u00a0points more"
+        )
+    if paired.finding == "worse":
+        return f"{name} won the search but is worse than the baseline on fresh seeds"
+    return f"{name} leads, but on {paired.n} fresh seeds it is not distinguishable from the baseline"
+
+
+def _no_answer(report: Report) -> str:
+    trials = report.record.trials
+    if not trials:
+        return "No trial has run yet"
+    if report.standing.finished == 0:
+        return f"No answer yet: {counted(len(trials), 'trial')} under way, none finished"
+    return (
+        f"No answer: none of {counted(report.standing.finished, 'finished trial')} completed ({_common_ending(report)})"
+    )
+
+
+def _common_ending(report: Report) -> str:
+    return wording.outcomes({k: v for k, v in report.record.counts().items() if k not in analysis.UNFINISHED})
+
+
+def _key_figures(report: Report) -> list[tuple[str, str]]:
+    return [_value_figure(report), _gain_figure(report), _test_figure(report)]
+
+
+def _value_figure(report: Report) -> tuple[str, str]:
+    record, metric = report.record, report.metric
+    best = analysis.winner(record)
+    assert best is not None
+    if record.verdict:
+        seeds = max((len(row.values) for row in analysis.confirmation(record) if row.trial == best.number), default=0)
+        mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
+        return (
+            metric.text(mean),
+            f"{metric.name} of {_name(best.number).lower()}, mean of {counted(seeds, 'fresh seed')} (in the search: {searched})",
+        )
+    return metric.text(
+        best.value
+    ), f"{metric.name} of {_name(best.number).lower()} in the search, one seed, epoch {_epoch(best)}"
+
+
+def _gain_figure(report: Report) -> tuple[str, str]:
+    metric, paired = report.metric, analysis.paired(report.record)
+    if paired:
+        return metric.signed(
+            _raw(metric, paired.difference)
+        ), f"against the baseline on the same seeds; {_interval(metric, paired)}"
+    if report.standing.gain is None:
+        return "–", "against the baseline: it has not completed"
+    if report.standing.best and report.standing.best.number == BASELINE:
+        return "none", "over the baseline, which is itself the best trial"
+    return metric.signed(
+        _raw(metric, report.standing.gain)
+    ), "against the baseline in the search, one seed each; not confirmed on fresh seeds"
+
+
+def _interval(metric: Metric, paired: analysis.Paired) -> str:
+    if not math.isfinite(paired.low):
+        return f"{counted(paired.n, 'pair')}, which gives no interval: not distinguishable"
+    ends = sorted(_raw(metric, end) for end in (paired.low, paired.high))
+    return f"95\u00a0% interval {metric.signed(ends[0])} to {metric.signed(ends[1])}: {paired.finding}"
+
+
+def _test_figure(report: Report) -> tuple[str, str]:
+    if not report.record.verdict:
+        return "not opened", f"test set: {_why_closed(report)}"
+    test = report.record.verdict["test"]
+    metric = wording.accuracy(int(test["examples"]))
+    ends = f"{metric.text(test['low'])} to {metric.text(test['high'])}"
+    n = counted(int(test["examples"]), "test example")
+    return metric.text(
+        test["accuracy"]
+    ), f"accuracy on {n}; 95\u00a0% Wilson interval {ends}; {wording.ordinal(int(test['opening']))} opening"
+
+
+def _why_closed(report: Report) -> str:
+    if not report.standing.over:
+        return "it is opened once, after the search has ended and its winner is confirmed"
+    if not report.record.study.get("confirm"):
+        return "this study asks for no confirmation, and only a confirmed winner is tested"
+    if report.record.confirm:
+        return "the confirmation on fresh seeds has not ended"
+    return "it is opened once, after the winner is confirmed on fresh seeds"
+
+
+def _answer(report: Report) -> list[str]:
+    """The verdict in sentences."""
+    record, standing, metric = report.record, report.standing, report.metric
+    found = [
+        f"{counted(standing.finished, 'trial')} of {standing.planned} finished"
+        + (f", {standing.unfinished} not yet." if standing.unfinished else ".")
+    ]
+    best = analysis.winner(record)
+    if best is None:
+        return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
+    found += _comparison(report)
+    if record.verdict:
+        found += _tested(record)
+    n = int(record.dataset["validation"])
+    se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
+    if metric.maximize and se > 0:
+        found.append(
+            f"One accuracy on {counted(n, 'validation example')} has a standard error of {wording.percent(se, 2)}."
+        )
+    return found
+
+
+def _comparison(report: Report) -> list[str]:
+    metric, paired = report.metric, analysis.paired(report.record)
+    if report.record.verdict and paired is None:
+        return ["The baseline has the best mean on fresh seeds; it is the champion."]
+    if paired is None:
+        return (
+            [
+                "The difference to the baseline comes from one seed each and from choosing the best of many: it is optimistic."
+            ]
+            if report.standing.gain
+            else []
+        )
+    words = {
+        "better": "is better than the baseline",
+        "worse": "is worse than the baseline",
+        "not distinguishable": "is not distinguishable from the baseline: the interval contains 0",
+    }
+    return [
+        f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
+        f" ({metric.signed(_raw(metric, paired.difference))}; {_interval(metric, paired)})."
+    ]
+
+
+def _tested(record: SweepRecord) -> list[str]:
+    assert record.verdict is not None
+    test = record.verdict["test"]
+    metric = wording.accuracy(int(test["examples"]))
+    several = [metric.text(value) for value in test["accuracies"]]
+    opening = int(test["opening"])
+    first = (
+        "the first time any study opened it"
+        if opening == 1
+        else f"opened for the {wording.ordinal(opening)} time by any study, which makes it less of a surprise each time"
+    )
+    models = f"The final models, trained on train and validation data for {record.verdict['epochs']} epochs, reach {listed(several)} on the test set"
+    return [f"{models}; it was {first}."]
+
+
+def _causes(record: SweepRecord) -> list[str]:
+    most = list(analysis.causes(record).items())[:3]
+    return [f"Causes on record: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
+
+
+def _settings(page: Page, report: Report) -> None:
+    """The winner's settings beside the baseline's, what was searched first; what both share and was fixed, in one line."""
+    record, best = report.record, analysis.winner(report.record)
+    baseline = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
+    }
+    shown = dict(best.hyperparameters) if best else baseline
+    page.heading("Settings" if best else "Settings of the baseline, and what is searched")
+    same = best is None or best.number == BASELINE
+    head = ["hyperparameter", *([] if same else [_name(best.number).lower() if best else ""]), "baseline", "searched"]
+    rows = [
+        _setting_row(key, shown, baseline, dimension, same)
+        for key, dimension in list(record.study["space"].items())[:14]
+    ]
+    page.table(head, rows)
+    fixed = [f"{key} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
+    page.space(0.05)
+    page.paragraph(
+        f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched.",
+        SMALL,
+        colour=MUTED,
+        most=3,
+    )
+
+
+def _setting_row(
+    key: str, shown: Mapping[str, Any], baseline: Mapping[str, Any], dimension: Mapping[str, Any], same: bool
+) -> list[Cell]:
+    mine, base = setting(shown.get(key, "–")), setting(baseline.get(key, "–"))
+    winner = [] if same else [Cell(mine, bold=mine != base)]
+    return [Cell(key), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]
+
+
+def _endings(page: Page, report: Report) -> None:
+    counts = report.record.counts()
+    if not counts:
+        return
+    ordered = {name: counts[name] for name in (*wording.OUTCOMES, *counts) if name in counts}
+    page.heading(f"{counted(len(report.record.trials), 'trial')}: {wording.outcomes(counts)}")
+    page.space(0.03)
+    plots.outcomes(
+        page.strip(0.2), {k: float(v) for k, v in ordered.items()}, {k: f"{v} {k}" for k, v in ordered.items()}
+    )
+
+
+def _next_steps(page: Page, report: Report) -> None:
+    steps = advice(report)
+    if not steps or page.room < 2.2:
+        return
+    page.heading("What to look at next")
+    for step in steps[:4]:
+        page.paragraph(f"–  {step}", BODY, most=2)
+
+
+def advice(report: Report) -> list[str]:
+    """What the findings suggest doing next, the most telling first."""
+    record, best, found = report.record, analysis.winner(report.record), []
+    paired = analysis.paired(record)
+    if paired and paired.finding == "not distinguishable":
+        found.append("Confirm on more seeds: the interval of the difference contains 0.")
+    for name, end in (at_bounds(record, best) if best else {}).items():
+        found.append(f"Widen {name} beyond its {end} bound: the winner lies within {wording.percent(EDGE)} of it.")
+    time = analysis.budget(record)
+    if time.late > 0.5 and report.standing.complete >= 5:
+        found.append(
+            f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the last quarter of their epochs."
+        )
+    broken = sum(count for name, count in record.counts().items() if name in BROKEN)
+    if broken > 0.1 * max(1, report.standing.finished):
+        found.append(f"Look at the {counted(broken, 'trial')} that broke: {next(iter(analysis.causes(record)))}.")
+    if record.provenance.get("git_dirty"):
+        found.append("Commit the code and repeat: it had uncommitted changes when this study was made.")
+    return found
+
+
+def _provenance(record: SweepRecord) -> list[str]:
+    data, study, origin = record.dataset, record.study, record.provenance
+    sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
+    start, end = analysis.times(record)
+    commit = str(origin.get("git_commit") or "none recorded")[:12]
+    dirty = " with uncommitted changes" if origin.get("git_dirty") else ""
+    until = f"; last finish {wording.moment(end)}" if end else ""
+    audit = f"audit {wording.percent(float(study.get('audit') or 0))}"
+    return [
+        f"Data: {data['name']} ({sizes}), SHA-256 {str(data['digest'])[:32]}",
+        f"Search: {study['objective']} ({study['direction']}) at the {study['epoch']} epoch, seed {study['seed']}, sampler {study['sampler']}, pruner {study['pruner']}, {audit}",
+        f"Code: commit {commit}{dirty}; {_flat(origin.get('versions', {}))}",
+        f"Machine: {_flat(origin.get('machine', 'not recorded'))}; study made {wording.moment(record.created)}{until}",
+    ]
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+# --- the course of the search
+
+
+def progress(report: Report) -> list[Page]:
+    """Best so far against trials and against training time."""
+    shown = analysis.progress(report.record)
+    if not shown.number.size:
+        return []
+    page = Page(_progress_finding(report, shown), _progress_note(shown))
+    page.keys(_keys(report, [n for n in report.looks if n in shown.number], ("complete", "best", "pruned", "broken")))
+    ends = _ends(report, shown.value)
+    places = (
+        ("Best so far, by trial", "trials in the order in which they finished", np.arange(1.0, len(shown.number) + 1)),
+        ("Best so far, by training time", *_time_axis(shown.seconds)),
+    )
+    for ax, (title, label, x) in zip(page.grid(2, 1, min(8.0, page.room)), places, strict=True):
+        plots.frame(ax, title=title, x=label, y=report.metric.axis)
+        ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
+        plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
+        plots.along_edge(ax, x, shown.outcome, maximize=report.metric.maximize)
+        if report.standing.baseline:
+            value = (report.standing.baseline.value or 0.0) * report.metric.scale
+            plots.level(
+                ax,
+                value,
+                f"baseline {report.metric.text(report.standing.baseline.value)}",
+                above=not report.metric.maximize,
+            )
+    return [page]
+
+
+def _progress_finding(report: Report, shown: analysis.Progress) -> str:
+    best = report.standing.best
+    if best is None:
+        return f"None of {counted(len(shown.number), 'finished trial')} completed"
+    place = int(np.flatnonzero(shown.number == best.number)[0]) + 1
+    after = len(shown.number) - place
+    name = _name(best.number)
+    if len(shown.number) == 1:
+        return f"{name} is the only finished trial so far"
+    if after <= 0.1 * len(shown.number):
+        return f"The search was still improving: its best, {name.lower()}, was the {wording.ordinal(place)} of {len(shown.number)} to finish"
+    return f"{name}, the {wording.ordinal(place)} of {len(shown.number)} to finish, is the best; {counted(after, 'later trial')} brought no gain"
+
+
+def _progress_note(shown: analysis.Progress) -> str:
+    n = int(np.isfinite(shown.value).sum())
+    left = len(shown.number) - n
+    return (
+        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a value; the {left} without one are marked along the edge."
+        " Trials far worse than the rest are drawn at the edge, so that they do not flatten the axis."
+        f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
+    )
+
+
+def _time_axis(seconds: analysis.Floats) -> tuple[str, analysis.Floats]:
+    for size, unit in ((3_600.0, "hours"), (60.0, "minutes")):
+        if seconds[-1] >= 2 * size:
+            return f"training time of all trials together ({unit})", seconds / size
+    return "training time of all trials together (seconds)", seconds
+
+
+def curves(report: Report) -> list[Page]:
+    """Learning curves of the best trials against the rest."""
+    record = report.record
+    if not any(len(trial.epochs) for trial in record.trials):
+        return []
+    by_number = {trial.number: trial for trial in record.trials}
+    named = [n for n in report.looks if n in by_number and len(by_number[n].epochs)]
+    others = analysis.band(record, "validation_loss", named)
+    page = Page(_curves_finding(report), _curves_note(others))
+    page.keys(_keys(report, named, ("band",) if others.trials else ()))
+    grid = page.grid(2, 2, min(7.6, page.room), left=0.5)
+    for row, kind in enumerate(("loss", "accuracy")):
+        scale = 1.0 if kind == "loss" else 100.0
+        for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
+            column = f"{split}_{kind}"
+            plots.frame(
+                ax, title=f"{split} {kind}".capitalize(), x="epoch", y=f"{kind}" if kind == "loss" else "accuracy (%)"
+            )
+            plots.rest(ax, analysis.band(record, column, named), scale)
+            for number in reversed(named):
+                trial = by_number[number]
+                plots.curve(
+                    ax,
+                    np.array(trial.epochs[column], dtype=np.float64) * scale,
+                    trial.counted_epoch,
+                    report.looks[number],
+                )
+        shared = [
+            by_number[n].epochs[f"{split}_{kind}"].to_numpy() * scale
+            for n in named
+            for split in ("train", "validation")
+        ]
+        plots.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
+    return [page]
+
+
+def _curves_finding(report: Report) -> str:
+    best = analysis.winner(report.record)
+    seen = analysis.course(best) if best else None
+    if best is None or seen is None:
+        return "Learning curves of trials that have not completed"
+    name = _name(best.number)
+    if seen.improving:
+        return f"{name} was still improving in its last epoch, {seen.epochs}: more epochs may help"
+    if seen.overfit > 0.05:
+        rise = wording.percent(seen.overfit)
+        return f"{name} is best at epoch {seen.counted} of {seen.epochs} and then overfits: its validation loss rises by {rise}"
+    return f"{name} has converged: it is best at epoch {seen.counted} of {seen.epochs} and stays level"
+
+
+def _curves_note(others: analysis.Band) -> str:
+    drawn = (
+        "as thin lines"
+        if others.lines
+        else "as a band from the 10 % to the 90 % quantile of those still running at that epoch"
+    )
+    rest = (
+        f" The other {counted(others.trials, 'trial')} with at least one epoch are drawn {drawn}."
+        if others.trials
+        else ""
+    )
+    return f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are measured during the epoch, with whatever regularisation was on."
+
+
+# --- the hyperparameters
+
+
+def hyperparameters(report: Report) -> list[Page]:
+    """Every searched hyperparameter against the objective."""
+    if not report.record.trials:
+        return []
+    shown = [axis for axis in axes(report.record.study["space"])]
+    chosen, left = shown[:MOST_AXES], len(shown) - MOST_AXES
+    sheets = [chosen[start : start + AXES_A_PAGE] for start in range(0, len(chosen), AXES_A_PAGE)]
+    found = []
+    for number, sheet in enumerate(sheets):
+        page = Page(_axes_finding(report, continued=number > 0), _axes_note(report, left))
+        _axes_page(page, report, sheet)
+        found.append(page)
+    return found
+
+
+def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
+    trials = report.record.trials
+    top = [t.number for t in report.record.ranked()[:3]]
+    starred = [n for n in report.looks if n in top or n == BASELINE]
+    page.keys(_keys(report, starred, ("complete", "pruned value", "broken")))
+    rows = math.ceil(len(sheet) / 2)
+    objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
+    outcome = [t.outcome for t in trials]
+    complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
+    ends = _ends(report, complete)
+    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, axis in zip(grid, sheet, strict=False):
+        plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
+        plots.axis_scale(ax, axis)
+        x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
+        plots.scatter(ax, x, objective * report.metric.scale, outcome, ends)
+        broken = np.array([name in BROKEN for name in outcome]) & np.isfinite(x)
+        plots.along_edge(ax, x[broken], ["failed"] * int(broken.sum()), maximize=report.metric.maximize)
+        for trial, place, value in zip(trials, x, complete, strict=True):
+            if trial.number in starred and math.isfinite(place) and math.isfinite(value):
+                plots.star(ax, place, float(np.clip(value * report.metric.scale, *ends)), report.looks[trial.number])
+    for ax in grid[len(sheet) :]:
+        ax.remove()
+
+
+def _axis_title(report: Report, axis: Axis) -> str:
+    best = report.standing.best
+    bound = axis.bound(float(values(axis, [best])[0])) if best else None
+    return f"{axis.name}: best at the {bound} bound" if bound else axis.name
+
+
+def _axes_finding(report: Report, *, continued: bool) -> str:
+    best = report.standing.best
+    if best is None:
+        return "Where the trials lay in the search space; none completed"
+    bounds = at_bounds(report.record, best)
+    lead = report.importance.clear()[:1]
+    first = f"{lead[0]} matters most; " if lead else ""
+    if not bounds:
+        text = f"{first}the best trial lies inside every searched range"
+    else:
+        ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
+        more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
+        text = f"{first}the best trial lies within {wording.percent(EDGE)} of {ends}{more}"
+    return text + (" (continued)" if continued else "")
+
+
+def _axes_note(report: Report, left: int) -> str:
+    counts = report.record.counts()
+    more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
+    unfinished = f"; {report.standing.unfinished} unfinished left out" if report.standing.unfinished else ""
+    return (
+        f"n = {wording.outcomes({k: v for k, v in counts.items() if k not in analysis.UNFINISHED}) or 'no finished trial'}{unfinished}."
+        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before it was stopped;"
+        f" values beyond the axis are drawn at its edge. A trial without such a layer is not in that panel.{more}"
+    )
+
+
+def ranking(report: Report) -> list[Page]:
+    """Which hyperparameters separate the best trials from the rest."""
+    if not report.record.trials:
+        return []
+    found = report.importance
+    page = Page(_ranking_finding(found), _ranking_note(found))
+    if not found.names:
+        return [page]
+    page.keys(
+        [
+            Key("above chance", plots.PALETTE[0], "s"),
+            Key("not above chance", plots.GREY, "s", hollow=True),
+            Key("reached by chance in 1 of 20 shuffles", plots.FAILURE, "|"),
+        ]
+    )
+    ax = page.grid(1, 1, min(0.9 + 0.34 * len(found.names), page.room - 1.5), left=1.6)[0]
+    plots.frame(ax, x="PED-ANOVA: divergence of the best trials from all completed trials along this axis")
+    plots.importance(ax, found)
+    page.space(0.1)
+    page.paragraph(
+        "How to read it. A long bar says that the best trials gather in one part of that axis while all trials together do"
+        " not. It does not say how much of the objective's variance the axis explains, nor that the axis acts alone; and"
+        " because the sampler itself moves towards good regions, a region it soon left counts little. Pruned and broken"
+        " trials have no final value and are left out: see them along the axes of the page before.", SMALL + 0.6, colour=MUTED,
+    )  # fmt: skip
+    return [page]
+
+
+def _ranking_finding(found: Importance) -> str:
+    if not found.names:
+        return f"Too few trials to rank hyperparameters: {found.completed} completed, {FEWEST} are needed"
+    clear = found.clear()
+    if not clear:
+        return f"No hyperparameter stands out from chance among {found.completed} completed trials"
+    rest = len(found.names) - len(clear)
+    others = f"; {counted(rest, 'other')} not above chance" if rest else ""
+    more = f", then {listed(clear[1:3])}" if len(clear) > 1 else ""
+    return f"{clear[0]} separates the best trials most{more}{others}"
+
+
+def _ranking_note(found: Importance) -> str:
+    return (
+        f"n = {found.completed} completed trials; the best {found.top} of them against all."
+        f" Chance level: 95 % quantile of {found.shuffles} shuffles of the objective among the trials."
+    )
+
+
+# --- the winner
+
+
+def confirmation(report: Report) -> list[Page]:
+    """The best trials and the baseline on fresh seeds."""
+    rows = analysis.confirmation(report.record)
+    if not rows:
+        return []
+    paired, metric = analysis.paired(report.record), report.metric
+    seeds = max(len(row.values) for row in rows)
+    page = Page(
+        _confirmation_finding(report, rows, paired),
+        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for each. Dot: one seed. Bar: mean. Hollow diamond: the value that the search had measured.",
+    )
+    names = [_name(row.trial) for row in rows]
+    ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
+    plots.frame(ax, x=metric.axis)
+    plots.confirmation(ax, rows, metric.scale, report.looks, names)
+    if paired:
+        _paired(page, report, paired)
+    page.heading("In numbers")
+    _confirmation_table(page, report, rows)
+    page.space(0.12)
+    page.paragraph(_optimism(report, rows), BODY)
+    return [page]
+
+
+def _confirmation_finding(report: Report, rows: Sequence[analysis.Confirmed], paired: analysis.Paired | None) -> str:
+    metric = report.metric
+    if not report.record.verdict:
+        return f"Confirmation is under way: {_name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
+    if paired is None:
+        return "On fresh seeds the baseline has the best mean"
+    name = _name(report.record.verdict["champion"])
+    ends = {
+        "better": "stays ahead of the baseline",
+        "worse": "falls behind the baseline",
+        "not distinguishable": "is not distinguishable from the baseline",
+    }
+    return (
+        f"{name} {ends[paired.finding]} on fresh seeds: {metric.signed(_raw(metric, paired.difference))} {metric.name}"
+    )
+
+
+def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
+    metric = report.metric
+    assert report.record.verdict is not None
+    look = report.looks[report.record.verdict["champion"]]
+    page.heading("Paired difference to the baseline, seed by seed")
+    ax = page.grid(1, 1, 1.25, left=0.8)[0]
+    sign = metric.scale if metric.maximize else -metric.scale
+    plots.frame(
+        ax, x=f"{metric.name}: champion minus baseline{' (points)' if metric.scale != 1 else ''}, with 95 % interval"
+    )
+    plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
+    page.space(0.04)
+    page.paragraph(_interval(metric, paired).capitalize() + f" ({counted(paired.n, 'pair')}).", BODY)
+
+
+def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Confirmed]) -> None:
+    metric = report.metric
+    body = [
+        [
+            _name(row.trial),
+            metric.text(row.search_value),
+            Cell(metric.text(row.mean), bold=True),
+            ", ".join(metric.text(v) for v in row.values),
+            metric.signed(row.search_value - row.mean),
+        ]
+        for row in rows
+    ]
+    page.table(["trial", "search", "mean", "each seed", "search minus mean"], body, right=(1, 2, 4))
+
+
+def _optimism(report: Report, rows: Sequence[analysis.Confirmed]) -> str:
+    tops = [row for row in rows if row.trial != BASELINE and math.isfinite(row.search_value)]
+    if not tops:
+        return ""
+    lost = float(np.mean([row.search_value - row.mean for row in tops]))
+    better = lost > 0 if report.metric.maximize else lost < 0
+    word = "optimistic" if better else "pessimistic"
+    return f"The search's own values of these {len(tops)} trials were {word} by {report.metric.gain(lost)} on average: the best of many is chosen partly for its luck. The comparison on fresh seeds is free of that choice."
+
+
+def mistakes(report: Report) -> list[Page]:
+    """Who was taken for whom, and the most confident mistakes."""
+    found = analysis.confusion(report.record)
+    if found is None:
+        return []
+    page = Page(_confusion_finding(found), _confusion_note(report, found))
+    side = 4.3
+    ax = page.grid(1, 1, side + 0.55, left=1.25)[0]
+    ax.set_anchor("W")
+    plots.frame(ax, x="taken for", y="true class")
+    plots.confusion(ax, found)
+    page.space(0.02)
+    page.paragraph(_recalls(found), SMALL + 0.6, most=4)
+    shown = analysis.mistakes(report.record)[:IMAGES]
+    if shown and page.room > 1.6:
+        _images(page, shown, found)
+    return [page]
+
+
+def _confusion_finding(found: analysis.Confusion) -> str:
+    who = "The champion" if found.split == "test" else _name(found.trial)
+    pairs = found.worst_pairs(1)
+    most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
+    return f"{who} misreads {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
+
+
+def _confusion_note(report: Report, found: analysis.Confusion) -> str:
+    closed = "" if found.split == "test" else f" The test set has not been opened: {_why_closed(report)}."
+    return f"n = {counted(found.examples, f'{found.split} example')}, all of them. Rows are true classes; only mistakes are coloured.{closed}"
+
+
+def _recalls(found: analysis.Confusion) -> str:
+    recall = found.recall()
+    order = [int(index) for index in np.argsort(recall) if math.isfinite(recall[index])][:3]
+    worst = listed(f"{found.names[index]} ({wording.percent(float(recall[index]), 1)})" for index in order)
+    pairs = [f"{true} as {taken} ({number}\u00d7)" for true, taken, number in found.worst_pairs(4)]
+    return f"Least often recognised: {worst}. Most frequent mistakes: {listed(pairs)}."
+
+
+def _images(page: Page, shown: Sequence[analysis.Mistake], found: analysis.Confusion) -> None:
+    page.heading(f"The {len(shown)} most confident mistakes on the test set")
+    columns = 6
+    rows = min(math.ceil(len(shown) / columns), int(page.room / 1.05))
+    for ax, mistake in zip(page.tiles(rows, columns, 1.05), shown, strict=False):
+        plots.image(ax, mistake, found.names)
+
+
+# --- cost, and every trial
+
+
+def budget(report: Report) -> list[Page]:
+    """Whether the epochs, the pruning and the time were well spent."""
+    if report.standing.finished == 0:
+        return []
+    found = analysis.budget(report.record)
+    page = Page(
+        _budget_finding(report, found),
+        f"n = {counted(report.standing.complete, 'completed trial')} and {counted(len(report.record.trials) - report.standing.complete, 'other')}; time is training time, summed over the workers.",
+    )
+    page.heading("Training time by outcome")
+    total = sum(found.seconds.values())
+    ordered = {k: found.seconds[k] for k in wording.OUTCOMES if found.seconds.get(k)}
+    words = {k: f"{k} {wording.duration(v)}" for k, v in ordered.items()}
+    plots.outcomes(page.strip(0.24), ordered, words)
+    page.space(0.06)
+    page.paragraph(
+        f"{wording.duration(total)} in all: {listed(words.values())}." if ordered else "No time was recorded.", BODY
+    )
+    if found.counted.size:
+        page.heading("When completed trials were at their best")
+        ax = page.grid(1, 1, 2.6)[0]
+        plots.frame(ax, x="epoch that counts, as a share of the trial's epochs (%)", y="completed trials")
+        plots.shares(ax, found.counted)
+        page.paragraph(_epochs_text(found), BODY)
+    page.heading("Was pruning right?")
+    page.paragraph(_pruning_text(report, found), BODY)
+    if causes := list(analysis.causes(report.record).items())[:8]:
+        page.heading("Why trials broke")
+        page.table(["cause", "trials"], [[reason, str(number)] for reason, number in causes], right=(1,))
+    return [page]
+
+
+def _budget_finding(report: Report, found: analysis.Budget) -> str:
+    total = sum(found.seconds.values()) or 1.0
+    spent = wording.percent(found.seconds.get("complete", 0.0) / total)
+    first = f"Completed trials took {spent} of {wording.duration(total)} training time"
+    if found.late > 0.5:
+        return f"{first}; most were best near their last epoch, so the epochs were too few"
+    if found.early > 0.5:
+        return f"{first}; most were best in the first tenth of their epochs, so the epochs were too many"
+    return first
+
+
+def _epochs_text(found: analysis.Budget) -> str:
+    return f"Shaded: the first tenth ({wording.percent(found.early)} of the completed trials; many there mean that the epochs were too many) and the last quarter ({wording.percent(found.late)}; many there mean that they were too few)."
+
+
+def _pruning_text(report: Report, found: analysis.Budget) -> str:
+    pruned = report.record.counts().get("pruned", 0)
+    if not pruned and not found.audited:
+        return "No trial was pruned."
+    saved = f"{counted(pruned, 'trial')} pruned, which spared {counted(found.spared, 'epoch')} against the longest completed trial."
+    if not found.audited:
+        return f"{saved} No trial was kept for audit, so whether a pruned one would have won is not known."
+    verdict = f"{counted(found.audited, 'trial')} were judged but never stopped: {found.would_prune} would have been pruned, {found.misjudged} of these ended in the best quarter."
+    return f"{saved} {verdict}"
+
+
+def table(report: Report) -> list[Page]:
+    """The best trials with all their settings."""
+    ranked = report.record.ranked()
+    if not ranked:
+        return []
+    shown = ranked[:TOP_ROWS]
+    left = len(ranked) - len(shown)
+    more = f" {left} more are in trials.csv." if left else ""
+    spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
+    page = Page(
+        f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
+        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation loss, then to the lower number.{more} The baseline is trial 0.",
+    )
+    keys = list(report.record.study["space"])[:9]
+    head = [
+        "",
+        "trial",
+        report.metric.name.replace("validation ", "validation_"),
+        *_other(report)[0],
+        "epoch",
+        "time",
+        *keys,
+    ]
+    page.table(
+        head,
+        [_row(report, rank, trial, keys) for rank, trial in enumerate(shown, 1)],
+        right=(0, 1, 2, 3, 4, 5),
+        size=TINY,
+    )
+    return [page]
+
+
+def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
+    """The metric that does not rank the trials, for the table."""
+    if report.metric.maximize:
+        return ["validation_loss"], lambda trial: wording.loss().text(trial.validation_loss)
+    metric = wording.accuracy(int(report.record.dataset["validation"]))
+    return ["validation_accuracy"], lambda trial: metric.text(trial.validation_accuracy)
+
+
+def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> list[Cell]:
+    look = report.looks.get(trial.number)
+    named = Cell(str(trial.number), bold=look is not None, colour=look.colour if look else plots.INK)
+    value = Cell(report.metric.text(trial.value), bold=True)
+    epoch = f"{_epoch(trial)} of {len(trial.epochs)}"
+    settings = [Cell(setting(trial.hyperparameters.get(key, "–"))) for key in keys]
+    return [
+        Cell(str(rank), colour=MUTED),
+        named,
+        value,
+        Cell(_other(report)[1](trial)),
+        Cell(epoch),
+        Cell(wording.duration(trial.seconds)),
+        *settings,
+    ]
+
+
+def failures(report: Report) -> list[Page]:
+    """Every trial that broke, with its reason."""
+    broken = [trial for trial in report.record.trials if trial.outcome in BROKEN]
+    if not broken:
+        return []
+    shown = broken[:MOST_FAILURES]
+    left = len(broken) - len(shown)
+    more = f" {left} more are in trials.csv." if left else ""
+    cause, number = next(iter(analysis.causes(report.record).items()))
+    counts = {name: count for name, count in report.record.counts().items() if name in BROKEN}
+    page = Page(
+        f"{counted(len(broken), 'trial')} broke: {wording.outcomes(counts)}",
+        f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number}).{more}",
+    )
+    keys = list(report.record.study["space"])[:6]
+    rows = [
+        [
+            str(t.number),
+            t.outcome,
+            str(len(t.epochs)),
+            *(setting(t.hyperparameters.get(k, "–")) for k in keys),
+            t.reason or "–",
+        ]
+        for t in shown
+    ]
+    page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
+    return [page]
+
+
+# --- words that several pages share
+
+
+def _name(number: int) -> str:
+    return "The baseline" if number == BASELINE else f"Trial {number}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _raw(metric: Metric, oriented: float) -> float:
+    """An oriented difference as the difference of the metric itself."""
+    return oriented if metric.maximize else -oriented
+
+
+def _epoch(trial: TrialRecord) -> str:
+    return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
+
+
+def _ends(report: Report, objective: analysis.Floats) -> tuple[float, float]:
+    baseline = report.standing.baseline
+    keep = [baseline.value] if baseline and baseline.value is not None else []
+    low, high = analysis.window(objective, keep, maximize=report.metric.maximize)
+    return low * report.metric.scale, high * report.metric.scale
+
+
+def _keys(report: Report, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
+    every = {
+        "complete": Key("completed trial", plots.GREY, "o"),
+        "best": Key("best so far", plots.INK, line="-"),
+        "pruned": Key("pruned", plots.PRUNED, "|"),
+        "pruned value": Key("pruned, at its best so far", plots.PRUNED, "v", hollow=True),
+        "broken": Key("diverged or failed", plots.FAILURE, "x"),
+        "band": Key("other trials", plots.GREY, "s"),
+    }
+    lines = "band" in states or "pruned" not in states and "complete" not in states
+    found = []
+    for number in trials:
+        look = report.looks[number]
+        found.append(
+            Key(_name(number).removeprefix("The ").capitalize(), look.colour, look.marker, look.line if lines else None)
+        )
+    return [*found, *(every[state] for state in states)]

@@ -1,0 +1,49 @@
+"""A recorded study becomes a PDF: the same record gives the same bytes, and a reader never sees half a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_pdf import PdfPages
+
+from reports.layout import printable, settings
+from reports.pages import pages
+from reports.records import SweepRecord
+
+
+def write(record: SweepRecord, out: Path) -> None:
+    """Write the report of a study to `out`, replacing what is there at once or not at all.
+
+    Args:
+        record: the study, in whatever state: not begun, under way, or confirmed.
+        out: the PDF; its folder must exist.
+    """
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _draw(record, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(out)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _draw(record: SweepRecord, file: object) -> None:
+    with matplotlib.rc_context(settings()):
+        sheets = pages(record)
+        with PdfPages(file, metadata=_metadata(record, sheets[0].finding)) as pdf:  # type: ignore[arg-type]
+            for number, sheet in enumerate(sheets, 1):
+                sheet.footer(f"{record.name} · {record.dataset['name']}", number, len(sheets))
+                pdf.savefig(sheet.figure)
+
+
+def _metadata(record: SweepRecord, finding: str) -> dict[str, str | None]:
+    """A title for the window; no date, no user and no path, so that the bytes depend on the record alone."""
+    return {"Title": printable(f"{record.name}: {finding}"), "Creator": "numpy-sweep", "CreationDate": None}

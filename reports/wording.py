@@ -1,0 +1,160 @@
+"""Numbers and names as a reader meets them: no digit finer than the noise, no unit left to guess.
+
+Every sentence and every axis of the report gets its numbers from here, so that one value reads the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from reports.records import SweepRecord
+
+# From this many validation examples on, a hundredth of a percent point is at least half an example.
+MANY_EXAMPLES = 5_000
+OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "interrupted")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How the objective is named, oriented and printed.
+
+    Attributes:
+        name: in words, such as `validation accuracy`.
+        maximize: whether higher is better.
+        scale: factor from the record to the page: 100 for a fraction shown as percent.
+        unit: what follows a value, such as a no-break space and a percent sign.
+        points: what follows a difference.
+        decimals: as many as the number of validation examples supports.
+    """
+
+    name: str
+    maximize: bool
+    scale: float
+    unit: str
+    points: str
+    decimals: int
+
+    def text(self, value: float | None) -> str:
+        """A value as printed, or a dash."""
+        return "–" if value is None or not math.isfinite(value) else f"{self._number(value)}{self.unit}"
+
+    def gain(self, difference: float) -> str:
+        """The size of a difference, without its sign."""
+        return f"{self._number(abs(difference))}{self.points}"
+
+    def signed(self, difference: float) -> str:
+        """A difference with its sign, a true minus."""
+        number = self._number(abs(difference))
+        sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
+        return f"{sign}{number}{self.points}"
+
+    def compared(self, value: float, reference: float) -> str:
+        """Where a value lies relative to a reference: `0.40 points above`, `level with`."""
+        if float(self._number(abs(value - reference))) == 0:
+            return "level with"
+        return f"{self.gain(value - reference)} {'above' if value > reference else 'below'}"
+
+    @property
+    def axis(self) -> str:
+        """The axis label: the name and what is plotted."""
+        return f"{self.name} (%)" if self.scale != 1 else self.name
+
+    def _number(self, value: float) -> str:
+        shown = value * self.scale
+        if self.scale == 1 and 0 < abs(shown) < 0.01:
+            return f"{shown:.2g}"
+        return f"{shown:.{self.decimals}f}"
+
+
+def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
+    """Accuracy as a percentage, judged on this many examples."""
+    decimals = 2 if examples >= MANY_EXAMPLES else 1
+    return Metric(name, True, 100.0, "\u00a0%", "\u00a0points", decimals)
+
+
+def loss(name: str = "validation loss") -> Metric:
+    """A mean cross-entropy in nats; its third decimal is already below its standard error."""
+    return Metric(name, False, 1.0, "", "", 3)
+
+
+def objective(record: SweepRecord) -> Metric:
+    """The metric that ranks this study's trials."""
+    if record.objective.endswith("accuracy"):
+        return accuracy(int(record.dataset["validation"]), record.objective.replace("_", " "))
+    return loss(record.objective.replace("_", " "))
+
+
+def setting(value: object) -> str:
+    """A hyperparameter's value in three significant digits; next to one, three digits of what is missing from it."""
+    if isinstance(value, (tuple, list)):
+        return "-".join(str(item) for item in value)
+    if not isinstance(value, float):
+        return str(value)
+    if 0.9 < value < 1:
+        return f"{value:.{2 - math.floor(math.log10(1 - value))}f}".rstrip("0")
+    return f"{value:.3g}"
+
+
+def searched(dimension: Mapping[str, object]) -> str:
+    """What a study file asked for in one dimension of its space, in words."""
+    kind = dimension["kind"]
+    if kind == "choice":
+        return listed(setting(choice) for choice in _items(dimension["choices"]))
+    if kind == "layers":
+        layers, units = _items(dimension["layers"]), _items(dimension["units"])
+        scale = ", log" if dimension.get("log") else ""
+        return f"{_range(*layers)} layers of {_range(*units)}{scale}"
+    scale = {True: ", log", "complement": ", log in 1 − value"}.get(dimension.get("log"), "")
+    return f"{_range(dimension['low'], dimension['high'])}{scale}"
+
+
+def _items(value: object) -> tuple[object, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _range(low: object, high: object) -> str:
+    return setting(low) if low == high else f"{setting(low)} to {setting(high)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit a person would use."""
+    for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f}\u00a0{unit}"
+    return f"{seconds:.0f}\u00a0s" if seconds >= 10 else f"{seconds:.1f}\u00a0s"
+
+
+def moment(when: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def listed(parts: Iterable[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    items = list(parts)
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}" if items else "none"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, `1 trial`, `2 trials`, thousands apart."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", "\u202f")
+
+
+def outcomes(counts: Mapping[str, int]) -> str:
+    """Outcomes of trials in the house order: `41 complete, 13 pruned, 2 diverged`."""
+    order = [name for name in OUTCOMES if name in counts] + [name for name in counts if name not in OUTCOMES]
+    return ", ".join(f"{counts[name]} {name}" for name in order)
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `3rd`, `4th`, `11th`, `21st`."""
+    teens = 10 <= number % 100 <= 20
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share in 0..1 as percent."""
+    return f"{100 * share:.{decimals}f}\u00a0%"
