@@ -265,7 +265,7 @@ class Study(_Strict):
         return self
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's word: `maximize` or `minimize`."""
         return "maximize" if self.objective == "validation_accuracy" else "minimize"
 

@@ -1,0 +1,374 @@
+"""The winner: the search proposes, confirmation decides, and the test set is opened once.
+
+The best trials and the baseline are trained again on fresh seeds, each seed with the same streams for all of them, so
+that differences are paired. The champion is the best mean. Its settings are then trained on training and validation
+examples together, and only then is the test set looked at: one opening, all final models at once.
+
+Confirm runs and final models are trials of the Optuna study `confirm`: recorded, continued and mirrored like others,
+never seen by the sampler.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from model import datasets, weights
+from model.datasets import Dataset
+from model.evaluation import confusion, evaluate, probabilities
+from model.files import write_atomic
+from model.hyperparameters import Hyperparameters
+from model.network import MLP
+from model.training import Rule
+from reports.records import SweepRecord, TrialRecord
+from studies.definition import Study
+from sweep.coordinator import Task, job_for, task_from
+from sweep.storage import Database
+from sweep.worker import Job
+
+CONFIRM, FINAL = 0x434F4E46, 0x46494E41
+"""Words that keep the streams of fresh seeds apart from those of trials and from each other."""
+LEDGER = "test-set-openings.jsonl"
+MISTAKES = 20
+"""Most confident mistakes that are kept with their images, for the report."""
+NORMAL_975 = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training of a confirmation: what is repeated, and on which fresh seed.
+
+    Attributes:
+        role: `confirm`, judged by the validation examples, or `final`, trained on them too.
+        candidate: number of the trial in the search.
+        seed_index: from 0.
+        hyperparameters: the candidate's.
+        stop_after: last epoch, counted from 1, of a final model.
+    """
+
+    role: str
+    candidate: int
+    seed_index: int
+    hyperparameters: Hyperparameters
+    stop_after: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int, int, int | None]:
+        """What tells it from every other."""
+        return self.role, self.candidate, self.seed_index, self.stop_after
+
+
+class Repeats:
+    """Asks for a list of trainings; those that the record has already are not run again.
+
+    Args:
+        study: the question.
+        database: the study's.
+        dataset: the prepared dataset's folder.
+        plan: what to run, in this order.
+    """
+
+    def __init__(self, study: Study, database: Database, dataset: Path, plan: Sequence[Repeat]) -> None:
+        self._study = study
+        self._log = database.confirm
+        self._folder = database.folder / "confirm"
+        self._dataset = dataset
+        recorded = {_key(trial): trial for trial in self._log.trials()}
+        self._running = [trial for trial in recorded.values() if trial.state == TrialState.RUNNING]
+        self._plan = [repeat for repeat in plan if repeat.key not in recorded]
+
+    def interrupted(self) -> Sequence[Task]:
+        """Repeats that the database calls running."""
+        return [task_from(self._log, trial, self._job(trial)) for trial in self._running]
+
+    def ask(self) -> Task | None:
+        """The next repeat of the plan."""
+        if not self._plan:
+            return None
+        repeat = self._plan.pop(0)
+        trial = self._log.begin(
+            create_trial(
+                state=TrialState.RUNNING,
+                user_attrs={
+                    "hyperparameters": repeat.hyperparameters.as_dict(),
+                    "role": repeat.role,
+                    "candidate": repeat.candidate,
+                    "seed_index": repeat.seed_index,
+                    "stop_after": repeat.stop_after,
+                },
+            )
+        )
+        return task_from(self._log, trial, self._job(trial))
+
+    def judge(self, task: Task, epoch: int) -> bool:
+        """A repeat is never stopped."""
+        return False
+
+    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
+        """Nobody learns from a repeat."""
+        return {}
+
+    def left(self) -> int:
+        """Repeats that have not been asked for."""
+        return len(self._plan)
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        what = trial.user_attrs
+        final = what["role"] == "final"
+        return job_for(
+            f"confirm/{trial.number}",
+            self._folder / f"{trial.number:04d}",
+            self._dataset,
+            self._study.seed,
+            Hyperparameters(**what["hyperparameters"]),
+            [self._study.seed, FINAL if final else CONFIRM, what["seed_index"]],
+            Rule(self._study.objective, "last" if final else self._study.epoch),
+            whole=final,
+            stop_after=what["stop_after"],
+        )
+
+
+def candidates(study: Study, record: SweepRecord) -> list[TrialRecord]:
+    """The best trials and the baseline; the baseline once, also where it is among the best."""
+    top = record.ranked()[: study.confirm.top]
+    return [*top, *(trial for trial in record.trials[:1] if trial.number not in [t.number for t in top])]
+
+
+def confirm_plan(study: Study, record: SweepRecord) -> list[Repeat]:
+    """Every candidate on every fresh seed, seed by seed, so that an early stop leaves whole pairs."""
+    return [
+        Repeat("confirm", trial.number, seed, Hyperparameters(**trial.hyperparameters))
+        for seed in range(study.confirm.seeds)
+        for trial in candidates(study, record)
+    ]
+
+
+def summaries(study: Study, record: SweepRecord) -> list[dict[str, Any]]:
+    """Each candidate whose confirm runs all completed: its value on every seed, their mean, its best epochs."""
+    found = []
+    for trial in candidates(study, record):
+        runs = {
+            run.seed_index: run
+            for run in record.confirm
+            if (run.role, run.candidate, run.state) == ("confirm", trial.number, "complete")
+        }
+        values = [runs[seed].value for seed in range(study.confirm.seeds) if seed in runs]
+        if len(values) < study.confirm.seeds:
+            continue
+        epochs = [(runs[seed].counted_epoch or 0) + 1 for seed in range(study.confirm.seeds)]
+        mean = math.fsum(value for value in values if value is not None) / len(values)
+        found.append(
+            {"trial": trial.number, "search_value": trial.value, "values": values, "best_epochs": epochs, "mean": mean}
+        )
+    return found
+
+
+def choose(study: Study, found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The candidate with the best mean; the earlier one in the search's order where they tie."""
+    return (
+        max(found, key=lambda one: one["mean"])
+        if study.direction == "maximize"
+        else min(found, key=lambda one: one["mean"])
+    )
+
+
+def final_plan(study: Study, record: SweepRecord, champion: Mapping[str, Any]) -> list[Repeat]:
+    """The champion's settings on training and validation examples, stopped at the median of its best epochs."""
+    settings = Hyperparameters(**record.trials[champion["trial"]].hyperparameters)
+    stop_after = round(statistics.median(champion["best_epochs"]))
+    return [Repeat("final", champion["trial"], seed, settings, stop_after) for seed in range(study.confirm.seeds)]
+
+
+def paired(champion: Sequence[float], baseline: Sequence[float], sign: int) -> dict[str, Any]:
+    """Mean of the paired differences with its 95 % interval by Student's t.
+
+    Args:
+        champion: its values on the fresh seeds.
+        baseline: the baseline's values on the same seeds.
+        sign: 1 where more is better, -1 where less is; a positive difference then says the champion is better.
+    """
+    from scipy.special import stdtrit  # a second to import, once a sweep
+
+    differences = [sign * (one - other) for one, other in zip(champion, baseline, strict=True)]
+    mean = statistics.fmean(differences)
+    half = float(stdtrit(len(differences) - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(len(differences))
+    return {
+        "difference": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "n": len(differences),
+        "better": mean - half > 0,
+    }
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): exact enough near 100 %, where the normal interval leaves [0, 1]."""
+    share, z2 = hits / n, NORMAL_975**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return middle - half, middle + half
+
+
+def conclude(study: Study, database: Database, record: SweepRecord, dataset: Path, home: Path) -> dict[str, Any] | None:
+    """Open the test set, record the verdict, and write `champion.npz` and `champion.json`.
+
+    Done again on the same final models it opens nothing and changes nothing.
+
+    Returns:
+        The verdict, or None where the confirm runs or the final models did not all complete.
+    """
+    found = summaries(study, record)
+    if not found:
+        return None
+    champion = choose(study, found)
+    plan = [repeat.key for repeat in final_plan(study, record, champion)]
+    finals = [run for run in database.confirm.trials() if _key(run) in plan and run.state == TrialState.COMPLETE]
+    if len(finals) < len(plan):
+        return None
+    numbers = [run.number for run in finals]
+    if record.verdict and record.verdict["final_trials"] == numbers and _shipped(database.folder, record.verdict):
+        return dict(record.verdict)
+    verdict = _verdict(study, record, found, champion, finals)
+    verdict["test"] = _open_test_set(study, database, record, dataset, home, finals)
+    _ship(database.folder, record, verdict, numbers[0])
+    database.record("verdict", verdict)
+    return verdict
+
+
+def _verdict(
+    study: Study,
+    record: SweepRecord,
+    found: Sequence[Mapping[str, Any]],
+    champion: Mapping[str, Any],
+    finals: Sequence[FrozenTrial],
+) -> dict[str, Any]:
+    baseline = next((one for one in found if one["trial"] == 0), None)
+    sign = 1 if study.direction == "maximize" else -1
+    comparison = None
+    if baseline is not None and baseline is not champion:
+        comparison = paired(champion["values"], baseline["values"], sign)
+    return {
+        "champion": champion["trial"],
+        "hyperparameters": Hyperparameters(**record.trials[champion["trial"]].hyperparameters).as_dict(),
+        "baseline": 0,
+        "candidates": [dict(one) for one in found],
+        "paired": comparison,
+        "search_value": champion["search_value"],
+        "confirm_mean": champion["mean"],
+        "epochs": finals[0].user_attrs["stop_after"],
+        "final_trials": [run.number for run in finals],
+        "weights_sha256": finals[0].user_attrs["result"]["weights_sha256"],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _open_test_set(
+    study: Study, database: Database, record: SweepRecord, dataset: Path, home: Path, finals: Sequence[FrozenTrial]
+) -> dict[str, Any]:
+    """Count the opening first, then score all final models at once."""
+    data = datasets.load(dataset, study.seed)
+    hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
+    opening = _count_opening(home / LEDGER, record, data, hashes)
+    networks = [_network(database.folder / "confirm" / f"{run.number:04d}" / "weights.npz") for run in finals]
+    scores = [evaluate(network, data.test, data.scale) for network in networks]
+    n, labels = len(data.test), data.test.labels[data.test.rows]
+    chances = probabilities(networks[0], data.test, data.scale)
+    low, high = wilson(round(scores[0].accuracy * n), n)
+    return {
+        "examples": n,
+        "accuracies": [score.accuracy for score in scores],
+        "losses": [score.loss for score in scores],
+        "accuracy": scores[0].accuracy,
+        "low": low,
+        "high": high,
+        "confusion": confusion(labels, chances.argmax(axis=1), data.classes).tolist(),
+        "mistakes": _mistakes(data, labels, chances),
+        "opening": opening,
+    }
+
+
+def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Sequence[str]) -> int:
+    """Add a line to the ledger, unless these very models are in it; return how often this test set was opened."""
+    event = {
+        "study": record.name,
+        "uid": record.uid,
+        "dataset": data.name,
+        "digest": data.digest,
+        "models": list(hashes),
+    }
+    with ledger.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
+        for position, entry in enumerate(same, start=1):
+            if (entry["uid"], entry["models"]) == (record.uid, event["models"]):
+                return position
+        file.write(json.dumps({**event, "time": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
+        return len(same) + 1
+
+
+def _mistakes(data: Dataset, labels: NDArray[np.int64], chances: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """The wrong answers given with the greatest confidence, with their images."""
+    predicted = chances.argmax(axis=1)
+    confidence = np.where(predicted == labels, -1.0, chances.max(axis=1))
+    order = np.argsort(-confidence, kind="stable")[: min(MISTAKES, int((predicted != labels).sum()))]
+    return [
+        {
+            "index": int(i),
+            "label": int(labels[i]),
+            "predicted": int(predicted[i]),
+            "probability": float(chances[i].max()),
+            "image": base64.b64encode(data.test.images[data.test.rows[i]].tobytes()).decode(),
+            "dtype": str(data.test.images.dtype),
+        }
+        for i in order
+    ]
+
+
+def _network(path: Path) -> MLP:
+    kept = weights.load(path)
+    network = MLP(kept.sizes)
+    network.theta[...] = kept.theta
+    return network
+
+
+def _ship(folder: Path, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:
+    """Write the model and its card; the card last, for it names the model's hash."""
+    card = {
+        "study": record.name,
+        "dataset": record.dataset["name"],
+        "digest": record.dataset["digest"],
+        "shape": record.dataset["shape"],
+        "classes": record.dataset["classes"],
+        "scale": record.dataset["scale"],
+        "hyperparameters": verdict["hyperparameters"],
+        "test_accuracy": verdict["test"]["accuracy"],
+        "weights_sha256": verdict["weights_sha256"],
+    }
+    write_atomic(folder / "champion.npz", (folder / "confirm" / f"{final:04d}" / "weights.npz").read_bytes())
+    write_atomic(folder / "champion.json", (json.dumps(card, indent=2) + "\n").encode())
+
+
+def _shipped(folder: Path, verdict: Mapping[str, Any]) -> bool:
+    card = folder / "champion.json"
+    if not (card.exists() and (folder / "champion.npz").exists()):
+        return False
+    return bool(json.loads(card.read_text())["weights_sha256"] == verdict["weights_sha256"])
+
+
+def _key(trial: FrozenTrial) -> tuple[str, int, int, int | None]:
+    what = trial.user_attrs
+    return what["role"], what["candidate"], what["seed_index"], what["stop_after"]

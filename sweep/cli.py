@@ -1,0 +1,290 @@
+"""The command line: parse, call, print. Thin on purpose; what it calls lives where its idea lives.
+
+Exit codes: 0 done; 2 bad input; 3 environment (disk, port, data not available); 4 stopped because trials keep
+failing; 5 damaged data; 130 and 143 stopped by a signal. Errors take at most three lines on stderr; `--debug` adds
+the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sweep.errors import exit_code
+
+if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the verb that needs them
+    from reports.records import SweepRecord
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EPILOG = """\b
+Examples:
+  sweep run                              the default study: mnist, or digits without MNIST
+  sweep run mnist --trials 20            20 trials in total, however often it is started
+  sweep run my-study.toml --set seed=8   a study file of your own, one key changed
+  sweep status mnist                     how far it is
+  sweep ui mnist                         every trial's curves in MLflow
+  sweep report mnist                     the PDF
+  sweep predict seven.png                what the champion sees in a picture
+"""
+
+
+def shared(command: Command) -> Command:
+    """The options that work on every verb."""
+    command = click.option("--debug", is_flag=True, help="Show the traceback of an error.")(command)
+    command = click.option(
+        "--tracking",
+        envvar="SWEEP_TRACKING",
+        metavar="URI",
+        help="MLflow's address; default: mlflow.db in the home folder.",
+    )(command)
+    return click.option(
+        "--home",
+        envvar="SWEEP_HOME",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder for everything that is written.",
+    )(command)
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+def sweep() -> None:
+    """Sweep the hyperparameters of a NumPy network, watch it in MLflow, and get a report."""
+
+
+@sweep.command(epilog="Example: sweep run mnist --trials 20 --set confirm.seeds=5")
+@shared
+@click.argument("study", required=False)
+@click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes; default: one a core.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file; repeatable."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after so long, to be continued.",
+)
+@click.option("--no-confirm", is_flag=True, help="Leave out the confirmation of the winner and the test set.")
+def run(
+    study: str | None,
+    home: Path,
+    tracking: str | None,
+    trials: int | None,
+    workers: int | None,
+    changes: tuple[str, ...],
+    timeout: float | None,
+    no_confirm: bool,
+    debug: bool,
+) -> int:
+    """Run or continue STUDY: a name (see `sweep studies`) or the path of a .toml file."""
+    from sweep.console import make_console
+    from sweep.run import Options
+    from sweep.run import run as run_study
+
+    options = Options(
+        home, tracking, study, trials, workers or os.cpu_count() or 1, changes, timeout, not no_confirm, _arguments()
+    )
+    return run_study(options, make_console())
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def status(study: str | None, home: Path, tracking: str | None, as_json: bool, debug: bool) -> None:
+    """How far STUDY is, and what is best so far."""
+    from sweep.status import lines, summary
+
+    record = _record(home, study)
+    if as_json:
+        click.echo(json.dumps(summary(record), indent=2))
+    else:
+        click.echo("\n".join(lines(record)))
+
+
+@sweep.command()
+@shared
+def studies(home: Path, tracking: str | None, debug: bool) -> None:
+    """The studies that ship, and those recorded in the home folder."""
+    from studies.definition import load, names
+    from sweep.status import one_line
+
+    for name in names():
+        click.echo(f"{name}: {load(name).question}")
+    for folder in _recorded(home):
+        click.echo(f"recorded in {folder}: {one_line(_record(home, folder.name))}")
+
+
+@sweep.group()
+def data() -> None:
+    """Get a dataset, or check the copy that is here."""
+
+
+@data.command()
+@shared
+@click.argument("name")
+def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
+    """Get NAME (digits, mnist, or the path of an .npz file) and prepare it."""
+    from model import datasets
+    from sweep.run import make_home
+
+    make_home(home)
+    click.echo("\n".join(datasets.fetch(name, home / "data", say=click.echo)))
+
+
+@data.command()
+@shared
+@click.argument("name")
+def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
+    """Check the prepared copy of NAME against its digest."""
+    from model import datasets
+
+    click.echo("\n".join(datasets.verify(name, home / "data")))
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write it; default: report.pdf in the study's folder.",
+)
+def report(study: str | None, home: Path, tracking: str | None, out: Path | None, debug: bool) -> None:
+    """Write the PDF report of STUDY; works at any time, also while it runs."""
+    from reports import pdf
+
+    record = _record(home, study)
+    out = out or record.folder / "report.pdf"
+    pdf.write(record, out)
+    click.echo(str(out))
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The CSV file to write.")
+def export(study: str | None, home: Path, tracking: str | None, out: Path, debug: bool) -> None:
+    """Write all trials of STUDY to a CSV file, one row a trial."""
+    from model.files import write_atomic
+
+    record = _record(home, study)
+    write_atomic(out, record.table().to_csv(index=False).encode())
+    click.echo(f"{len(record.trials)} trials in {out}")
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
+    """Open MLflow on 127.0.0.1 with the recorded sweeps; prints the link to every trial's curves."""
+    from sweep import ui as server
+
+    if study is not None:
+        _folder(home, study)
+    server.serve(home, tracking, port, study)
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--follow", is_flag=True, help="Stay until the sweep ends.")
+def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debug: bool) -> None:
+    """Make MLflow equal to the record of STUDY (or of all studies); safe to repeat and to interrupt."""
+    if follow:
+        os.nice(10)  # training goes first
+    from sweep import mirror, storage
+
+    tracking = tracking or f"sqlite:///{(home / 'mlflow.db').resolve()}"
+    for folder in [_folder(home, study)] if study else _recorded(home):
+        if follow:
+            changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
+        else:
+            changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
+        click.echo(f"{folder.name}: {_sent(changes)}")
+
+
+@sweep.command()
+@shared
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--study", help="Whose champion to ask; default: the one recorded last.")
+def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> None:
+    """Say which class the champion sees in each of the IMAGES (any size and polarity)."""
+    from sweep.predict import predict as look
+
+    folder = _folder(home, study) if study else _last(home, "champion.npz")
+    for found in look(images, folder / "champion.npz"):
+        click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb and exit with its code; what is known to go wrong is told in at most three lines."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = sweep.main(arguments, prog_name="sweep", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except Exception as error:
+        code = exit_code(error)
+        if debug or code is None:
+            raise
+        click.echo(f"sweep: {error}", err=True)
+    sys.exit(code or 0)
+
+
+def _arguments() -> list[str]:
+    return sys.argv[1:]
+
+
+def _recorded(home: Path) -> list[Path]:
+    return sorted(path.parent for path in home.glob("*/study.db"))
+
+
+def _folder(home: Path, study: str) -> Path:
+    """Folder of a recorded study, by its name or the path of its file.
+
+    Raises:
+        click.UsageError: nothing of that name was recorded.
+    """
+    name = Path(study).stem if study.endswith(".toml") else study
+    known = [path.name for path in _recorded(home)]
+    if name not in known:
+        hint = f"recorded: {', '.join(known)}" if known else "nothing is recorded yet; begin with: sweep run"
+        raise click.UsageError(f"no study named {name!r} is recorded in {home}; {hint}")
+    return home / name
+
+
+def _last(home: Path, file: str) -> Path:
+    """Folder of the study in which `file` was written last."""
+    found = sorted(home.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise click.UsageError(f"no study in {home} has a {file} yet; begin with: sweep run")
+    return found[-1].parent
+
+
+def _record(home: Path, study: str | None) -> SweepRecord:
+    from reports import records
+    from sweep import storage
+
+    folder = _folder(home, study) if study else _last(home, "study.db")
+    return records.read(folder, active=storage.is_active(folder))
+
+
+def _sent(changes: Any) -> str:
+    if not changes:
+        return "MLflow has it all already"
+    counts = {key.replace("_", " "): value for key, value in vars(changes).items() if value}
+    return "sent " + ", ".join(f"{value} {key}" for key, value in counts.items())

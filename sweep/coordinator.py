@@ -1,0 +1,320 @@
+"""The loop: ask, dispatch, observe, tell. The only writer of the study database.
+
+Starting is recovering: what the database calls running is continued first, from its last checkpoint, under its own
+number. There is no other recovery code. What asks (the sampler, or the list of confirm runs) is an `Asker`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, TrialState
+
+from model.hyperparameters import Hyperparameters
+from model.training import Epoch, Rule
+from sweep.progress import Progress
+from sweep.storage import LogMismatch, TrialLog
+from sweep.worker import Job
+from sweep.workers import Event, Workers
+
+DEATHS = 3
+"""A trial whose worker died so often fails."""
+FAILURES = 5
+"""So many failures in a row end the sweep: something is wrong with the study, not with a setting."""
+GRACE = 4.0
+"""Seconds that workers have to reach the end of an epoch once the sweep is asked to stop."""
+POLL = 0.2
+"""Seconds between two looks at signals and the clock."""
+
+
+class Failing(Exception):
+    """Trials keep failing."""
+
+
+class EnvironmentTrouble(Exception):
+    """A worker could not read or write a file; nothing is lost, the same command continues."""
+
+
+@dataclass
+class Stop:
+    """Whether the sweep is to stop, and why.
+
+    Attributes:
+        reason: number of the signal, 0 for the time limit, None to go on.
+        deadline: of `time.monotonic()`, or None.
+    """
+
+    reason: int | None = None
+    deadline: float | None = None
+
+    def asked(self) -> bool:
+        """Whether to stop now."""
+        if self.reason is None and self.deadline is not None and time.monotonic() > self.deadline:
+            self.reason = 0
+        return self.reason is not None
+
+
+@dataclass
+class Task:
+    """A trial that is at work or waits for a worker.
+
+    Attributes:
+        log: where it is recorded.
+        trial: as it was begun.
+        job: what a worker is asked to do.
+        hyperparameters: decoded.
+        epochs: those recorded, in order.
+        values: the objective so far, after each of them.
+        counted: the epoch that counts so far.
+        deaths: how often its worker died.
+        ended: a verdict was recorded; what its worker still says is not.
+    """
+
+    log: TrialLog
+    trial: FrozenTrial
+    job: Job
+    rule: Rule
+    epochs: list[Mapping[str, Any]] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    counted: Epoch | None = None
+    deaths: int = 0
+    ended: bool = False
+
+    @property
+    def value(self) -> float | None:
+        """The objective at the epoch that counts so far; None where nothing is judged."""
+        if self.counted is None or self.job.whole:
+            return None
+        return float(getattr(self.counted, self.rule.objective))
+
+
+class Asker(Protocol):
+    """Decides what is run next, and learns how it went."""
+
+    def interrupted(self) -> Sequence[Task]:
+        """Tasks that the database calls running."""
+
+    def ask(self) -> Task | None:
+        """The next task, recorded as running; None when there is none."""
+
+    def judge(self, task: Task, epoch: int) -> bool:
+        """Whether to stop the task after this epoch."""
+
+    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
+        """Learn the outcome before it is recorded; return system attributes to record with it."""
+
+    def left(self) -> int:
+        """How many tasks will still be asked for."""
+
+
+def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
+    """A task as the database has it; of a fresh trial or of an interrupted one."""
+    task = Task(log, trial, job, Rule(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
+    while (row := trial.user_attrs.get(f"epoch.{len(task.epochs)}")) is not None:
+        note_epoch(task, {key: value for key, value in row.items() if key != "time"})
+    return task
+
+
+def note_epoch(task: Task, numbers: Mapping[str, Any]) -> None:
+    """Add an epoch's numbers to what the task knows."""
+    epoch = Epoch(len(task.epochs), **{key: math.nan if value is None else value for key, value in numbers.items()})
+    if task.rule.prefers(epoch, task.counted):
+        task.counted = epoch
+    task.epochs.append(numbers)
+    task.values.append(task.value)
+
+
+class Coordinator:
+    """Runs tasks on workers until none is left.
+
+    Args:
+        workers: where they run.
+        progress: what a person sees.
+        stop: set by a signal or a time limit.
+    """
+
+    def __init__(self, workers: Workers, progress: Progress, stop: Stop) -> None:
+        self._workers = workers
+        self._progress = progress
+        self._stop = stop
+        self._tasks: dict[str, Task] = {}
+        self._failures: list[str] = []
+
+    def run(self, asker: Asker) -> None:
+        """Run everything the asker asks for; returns early when a stop is asked for.
+
+        Raises:
+            Failing: too many failures in a row.
+            LogMismatch: an epoch run again gave other numbers than recorded.
+            EnvironmentTrouble: a worker could not write.
+        """
+        waiting = list(asker.interrupted())
+        while not self._stop.asked():
+            while self._workers.free and (task := waiting.pop(0) if waiting else asker.ask()):
+                self._dispatch(task)
+            if not self._tasks:
+                return
+            for event in self._workers.events(POLL):
+                self._handle(event, asker, waiting)
+            self._progress.refresh(asker.left() + len(waiting))
+        self._wind_down(asker)
+
+    def _dispatch(self, task: Task) -> None:
+        """Hand a task to a worker; the attempt is recorded before it begins."""
+        attempt = task.trial.user_attrs.get("attempt", 0) + 1
+        task.trial.user_attrs["attempt"] = attempt
+        task.log.attribute(task.trial._trial_id, "attempt", attempt)
+        self._tasks[task.job.id] = task
+        worker = self._workers.start(task.job)
+        task.log.attribute(task.trial._trial_id, "worker", worker)
+        self._progress.started(task.job, task.trial.number, worker, len(task.epochs))
+
+    def _handle(self, event: Event, asker: Asker, waiting: list[Task]) -> None:
+        task = self._tasks[event.job]
+        kind = event.message["is"]
+        if kind == "epoch" and not task.ended:
+            self._observe(task, event.message["epoch"], asker)
+        elif kind == "note":
+            self._progress.note(event.message["text"])
+        elif kind in ("done", "stopped", "failed", "died"):
+            del self._tasks[event.job]
+            if not task.ended:
+                self._end(task, event.message, asker, waiting)
+
+    def _observe(self, task: Task, row: dict[str, Any], asker: Asker) -> None:
+        """Record an epoch, or compare it with the record when it was run before; then judge."""
+        index = row.pop("index")
+        if index < len(task.epochs):
+            _require_equal(task, index, row)
+            return
+        note_epoch(task, row)
+        task.log.epoch(task.trial._trial_id, index, task.epochs[index], task.value)
+        self._progress.epoch(task.job, index, task.value)
+        if asker.judge(task, index):
+            self._workers.stop(task.job.id)
+            self._finish(
+                task, TrialState.PRUNED, "pruned", f"behind the other trials after epoch {index + 1}", {}, asker
+            )
+
+    def _end(self, task: Task, message: dict[str, Any], asker: Asker, waiting: list[Task]) -> None:
+        """A worker is through with a task that nobody judged."""
+        kind = message["is"]
+        if kind == "done":
+            result = {"weights_sha256": message["weights_sha256"], "confusion": message["confusion"]}
+            self._finish(task, TrialState.COMPLETE, "complete", "all epochs run", result, asker)
+        elif kind == "died":
+            self._retry(task, message["reason"], asker, waiting)
+        elif kind == "failed":
+            self._fail(task, message["outcome"], message["reason"], asker)
+
+    def _retry(self, task: Task, reason: str, asker: Asker, waiting: list[Task]) -> None:
+        task.deaths += 1
+        task.log.attribute(task.trial._trial_id, "deaths", task.deaths)
+        if task.deaths >= DEATHS:
+            self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, asker)
+            return
+        self._progress.note(f"trial {task.trial.number}: {reason}; continuing it from its last checkpoint")
+        waiting.insert(0, task)
+
+    def _fail(self, task: Task, outcome: str, reason: str, asker: Asker) -> None:
+        if outcome == "environment":
+            raise EnvironmentTrouble(f"a worker could not use its files: {reason}")
+        # Samplers ignore FAIL and would try the same place again, so a bad setting is told as pruned.
+        state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
+        self._finish(task, state, outcome, reason, {}, asker)
+
+    def _finish(
+        self, task: Task, state: TrialState, outcome: str, reason: str, result: dict[str, Any], asker: Asker
+    ) -> None:
+        """Record everything about the trial, then its state; then break the circuit if failures pile up."""
+        task.ended = True
+        result |= {"value": task.value, "seconds": sum(row["seconds"] for row in task.epochs)}
+        if task.counted:
+            result |= {
+                "counted_epoch": task.counted.index,
+                "validation_loss": _number(task.counted.validation_loss),
+                "validation_accuracy": _number(task.counted.validation_accuracy),
+            }
+        system = asker.tell(task, state)
+        value = None if state == TrialState.FAIL else task.value
+        attributes = {"outcome": outcome, "reason": reason, "result": result}
+        task.log.finish(task.trial._trial_id, state, value, attributes, system)
+        for name in ("checkpoint.npz", "checkpoint.damaged"):
+            (Path(task.job.folder) / name).unlink(missing_ok=True)
+        self._progress.finished(task.job, task.trial.number, outcome, reason, task.value)
+        self._count_failure(task, outcome, reason)
+
+    def _count_failure(self, task: Task, outcome: str, reason: str) -> None:
+        if outcome in ("complete", "pruned"):
+            self._failures.clear()
+            return
+        self._failures.append(f"trial {task.trial.number}: {reason}")
+        if len(self._failures) >= FAILURES:
+            raise Failing(f"{FAILURES} trials in a row failed; the first was {self._failures[0]}")
+
+    def _wind_down(self, asker: Asker) -> None:
+        """Let running epochs end, record them, and leave the trials running in the record: they continue next time."""
+        for job in self._workers.busy:
+            self._workers.stop(job)
+        deadline = time.monotonic() + GRACE
+        while self._workers.busy and time.monotonic() < deadline:
+            for event in self._workers.events(POLL):
+                if event.message["is"] != "died":
+                    self._handle(event, asker, [])
+        self._tasks.clear()
+
+
+def job_for(
+    identity: str,
+    folder: Path,
+    dataset: Path,
+    split_seed: int,
+    settings: Hyperparameters,
+    seed: list[int],
+    rule: Rule,
+    *,
+    whole: bool = False,
+    stop_after: int | None = None,
+) -> Job:
+    """A training as a worker is asked for it; everything in it can be written as JSON."""
+    return Job(
+        id=identity,
+        folder=str(folder),
+        dataset=str(dataset),
+        split_seed=split_seed,
+        hyperparameters=settings.as_dict(),
+        seed=seed,
+        objective=rule.objective,
+        epoch=rule.epoch,
+        whole=whole,
+        stop_after=stop_after,
+    )
+
+
+def remove_checkpoints(log: TrialLog, folder: Path) -> None:
+    """Remove what a kill between a trial's end and its clean-up may have left behind."""
+    for trial in log.trials():
+        if trial.state.is_finished():
+            with contextlib.suppress(FileNotFoundError):
+                (folder / f"{trial.number:04d}" / "checkpoint.npz").unlink()
+
+
+def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:
+    """An epoch that was run again must be what was recorded, seconds excepted."""
+    for key, value in task.epochs[index].items():
+        if key != "seconds" and row[key] != value:
+            raise LogMismatch(
+                f"trial {task.trial.number}, epoch {index + 1} was run again and gave another {key}: "
+                f"{value} is recorded, {row[key]} came\n"
+                "the data, the program or the machine changed; nothing was overwritten"
+            )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,314 @@
+"""`sweep run`, from the study's name to the report: search, confirmation, verdict, PDF; MLflow beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from model import datasets
+from model.datasets import DatasetUnavailable
+from model.files import write_atomic
+from reports import records
+from reports.records import SweepRecord
+from studies.definition import Study, load
+from sweep import champion, storage
+from sweep.coordinator import Coordinator, Stop, remove_checkpoints
+from sweep.progress import Progress, reading_of
+from sweep.provenance import provenance
+from sweep.search import Search
+from sweep.status import one_line
+from sweep.storage import Database
+from sweep.workers import Workers
+
+MIRROR_PATIENCE = 90.0
+"""Seconds to wait at the end for MLflow to be up to date; the sweep itself is complete by then."""
+
+
+class HomeError(Exception):
+    """The home folder cannot be written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `sweep run` was asked for; None means: as the study says.
+
+    Attributes:
+        home: folder for everything the program writes.
+        tracking: MLflow's address; None for the file in the home folder.
+        study: name or path; None for the default study.
+        trials: total number.
+        workers: processes.
+        changes: `key=value` over the study file.
+        timeout: seconds after which the sweep stops, to be continued.
+        confirm: whether to confirm the winner and open the test set.
+        arguments: of the command line, for the record and for the line that says how to continue.
+    """
+
+    home: Path
+    tracking: str | None
+    study: str | None
+    trials: int | None
+    workers: int
+    changes: Sequence[str]
+    timeout: float | None
+    confirm: bool
+    arguments: Sequence[str]
+
+
+def run(options: Options, console: Console) -> int:
+    """Run or continue a study; return the exit code."""
+    make_home(options.home)
+    study, dataset = _study_and_data(options, console)
+    folder = options.home / study.name
+    folder.mkdir(exist_ok=True)
+    with storage.locked(folder):
+        database = storage.open_study(folder, study, _describe(dataset, study), provenance(options.arguments))
+        mirror = _start_mirror(options, folder)
+        try:
+            reason = _answer(options, study, dataset, database, console)
+        finally:
+            database.close()
+        record = records.read(folder, active=False)
+        _write_report(record)
+    return _farewell(options, record, mirror, reason, console)
+
+
+def make_home(home: Path) -> None:
+    """Make the home folder, and make sure it can be written.
+
+    Raises:
+        HomeError: it cannot.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        write_atomic(home / ".writable", b"")
+        (home / ".writable").unlink()
+    except OSError as error:
+        raise HomeError(
+            f"the home folder {home} cannot be written: {error.strerror}\n"
+            "choose another one with --home DIR or SWEEP_HOME"
+        ) from error
+
+
+def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
+    """The study and its prepared data; without a name, the default study of this home folder."""
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    cache = options.home / "data"
+    if options.study is not None:
+        study = _loaded(options.study, options)
+        return study, datasets.prepare(study.dataset, cache, say=say)
+    default = options.home / "default-study"
+    name = default.read_text().strip() if default.exists() else "mnist"
+    study = _loaded(name, options)
+    try:
+        data = datasets.prepare(study.dataset, cache, say=say)
+    except DatasetUnavailable:
+        if default.exists():
+            raise
+        study = _loaded("digits", options)
+        data = datasets.prepare(study.dataset, cache, say=say)
+        say(
+            "MNIST cannot be had here, so the study is digits; for MNIST put its four files into a folder "
+            "and run: SWEEP_DATA=FOLDER make sweep STUDY=mnist"
+        )
+    write_atomic(default, f"{study.name}\n".encode())
+    return study, data
+
+
+def _loaded(name: str, options: Options) -> Study:
+    study = load(name, options.changes)
+    return study.model_copy(update={"trials": options.trials}) if options.trials else study
+
+
+def _describe(folder: Path, study: Study) -> dict[str, Any]:
+    """The dataset as it is recorded with the study."""
+    data = datasets.load(folder, study.seed)
+    return {
+        "name": data.name,
+        "digest": data.digest,
+        "classes": data.classes,
+        "shape": list(data.shape),
+        "scale": data.scale,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+    }
+
+
+def _answer(options: Options, study: Study, dataset: Path, database: Database, console: Console) -> int | None:
+    """Search, confirm, conclude; returns why it stopped early, None when it did not."""
+    folder = database.folder
+    stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
+    progress = Progress(console, list(study.space), study.objective)
+    remove_checkpoints(database.search, folder / "trials")
+    workers = Workers(options.workers, folder)
+    with _signals(stop, workers, console), contextlib.closing(workers), progress:
+        coordinator = Coordinator(workers, progress, stop)
+        record = records.read(folder, active=True)
+        best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
+        counts = {key: count for key, count in record.counts().items() if key != "running"}
+        progress.begin("search", max(study.trials, len(record.trials)), counts, best[0] if best else None)
+        coordinator.run(Search(study, database.search, folder / "trials", dataset))
+        if options.confirm and not stop.asked():
+            _confirm(study, dataset, database, coordinator, progress, stop, options.home)
+    return stop.reason
+
+
+def _confirm(
+    study: Study,
+    dataset: Path,
+    database: Database,
+    coordinator: Coordinator,
+    progress: Progress,
+    stop: Stop,
+    home: Path,
+) -> None:
+    """Fresh seeds, final models, test set."""
+    folder = database.folder
+    record = records.read(folder, active=True)
+    if not record.ranked():
+        progress.note("no trial completed, so there is no winner to confirm")
+        return
+    plan = champion.confirm_plan(study, record)
+    _repeat("confirm", plan, study, dataset, database, coordinator, progress)
+    found = champion.summaries(study, records.read(folder, active=True))
+    if stop.asked() or not found:
+        return
+    final = champion.final_plan(study, record, champion.choose(study, found))
+    _repeat("final", final, study, dataset, database, coordinator, progress)
+    if not stop.asked():
+        champion.conclude(study, database, records.read(folder, active=True), dataset, home)
+
+
+def _repeat(
+    phase: str,
+    plan: Sequence[champion.Repeat],
+    study: Study,
+    dataset: Path,
+    database: Database,
+    coordinator: Coordinator,
+    progress: Progress,
+) -> None:
+    repeats = champion.Repeats(study, database, dataset, plan)
+    open_runs = repeats.left() + len(repeats.interrupted())
+    done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
+    progress.begin(phase, len(plan), done, None)
+    coordinator.run(repeats)
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop, workers: Workers, console: Console) -> Iterator[None]:
+    """The first signal asks for a clean stop, the second ends everything at once; both can be continued."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.reason is None:
+            stop.reason = number
+            return
+        workers.close()
+        console.show_cursor(True)
+        os._exit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes]:
+    """`sweep sync --follow` as a process of its own, which ends when the study's lock is free.
+
+    The address goes through the environment: a password in it must not show in the list of processes.
+    """
+    environment = {**os.environ, "SWEEP_HOME": str(options.home.resolve())}
+    if options.tracking:
+        environment["SWEEP_TRACKING"] = options.tracking
+    with (folder / "mirror.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "sweep", "sync", folder.name, "--follow"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _write_report(record: SweepRecord) -> None:
+    from reports import pdf  # matplotlib takes a second to import, and is needed once, at the end
+
+    pdf.write(record, record.folder / "report.pdf")
+
+
+def _farewell(
+    options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes], reason: int | None, console: Console
+) -> int:
+    """Say what came out, and where to look; the report's path is the last line."""
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    if reason is not None:
+        say(f"stopped; nothing is lost, continue with: {shlex.join(['sweep', *options.arguments])}")
+        return 128 + reason if reason else 0
+    for line in conclusion(record):
+        say(line)
+    say(_mirror_line(mirror, record))
+    say(str(record.folder / "report.pdf"))
+    return 0
+
+
+def _mirror_line(mirror: subprocess.Popen[bytes], record: SweepRecord) -> str:
+    try:
+        code = mirror.wait(MIRROR_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"MLflow is still being brought up to date; look at {record.folder / 'mirror.log'}"
+    if code:
+        return (
+            f"MLflow could not be brought up to date ({record.folder / 'mirror.log'}); later: sweep sync {record.name}"
+        )
+    return f"all trials in MLflow: sweep ui {record.name}"
+
+
+def conclusion(record: SweepRecord) -> list[str]:
+    """The answer in a few lines, as far as it is known."""
+    lines = [one_line(record)]
+    if best := record.ranked()[:1]:
+        value = reading_of(record.objective, best[0].value or 0.0)
+        lines.append(f"best in the search: trial {best[0].number}, {record.objective.replace('_', ' ')} {value}")
+    if record.verdict:
+        test = record.verdict["test"]
+        mean = reading_of(record.objective, record.verdict["confirm_mean"])
+        lines.append(
+            f"champion on fresh seeds: trial {record.verdict['champion']}, {mean} on average; {_against_baseline(record)}"
+        )
+        lines.append(
+            f"test accuracy: {100 * test['accuracy']:.2f} % "
+            f"(95 % interval {100 * test['low']:.2f} to {100 * test['high']:.2f} %, {test['examples']} examples)"
+        )
+    return lines
+
+
+def _against_baseline(record: SweepRecord) -> str:
+    assert record.verdict is not None
+    pair = record.verdict["paired"]
+    if pair is None:
+        return "it is the baseline" if record.verdict["champion"] == 0 else "the baseline has no confirm runs"
+    return "better than the baseline" if pair["better"] else "not distinguishable from the baseline"

@@ -1,0 +1,189 @@
+"""The search: Optuna proposes settings and judges running trials, thinking in memory.
+
+The in-memory study is rebuilt from the database at start. What it decides enters the database in one commit before
+anything acts on it: `ask` and `suggest` on SQLite would be a dozen commits, and a kill between two of them would
+continue a trial with other settings.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from model.hyperparameters import Hyperparameters
+from model.training import Rule
+from studies.definition import Study
+from sweep.coordinator import Task, job_for, task_from
+from sweep.storage import TrialLog
+from sweep.worker import Job
+
+SAMPLER, AUDIT = 0x53414D50, 0x41554454
+"""Words that keep the streams of the sampler and of the audit apart from those of trials."""
+
+
+class Search:
+    """Asks for the trials of a study, in number order, up to its total.
+
+    Args:
+        study: the question.
+        log: where trials are recorded.
+        folder: where trials keep their files.
+        dataset: the prepared dataset's folder.
+    """
+
+    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
+        self._question = study
+        self._log = log
+        self._folder = folder
+        self._dataset = dataset
+        self._storage = InMemoryStorage()
+        self._study = optuna.create_study(
+            storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
+        )
+        self._trials: dict[int, Trial] = {}
+        self._interrupted = [self._rebuild(trial) for trial in log.trials()]
+
+    def interrupted(self) -> Sequence[Task]:
+        """Trials that the database calls running, with their epochs told to the pruner again."""
+        tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted if trial]
+        for task in tasks:
+            for index, value in enumerate(task.values):
+                self._report(task.trial.number, index, value)
+        return tasks
+
+    def ask(self) -> Task | None:
+        """The next trial, recorded as running before anyone can act on it."""
+        begun = len(self._study.get_trials(deepcopy=False))
+        if begun >= self._question.trials:
+            return None
+        self._study.sampler = make_sampler(self._question, begun)
+        if begun == 0:
+            self._study.enqueue_trial(self._question.baseline_params())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            drawn = self._study.ask()
+            settings = self._question.draw(drawn)
+        self._trials[drawn.number] = drawn
+        trial = self._log.begin(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={"hyperparameters": settings.as_dict()},
+            )
+        )
+        return task_from(self._log, trial, self._job(trial))
+
+    def judge(self, task: Task, epoch: int) -> bool:
+        """Whether the pruner gives the trial up; the baseline and audited trials are judged but never stopped."""
+        number = task.trial.number
+        given_up = self._report(number, epoch, task.value)
+        if not given_up or "audit" in task.trial.user_attrs:
+            return False
+        if number == 0 or audited(self._question, number):
+            self._audit(task, epoch)
+            return False
+        return epoch + 1 < task.job.hyperparameters["epochs"]  # after the last epoch there is nothing to save
+
+    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
+        """Tell the sampler; what the pruner noted about the trial is recorded with it, for the next start."""
+        number = task.trial.number
+        if audited(self._question, number) and "audit" not in task.trial.user_attrs:
+            self._audit(task, None)
+        drawn = self._trials.pop(number)
+        value = task.value if state == TrialState.COMPLETE else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.tell(drawn, value, state=state)
+        noted = self._study.get_trials(deepcopy=False)[number].system_attrs
+        return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
+
+    def left(self) -> int:
+        """Trials that have not been asked for yet."""
+        return max(0, self._question.trials - len(self._study.get_trials(deepcopy=False)))
+
+    def _rebuild(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """Put a recorded trial into memory; returned when it is still to be continued."""
+        running = trial.state == TrialState.RUNNING
+        kept = create_trial(
+            state=trial.state,
+            value=trial.value,
+            params=trial.params,
+            distributions=trial.distributions,
+            system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")},
+            intermediate_values={} if running else trial.intermediate_values,
+        )
+        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=kept)
+        if not running:
+            return None
+        self._trials[trial.number] = Trial(self._study, trial_id)
+        return trial
+
+    def _report(self, number: int, epoch: int, value: float | None) -> bool:
+        assert value is not None  # every trial of a search is judged by validation numbers
+        drawn = self._trials[number]
+        drawn.report(value, epoch)
+        return bool(drawn.should_prune())
+
+    def _audit(self, task: Task, epoch: int | None) -> None:
+        verdict = {"would_prune_at": epoch}
+        task.trial.user_attrs["audit"] = verdict
+        if audited(self._question, task.trial.number):
+            self._log.attribute(task.trial._trial_id, "audit", verdict)
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        study = self._question
+        settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        rule = Rule(study.objective, study.epoch)
+        folder = self._folder / f"{trial.number:04d}"
+        seed = [study.seed, trial.number]
+        return job_for(f"search/{trial.number}", folder, self._dataset, study.seed, settings, seed, rule)
+
+
+def audited(study: Study, number: int) -> bool:
+    """Whether a trial is judged but never stopped; decided by (study seed, trial number) alone."""
+    words = np.random.SeedSequence([study.seed, number, AUDIT])
+    return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.audit)
+
+
+def make_pruner(study: Study) -> BasePruner:
+    """The pruner a study names. The median rule waits for five complete trials and for the third epoch."""
+    if study.pruner == "median":
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=2)
+    if study.pruner == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=_most_epochs(study))
+    return NopPruner()
+
+
+def make_sampler(study: Study, begun: int) -> BaseSampler:
+    """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
+    seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
+    if study.sampler == "qmc":
+        return _NumberedQmc(study.seed, begun)
+    return TPESampler(seed=seed) if study.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+class _NumberedQmc(QMCSampler):
+    """Sobol points whose index is the trial's number; Optuna's own counter would begin anew at every start."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
+        self._number = number
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number - 1  # trial 0 is the baseline
+
+
+def _most_epochs(study: Study) -> int:
+    dimension = study.space.get("epochs")
+    return int(max([study.baseline.epochs, *(dimension.bounds() if dimension else [])]))

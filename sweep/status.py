@@ -1,0 +1,71 @@
+"""`sweep status`: a recorded study in a few lines, or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.records import SweepRecord, TrialRecord
+from sweep.progress import duration, reading, reading_of
+
+
+def summary(record: SweepRecord) -> dict[str, Any]:
+    """What a script asks about a study; numbers in full, None where something is not known yet.
+
+    Keys: study, question, dataset, objective, trials (asked for), begun, outcomes, best, baseline, champion,
+    test_accuracy.
+    """
+    ranked = record.ranked()
+    verdict = record.verdict
+    return {
+        "study": record.name,
+        "question": record.study["question"],
+        "dataset": {"name": record.dataset["name"], "digest": record.dataset["digest"]},
+        "objective": record.objective,
+        "trials": record.study["trials"],
+        "begun": len(record.trials),
+        "outcomes": record.counts(),
+        "best": _trial(ranked[0]) if ranked else None,
+        "baseline": _trial(record.trials[0]) if record.trials else None,
+        "champion": verdict["champion"] if verdict else None,
+        "test_accuracy": verdict["test"]["accuracy"] if verdict else None,
+    }
+
+
+def lines(record: SweepRecord) -> list[str]:
+    """The same for a person."""
+    found = [record.study["question"], one_line(record)]
+    for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
+        found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
+    if record.verdict:
+        test = record.verdict["test"]
+        found.append(f"champion: trial {record.verdict['champion']}, test accuracy {100 * test['accuracy']:.2f} %")
+    return found
+
+
+def one_line(record: SweepRecord) -> str:
+    """Name, how far, outcomes."""
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items())
+    spent = duration(sum(trial.seconds for trial in record.trials))
+    done = f"{len(record.trials)} of {record.study['trials']} trials ({outcomes or 'none'})"
+    return f"{record.name}: {done}, {spent} of training"
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "outcome": trial.outcome,
+        "value": trial.value,
+        "validation_loss": trial.validation_loss,
+        "validation_accuracy": trial.validation_accuracy,
+        "hyperparameters": dict(trial.hyperparameters),
+    }
+
+
+def _value(record: SweepRecord, trial: TrialRecord) -> str:
+    if trial.value is None:
+        return trial.outcome
+    return f"{record.objective.replace('_', ' ')} {reading_of(record.objective, trial.value)}"
+
+
+def _settings(record: SweepRecord, trial: TrialRecord) -> str:
+    return ", ".join(f"{key} {reading(trial.hyperparameters[key])}" for key in record.study["space"])

@@ -1,0 +1,260 @@
+"""The study database: opens it, locks it, knows whether the study is still the one that was begun, and writes it.
+
+Everything here is called by the coordinator alone, the one writer; the tables of attributes stand in
+`reports/records.py`, the one reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from model.files import sync_folder
+from reports.records import SCHEMA, RecordError
+from studies.definition import Study
+
+GROWING = ("trials", "confirm")
+"""Keys of a study that may change once it was begun."""
+
+
+class StudyBusy(Exception):
+    """Another process is at work on the study."""
+
+
+class StudyChanged(Exception):
+    """The study file no longer asks what the recorded study was begun with."""
+
+
+class LogMismatch(Exception):
+    """An epoch that was run again gave other numbers than were recorded."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the study's lock; the kernel frees it when the process ends, however it ends.
+
+    Raises:
+        StudyBusy: another process holds it; says which, and since when.
+    """
+    with (folder / "lock").open("a+") as file:
+        _acquire(file.fileno(), folder)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        file.flush()
+        yield
+
+
+def _acquire(descriptor: int, folder: Path) -> None:
+    """Try for a second: `is_active` may hold the lock for some microseconds."""
+    for attempt in range(11):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt == 10:
+                holder = (folder / "lock").read_text() or "another process"
+                raise StudyBusy(
+                    f"{folder.name} is already running ({holder})\n"
+                    f"wait for it, or watch it with: sweep status {folder.name}"
+                ) from None
+            time.sleep(0.1)
+
+
+def is_active(folder: Path) -> bool:
+    """Whether a process is at work on the study."""
+    try:
+        with (folder / "lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+class TrialLog:
+    """The trials of one Optuna study in the database, and everything that is ever written about them."""
+
+    def __init__(self, storage: RDBStorage, name: str) -> None:
+        self._storage = storage
+        self._study_id = storage.get_study_id_from_name(name)
+        self.name = name
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        return self._storage.get_all_trials(self._study_id)
+
+    def begin(self, template: FrozenTrial) -> FrozenTrial:
+        """Add a running trial, its parameters and attributes, in one commit."""
+        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
+        return self._storage.get_trial(trial_id)
+
+    def attribute(self, trial_id: int, key: str, value: Any) -> None:
+        """Write one attribute of a trial, in one commit."""
+        self._storage.set_trial_user_attr(trial_id, key, value)
+
+    def epoch(self, trial_id: int, index: int, numbers: Mapping[str, Any], value: float | None) -> None:
+        """Write an epoch, and the objective so far, where Optuna's own tools look for it."""
+        self._storage.set_trial_user_attr(trial_id, f"epoch.{index}", {**numbers, "time": round(time.time(), 3)})
+        if value is not None:
+            self._storage.set_trial_intermediate_value(trial_id, index, value)
+
+    def finish(
+        self,
+        trial_id: int,
+        state: TrialState,
+        value: float | None,
+        attributes: Mapping[str, Any],
+        system: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write all that belongs to the trial, then its state: a trial that is told is complete in the record."""
+        for key, content in attributes.items():
+            self._storage.set_trial_user_attr(trial_id, key, content)
+        for key, content in (system or {}).items():
+            self._storage.set_trial_system_attr(trial_id, key, content)
+        self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
+
+
+class Database:
+    """A study's database, opened for writing by the one who holds its lock.
+
+    Attributes:
+        folder: the study's.
+        search, confirm: its two logs of trials.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._storage = _open(folder / "study.db")
+        self._study_id = self._storage.get_study_id_from_name("search")
+        self.search = TrialLog(self._storage, "search")
+        self.confirm = TrialLog(self._storage, "confirm")
+
+    def attributes(self) -> dict[str, Any]:
+        """What is recorded about the study as a whole."""
+        return dict(self._storage.get_study_user_attrs(self._study_id))
+
+    def record(self, key: str, value: Any) -> None:
+        """Write one attribute of the study, in one commit."""
+        self._storage.set_study_user_attr(self._study_id, key, value)
+
+    def close(self) -> None:
+        """Close all connections; SQLite then folds its write-ahead log into the file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenance: Mapping[str, Any]) -> Database:
+    """Open the study's database, made first if there is none. The caller holds the lock.
+
+    Raises:
+        StudyChanged: it was begun with other settings or other data.
+        RecordError: it was written by a newer version.
+    """
+    if not (folder / "study.db").exists():
+        _create(folder, study, dataset, provenance)
+    database = Database(folder)
+    recorded = database.attributes()
+    if recorded["schema"] > SCHEMA:
+        raise RecordError(f"{folder / 'study.db'} was written by a newer version; update this program")
+    _require_same(folder, recorded, study, dataset)
+    begun = len(database.search.trials())
+    wanted = {**study.as_dict(), "trials": max(study.trials, begun)}
+    if recorded["study"] != wanted:
+        database.record("study", wanted)
+    return database
+
+
+def _create(folder: Path, study: Study, dataset: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """Make the database under another name and rename it: it exists complete or not at all."""
+    part = folder / "study.db.part"
+    for leftover in folder.glob("study.db.part*"):
+        leftover.unlink()
+    storage = _open(part, create=True)
+    direction = (
+        optuna.study.StudyDirection.MAXIMIZE if study.direction == "maximize" else optuna.study.StudyDirection.MINIMIZE
+    )
+    study_id = storage.create_new_study([direction], "search")
+    storage.create_new_study([direction], "confirm")
+    attributes = {
+        "schema": SCHEMA,
+        "uid": secrets.token_hex(16),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study": study.as_dict(),
+        "dataset": dict(dataset),
+        "provenance": dict(provenance),
+    }
+    for key, value in attributes.items():
+        storage.set_study_user_attr(study_id, key, value)
+    storage.remove_session()
+    storage.engine.dispose()
+    part.replace(folder / "study.db")
+    sync_folder(folder)
+
+
+def _open(path: Path, *, create: bool = False) -> RDBStorage:
+    """Optuna's storage on SQLite in WAL mode with synchronous=NORMAL: a commit costs no fsync.
+
+    A process that is killed loses nothing; after a power cut the last seconds may be missing, and are run again.
+    """
+    try:
+        storage = RDBStorage(
+            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}}, skip_table_creation=not create
+        )
+    except Exception as error:
+        raise RecordError(f"{path} cannot be read as a study database: {_first_line(error)}") from error
+    storage.engine.dispose()  # connections opened so far have not seen the pragmas
+    sqlalchemy.event.listen(storage.engine, "connect", _set_pragmas)
+    return storage
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, dataset: Mapping[str, Any]) -> None:
+    changes = _differences(_comparable(recorded["study"]), _comparable(study.as_dict()))
+    if recorded["dataset"]["digest"] != dataset["digest"]:
+        changes.append(f"dataset {recorded['dataset']['digest'][:12]} -> {dataset['digest'][:12]} (its content)")
+    if changes:
+        raise StudyChanged(
+            f"{folder.name} was begun with other settings: {'; '.join(changes)}\n"
+            "undo the change, or give the study file a new name,\n"
+            f"or remove what was recorded: {folder}"
+        )
+
+
+def _comparable(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in GROWING and key != "question"}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Field by field, as `space.learning_rate.high 0.01 -> 0.1`."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} {json.dumps(before)} -> {json.dumps(after)}")
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]
