@@ -375,19 +375,16 @@ def _check_header(path: Path, name: str, header: npz.Header) -> None:
 
 
 def _assembled(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    images, labels = _features(path, "x_train", arrays), _labels(path, "train", arrays)
+    images, labels = _features(path, "x_train", arrays), _labels(path, "train", arrays, 0)
     classes = _classes(path, labels)
     shape = tuple(arrays["x_train"].shape[1:])
     scale = 1 / 255 if images.dtype == np.uint8 else 1.0
     if "x_test" not in arrays:
         return _with_test_split(images, labels, shape, scale)
-    tests, test_labels = _features(path, "x_test", arrays), _labels(path, "test", arrays)
+    tests, test_labels = _features(path, "x_test", arrays), _labels(path, "test", arrays, classes)
     if arrays["x_test"].shape[1:] != shape or tests.dtype != images.dtype:
         found = f"{tests.dtype} of {arrays['x_test'].shape[1:]}"
         raise DatasetInvalid(f"{path}: x_test must be {images.dtype} of {shape} like x_train, found {found}")
-    if test_labels.max() >= classes:
-        found = f"found {test_labels.max()}"
-        raise DatasetInvalid(f"{path}: y_test must hold labels 0 .. {classes - 1} like y_train, {found}")
     return Arrays(images, labels, tests, test_labels, classes, shape, scale)
 
 
@@ -404,14 +401,16 @@ def _features(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDAr
     return array
 
 
-def _labels(path: Path, part: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+def _labels(path: Path, part: str, arrays: Mapping[str, NDArray[Any]], classes: int) -> NDArray[np.int64]:
+    """(n,) labels in 0 .. classes - 1; with classes = 0 any that could still be 0 .. C-1, each at least once."""
     labels, examples = arrays[f"y_{part}"], len(arrays[f"x_{part}"])
     if len(labels) != examples:
         raise DatasetInvalid(f"{path}: y_{part} must have {examples:,} labels like x_{part}, found {len(labels):,}")
     # Before the cast: a uint64 above the range of int64 would come out negative, and a huge one would size a table.
-    if labels.min() < 0 or labels.max() >= max(2, examples):
-        found = labels.min() if labels.min() < 0 else labels.max()
-        raise DatasetInvalid(f"{path}: y_{part} must hold labels 0 .. C-1, found {found}")
+    wrong = labels[(labels < 0) | (labels >= (classes or max(2, examples)))]
+    if len(wrong):
+        known = f"0 .. {classes - 1} like y_train" if classes else "0 .. C-1, each at least once"
+        raise DatasetInvalid(f"{path}: y_{part} must hold labels {known}, found {wrong[0]}")
     return labels.astype(np.int64)
 
 
