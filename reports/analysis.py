@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -116,7 +118,7 @@ def winner(record: SweepRecord) -> TrialRecord | None:
 
 
 def notable(record: SweepRecord, top: int = 3) -> list[int]:
-    """Trials with a colour of their own: the winner, the best of the search, whatever was confirmed; not the baseline."""
+    """Trials with a look of their own: the winner, the best of the search, all that were confirmed; no baseline."""
     first = winner(record)
     numbers = [first.number] if first else []
     numbers += [trial.number for trial in record.ranked()[:top]]
@@ -215,7 +217,13 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
     enough = np.isfinite(table).sum(axis=0) >= FEWEST_FOR_BAND
     low, high = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else (np.empty(0), np.empty(0))
     lines = tuple(curves) if len(curves) < FEWEST_FOR_BAND else ()
-    return Band(np.flatnonzero(enough) + 1.0, low, high, lines, len(curves))
+    return Band(
+        np.flatnonzero(enough) + 1.0,
+        np.asarray(low, dtype=np.float64),
+        np.asarray(high, dtype=np.float64),
+        lines,
+        len(curves),
+    )
 
 
 @dataclass(frozen=True)
@@ -433,14 +441,16 @@ def _mistake(entry: Mapping[str, Any], shape: tuple[int, ...]) -> Mistake | None
 
 
 def causes(record: SweepRecord) -> dict[str, int]:
-    """Why trials broke, in the words of the record, most frequent first."""
+    """Why trials broke, most frequent first.
+
+    Reasons that differ in their numbers only are one cause, named by the first of them.
+    """
     broken = [trial.reason or trial.outcome for trial in record.trials if trial.outcome in BROKEN]
-    return dict(Counter(broken).most_common())
+    kinds = [re.sub(r"\d+", "#", reason) for reason in broken]
+    first = dict(zip(reversed(kinds), reversed(broken), strict=True))
+    return {first[kind]: count for kind, count in Counter(kinds).most_common()}
 
 
-def times(record: SweepRecord) -> tuple[Any, Any]:
-    """The first start and the last finish on record, either None."""
-    every = (*record.trials, *record.confirm)
-    starts = [trial.started for trial in every if trial.started]
-    ends = [trial.finished for trial in every if trial.finished]
-    return min(starts, default=None), max(ends, default=None)
+def last_finish(record: SweepRecord) -> datetime | None:
+    """When the last trial, or the last repeat of one, finished."""
+    return max((trial.finished for trial in (*record.trials, *record.confirm) if trial.finished), default=None)

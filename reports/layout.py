@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -33,16 +32,12 @@ SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 UNKNOWN = "\ufffd"
 
 
-def settings() -> dict[str, Any]:
+def settings() -> dict[Any, Any]:
     """Drawing settings that no matplotlibrc of the place can change: matplotlib's own defaults and embedded fonts."""
-    kept = {k: v for k, v in matplotlib.rcParamsDefault.items() if k not in ("backend", "interactive", "toolbar")}
-    return {
-        **kept,
-        "pdf.fonttype": 42,
-        "font.family": ["sans-serif"],
-        "font.sans-serif": [SANS],
-        "axes.unicode_minus": True,
-    }
+    kept: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
+    for key in ("backend", "interactive", "toolbar"):  # of windows, which a report never opens
+        del kept[key]
+    return {**kept, "pdf.fonttype": 42, "font.family": ["sans-serif"], "font.sans-serif": [SANS]}
 
 
 @cache
@@ -322,7 +317,7 @@ class Page:
 
 def _head(name: str) -> list[str]:
     """A column's name in lines, broken behind its underscores and dots."""
-    return printable(name).replace("_", "_ ").replace(".", ". ").split(" ")
+    return printable(name).replace("_", "_\n").replace(".", ".\n").split("\n")
 
 
 def _widths(heads: Sequence[Sequence[str]], cells: Sequence[Sequence[Cell]], size: float) -> list[float]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from reports import analysis, plots, wording
 from reports.analysis import BASELINE, BROKEN, Standing
 from reports.dimensions import EDGE, Axis, at_bounds, axes, values
 from reports.importance import FEWEST, Importance, importance
-from reports.layout import BODY, MUTED, SMALL, TINY, Cell, Key, Page
+from reports.layout import BODY, INK, MUTED, SMALL, TINY, Cell, Key, Page, shorten
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import Metric, counted, listed, setting
 
@@ -26,6 +27,9 @@ TOP_ROWS = 20
 MOST_FAILURES = 40
 ROWS_A_PAGE = 38
 IMAGES = 18
+FEWEST_FOR_ADVICE = 10  # completed trials before the report suggests another search
+BELOW_THE_GLANCE = 1.75  # inches for the command and the small print of the first page
+OVERFIT = 0.05  # a rise of the validation loss beyond its own scatter from epoch to epoch
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def verdict(report: Report) -> list[Page]:
     _settings(page, report)
     _endings(page, report)
     _next_steps(page, report)
+    _at_a_glance(page, report)
     page.heading("Repeat it")
     page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
     page.space(0.1)
@@ -242,13 +247,15 @@ def _tested(record: SweepRecord) -> list[str]:
     metric = wording.accuracy(int(test["examples"]))
     several = [metric.text(value) for value in test["accuracies"]]
     opening = int(test["opening"])
-    first = (
-        "the first time any study opened it"
+    times = (
+        "once"
         if opening == 1
-        else f"opened for the {wording.ordinal(opening)} time by any study, which makes it less of a surprise each time"
+        else f"{opening} times, this one included; every opening makes its numbers a little less fresh"
     )
-    models = f"The final models, trained on train and validation data for {record.verdict['epochs']} epochs, reach {listed(several)} on the test set"
-    return [f"{models}; it was {first}."]
+    models = f"The final models, trained on train and validation data for {record.verdict['epochs']} epochs"
+    return [
+        f"{models}, reach {listed(several)} on the test set. The test set of {record.dataset['name']} had been opened {times}."
+    ]
 
 
 def _causes(record: SweepRecord) -> list[str]:
@@ -265,7 +272,7 @@ def _settings(page: Page, report: Report) -> None:
     shown = dict(best.hyperparameters) if best else baseline
     page.heading("Settings" if best else "Settings of the baseline, and what is searched")
     same = best is None or best.number == BASELINE
-    head = ["hyperparameter", *([] if same else [_name(best.number).lower() if best else ""]), "baseline", "searched"]
+    head = ["hyperparameter", *([] if same else [_name(best.number) if best else ""]), "baseline", "searched"]
     rows = [
         _setting_row(key, shown, baseline, dimension, same)
         for key, dimension in list(record.study["space"].items())[:14]
@@ -316,10 +323,11 @@ def advice(report: Report) -> list[str]:
     paired = analysis.paired(record)
     if paired and paired.finding == "not distinguishable":
         found.append("Confirm on more seeds: the interval of the difference contains 0.")
-    for name, end in (at_bounds(record, best) if best else {}).items():
+    enough = report.standing.complete >= FEWEST_FOR_ADVICE
+    for name, end in (at_bounds(record, best) if best and enough else {}).items():
         found.append(f"Widen {name} beyond its {end} bound: the winner lies within {wording.percent(EDGE)} of it.")
     time = analysis.budget(record)
-    if time.late > 0.5 and report.standing.complete >= 5:
+    if time.late > 0.5 and enough:
         found.append(
             f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the last quarter of their epochs."
         )
@@ -331,10 +339,41 @@ def advice(report: Report) -> list[str]:
     return found
 
 
+def _at_a_glance(page: Page, report: Report) -> None:
+    """The search in one small plot, where the page has room for it."""
+    shown = analysis.progress(report.record)
+    height = min(page.room - BELOW_THE_GLANCE, 2.5)
+    if height < 1.5 or not np.isfinite(shown.value).any():
+        return
+    page.heading("The search: best so far, trial by trial")
+    page.space(-0.16)
+    _progress_panel(
+        page.grid(1, 1, height, left=0.5)[0],
+        report,
+        shown,
+        np.arange(1.0, len(shown.number) + 1),
+        "trials in the order in which they finished",
+    )
+
+
+def _progress_panel(
+    ax: Axes, report: Report, shown: analysis.Progress, x: analysis.Floats, label: str, title: str = ""
+) -> None:
+    ends, maximize = _ends(report, shown.value), report.metric.maximize
+    plots.frame(ax, title=title, x=label, y=report.metric.axis)
+    plots.objective_window(ax, ends, maximize=maximize)
+    ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
+    plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
+    plots.unvalued(ax, x, shown.outcome, maximize=maximize)
+    if report.standing.baseline:
+        value = (report.standing.baseline.value or 0.0) * report.metric.scale
+        plots.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
+
+
 def _provenance(record: SweepRecord) -> list[str]:
     data, study, origin = record.dataset, record.study, record.provenance
     sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
-    start, end = analysis.times(record)
+    end = analysis.last_finish(record)
     commit = str(origin.get("git_commit") or "none recorded")[:12]
     dirty = " with uncommitted changes" if origin.get("git_dirty") else ""
     until = f"; last finish {wording.moment(end)}" if end else ""
@@ -359,35 +398,22 @@ def _flat(value: Any) -> str:
 def progress(report: Report) -> list[Page]:
     """Best so far against trials and against training time."""
     shown = analysis.progress(report.record)
-    if not shown.number.size:
+    if not np.isfinite(shown.value).any():
         return []
     page = Page(_progress_finding(report, shown), _progress_note(shown))
     page.keys(_keys(report, [n for n in report.looks if n in shown.number], ("complete", "best", "pruned", "broken")))
-    ends = _ends(report, shown.value)
     places = (
         ("Best so far, by trial", "trials in the order in which they finished", np.arange(1.0, len(shown.number) + 1)),
         ("Best so far, by training time", *_time_axis(shown.seconds)),
     )
     for ax, (title, label, x) in zip(page.grid(2, 1, min(8.0, page.room)), places, strict=True):
-        plots.frame(ax, title=title, x=label, y=report.metric.axis)
-        ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
-        plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
-        plots.along_edge(ax, x, shown.outcome, maximize=report.metric.maximize)
-        if report.standing.baseline:
-            value = (report.standing.baseline.value or 0.0) * report.metric.scale
-            plots.level(
-                ax,
-                value,
-                f"baseline {report.metric.text(report.standing.baseline.value)}",
-                above=not report.metric.maximize,
-            )
+        _progress_panel(ax, report, shown, x, label, title)
     return [page]
 
 
 def _progress_finding(report: Report, shown: analysis.Progress) -> str:
     best = report.standing.best
-    if best is None:
-        return f"None of {counted(len(shown.number), 'finished trial')} completed"
+    assert best is not None
     place = int(np.flatnonzero(shown.number == best.number)[0]) + 1
     after = len(shown.number) - place
     name = _name(best.number)
@@ -400,10 +426,10 @@ def _progress_finding(report: Report, shown: analysis.Progress) -> str:
 
 def _progress_note(shown: analysis.Progress) -> str:
     n = int(np.isfinite(shown.value).sum())
-    left = len(shown.number) - n
+    left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
     return (
-        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a value; the {left} without one are marked along the edge."
-        " Trials far worse than the rest are drawn at the edge, so that they do not flatten the axis."
+        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
+        " Trials far worse than the rest are drawn at its end, so that they do not flatten the axis."
         f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
     )
 
@@ -425,7 +451,7 @@ def curves(report: Report) -> list[Page]:
     others = analysis.band(record, "validation_loss", named)
     page = Page(_curves_finding(report), _curves_note(others))
     page.keys(_keys(report, named, ("band",) if others.trials else ()))
-    grid = page.grid(2, 2, min(7.6, page.room), left=0.5)
+    grid = page.grid(2, 2, min(6.5, page.room), left=0.5)
     for row, kind in enumerate(("loss", "accuracy")):
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
@@ -448,7 +474,35 @@ def curves(report: Report) -> list[Page]:
             for split in ("train", "validation")
         ]
         plots.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
+    _curves_table(page, report, [by_number[n] for n in named if by_number[n].counted_epoch is not None])
     return [page]
+
+
+def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> None:
+    """The named trials at the epoch that counts."""
+    if not trials:
+        return
+    losses, accuracies = wording.loss(), wording.accuracy(int(report.record.dataset["validation"]))
+    page.heading("At the epoch that counts")
+    rows: list[list[str]] = []
+    for trial in trials:
+        row, seen = trial.epochs.iloc[trial.counted_epoch or 0], analysis.course(trial)
+        gap = accuracies.signed(seen.gap) if seen else "–"
+        losses_shown = [losses.text(float(row[f"{split}_loss"])) for split in ("train", "validation")]
+        accuracies_shown = [accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")]
+        rows.append(
+            [_name(trial.number), f"{_epoch(trial)} of {len(trial.epochs)}", *losses_shown, *accuracies_shown, gap]
+        )
+    head = [
+        "trial",
+        "epoch",
+        "train_loss",
+        "validation_loss",
+        "train_accuracy",
+        "validation_accuracy",
+        "train minus_validation",
+    ]
+    page.table(head, rows[:6], right=range(1, 7))
 
 
 def _curves_finding(report: Report) -> str:
@@ -459,7 +513,7 @@ def _curves_finding(report: Report) -> str:
     name = _name(best.number)
     if seen.improving:
         return f"{name} was still improving in its last epoch, {seen.epochs}: more epochs may help"
-    if seen.overfit > 0.05:
+    if seen.overfit > OVERFIT:
         rise = wording.percent(seen.overfit)
         return f"{name} is best at epoch {seen.counted} of {seen.epochs} and then overfits: its validation loss rises by {rise}"
     return f"{name} has converged: it is best at epoch {seen.counted} of {seen.epochs} and stays level"
@@ -476,7 +530,7 @@ def _curves_note(others: analysis.Band) -> str:
         if others.trials
         else ""
     )
-    return f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are measured during the epoch, with whatever regularisation was on."
+    return f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are means over the epoch, each batch before its update and with the regularisation on; validation is measured after the epoch."
 
 
 # --- the hyperparameters
@@ -486,7 +540,7 @@ def hyperparameters(report: Report) -> list[Page]:
     """Every searched hyperparameter against the objective."""
     if not report.record.trials:
         return []
-    shown = [axis for axis in axes(report.record.study["space"])]
+    shown = axes(report.record.study["space"])
     chosen, left = shown[:MOST_AXES], len(shown) - MOST_AXES
     sheets = [chosen[start : start + AXES_A_PAGE] for start in range(0, len(chosen), AXES_A_PAGE)]
     found = []
@@ -512,9 +566,8 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
         plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
         plots.axis_scale(ax, axis)
         x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
-        plots.scatter(ax, x, objective * report.metric.scale, outcome, ends)
-        broken = np.array([name in BROKEN for name in outcome]) & np.isfinite(x)
-        plots.along_edge(ax, x[broken], ["failed"] * int(broken.sum()), maximize=report.metric.maximize)
+        plots.objective_window(ax, ends, maximize=report.metric.maximize)
+        plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
         for trial, place, value in zip(trials, x, complete, strict=True):
             if trial.number in starred and math.isfinite(place) and math.isfinite(value):
                 plots.star(ax, place, float(np.clip(value * report.metric.scale, *ends)), report.looks[trial.number])
@@ -523,24 +576,25 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
 
 
 def _axis_title(report: Report, axis: Axis) -> str:
-    best = report.standing.best
+    best = analysis.winner(report.record)
     bound = axis.bound(float(values(axis, [best])[0])) if best else None
-    return f"{axis.name}: best at the {bound} bound" if bound else axis.name
+    text = f"{axis.name}: winner at {bound} bound" if bound else axis.name
+    return shorten(text, 2.75, SMALL + 0.6, bold=True)
 
 
 def _axes_finding(report: Report, *, continued: bool) -> str:
-    best = report.standing.best
+    best = analysis.winner(report.record)
     if best is None:
         return "Where the trials lay in the search space; none completed"
     bounds = at_bounds(report.record, best)
     lead = report.importance.clear()[:1]
-    first = f"{lead[0]} matters most; " if lead else ""
+    last = f"; {lead[0]} matters most" if lead else ""
     if not bounds:
-        text = f"{first}the best trial lies inside every searched range"
+        text = f"The winner lies inside every searched range{last}"
     else:
         ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
         more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
-        text = f"{first}the best trial lies within {wording.percent(EDGE)} of {ends}{more}"
+        text = f"The winner lies within {wording.percent(EDGE)} of {ends}{more}{last}"
     return text + (" (continued)" if continued else "")
 
 
@@ -550,19 +604,17 @@ def _axes_note(report: Report, left: int) -> str:
     unfinished = f"; {report.standing.unfinished} unfinished left out" if report.standing.unfinished else ""
     return (
         f"n = {wording.outcomes({k: v for k, v in counts.items() if k not in analysis.UNFINISHED}) or 'no finished trial'}{unfinished}."
-        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before it was stopped;"
-        f" values beyond the axis are drawn at its edge. A trial without such a layer is not in that panel.{more}"
+        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before it was stopped,"
+        f" or in the shaded strip where that is beyond the axis. A trial without such a layer is not in that panel.{more}{_no_ranking(report.importance)}"
     )
 
 
 def ranking(report: Report) -> list[Page]:
     """Which hyperparameters separate the best trials from the rest."""
-    if not report.record.trials:
-        return []
     found = report.importance
-    page = Page(_ranking_finding(found), _ranking_note(found))
     if not found.names:
-        return [page]
+        return []  # the page of the axes says why
+    page = Page(_ranking_finding(found), _ranking_note(found))
     page.keys(
         [
             Key("above chance", plots.PALETTE[0], "s"),
@@ -583,16 +635,21 @@ def ranking(report: Report) -> list[Page]:
     return [page]
 
 
+def _no_ranking(found: Importance) -> str:
+    """Why there is no page on importance, where there is none."""
+    if found.names:
+        return ""
+    return f" Importance is not ranked: {counted(found.completed, 'trial')} completed, {FEWEST} are needed."
+
+
 def _ranking_finding(found: Importance) -> str:
-    if not found.names:
-        return f"Too few trials to rank hyperparameters: {found.completed} completed, {FEWEST} are needed"
     clear = found.clear()
     if not clear:
         return f"No hyperparameter stands out from chance among {found.completed} completed trials"
     rest = len(found.names) - len(clear)
     others = f"; {counted(rest, 'other')} not above chance" if rest else ""
     more = f", then {listed(clear[1:3])}" if len(clear) > 1 else ""
-    return f"{clear[0]} separates the best trials most{more}{others}"
+    return f"The best trials stand apart most in {clear[0]}{more}{others}"
 
 
 def _ranking_note(found: Importance) -> str:
@@ -651,6 +708,7 @@ def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
     assert report.record.verdict is not None
     look = report.looks[report.record.verdict["champion"]]
     page.heading("Paired difference to the baseline, seed by seed")
+    page.space(-0.16)
     ax = page.grid(1, 1, 1.25, left=0.8)[0]
     sign = metric.scale if metric.maximize else -metric.scale
     plots.frame(
@@ -663,7 +721,7 @@ def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
 
 def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Confirmed]) -> None:
     metric = report.metric
-    body = [
+    body: list[list[Cell | str]] = [
         [
             _name(row.trial),
             metric.text(row.search_value),
@@ -756,6 +814,7 @@ def budget(report: Report) -> list[Page]:
     )
     if found.counted.size:
         page.heading("When completed trials were at their best")
+        page.space(-0.16)
         ax = page.grid(1, 1, 2.6)[0]
         plots.frame(ax, x="epoch that counts, as a share of the trial's epochs (%)", y="completed trials")
         plots.shares(ax, found.counted)
@@ -773,9 +832,9 @@ def _budget_finding(report: Report, found: analysis.Budget) -> str:
     spent = wording.percent(found.seconds.get("complete", 0.0) / total)
     first = f"Completed trials took {spent} of {wording.duration(total)} training time"
     if found.late > 0.5:
-        return f"{first}; most were best near their last epoch, so the epochs were too few"
+        return f"{first}; most were best near their last epoch, so more epochs may help"
     if found.early > 0.5:
-        return f"{first}; most were best in the first tenth of their epochs, so the epochs were too many"
+        return f"{first}; most were best in the first tenth of their epochs, so fewer epochs would do"
     return first
 
 
@@ -807,6 +866,8 @@ def table(report: Report) -> list[Page]:
         f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
         f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation loss, then to the lower number.{more} The baseline is trial 0.",
     )
+    baseline = report.standing.baseline
+    below = [] if baseline is None or baseline in shown else [(ranked.index(baseline) + 1, baseline)]
     keys = list(report.record.study["space"])[:9]
     head = [
         "",
@@ -819,7 +880,7 @@ def table(report: Report) -> list[Page]:
     ]
     page.table(
         head,
-        [_row(report, rank, trial, keys) for rank, trial in enumerate(shown, 1)],
+        [_row(report, rank, trial, keys) for rank, trial in [*enumerate(shown, 1), *below]],
         right=(0, 1, 2, 3, 4, 5),
         size=TINY,
     )
@@ -836,7 +897,7 @@ def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
 
 def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> list[Cell]:
     look = report.looks.get(trial.number)
-    named = Cell(str(trial.number), bold=look is not None, colour=look.colour if look else plots.INK)
+    named = Cell(str(trial.number), bold=look is not None, colour=look.colour if look else INK)
     value = Cell(report.metric.text(trial.value), bold=True)
     epoch = f"{_epoch(trial)} of {len(trial.epochs)}"
     settings = [Cell(setting(trial.hyperparameters.get(key, "–"))) for key in keys]
@@ -856,28 +917,21 @@ def failures(report: Report) -> list[Page]:
     broken = [trial for trial in report.record.trials if trial.outcome in BROKEN]
     if not broken:
         return []
-    shown = broken[:MOST_FAILURES]
-    left = len(broken) - len(shown)
-    more = f" {left} more are in trials.csv." if left else ""
+    left = len(broken) - MOST_FAILURES
+    more = f" {left} more are in trials.csv." if left > 0 else ""
     cause, number = next(iter(analysis.causes(report.record).items()))
     counts = {name: count for name, count in report.record.counts().items() if name in BROKEN}
-    page = Page(
-        f"{counted(len(broken), 'trial')} broke: {wording.outcomes(counts)}",
-        f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number}).{more}",
-    )
+    note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number}).{more}"
+    page = Page(f"{counted(len(broken), 'trial')} broke: {wording.outcomes(counts)}", note)
     keys = list(report.record.study["space"])[:6]
-    rows = [
-        [
-            str(t.number),
-            t.outcome,
-            str(len(t.epochs)),
-            *(setting(t.hyperparameters.get(k, "–")) for k in keys),
-            t.reason or "–",
-        ]
-        for t in shown
-    ]
+    rows = [_failure(trial, keys) for trial in broken[:MOST_FAILURES]]
     page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
     return [page]
+
+
+def _failure(trial: TrialRecord, keys: Sequence[str]) -> list[str]:
+    settings = [setting(trial.hyperparameters.get(key, "–")) for key in keys]
+    return [str(trial.number), trial.outcome, str(len(trial.epochs)), *settings, trial.reason or "–"]
 
 
 # --- words that several pages share
@@ -910,13 +964,13 @@ def _ends(report: Report, objective: analysis.Floats) -> tuple[float, float]:
 def _keys(report: Report, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
     every = {
         "complete": Key("completed trial", plots.GREY, "o"),
-        "best": Key("best so far", plots.INK, line="-"),
-        "pruned": Key("pruned", plots.PRUNED, "|"),
+        "best": Key("best so far", INK, line="-"),
+        "pruned": Key("pruned", plots.PRUNED, "v", hollow=True),
         "pruned value": Key("pruned, at its best so far", plots.PRUNED, "v", hollow=True),
         "broken": Key("diverged or failed", plots.FAILURE, "x"),
         "band": Key("other trials", plots.GREY, "s"),
     }
-    lines = "band" in states or "pruned" not in states and "complete" not in states
+    lines = "band" in states or "complete" not in states
     found = []
     for number in trials:
         look = report.looks[number]

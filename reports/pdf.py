@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
@@ -35,10 +36,10 @@ def write(record: SweepRecord, out: Path) -> None:
         raise
 
 
-def _draw(record: SweepRecord, file: object) -> None:
+def _draw(record: SweepRecord, file: IO[bytes]) -> None:
     with matplotlib.rc_context(settings()):
         sheets = pages(record)
-        with PdfPages(file, metadata=_metadata(record, sheets[0].finding)) as pdf:  # type: ignore[arg-type]
+        with PdfPages(file, metadata=_metadata(record, sheets[0].finding)) as pdf:
             for number, sheet in enumerate(sheets, 1):
                 sheet.footer(f"{record.name} · {record.dataset['name']}", number, len(sheets))
                 pdf.savefig(sheet.figure)

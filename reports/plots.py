@@ -23,8 +23,10 @@ from reports.layout import INK, MUTED, RULE, SMALL, TINY, WASH, printable
 
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+GUTTER = 0.13  # share of an objective axis that is kept for trials without a comparable value
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)))
-MARKERS = ("*", "s", "^", "P", "X")
+# Stars of five, four and six points for the best three: told apart in grey, and stars to everyone.
+MARKERS: tuple[Any, ...] = ("*", (4, 1, 0), (6, 1, 0), "P", "X")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Look:
     """How one trial is drawn, on every page."""
 
     colour: str
-    marker: str
+    marker: Any
     line: Any
 
 
@@ -72,7 +74,7 @@ def nothing(ax: Axes, why: str) -> None:
 def best_so_far(
     ax: Axes, x: Floats, shown: Progress, scale: float, ends: tuple[float, float], marks: Mapping[int, Look]
 ) -> None:
-    """Completed trials as dots, the best so far as a step, pruned and broken trials along the worse edge.
+    """Completed trials as dots, the best so far as a step.
 
     Args:
         ax: where to draw.
@@ -84,7 +86,6 @@ def best_so_far(
     """
     value, best = shown.value * scale, shown.best * scale
     done = np.isfinite(value)
-    ax.set_ylim(*ends)
     ax.plot(
         x[done],
         np.clip(value[done], *ends),
@@ -101,13 +102,25 @@ def best_so_far(
             star(ax, x[index], value[index], marks[int(number)])
 
 
+def objective_window(ax: Axes, ends: tuple[float, float], *, maximize: bool) -> None:
+    """The objective axis, with a shaded strip beyond its worse end for trials that have no place on it."""
+    low, high = ends
+    strip = GUTTER / (1 - GUTTER) * (high - low)
+    if maximize:
+        ax.axhspan(low - strip, low, color=WASH, linewidth=0, zorder=0)
+        ax.set_ylim(low - strip, high)
+    else:
+        ax.axhspan(high, high + strip, color=WASH, linewidth=0, zorder=0)
+        ax.set_ylim(low, high + strip)
+
+
 def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
     """One trial with a look of its own."""
-    size = size * (1.45 if look.marker == "*" else 0.85)
+    size = size * (0.85 if isinstance(look.marker, str) and look.marker != "*" else 1.45)
     ax.plot(
         [x],
         [y],
-        look.marker,
+        marker=look.marker,
         color=look.colour,
         markersize=size,
         markeredgecolor="white",
@@ -117,38 +130,33 @@ def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
     )
 
 
-def along_edge(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> None:
-    """Pruned trials as ticks and broken ones as red crosses along the edge where the objective is worse."""
-    edge = 0.0 if maximize else 1.0
-    inward = 0.028 if maximize else -0.028
+def in_the_strip(
+    ax: Axes, x: Floats, row: int, marker: Any, colour: str, *, maximize: bool, hollow: bool = False
+) -> None:
+    """Trials without a comparable value, in a row of the strip beyond the worse end: row 0 is the outermost."""
+    depth = (0.27 + 0.46 * row) * GUTTER
+    height = np.full(x.shape, depth if maximize else 1 - depth)
+    style: dict[str, Any] = {"markersize": 4.2, "markeredgewidth": 0.9, "zorder": 4, "linestyle": "none"}
+    face = "none" if hollow else colour
+    ax.plot(x, height, marker=marker, color=colour, markerfacecolor=face, transform=ax.get_xaxis_transform(), **style)
+
+
+def unvalued(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> None:
+    """Pruned trials as hollow triangles and broken ones as red crosses, in the strip beyond the worse end."""
     pruned = np.array([name == "pruned" for name in outcome], dtype=bool)
     broken = np.array([name in BROKEN for name in outcome], dtype=bool)
-    place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "linestyle": "none", "clip_on": False, "zorder": 4}
-    ax.plot(
-        x[pruned],
-        np.full(pruned.sum(), edge + inward),
-        marker="|",
-        color=PRUNED,
-        markersize=6,
-        markeredgewidth=0.9,
-        **place,
-    )
-    ax.plot(
-        x[broken],
-        np.full(broken.sum(), edge + 2.6 * inward),
-        marker="x",
-        color=FAILURE,
-        markersize=4.2,
-        markeredgewidth=1.1,
-        **place,
-    )
+    in_the_strip(ax, x[pruned], 0, "v", PRUNED, maximize=maximize, hollow=True)
+    in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
 
 
 def level(ax: Axes, value: float, label: str, *, above: bool = True) -> None:
     """A horizontal line across the axes with its name at the right end."""
     ax.axhline(value, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
-    offset, anchor = (2.0, "bottom") if above else (-2.0, "top")
-    ax.annotate(label, (1, value), xycoords=ax.get_yaxis_transform(), xytext=(0, offset), textcoords="offset points", ha="right", va=anchor, fontsize=TINY, color=BASE, parse_math=False)  # fmt: skip
+    offset, anchor = (3.0, "bottom") if above else (-3.0, "top")
+    ax.annotate(
+        label, (1, value), xycoords=ax.get_yaxis_transform(), xytext=(0, offset), textcoords="offset points", ha="right",
+        va=anchor, fontsize=TINY, color=BASE, parse_math=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
 
 
 def rest(ax: Axes, shown: Band, scale: float) -> None:
@@ -205,6 +213,10 @@ def axis_scale(ax: Axes, axis: Axis) -> None:
         )
         return
     ax.set_xscale("log" if axis.scale == "log" else "linear")
+    if _whole(axis):
+        ax.set_xlim(axis.low - 0.5, axis.high + 0.5)
+        ax.set_xticks(range(int(axis.low), int(axis.high) + 1))
+        return
     low, high = _padded(axis)
     ax.set_xlim(low, high)
     ax.xaxis.set_major_locator(FixedLocator(ticks(axis)))
@@ -214,6 +226,11 @@ def axis_scale(ax: Axes, axis: Axis) -> None:
         ax.axvspan(outer, inner, color=WASH, linewidth=0, zorder=0)
     for end in (axis.low, axis.high):
         ax.axvline(end, color=MUTED, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=1)
+
+
+def _whole(axis: Axis) -> bool:
+    """Whether it is a few whole numbers, which are drawn like choices."""
+    return axis.scale == "linear" and axis.integer and axis.high - axis.low < 12
 
 
 def _padded(axis: Axis) -> tuple[float, float]:
@@ -250,32 +267,32 @@ def _linear_ticks(axis: Axis) -> list[float]:
 
 def spread(axis: Axis, x: Floats, numbers: Sequence[int]) -> Floats:
     """Positions on an axis; trials that share a choice or a small whole number are set apart by their number."""
-    if axis.scale == "log" or (axis.scale == "linear" and not (axis.integer and axis.high - axis.low < 12)):
+    if axis.scale != "choice" and not _whole(axis):
         return x
     golden = (np.array(numbers, dtype=np.float64) * 0.618034) % 1 - 0.5
     return x + 0.3 * golden
 
 
-def scatter(ax: Axes, x: Floats, value: Floats, outcome: Sequence[str], ends: tuple[float, float]) -> None:
-    """Completed trials as dots and pruned ones as hollow triangles, at the edge where they lie beyond it."""
-    shown = np.isfinite(x) & np.isfinite(value)
-    complete = shown & np.array([name == "complete" for name in outcome], dtype=bool)
-    pruned = shown & np.array([name == "pruned" for name in outcome], dtype=bool)
-    ax.set_ylim(*ends)
-    small = 2.6 if complete.sum() > 150 else 3.6
+def scatter(
+    ax: Axes, x: Floats, value: Floats, outcome: Sequence[str], ends: tuple[float, float], *, maximize: bool
+) -> None:
+    """Completed trials as dots, pruned ones as hollow triangles, broken ones as red crosses.
+
+    A completed trial far worse than the rest stands at the worse end; a pruned one beyond it goes into the strip.
+    """
+    known = np.isfinite(x)
+    complete = known & np.isfinite(value) & np.array([name == "complete" for name in outcome], dtype=bool)
+    pruned = known & np.array([name == "pruned" for name in outcome], dtype=bool)
+    inside = pruned & (value >= ends[0]) & (value <= ends[1])
+    broken = known & np.array([name in BROKEN for name in outcome], dtype=bool)
+    size = 2.4 if complete.sum() > 150 else 3.6
+    hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": PRUNED, "markeredgewidth": 0.7}
+    ax.plot(x[inside], value[inside], "v", markersize=size + 0.4, alpha=0.85, **hollow)
     ax.plot(
-        x[pruned],
-        np.clip(value[pruned], *ends),
-        "v",
-        markerfacecolor="none",
-        markeredgecolor=PRUNED,
-        markersize=small,
-        markeredgewidth=0.6,
-        alpha=0.8,
+        x[complete], np.clip(value[complete], *ends), "o", color=GREY, markersize=size, markeredgewidth=0, alpha=0.8
     )
-    ax.plot(
-        x[complete], np.clip(value[complete], *ends), "o", color=GREY, markersize=small, markeredgewidth=0, alpha=0.8
-    )
+    in_the_strip(ax, x[pruned & ~inside], 0, "v", PRUNED, maximize=maximize, hollow=True)
+    in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
 
 
 def importance(ax: Axes, found: Importance) -> None:

@@ -63,10 +63,7 @@ class Metric:
         return f"{self.name} (%)" if self.scale != 1 else self.name
 
     def _number(self, value: float) -> str:
-        shown = value * self.scale
-        if self.scale == 1 and 0 < abs(shown) < 0.01:
-            return f"{shown:.2g}"
-        return f"{shown:.{self.decimals}f}"
+        return f"{value * self.scale:.{self.decimals}f}"
 
 
 def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
@@ -75,26 +72,31 @@ def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
     return Metric(name, True, 100.0, "\u00a0%", "\u00a0points", decimals)
 
 
-def loss(name: str = "validation loss") -> Metric:
-    """A mean cross-entropy in nats; its third decimal is already below its standard error."""
-    return Metric(name, False, 1.0, "", "", 3)
+def loss(name: str = "validation loss", size: float = 0.1) -> Metric:
+    """A mean cross-entropy in nats: two significant digits of the given size, and at least three decimals.
+
+    Its standard error is a few percent of it for some thousand examples, so that more digits would be noise.
+    """
+    decimals = max(3, 1 - math.floor(math.log10(size))) if size > 0 else 3
+    return Metric(name, False, 1.0, "", "", decimals)
 
 
 def objective(record: SweepRecord) -> Metric:
     """The metric that ranks this study's trials."""
     if record.objective.endswith("accuracy"):
         return accuracy(int(record.dataset["validation"]), record.objective.replace("_", " "))
-    return loss(record.objective.replace("_", " "))
+    best = next((trial.value for trial in record.ranked() if trial.value), 0.1)
+    return loss(record.objective.replace("_", " "), best)
 
 
 def setting(value: object) -> str:
-    """A hyperparameter's value in three significant digits; next to one, three digits of what is missing from it."""
+    """A hyperparameter's value in three significant digits; next to one, two digits of what is missing from it."""
     if isinstance(value, (tuple, list)):
         return "-".join(str(item) for item in value)
     if not isinstance(value, float):
         return str(value)
     if 0.9 < value < 1:
-        return f"{value:.{2 - math.floor(math.log10(1 - value))}f}".rstrip("0")
+        return f"{value:.{1 - math.floor(math.log10(1 - value))}f}".rstrip("0")
     return f"{value:.3g}"
 
 
