@@ -29,7 +29,7 @@ from typing import Any
 
 from reports import records
 from reports.records import RecordError, SweepRecord, TrialRecord
-from sweep import runs
+from sweep import runs, ui
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 POLL = 1.0  # seconds between looks at the study database; a finished epoch is to be seen within 3 s
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
-PLACE = "mlflow.json"  # in the study's folder: where in MLflow it is shown, for links without a server
+PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
 _OVER = ("FINISHED", "FAILED", "KILLED")

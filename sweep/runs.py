@@ -175,7 +175,7 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
 def _curves(trial: TrialRecord) -> tuple[Point, ...]:
     """Every epoch's numbers, ordered by step: if a sending is cut off, what arrived is a whole number of batches."""
     times = trial.epochs["time"].to_numpy()
-    columns = {name: trial.epochs[name].to_numpy() for name in CURVES}
+    columns = {name: trial.epochs[name].to_numpy() for name in CURVES if _measured(trial, name)}
     return tuple(
         Point(name, _finite(values[step]), int(time * 1000), step)
         for step, time in enumerate(times)
@@ -183,8 +183,16 @@ def _curves(trial: TrialRecord) -> tuple[Point, ...]:
     )
 
 
+def _measured(trial: TrialRecord, column: str) -> bool:
+    """Whether there is such a curve: a final model has trained on the validation examples, so nothing validates it."""
+    return trial.role != "final" or bool(trial.epochs[column].notna().any())
+
+
 def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
-    """The trial's number, so that it can be an axis, and its bests, because MLflow shows the last of a curve."""
+    """The trial's number, so that it can be an axis, and its bests, because MLflow shows the last of a curve.
+
+    The prefix makes MLflow draw them in a section of their own: the curves, which are asked for first, stay on top.
+    """
     values: dict[str, float | None] = {}
     if ended is not None:
         values = {

@@ -1,0 +1,99 @@
+"""MLflow's web application with what nobody asked for taken out; `sweep/ui.py` starts it in a process of its own.
+
+MLflow has switches for its job runner, gateway and telemetry, and none for its assistant, which runs a shell on the
+host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
+checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
+And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; the page served here
+carries other defaults, which a browser remembers once its user has chosen otherwise.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PREFERENCES = {"mlflow.workflowType_v1": "machine_learning", "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True}
+"""Keys of the browser's local storage, as MLflow 3.17's page reads them."""
+_SCRIPT = (
+    "<script>for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v)</script>"
+)
+REFUSED = ("/mlflow/assistant", "/gateway", "/ajax-api/3.0/jobs", "/api/3.0/jobs")
+
+
+def application() -> App:
+    """The guarded application, set up from the environment that `sweep/ui.py` prepared. A uvicorn factory."""
+    _end_with_parent()
+    warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
+    from mlflow import server  # MLflow reads the environment as it is imported
+    from mlflow.server import constants, handlers
+
+    store, artifacts = os.environ["MLFLOW_BACKEND_STORE_URI"], os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"]
+    os.environ |= {
+        constants.BACKEND_STORE_URI_ENV_VAR: store,
+        constants.REGISTRY_STORE_URI_ENV_VAR: store,
+        constants.ARTIFACT_ROOT_ENV_VAR: artifacts,
+    }
+    handlers.initialize_backend_stores(store, store, artifacts)
+    from mlflow.server.fastapi_app import app
+
+    page = Path(server.app.static_folder, "index.html").read_text()
+    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
+
+
+def with_preferences(page: str) -> bytes:
+    """The page with our defaults set before its own script runs."""
+    values = {key: json.dumps(value) for key, value in PREFERENCES.items()}
+    return page.replace("<head>", "<head>" + _SCRIPT % json.dumps(values), 1).encode()
+
+
+def guarded(app: App, hosts: list[str], page: bytes) -> App:
+    """`app`, answering `page` on /, 403 to any other host and 404 on the paths of `REFUSED`."""
+    allowed = [[host.encode()] for host in hosts]
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await app(scope, receive, send)
+        if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
+            return await _answer(send, scope, 403, b"this host name is not ours")
+        if any(path in scope["path"].lower() for path in REFUSED):
+            return await _answer(send, scope, 404, b"")  # a text would pop up as an error over the page
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            return await _answer(send, scope, 200, page, b"text/html; charset=utf-8")
+        return await app(scope, receive, send)
+
+    return guard
+
+
+async def _answer(send: Send, scope: Scope, status: int, body: bytes, kind: bytes = b"text/plain") -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = {
+        b"content-type": kind,
+        b"content-length": str(len(body)).encode(),
+        b"cache-control": b"no-cache",
+        b"x-frame-options": b"SAMEORIGIN",
+        b"x-content-type-options": b"nosniff",
+    }
+    await send({"type": "http.response.start", "status": status, "headers": list(headers.items())})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _end_with_parent() -> None:
+    """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

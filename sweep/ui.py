@@ -1,0 +1,218 @@
+"""Starts MLflow's web page on the recorded sweeps, on this machine only, and prints the links worth opening.
+
+MLflow opens an experiment on an empty page for language-model traces; the links printed here lead to the charts of
+all trials, best first. This file never imports mlflow: `sweep run` prints the same links at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+HOST = "127.0.0.1"
+PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
+PATIENCE = 60.0  # seconds for the server to answer; about 10 on two idle cores
+
+
+class UiError(Exception):
+    """The MLflow page cannot be shown."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses of one study in the MLflow page.
+
+    Attributes:
+        charts: every trial's curves side by side, best first.
+        runs: the table of trials below their study.
+        winner: the charts of the best trial, or None before one is complete.
+    """
+
+    charts: str
+    runs: str
+    winner: str | None
+
+
+def links(folder: Path, address: str) -> Links | None:
+    """Where the study in `folder` is shown, or None if it was never sent to MLflow.
+
+    Args:
+        folder: the study's folder.
+        address: of the MLflow server, such as `http://127.0.0.1:5000`.
+    """
+    try:
+        place = json.loads((folder / PLACE).read_text())
+    except FileNotFoundError:
+        return None
+    base = f"{address.rstrip('/')}/#/experiments/{place['experiment_id']}/runs"
+    order = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`{place['objective']}`",
+        "orderByAsc": "false" if place["maximize"] else "true",
+    }
+    winner = place["winner_run_id"]
+    return Links(
+        charts=f"{base}?{urlencode(order | {'compareRunsMode': 'CHART'}, quote_via=quote)}",
+        runs=f"{base}?{urlencode(order, quote_via=quote)}",
+        winner=f"{base}/{winner}/model-metrics" if winner else None,
+    )
+
+
+def serve(
+    home: Path, tracking: str | None, port: int, study: str | None, *, say: Callable[[str], None] | None = None
+) -> None:
+    """Start MLflow's page, print where to look, and stay until Ctrl-C or SIGTERM.
+
+    Args:
+        home: the folder that holds the studies and, unless `tracking` says otherwise, `mlflow.db`.
+        tracking: MLflow's tracking URI; of an http server only the links are printed.
+        port: to listen on, on 127.0.0.1.
+        study: print the link of this study only; of all studies if None.
+        say: where the lines go; standard output if None.
+
+    Raises:
+        UiError: the port is taken, or the server does not answer within a minute.
+    """
+    say = say or _print
+    if tracking and tracking.startswith(("http://", "https://")):
+        return _say_links(home, study, tracking, say)
+    _refuse_taken(port)
+    say("starting MLflow (about 10 s) ...")
+    with (
+        _stop_on_sigterm(),
+        contextlib.suppress(KeyboardInterrupt),
+        _server(home.absolute(), tracking, port) as server,
+    ):
+        _await_health(server, port)
+        _say_links(home, study, f"http://{HOST}:{port}", say)
+        say("Ctrl-C ends it")
+        server.wait()
+    if server.returncode not in (0, -signal.SIGTERM, None):
+        raise UiError(f"MLflow ended with code {server.returncode}; run it again, or see the lines above")
+    return None
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _say_links(home: Path, study: str | None, address: str, say: Callable[[str], None]) -> None:
+    folders = [home / Path(study).stem] if study else sorted(path.parent for path in home.glob(f"*/{PLACE}"))
+    found = {folder.name: place.charts for folder in folders if (place := links(folder, address))}
+    for name, link in found.items():
+        say(f"{name}: {link}")
+    if not found:
+        say(f"no {'sweep' if study is None else study} has been sent to MLflow yet; the page is {address}")
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for uvicorn too
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UiError(f"port {port} is taken ({error.strerror}); use another one: --port {port + 1}") from error
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end us the way Ctrl-C does, so that the server is taken along."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The server in a session of its own, so that Ctrl-C reaches only us; ended with everything it started."""
+    home.mkdir(parents=True, exist_ok=True)
+    options = ["--host", HOST, "--port", str(port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
+    options += ["--timeout-graceful-shutdown", "2"]  # a browser keeps its connections open for ever
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", "uvicorn", "--factory", "sweep.mlflow_app:application", *options],
+        env=os.environ | environment(home, tracking, port),
+        stdin=subprocess.PIPE,  # its end tells the server that we are gone
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        _end(server)
+
+
+def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
+    """What the server is told, by environment and never by argument: arguments are seen by every user of the machine.
+
+    Args:
+        home: absolute.
+        tracking: a database URI, or None for `mlflow.db` in the home.
+        port: that it will listen on; part of the only host names that it answers to.
+    """
+    return {
+        "MLFLOW_BACKEND_STORE_URI": tracking or f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (home / "mlartifacts").as_uri(),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
+        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # otherwise 8 more processes
+        "MLFLOW_ENABLE_AI_GATEWAY": "false",
+        "MLFLOW_ENABLE_REMOTE_ASSISTANT": "false",
+        "MLFLOW_MODEL_CATALOG_URI": "",  # otherwise fetched from the network
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+
+
+def _await_health(server: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if server.poll() is not None:
+            raise UiError(f"MLflow ended with code {server.returncode} before it answered; see the lines above")
+        if _healthy(port):
+            return
+        time.sleep(0.2)
+    raise UiError(
+        f"MLflow did not answer on port {port} within {PATIENCE:.0f} s; try again when the machine is less busy"
+    )
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ask the server's whole process group to end; insist after 5 s."""
+    for request in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, request)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=5)
+            break
+    if server.stdin:
+        server.stdin.close()
