@@ -215,15 +215,10 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
         row[: len(curve)] = curve
     table[~np.isfinite(table)] = np.nan
     enough = np.isfinite(table).sum(axis=0) >= FEWEST_FOR_BAND
-    low, high = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else (np.empty(0), np.empty(0))
+    edges = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else np.empty((2, 0))
+    low, high = np.asarray(edges, dtype=np.float64)
     lines = tuple(curves) if len(curves) < FEWEST_FOR_BAND else ()
-    return Band(
-        np.flatnonzero(enough) + 1.0,
-        np.asarray(low, dtype=np.float64),
-        np.asarray(high, dtype=np.float64),
-        lines,
-        len(curves),
-    )
+    return Band(np.flatnonzero(enough) + 1.0, low, high, lines, len(curves))
 
 
 @dataclass(frozen=True)

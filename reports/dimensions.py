@@ -91,9 +91,14 @@ def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
 def _number_axis(key: str, dimension: Mapping[str, Any]) -> Axis:
     low, high = float(dimension["low"]), float(dimension["high"])
     if dimension.get("log") == "complement":
-        return Axis(key, key, f"1 − {key}", "log", False, 1 - high, 1 - low, complement=True)
+        return Axis(key, key, f"1 − {key}", "log", False, _rest(high), _rest(low), complement=True)
     scale = "log" if dimension.get("log") else "linear"
     return Axis(key, key, key, scale, dimension["kind"] == "int", low, high, floor=low == 0)
+
+
+def _rest(value: float) -> float:
+    """1 - value without the digits that the subtraction makes up: 1 - 0.9999 is 0.0001, not 0.00009999999999998899."""
+    return float(f"{1 - value:.10g}")
 
 
 def _layer_axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:

@@ -25,7 +25,7 @@ AXES_A_PAGE = 8
 MOST_AXES = 24
 TOP_ROWS = 20
 MOST_FAILURES = 40
-ROWS_A_PAGE = 38
+FEW_FAILURES = 15  # so many fit under the best trials
 IMAGES = 18
 FEWEST_FOR_ADVICE = 10  # completed trials before the report suggests another search
 BELOW_THE_GLANCE = 1.75  # inches for the command and the small print of the first page
@@ -363,6 +363,7 @@ def _progress_panel(
     plots.frame(ax, title=title, x=label, y=report.metric.axis)
     plots.objective_window(ax, ends, maximize=maximize)
     ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
+    plots.whole_numbers(ax, up_to=float(x[-1]))
     plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
     plots.unvalued(ax, x, shown.outcome, maximize=maximize)
     if report.standing.baseline:
@@ -414,9 +415,10 @@ def progress(report: Report) -> list[Page]:
 def _progress_finding(report: Report, shown: analysis.Progress) -> str:
     best = report.standing.best
     assert best is not None
-    place = int(np.flatnonzero(shown.number == best.number)[0]) + 1
+    # Of several with the best value, the first to reach it: what came after it brought no gain.
+    place = int(np.flatnonzero(shown.value == best.value)[0]) + 1
     after = len(shown.number) - place
-    name = _name(best.number)
+    name = _name(int(shown.number[place - 1]))
     if len(shown.number) == 1:
         return f"{name} is the only finished trial so far"
     if after <= 0.1 * len(shown.number):
@@ -884,6 +886,10 @@ def table(report: Report) -> list[Page]:
         right=(0, 1, 2, 3, 4, 5),
         size=TINY,
     )
+    if (broken := _broken(report)) and len(broken) <= FEW_FAILURES:
+        page.space(0.2)
+        page.heading(_failures_finding(report))
+        _failures_table(page, report, broken)
     return [page]
 
 
@@ -914,19 +920,32 @@ def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> 
 
 def failures(report: Report) -> list[Page]:
     """Every trial that broke, with its reason."""
-    broken = [trial for trial in report.record.trials if trial.outcome in BROKEN]
-    if not broken:
-        return []
-    left = len(broken) - MOST_FAILURES
-    more = f" {left} more are in trials.csv." if left > 0 else ""
+    broken = _broken(report)
+    if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
+        return []  # the page of the best trials has room for a few
     cause, number = next(iter(analysis.causes(report.record).items()))
+    note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
+    page = Page(_failures_finding(report), note)
+    _failures_table(page, report, broken)
+    return [page]
+
+
+def _broken(report: Report) -> list[TrialRecord]:
+    return [trial for trial in report.record.trials if trial.outcome in BROKEN]
+
+
+def _failures_finding(report: Report) -> str:
     counts = {name: count for name, count in report.record.counts().items() if name in BROKEN}
-    note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number}).{more}"
-    page = Page(f"{counted(len(broken), 'trial')} broke: {wording.outcomes(counts)}", note)
+    return f"{counted(sum(counts.values()), 'trial')} broke: {wording.outcomes(counts)}"
+
+
+def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -> None:
     keys = list(report.record.study["space"])[:6]
     rows = [_failure(trial, keys) for trial in broken[:MOST_FAILURES]]
     page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
-    return [page]
+    if len(broken) > MOST_FAILURES:
+        page.space(0.08)
+        page.paragraph(f"{len(broken) - MOST_FAILURES} more are in trials.csv.", SMALL, colour=MUTED)
 
 
 def _failure(trial: TrialRecord, keys: Sequence[str]) -> list[str]:

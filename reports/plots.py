@@ -114,6 +114,11 @@ def objective_window(ax: Axes, ends: tuple[float, float], *, maximize: bool) -> 
         ax.set_ylim(low, high + strip)
 
 
+def whole_numbers(ax: Axes, *, up_to: float) -> None:
+    """Ticks on whole numbers where there are few: there is no trial 2.5."""
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=up_to >= 4))
+
+
 def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
     """One trial with a look of its own."""
     size = size * (0.85 if isinstance(look.marker, str) and look.marker != "*" else 1.45)

@@ -268,7 +268,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
 
 
 def _epochs(attributes: Mapping[str, Any]) -> pd.DataFrame:
-    rows = []
+    rows: list[list[Any]] = []
     while (row := attributes.get(f"epoch.{len(rows)}")) is not None:
         rows.append([row.get(column) for column in EPOCH_COLUMNS])
     return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS), dtype=float)

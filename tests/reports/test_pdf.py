@@ -1,0 +1,151 @@
+"""Every kind of record gives a valid PDF, and the same record the same bytes."""
+
+import time
+from dataclasses import replace
+
+import matplotlib
+import pytest
+
+from reports import pages, pdf
+from reports.layout import HEIGHT, INNER, SIDE, UNKNOWN, WIDTH, Page, measure, printable, settings, shorten, wrap
+
+HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07"]
+
+
+def written(record, folder):
+    out = folder / "report.pdf"
+    pdf.write(record, out)
+    assert [path.name for path in folder.iterdir()] == ["report.pdf"]
+    content = out.read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
+    return content
+
+
+def findings(record):
+    with matplotlib.rc_context(settings()):
+        return [page.finding for page in pages.pages(record)]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"trials": 0, "planned": 60},
+        {"trials": 1, "planned": 60},
+        {"trials": 2, "outcome": "complete"},
+        {"trials": 3, "outcome": "failed"},
+        {"trials": 3, "outcome": "pruned"},
+        {"trials": 3, "outcome": "diverged"},
+        {"trials": 3, "outcome": "running"},
+        {"trials": 9, "planned": 60, "running": 2},
+        {"trials": 30, "confirmed": True},
+        {"trials": 30, "dataset": "digits", "objective": "validation_loss", "confirmed": True},
+    ],
+    ids=str,
+)
+def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
+    written(made_up(**wanted), tmp_path)
+
+
+def test_two_writes_give_the_same_bytes(made_up, tmp_path):
+    record = made_up(12, confirmed=True)
+    first = written(record, tmp_path)
+    time.sleep(1.1)  # a date in the file would differ by a second
+
+    assert written(record, tmp_path) == first
+
+
+def test_bytes_do_not_depend_on_the_settings_of_the_place(made_up, tmp_path):
+    record = made_up(3)
+    first = written(record, tmp_path)
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):
+        assert written(record, tmp_path) == first
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_read_as_markup(made_up, tmp_path, name):
+    space = {
+        name: {"kind": "choice", "choices": [name, "$_{"]},
+        "rate": {"kind": "float", "low": 0.0, "high": 1.0, "log": False},
+    }
+    record = made_up(2, outcome="complete", name=name, question=name)
+    trials = tuple(replace(t, hyperparameters={name: name, "rate": 0.5}) for t in record.trials)
+    classes = [name] * 10
+
+    written(
+        replace(
+            record,
+            study={**record.study, "space": space},
+            trials=trials,
+            dataset={**record.dataset, "classes": classes},
+        ),
+        tmp_path,
+    )
+
+
+def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
+    first = written(made_up(1), tmp_path)
+    broken = replace(made_up(1), study={})
+    with pytest.raises(KeyError):
+        pdf.write(broken, tmp_path / "report.pdf")
+
+    assert (tmp_path / "report.pdf").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["report.pdf"]
+
+
+def test_a_thousand_trials_stay_within_twenty_pages_of_the_sheet(made_up):
+    record = made_up(300, epochs=4)
+    with matplotlib.rc_context(settings()):
+        sheets = pages.pages(record)
+
+    assert len(sheets) <= 20
+    assert all(sheet.y < HEIGHT for sheet in sheets)
+
+
+def test_the_verdict_says_by_how_much_and_how_sure(made_up):
+    record = made_up(30, confirmed=True)
+    paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
+    unsure = replace(record, verdict={**record.verdict, "paired": paired})
+
+    assert "beats the baseline" in findings(record)[0]
+    assert "not distinguishable from the baseline" in findings(unsure)[0]
+    assert findings(replace(record, verdict={**record.verdict, "champion": 0, "paired": None}))[0].startswith(
+        "The baseline stands"
+    )
+
+
+def test_the_title_says_what_is_missing(made_up):
+    assert findings(made_up(0, planned=60)) == ["No trial has run yet"]
+    assert findings(made_up(3, outcome="failed"))[0] == "No answer: none of 3 finished trials completed (3 failed)"
+    assert findings(made_up(8, planned=60))[0].startswith("So far: ")
+
+
+def test_text_is_wrapped_by_its_width():
+    lines = wrap("the quick brown fox " * 20, 2.0, 9.0)
+
+    assert all(measure(line, 9.0) <= 2.0 for line in lines)
+    assert " ".join(lines).split() == ("the quick brown fox " * 20).split()
+    assert measure(shorten("w" * 90, 1.0, 9.0), 9.0) <= 1.0
+
+
+def test_what_the_font_cannot_draw_is_marked():
+    assert printable("a\u4f60b\tc") == f"a{UNKNOWN}b c"
+
+
+def test_no_text_leaves_the_sheet(made_up):
+    record = made_up(30, confirmed=True, question="why " * 200)
+    with matplotlib.rc_context(settings()):
+        for page in pages.pages(record):
+            for text in page.figure.texts:
+                x, y = text.get_position()
+                left = x * WIDTH - (measure(text.get_text(), text.get_fontsize()) if text.get_ha() == "right" else 0)
+                assert SIDE - 0.02 <= left <= SIDE + INNER
+                assert 0.03 < y < 0.97
+
+
+def test_a_page_is_filled_from_the_top():
+    page = Page("A finding", "n = 3")
+    room = page.room
+    page.paragraph("text")
+
+    assert 0 < room - page.room < 0.3
