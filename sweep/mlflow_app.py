@@ -27,7 +27,7 @@ PREFERENCES = {"mlflow.workflowType_v1": "machine_learning", "mlflow.assistant.f
 _SCRIPT = (
     "<script>for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v)</script>"
 )
-REFUSED = ("/mlflow/assistant", "/gateway", "/ajax-api/3.0/jobs", "/api/3.0/jobs")
+REFUSED = "/mlflow/assistant"
 
 
 def application() -> App:
@@ -57,7 +57,7 @@ def with_preferences(page: str) -> bytes:
 
 
 def guarded(app: App, hosts: list[str], page: bytes) -> App:
-    """`app`, answering `page` on /, 403 to any other host and 404 on the paths of `REFUSED`."""
+    """`app`, answering `page` on /, 403 to any other host and 404 on the assistant's paths."""
     allowed = [[host.encode()] for host in hosts]
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,8 +65,8 @@ def guarded(app: App, hosts: list[str], page: bytes) -> App:
             return await app(scope, receive, send)
         if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
             return await _answer(send, scope, 403, b"this host name is not ours")
-        if any(path in scope["path"].lower() for path in REFUSED):
-            return await _answer(send, scope, 404, b"")  # a text would pop up as an error over the page
+        if REFUSED in scope["path"].lower():
+            return await _answer(send, scope, 404, b"not offered here")
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
             return await _answer(send, scope, 200, page, b"text/html; charset=utf-8")
         return await app(scope, receive, send)

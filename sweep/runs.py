@@ -189,10 +189,7 @@ def _measured(trial: TrialRecord, column: str) -> bool:
 
 
 def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
-    """The trial's number, so that it can be an axis, and its bests, because MLflow shows the last of a curve.
-
-    The prefix makes MLflow draw them in a section of their own: the curves, which are asked for first, stay on top.
-    """
+    """The trial's number, so that it can be an axis, and its bests, because MLflow shows the last of a curve."""
     values: dict[str, float | None] = {}
     if ended is not None:
         values = {
@@ -203,7 +200,7 @@ def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point
             "epochs_run": len(trial.epochs),
             "training_seconds": trial.seconds,
         }
-    return (Point("trial", _subject(trial), started), *_points(values, ended or started))
+    return (*_points({"trial": _subject(trial)}, started), *_points(values, ended or started))
 
 
 def _best(values: np.ndarray, choose: Any) -> float | None:
