@@ -218,7 +218,8 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
     edges = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else np.empty((2, 0))
     low, high = np.asarray(edges, dtype=np.float64)
     lines = tuple(curves) if len(curves) < FEWEST_FOR_BAND else ()
-    return Band(np.flatnonzero(enough) + 1.0, low, high, lines, len(curves))
+    epoch = np.flatnonzero(enough).astype(np.float64) + 1
+    return Band(epoch, low, high, lines, len(curves))
 
 
 @dataclass(frozen=True)

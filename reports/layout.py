@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import matplotlib
@@ -51,6 +51,7 @@ def printable(text: str, family: str = SANS) -> str:
     return "".join(c if ord(c) in _known(family) else UNKNOWN for c in flat)
 
 
+@lru_cache(maxsize=20_000)
 def measure(text: str, size: float, *, bold: bool = False, family: str = SANS) -> float:
     """Width of a line of text in inches."""
     if not text:
@@ -73,11 +74,15 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, family: st
 
 
 def _broken(word: str, width: float, size: float, bold: bool, family: str) -> list[str]:
-    pieces = [""]
+    """A word in pieces no wider than `width`, by the widths of its characters: kerning only makes it narrower."""
+    pieces, used = [""], 0.0
     for character in word:
-        if pieces[-1] and measure(pieces[-1] + character, size, bold=bold, family=family) > width:
+        step = measure(character, size, bold=bold, family=family)
+        if pieces[-1] and used + step > width:
             pieces.append("")
+            used = 0.0
         pieces[-1] += character
+        used += step
     return pieces
 
 

@@ -145,7 +145,8 @@ def _value_figure(report: Report) -> tuple[str, str]:
         mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
         return (
             metric.text(mean),
-            f"{metric.name} of {_name(best.number).lower()}, mean of {counted(seeds, 'fresh seed')} (in the search: {searched})",
+            f"{metric.name} of {_name(best.number).lower()}, mean of {counted(seeds, 'fresh seed')} (in the"
+            f" search: {searched})",
         )
     return metric.text(
         best.value
@@ -225,7 +226,8 @@ def _comparison(report: Report) -> list[str]:
     if paired is None:
         return (
             [
-                "The difference to the baseline comes from one seed each and from choosing the best of many: it is optimistic."
+                "The difference to the baseline comes from one seed each and from choosing the best of many: it"
+                " is optimistic."
             ]
             if report.standing.gain
             else []
@@ -254,7 +256,8 @@ def _tested(record: SweepRecord) -> list[str]:
     )
     models = f"The final models, trained on train and validation data for {record.verdict['epochs']} epochs"
     return [
-        f"{models}, reach {listed(several)} on the test set. The test set of {record.dataset['name']} had been opened {times}."
+        f"{models}, reach {listed(several)} on the test set. The test set of {record.dataset['name']} had"
+        f" been opened {times}."
     ]
 
 
@@ -264,7 +267,7 @@ def _causes(record: SweepRecord) -> list[str]:
 
 
 def _settings(page: Page, report: Report) -> None:
-    """The winner's settings beside the baseline's, what was searched first; what both share and was fixed, in one line."""
+    """The winner's settings beside the baseline's, searched ones first; what was fixed, in one line."""
     record, best = report.record, analysis.winner(report.record)
     baseline = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
@@ -329,7 +332,8 @@ def advice(report: Report) -> list[str]:
     time = analysis.budget(record)
     if time.late > 0.5 and enough:
         found.append(
-            f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the last quarter of their epochs."
+            f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the"
+            " last quarter of their epochs."
         )
     broken = sum(count for name, count in record.counts().items() if name in BROKEN)
     if broken > 0.1 * max(1, report.standing.finished):
@@ -381,7 +385,8 @@ def _provenance(record: SweepRecord) -> list[str]:
     audit = f"audit {wording.percent(float(study.get('audit') or 0))}"
     return [
         f"Data: {data['name']} ({sizes}), SHA-256 {str(data['digest'])[:32]}",
-        f"Search: {study['objective']} ({study['direction']}) at the {study['epoch']} epoch, seed {study['seed']}, sampler {study['sampler']}, pruner {study['pruner']}, {audit}",
+        f"Search: {study['objective']} ({study['direction']}) at the {study['epoch']} epoch, seed"
+        f" {study['seed']}, sampler {study['sampler']}, pruner {study['pruner']}, {audit}",
         f"Code: commit {commit}{dirty}; {_flat(origin.get('versions', {}))}",
         f"Machine: {_flat(origin.get('machine', 'not recorded'))}; study made {wording.moment(record.created)}{until}",
     ]
@@ -422,8 +427,14 @@ def _progress_finding(report: Report, shown: analysis.Progress) -> str:
     if len(shown.number) == 1:
         return f"{name} is the only finished trial so far"
     if after <= 0.1 * len(shown.number):
-        return f"The search was still improving: its best, {name.lower()}, was the {wording.ordinal(place)} of {len(shown.number)} to finish"
-    return f"{name}, the {wording.ordinal(place)} of {len(shown.number)} to finish, is the best; {counted(after, 'later trial')} brought no gain"
+        return (
+            f"The search was still improving: its best, {name.lower()}, was the {wording.ordinal(place)} of"
+            f" {len(shown.number)} to finish"
+        )
+    return (
+        f"{name}, the {wording.ordinal(place)} of {len(shown.number)} to finish, is the best;"
+        f" {counted(after, 'later trial')} brought no gain"
+    )
 
 
 def _progress_note(shown: analysis.Progress) -> str:
@@ -517,7 +528,10 @@ def _curves_finding(report: Report) -> str:
         return f"{name} was still improving in its last epoch, {seen.epochs}: more epochs may help"
     if seen.overfit > OVERFIT:
         rise = wording.percent(seen.overfit)
-        return f"{name} is best at epoch {seen.counted} of {seen.epochs} and then overfits: its validation loss rises by {rise}"
+        return (
+            f"{name} is best at epoch {seen.counted} of {seen.epochs} and then overfits: its validation loss"
+            f" rises by {rise}"
+        )
     return f"{name} has converged: it is best at epoch {seen.counted} of {seen.epochs} and stays level"
 
 
@@ -532,7 +546,11 @@ def _curves_note(others: analysis.Band) -> str:
         if others.trials
         else ""
     )
-    return f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are means over the epoch, each batch before its update and with the regularisation on; validation is measured after the epoch."
+    return (
+        f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are"
+        " means over the epoch, each batch before its update and with the regularisation on; validation"
+        " is measured after the epoch."
+    )
 
 
 # --- the hyperparameters
@@ -556,7 +574,8 @@ def hyperparameters(report: Report) -> list[Page]:
 def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
     trials = report.record.trials
     top = [t.number for t in report.record.ranked()[:3]]
-    starred = [n for n in report.looks if n in top or n == BASELINE]
+    known = {trial.number for trial in trials}
+    starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
     page.keys(_keys(report, starred, ("complete", "pruned value", "broken")))
     rows = math.ceil(len(sheet) / 2)
     objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
@@ -570,11 +589,20 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
         x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
         plots.objective_window(ax, ends, maximize=report.metric.maximize)
         plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
-        for trial, place, value in zip(trials, x, complete, strict=True):
-            if trial.number in starred and math.isfinite(place) and math.isfinite(value):
-                plots.star(ax, place, float(np.clip(value * report.metric.scale, *ends)), report.looks[trial.number])
+        for number in reversed(starred):  # the winner last, on top
+            _star(ax, report, number, x, complete, ends)
     for ax in grid[len(sheet) :]:
         ax.remove()
+
+
+def _star(
+    ax: Axes, report: Report, number: int, x: analysis.Floats, value: analysis.Floats, ends: tuple[float, float]
+) -> None:
+    """Mark one trial, where it has both a place on the axis and a final value."""
+    at = next(index for index, trial in enumerate(report.record.trials) if trial.number == number)
+    if math.isfinite(x[at]) and math.isfinite(value[at]):
+        height = float(np.clip(value[at] * report.metric.scale, *ends))
+        plots.star(ax, float(x[at]), height, report.looks[number])
 
 
 def _axis_title(report: Report, axis: Axis) -> str:
@@ -601,13 +629,15 @@ def _axes_finding(report: Report, *, continued: bool) -> str:
 
 
 def _axes_note(report: Report, left: int) -> str:
-    counts = report.record.counts()
     more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
     unfinished = f"; {report.standing.unfinished} unfinished left out" if report.standing.unfinished else ""
     return (
-        f"n = {wording.outcomes({k: v for k, v in counts.items() if k not in analysis.UNFINISHED}) or 'no finished trial'}{unfinished}."
-        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before it was stopped,"
-        f" or in the shaded strip where that is beyond the axis. A trial without such a layer is not in that panel.{more}{_no_ranking(report.importance)}"
+        "n ="
+        f" {_common_ending(report) or 'no finished trial'}{unfinished}."
+        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before"
+        " it was stopped,"
+        " or in the shaded strip where that is beyond the axis. A trial without such a layer is not in"
+        f" that panel.{more}{_no_ranking(report.importance)}"
     )
 
 
@@ -629,10 +659,13 @@ def ranking(report: Report) -> list[Page]:
     plots.importance(ax, found)
     page.space(0.1)
     page.paragraph(
-        "How to read it. A long bar says that the best trials gather in one part of that axis while all trials together do"
-        " not. It does not say how much of the objective's variance the axis explains, nor that the axis acts alone; and"
+        "How to read it. A long bar says that the best trials gather in one part of that axis while all"
+        " trials together do"
+        " not. It does not say how much of the objective's variance the axis explains, nor that the axis"
+        " acts alone; and"
         " because the sampler itself moves towards good regions, a region it soon left counts little. Pruned and broken"
-        " trials have no final value and are left out: see them along the axes of the page before.", SMALL + 0.6, colour=MUTED,
+        " trials have no final value and are left out: see them along the axes of the page before.",
+        SMALL + 0.6, colour=MUTED,
     )  # fmt: skip
     return [page]
 
@@ -673,7 +706,8 @@ def confirmation(report: Report) -> list[Page]:
     seeds = max(len(row.values) for row in rows)
     page = Page(
         _confirmation_finding(report, rows, paired),
-        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for each. Dot: one seed. Bar: mean. Hollow diamond: the value that the search had measured.",
+        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for"
+        " each. Dot: one seed. Bar: mean. Hollow diamond: the value that the search had measured.",
     )
     names = [_name(row.trial) for row in rows]
     ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
@@ -691,7 +725,10 @@ def confirmation(report: Report) -> list[Page]:
 def _confirmation_finding(report: Report, rows: Sequence[analysis.Confirmed], paired: analysis.Paired | None) -> str:
     metric = report.metric
     if not report.record.verdict:
-        return f"Confirmation is under way: {_name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
+        return (
+            f"Confirmation is under way: {_name(rows[0].trial).lower()} leads with a mean of"
+            f" {metric.text(rows[0].mean)}"
+        )
     if paired is None:
         return "On fresh seeds the baseline has the best mean"
     name = _name(report.record.verdict["champion"])
@@ -743,7 +780,11 @@ def _optimism(report: Report, rows: Sequence[analysis.Confirmed]) -> str:
     lost = float(np.mean([row.search_value - row.mean for row in tops]))
     better = lost > 0 if report.metric.maximize else lost < 0
     word = "optimistic" if better else "pessimistic"
-    return f"The search's own values of these {len(tops)} trials were {word} by {report.metric.gain(lost)} on average: the best of many is chosen partly for its luck. The comparison on fresh seeds is free of that choice."
+    return (
+        f"The search's own values of these {len(tops)} trials were {word} by {report.metric.gain(lost)} on"
+        " average: the best of many is chosen partly for its luck. The comparison on fresh seeds is free"
+        " of that choice."
+    )
 
 
 def mistakes(report: Report) -> list[Page]:
@@ -774,7 +815,10 @@ def _confusion_finding(found: analysis.Confusion) -> str:
 
 def _confusion_note(report: Report, found: analysis.Confusion) -> str:
     closed = "" if found.split == "test" else f" The test set has not been opened: {_why_closed(report)}."
-    return f"n = {counted(found.examples, f'{found.split} example')}, all of them. Rows are true classes; only mistakes are coloured.{closed}"
+    return (
+        f"n = {counted(found.examples, f'{found.split} example')}, all of them. Rows are true classes;"
+        f" only mistakes are coloured.{closed}"
+    )
 
 
 def _recalls(found: analysis.Confusion) -> str:
@@ -803,7 +847,9 @@ def budget(report: Report) -> list[Page]:
     found = analysis.budget(report.record)
     page = Page(
         _budget_finding(report, found),
-        f"n = {counted(report.standing.complete, 'completed trial')} and {counted(len(report.record.trials) - report.standing.complete, 'other')}; time is training time, summed over the workers.",
+        f"n = {counted(report.standing.complete, 'completed trial')} and"
+        f" {counted(len(report.record.trials) - report.standing.complete, 'other')}; time is training"
+        " time, summed over the workers.",
     )
     page.heading("Training time by outcome")
     total = sum(found.seconds.values())
@@ -841,17 +887,27 @@ def _budget_finding(report: Report, found: analysis.Budget) -> str:
 
 
 def _epochs_text(found: analysis.Budget) -> str:
-    return f"Shaded: the first tenth ({wording.percent(found.early)} of the completed trials; many there mean that the epochs were too many) and the last quarter ({wording.percent(found.late)}; many there mean that they were too few)."
+    return (
+        f"Shaded: the first tenth ({wording.percent(found.early)} of the completed trials; many there mean"
+        f" that the epochs were too many) and the last quarter ({wording.percent(found.late)}; many there"
+        " mean that they were too few)."
+    )
 
 
 def _pruning_text(report: Report, found: analysis.Budget) -> str:
     pruned = report.record.counts().get("pruned", 0)
     if not pruned and not found.audited:
         return "No trial was pruned."
-    saved = f"{counted(pruned, 'trial')} pruned, which spared {counted(found.spared, 'epoch')} against the longest completed trial."
+    saved = (
+        f"{counted(pruned, 'trial')} pruned, which spared {counted(found.spared, 'epoch')} against the"
+        " longest completed trial."
+    )
     if not found.audited:
         return f"{saved} No trial was kept for audit, so whether a pruned one would have won is not known."
-    verdict = f"{counted(found.audited, 'trial')} were judged but never stopped: {found.would_prune} would have been pruned, {found.misjudged} of these ended in the best quarter."
+    verdict = (
+        f"{counted(found.audited, 'trial')} were judged but never stopped: {found.would_prune} would have"
+        f" been pruned, {found.misjudged} of these ended in the best quarter."
+    )
     return f"{saved} {verdict}"
 
 
@@ -866,7 +922,8 @@ def table(report: Report) -> list[Page]:
     spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
     page = Page(
         f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
-        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation loss, then to the lower number.{more} The baseline is trial 0.",
+        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation"
+        f" loss, then to the lower number.{more} The baseline is trial 0.",
     )
     baseline = report.standing.baseline
     below = [] if baseline is None or baseline in shown else [(ranked.index(baseline) + 1, baseline)]

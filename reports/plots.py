@@ -159,9 +159,18 @@ def level(ax: Axes, value: float, label: str, *, above: bool = True) -> None:
     ax.axhline(value, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
     offset, anchor = (3.0, "bottom") if above else (-3.0, "top")
     ax.annotate(
-        label, (1, value), xycoords=ax.get_yaxis_transform(), xytext=(0, offset), textcoords="offset points", ha="right",
-        va=anchor, fontsize=TINY, color=BASE, parse_math=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )  # fmt: skip
+        label,
+        (1, value),
+        xycoords=ax.get_yaxis_transform(),
+        xytext=(0, offset),
+        textcoords="offset points",
+        ha="right",
+        va=anchor,
+        fontsize=TINY,
+        color=BASE,
+        parse_math=False,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    )
 
 
 def rest(ax: Axes, shown: Band, scale: float) -> None:

@@ -24,7 +24,7 @@ drawn years later by code that no longer shares a class with the code that ran t
 | `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
 | `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
 | `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def make_record(
     running: int = 0,
     seed: int = 7,
     name: str | None = None,
-    question: str = "Which width, learning rate, batch size and Adam betas give the best validation accuracy in 12 epochs?",
+    question: str = "Which width, learning rate, batch size and Adam betas give the best accuracy in 12 epochs?",
     space: Mapping[str, Any] | None = None,
 ) -> SweepRecord:
     """A study of so many trials; every trial ends in `outcome` if one is given, else as its settings deserve."""

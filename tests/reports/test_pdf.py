@@ -62,25 +62,14 @@ def test_bytes_do_not_depend_on_the_settings_of_the_place(made_up, tmp_path):
         assert written(record, tmp_path) == first
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_read_as_markup(made_up, tmp_path, name):
-    space = {
-        name: {"kind": "choice", "choices": [name, "$_{"]},
-        "rate": {"kind": "float", "low": 0.0, "high": 1.0, "log": False},
-    }
+def test_no_name_is_read_as_markup(made_up, tmp_path):
+    name = " ".join(HOSTILE)
+    space = {key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}
     record = made_up(2, outcome="complete", name=name, question=name)
-    trials = tuple(replace(t, hyperparameters={name: name, "rate": 0.5}) for t in record.trials)
-    classes = [name] * 10
+    trials = tuple(replace(t, hyperparameters={key: key for key in HOSTILE}, reason=name) for t in record.trials)
+    dataset = {**record.dataset, "classes": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
 
-    written(
-        replace(
-            record,
-            study={**record.study, "space": space},
-            trials=trials,
-            dataset={**record.dataset, "classes": classes},
-        ),
-        tmp_path,
-    )
+    written(replace(record, study={**record.study, "space": space}, trials=trials, dataset=dataset), tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
