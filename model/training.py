@@ -6,7 +6,6 @@ and the settings determine the rest, to the same bits.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from model import npz
 from model.adam import Adam
 from model.batches import Batches
 from model.datasets import Examples
@@ -27,6 +27,8 @@ from model.network import MLP, Dropout
 
 INITIALISATION, ORDER, DROPOUT = range(3)
 """Which of a training's random streams; the last word of its seed."""
+HEADER_LIMIT = 1 << 24
+"""Bytes that a checkpoint's header may take: 10,000 epochs of 250 bytes are 2.5 MB."""
 
 
 class Diverged(Exception):
@@ -150,30 +152,40 @@ class TrainingState:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "counted": self.counted.index if self.counted else None,
         }
-        buffer = io.BytesIO()
         arrays = np.stack([self.network.theta, self.optimizer.m, self.optimizer.v, self.counted_theta])
-        np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), arrays=arrays)
-        write_atomic(path, buffer.getvalue())
+        write_atomic(
+            path, npz.write({"header": np.frombuffer(json.dumps(header).encode(), np.uint8), "arrays": arrays})
+        )
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of this very training; zip's CRC-32 notices a damaged file.
 
         Raises:
             CheckpointError: the file is damaged or belongs to another training; the state is unchanged.
+            OSError: it cannot be read.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(file["header"].tobytes())
-                theta, m, v, counted_theta = file["arrays"]
-        except Exception as error:  # zipfile, zlib, struct, json and numpy each have their own
+            kept = npz.read(
+                path, ["header", "arrays"], check=self._check, max_bytes=HEADER_LIMIT + 16 * self.network.theta.size
+            )
+            header = json.loads(kept["header"].tobytes())
+        except (npz.NpzError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
-        if header["identity"] != self._identity() or theta.shape != self.network.theta.shape:
+        if header["identity"] != self._identity():
             raise CheckpointError(f"{path} belongs to another training")
-        self.network.theta[...] = theta
-        self.optimizer.m[...], self.optimizer.v[...], self.optimizer.t = m, v, header["step"]
+        self.network.theta[...], self.optimizer.m[...], self.optimizer.v[...] = kept["arrays"][:3]
+        self.optimizer.t = header["step"]
         self.epochs = [Epoch(**epoch) for epoch in header["epochs"]]
         self.counted = self.epochs[header["counted"]] if header["counted"] is not None else None
-        self.counted_theta = counted_theta.copy()
+        self.counted_theta = kept["arrays"][3].copy()
+
+    def _check(self, name: str, header: npz.Header) -> None:
+        """Refuse arrays of another training before they are read."""
+        wanted = {"header": ("|u1", None), "arrays": ("<f4", (4, self.network.theta.size))}[name]
+        if header.dtype.str != wanted[0] or (wanted[1] and header.shape != wanted[1]):
+            raise CheckpointError(
+                f"the checkpoint belongs to another training: {name} is {header.dtype} {header.shape}"
+            )
 
     def _identity(self) -> list[object]:
         return [self.hyperparameters.as_dict(), list(self.seed), self.rule.objective, self.rule.epoch]

@@ -383,9 +383,8 @@ class _Mirror:
         tested = (record.verdict or {})["test"]
         tags = {"weights_sha256": digest, "study": record.uid, "trial": str(runs.champion_number(record))}
         tags |= {f"test_{key}": str(tested[key]) for key in ("accuracy", "low", "high")}
-        text = runs.description(record, "finished", self._links())
         version = self.client.create_model_version(
-            name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=text
+            name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=runs.model_description(record)
         )
         return str(version.version)
 

@@ -52,7 +52,7 @@ class Progress:
         self._running: dict[str, _Running] = {}
         self._counts: dict[str, int] = {}
         self._best: tuple[float, int] | None = None
-        self._phase, self._total, self._left = "", 0, 0
+        self._phase, self._total, self._left = "search", 0, 0
         self._began, self._ended_here, self._drawn = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> Progress:

@@ -296,9 +296,8 @@ def conclusion(record: SweepRecord) -> list[str]:
     if record.verdict:
         test = record.verdict["test"]
         mean = reading_of(record.objective, record.verdict["confirm_mean"])
-        lines.append(
-            f"champion on fresh seeds: trial {record.verdict['champion']}, {mean} on average; {_against_baseline(record)}"
-        )
+        number = record.verdict["champion"]
+        lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
         lines.append(
             f"test accuracy: {100 * test['accuracy']:.2f} % "
             f"(95 % interval {100 * test['low']:.2f} to {100 * test['high']:.2f} %, {test['examples']} examples)"

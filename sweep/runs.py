@@ -404,8 +404,8 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
     question = str(record.study.get("question") or f"Which settings give the best {_words(record.objective)}?")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items()) or "none"
     lines = [
+        *_answer(record, links),  # first: MLflow folds a description after four lines
         f"**Asked.** {question}",
-        *_answer(record, links),
         f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
@@ -415,11 +415,19 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
     return "\n\n".join(lines)
 
 
+def model_description(record: SweepRecord) -> str:
+    """The champion in one line of plain text: MLflow's table of versions shows Markdown as it is typed."""
+    test = (record.verdict or {})["test"]
+    low, high = _amount("accuracy", test["low"]), _amount("accuracy", test["high"])
+    accuracy = f"test accuracy {_amount('accuracy', test['accuracy'])} ({low} to {high})"
+    return f"Trial {champion_number(record)} of study {record.name}: {accuracy}"
+
+
 def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
     best = winner(record)
     if best is None:
         return ["**Answer.** None yet: no trial is complete."]
-    lines = [f"**Answer.** {_link(best, links)}: {_settings(best)}.", _against_baseline(record, best)]
+    lines = [f"**Answer.** {_link(best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
     return [*lines, *_confirmation(record, champion_number(record))]
 
 
@@ -428,12 +436,14 @@ def _link(trial: TrialRecord, links: Mapping[str, str]) -> str:
     return f"[{_trial_name(trial)}]({links[key]})" if key in links else _trial_name(trial)
 
 
-def _settings(trial: TrialRecord) -> str:
-    return ", ".join(f"{_words(key)} {_short(value)}" for key, value in trial.hyperparameters.items())
+def _settings(record: SweepRecord, trial: TrialRecord) -> str:
+    """The settings that were searched; the others are the same in every trial."""
+    searched = {key: value for key, value in trial.hyperparameters.items() if key in record.study.get("space", {})}
+    return ", ".join(f"{_words(key)} {_short(value)}" for key, value in (searched or trial.hyperparameters).items())
 
 
 def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
-    text = f"**In the search.** Its {_words(record.objective)} is {_amount(record.objective, winner.value)}"
+    text = f"Its {_words(record.objective)} is {_amount(record.objective, winner.value)}"
     baseline = baseline_trial(record)
     if winner.number == 0:
         return text + "; it is the baseline itself."

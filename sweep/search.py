@@ -93,7 +93,7 @@ class Search:
         if number == 0 or audited(self._question, number):
             self._audit(task, epoch)
             return False
-        return epoch + 1 < task.job.hyperparameters["epochs"]  # after the last epoch there is nothing to save
+        return epoch + 1 < int(task.job.hyperparameters["epochs"])  # after the last epoch there is nothing to save
 
     def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
         """Tell the sampler; what the pruner noted about the trial is recorded with it, for the next start."""
@@ -169,7 +169,9 @@ def make_sampler(study: Study, begun: int) -> BaseSampler:
     """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
     seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
     if study.sampler == "qmc":
-        return _NumberedQmc(study.seed, begun)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
+            return _NumberedQmc(study.seed, begun)
     return TPESampler(seed=seed) if study.sampler == "tpe" else RandomSampler(seed=seed)
 
 

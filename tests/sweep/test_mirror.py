@@ -245,8 +245,10 @@ def run_of(home: Path, key: str) -> dict[str, Any]:
     }
 
 
-def test_every_trial_is_one_run_below_the_study_in_the_state_that_the_design_says(home: Path, tracking: str) -> None:
+def test_the_whole_study_is_shown(home: Path, tracking: str) -> None:
+    """Every trial is one run below the study, in the state and with the numbers of the record; nothing else is."""
     folder = finished(home / "digits").close()
+    (folder / "report.pdf").write_bytes(b"%PDF-1.4 a report")
 
     mirror.sync(folder, tracking, active=False)
 
@@ -259,5 +261,216 @@ def test_every_trial_is_one_run_below_the_study_in_the_state_that_the_design_say
     parent = run_of(home, "study")
     parents = rows(home, "SELECT value, COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId' GROUP BY value")
     assert parents == [(parent["id"], 12 + 5)]
-    assert parent["status"] == "FINISHED"
-    assert parent["tags"]["state"] == "finished"
+    assert (parent["status"], parent["tags"]["state"]) == ("FINISHED", "finished")
+    assert {"report.pdf", "study.json", "trials.csv", "verdict.json"} < set(parent["files"])  # and the model
+    assert parent["latest"]["champion_confirm_mean"] == 0.9732
+    assert parent["latest"]["test_accuracy_low"] == 0.95
+    assert parent["latest"]["trials_pruned"] == 2
+    assert "[trial 10](#/experiments/" in parent["tags"]["mlflow.note.content"]
+
+    child, record = run_of(home, "search/10"), records.read(folder)
+    assert child["params"] == {
+        **{key: str(value) for key, value in HYPERPARAMETERS.items()},
+        "hidden_sizes": "128-64",
+        "learning_rate": "0.011",
+        "trial": "10",
+    }
+    assert child["latest"]["best_validation_accuracy"] == record.trials[10].validation_accuracy
+    assert child["files"] == ["confusion.png", "epochs.csv", "weights.npz"]
+    assert child["tags"]["outcome"] == "complete"
+    history = rows(
+        home,
+        f"SELECT step, value, timestamp FROM metrics WHERE run_uuid = '{child['id']}' AND key = 'validation_loss'"
+        " ORDER BY step",
+    )
+    epochs = record.trials[10].epochs
+    times = [int(time * 1000) for time in epochs["time"]]
+    assert history == list(zip(range(10), epochs["validation_loss"], times, strict=True))
+
+    confirm = run_of(home, "confirm/1")
+    assert (confirm["name"], confirm["tags"]["role"]) == ("confirm 10 seed 1", "confirm")
+    assert rows(home, "SELECT DISTINCT name, digest FROM datasets") == [("digits", "ab" * 18)]
+
+
+def test_infinity_is_sent_as_nan(home: Path, tracking: str) -> None:
+    """MLflow stores infinity as 1.8e308, and every chart with such a point is flat."""
+    mirror.sync(searched(home / "digits").close(), tracking, active=False)
+
+    assert rows(home, "SELECT COUNT(*) FROM metrics WHERE abs(value) > 1e300") == [(0,)]
+    diverged = run_of(home, "search/4")["id"]
+    query = f"SELECT step FROM metrics WHERE run_uuid = '{diverged}' AND key = 'train_loss' AND is_nan"
+    assert rows(home, query) == [(3,)]
+
+
+def test_no_password_reaches_mlflow(home: Path, tracking: str) -> None:
+    folder = finished(home / "digits").close()
+
+    mirror.sync(folder, tracking, active=False)
+
+    assert b"canary" not in (home / "mlflow.db").read_bytes() + _wal(home)
+    assert runs.without_password("postgresql://me:a/b%40@host/db x@y") == "postgresql://host/db x@y"
+
+
+def _wal(home: Path) -> bytes:
+    path = home / "mlflow.db-wal"
+    return path.read_bytes() if path.exists() else b""
+
+
+def test_a_second_sync_changes_nothing(home: Path, tracking: str) -> None:
+    folder = finished(home / "digits").close()
+    first = mirror.sync(folder, tracking, active=False)
+    before = counts(home)
+
+    second = mirror.sync(folder, tracking, active=False)
+
+    assert first.runs_created == before["runs"] == 1 + 12 + 5
+    assert first.metrics == before["metrics"]
+    assert first.params == before["params"]
+    assert not second
+    assert counts(home) == before
+
+
+@pytest.mark.parametrize("verb", ["create_run", "log_batch", "log_artifacts", "set_terminated", "log_inputs"])
+def test_a_pass_that_was_cut_off_is_completed_by_the_next(
+    home: Path, tracking: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call fails after it took effect, as when the answer is lost; whatever is left, the next pass mends."""
+    recorded = Recorded(home / "digits")
+    for outcome in ("complete", "pruned", "complete"):
+        recorded.add(outcome, 4)
+    folder = recorded.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror.MlflowClient, verb, _fails_on_call(3, getattr(mirror.MlflowClient, verb)))
+        with pytest.raises(mirror.MirrorError, match=r"(?s)runs with \d+ points wait.*sweep sync digits"):
+            mirror.sync(folder, tracking, active=False)
+
+    mirror.sync(folder, tracking, active=False)
+
+    keys = rows(home, "SELECT value, COUNT(*) FROM tags WHERE key = 'sweep.key' GROUP BY value")
+    assert keys == [("search/0", 1), ("search/1", 1), ("search/2", 1), ("study", 1)]
+    points = rows(home, "SELECT run_uuid, key, step, COUNT(*) n FROM metrics GROUP BY 1, 2, 3 HAVING n > 1")
+    assert points == []
+    curves = rows(home, "SELECT COUNT(*) FROM metrics WHERE key = 'validation_loss'")
+    assert curves == [(12,)]
+    assert run_of(home, "search/1")["status"] == "KILLED"
+    assert not mirror.sync(folder, tracking, active=False)
+
+
+def _fails_on_call(number: int, real: Any) -> Any:
+    calls = iter(range(1, 1000))
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        result = real(*arguments, **named)
+        if next(calls) == number:
+            raise mirror.MlflowException("the answer was lost")
+        return result
+
+    return call
+
+
+def test_an_interrupted_trial_goes_on_in_its_own_run(home: Path, tracking: str) -> None:
+    recorded = searched(home / "digits")
+    mirror.sync(recorded.folder, tracking, active=True)
+    running = run_of(home, "search/11")
+    mirror.sync(recorded.folder, tracking, active=False)
+    interrupted, parent = run_of(home, "search/11"), run_of(home, "study")
+    recorded.continue_last(10)
+
+    mirror.sync(recorded.close(), tracking, active=False)
+
+    done = run_of(home, "search/11")
+    assert [run["status"] for run in (running, interrupted, done)] == ["RUNNING", "SCHEDULED", "FINISHED"]
+    assert interrupted["tags"]["outcome"] == "interrupted"
+    assert (parent["status"], parent["tags"]["state"]) == ("SCHEDULED", "interrupted")
+    assert running["id"] == interrupted["id"] == done["id"]
+    steps = f"SELECT step FROM metrics WHERE run_uuid = '{done['id']}' AND key = 'train_loss' ORDER BY step"
+    assert rows(home, steps) == [(step,) for step in range(10)]
+
+
+def test_a_study_begun_anew_keeps_the_runs_of_the_old_one(home: Path, tracking: str) -> None:
+    folder = home / "digits"
+    for uid in ("old", "new"):
+        recorded = Recorded(folder, uid=uid)
+        recorded.add("complete", 2)
+        mirror.sync(recorded.close(), tracking, active=False)
+        shutil.rmtree(folder)
+
+    studies = rows(home, "SELECT value FROM tags WHERE key = 'sweep.study' ORDER BY value")
+    assert studies == [("new/digits",), ("new/digits",), ("old/digits",), ("old/digits",)]
+    assert rows(home, "SELECT name FROM experiments ORDER BY experiment_id") == [("Default",), ("digits",)]
+
+
+def test_follow_shows_epochs_while_they_come_and_ends_with_the_sweep(
+    home: Path, tracking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "POLL", 0.01)
+    recorded = Recorded(home / "digits")
+    recorded.add("running", 2)
+    seen, answers = [], iter([True, True, True, False, False])
+
+    def is_active() -> bool:
+        seen.append(rows(home, "SELECT COUNT(*) FROM metrics WHERE key = 'train_loss'")[0][0])
+        if len(seen) == 2:
+            recorded.continue_last(5)
+        return next(answers)
+
+    mirror.follow(recorded.folder, tracking, is_active)
+
+    recorded.close()
+    assert (seen[0], seen[1], seen[-1]) == (0, 2, 5)
+    assert run_of(home, "search/0")["status"] == "FINISHED"
+
+
+def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror, "PAUSE", 0.01)
+    recorded = Recorded(tmp_path / "digits")
+    recorded.add("complete", 3)
+    answers = iter([True] * 6 + [False] * 9)
+
+    with pytest.raises(mirror.MirrorError) as failure:
+        mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
+
+    first, second = str(failure.value).splitlines()
+    assert first.startswith("MLflow at http://127.0.0.1:9 did not take study digits: ")
+    assert second.startswith("1 runs with 25 points wait in ")
+    assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
+    assert "canary" not in str(failure.value) + caplog.text
+    assert len([line for line in caplog.records if line.name == "sweep.mirror"]) == 1
+
+
+def test_the_champion_is_registered_once_and_predicts_as_its_weights_say(home: Path, tracking: str) -> None:
+    folder = finished(home / "digits").close()
+    for _ in range(2):
+        mirror.sync(folder, tracking, active=False)
+
+    versions = rows(home, "SELECT name, version FROM model_versions")
+    aliases = rows(home, "SELECT name, alias, version FROM registered_model_aliases")
+    assert versions == [("sweep-digits", 1)]
+    assert aliases == [("sweep-digits", "champion", 1)]
+    mirror.mlflow.set_registry_uri(tracking)
+    model = mirror.mlflow.pyfunc.load_model("models:/sweep-digits@champion")
+    pixels = np.random.default_rng(0).integers(0, 17, (20, SIZES[0])).astype(np.uint8)
+    found = model.predict(pixels)
+    expected = _forward(folder / "champion.npz", pixels)
+    np.testing.assert_allclose(found.iloc[:, 1:].to_numpy(), expected, rtol=1e-5)
+    assert found["class"].tolist() == expected.argmax(axis=1).tolist()
+    assert model.predict(pixels.astype(np.float64)).equals(found)
+
+    write_weights(folder / "champion.npz", seed=100)
+    mirror.sync(folder, tracking, active=False)
+
+    assert rows(home, "SELECT COUNT(*) FROM model_versions") == [(2,)]
+    assert rows(home, "SELECT version FROM registered_model_aliases") == [(2,)]
+
+
+def _forward(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Layer by layer, example by example, in float64."""
+    with np.load(path) as saved:
+        theta, scale = saved["theta"].astype(np.float64), float(saved["scale"])
+    first, last = SIZES[0] * SIZES[1], SIZES[1] * SIZES[2]
+    w1, b1 = theta[:first].reshape(SIZES[0], SIZES[1]), theta[first : first + SIZES[1]]
+    w2, b2 = theta[first + SIZES[1] :][:last].reshape(SIZES[1], SIZES[2]), theta[-SIZES[2] :]
+    logits = np.maximum(pixels * scale @ w1 + b1, 0) @ w2 + b2
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -1,0 +1,183 @@
+"""Training: learns, repeats itself to the bit, continues to the bit, and says where it diverged."""
+
+from dataclasses import asdict, replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from model.hyperparameters import Hyperparameters
+from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, learning_rate, train
+
+SMALL = Hyperparameters(hidden_sizes=(16, 8), batch_size=32, learning_rate=0.01, epochs=6)
+
+
+def fresh(data, settings=SMALL, seed=(1, 2), rule=None):
+    return TrainingState.fresh(settings, data.features, data.classes, seed, rule)
+
+
+def run(state, data, **options):
+    return list(train(state, data.train, data.validation, data.scale, **options))
+
+
+def numbers(epochs):
+    return [{key: value for key, value in asdict(epoch).items() if key != "seconds"} for epoch in epochs]
+
+
+def test_it_starts_at_chance_and_learns(digits):
+    """The first batches cost about ln 10; six epochs on the digits name nine in ten."""
+    epochs = run(fresh(digits), digits)
+
+    assert 1.0 < epochs[0].train_loss < 2.6
+    assert epochs[-1].validation_accuracy > 0.9
+    assert [epoch.index for epoch in epochs] == list(range(6))
+
+
+def test_a_batch_can_be_learned_by_heart(blobs):
+    """A network with room enough reaches a loss of nearly 0 on what it has seen."""
+    settings = replace(SMALL, hidden_sizes=(64,), epochs=150, learning_rate=0.02)
+
+    assert run(fresh(blobs, settings), blobs)[-1].train_loss < 0.02
+
+
+@pytest.mark.parametrize("settings", [SMALL, replace(SMALL, dropout=0.3, input_dropout=0.1, schedule="cosine")])
+def test_the_same_seed_gives_the_same_bits(blobs, settings):
+    """Twice the same words, twice the same numbers and weights; other words, others."""
+    one, two, other = fresh(blobs, settings), fresh(blobs, settings), fresh(blobs, settings, seed=(1, 3))
+
+    assert numbers(run(one, blobs)) == numbers(run(two, blobs))
+    np.testing.assert_array_equal(one.network.theta, two.network.theta)
+    run(other, blobs)
+    assert not np.array_equal(one.network.theta, other.network.theta)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after):
+    """Interrupted after any epoch, the rest and the weights that count are those of an uninterrupted run."""
+    settings = replace(SMALL, dropout=0.2, weight_decay=0.1, schedule="cosine")
+    whole = fresh(blobs, settings)
+    expected = numbers(run(whole, blobs))
+    broken = fresh(blobs, settings)
+    for _ in islice(train(broken, blobs.train, blobs.validation, blobs.scale), after):
+        broken.save(tmp_path / "checkpoint.npz")
+
+    continued = fresh(blobs, settings)
+    continued.restore(tmp_path / "checkpoint.npz")
+
+    assert numbers(continued.epochs) == expected[:after]
+    assert numbers(run(continued, blobs)) == expected[after:]
+    np.testing.assert_array_equal(continued.network.theta, whole.network.theta)
+    np.testing.assert_array_equal(continued.counted_theta, whole.counted_theta)
+
+
+def test_a_damaged_checkpoint_is_refused(blobs, tmp_path):
+    """Any flipped byte or truncation is noticed, and the state stays as it was."""
+    state = fresh(blobs)
+    next(train(state, blobs.train, blobs.validation, blobs.scale))
+    path = tmp_path / "checkpoint.npz"
+    state.save(path)
+    good = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for damaged in [b"", good[: len(good) // 2], *(_flipped(good, at) for at in rng.integers(0, len(good), 40))]:
+        path.write_bytes(damaged)
+        untouched = fresh(blobs)
+        before = untouched.network.theta.copy()
+        try:
+            untouched.restore(path)
+        except CheckpointError:
+            np.testing.assert_array_equal(untouched.network.theta, before)
+        else:  # a byte that zip does not use, such as its time stamp
+            np.testing.assert_array_equal(untouched.network.theta, state.network.theta)
+
+
+def _flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+def test_a_checkpoint_of_another_training_is_refused(blobs, tmp_path):
+    """Settings and seed are part of its identity."""
+    state = fresh(blobs)
+    next(train(state, blobs.train, blobs.validation, blobs.scale))
+    state.save(tmp_path / "checkpoint.npz")
+    other = fresh(blobs, seed=(1, 3))
+
+    with pytest.raises(CheckpointError, match="another training"):
+        other.restore(tmp_path / "checkpoint.npz")
+
+
+@pytest.mark.filterwarnings("error")
+def test_divergence_names_epoch_and_step(blobs):
+    """A learning rate of 10 with epsilon 1e-38 overflows; no warning, one clear exception."""
+    state = fresh(blobs, replace(SMALL, learning_rate=10.0, hidden_sizes=(512,) * 8, beta1=0.0, beta2=0.0))
+    with pytest.raises(Diverged) as caught:
+        run(state, blobs)
+
+    assert f"epoch {caught.value.epoch + 1}, step {caught.value.step + 1}" in str(caught.value)
+    assert len(state.epochs) == caught.value.epoch
+
+
+def test_the_epoch_that_counts_follows_the_rule(blobs):
+    """Best by the objective, ties to the lower loss and then to the earlier epoch; or the last."""
+    losses, accuracies = [0.5, 0.4, 0.6, 0.4], [0.8, 0.9, 0.9, 0.9]
+    epochs = [
+        Epoch(i, 0.1, 0.0, 0.0, loss, accuracy, 0.0)
+        for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True))
+    ]
+
+    for rule, expected in [
+        (Rule("validation_accuracy", "best"), 1),
+        (Rule("validation_loss", "best"), 1),
+        (Rule("validation_accuracy", "last"), 3),
+    ]:
+        state = fresh(blobs, rule=rule)
+        for epoch in epochs:
+            state.record(epoch)
+        assert state.counted.index == expected
+
+
+def test_a_stop_does_not_shorten_the_schedule(blobs):
+    """`stop_after` runs fewer epochs with the learning rates of the whole schedule."""
+    settings = replace(SMALL, schedule="cosine")
+    whole, part = run(fresh(blobs, settings), blobs), run(fresh(blobs, settings), blobs, stop_after=2)
+
+    assert numbers(part) == numbers(whole[:2])
+
+
+def test_without_validation_its_numbers_are_missing(blobs, is_nan):
+    """The final models judge by nothing; the last epoch counts."""
+    state = fresh(blobs, rule=Rule(epoch="last"))
+    epochs = list(train(state, blobs.train_and_validation, None, blobs.scale))
+
+    assert all(is_nan(epoch.validation_loss) and is_nan(epoch.validation_accuracy) for epoch in epochs)
+    np.testing.assert_array_equal(state.counted_theta, state.network.theta)
+
+
+def test_the_cosine_goes_from_the_learning_rate_to_nothing():
+    """Half of it in the middle."""
+    settings = replace(SMALL, schedule="cosine", learning_rate=0.4)
+
+    assert learning_rate(settings, 0, 100) == pytest.approx(0.4)
+    assert learning_rate(settings, 50, 100) == pytest.approx(0.2)
+    assert learning_rate(settings, 100, 100) == pytest.approx(0.0)
+
+
+def test_a_short_last_batch_is_weighted_by_its_size(blobs):
+    """The epoch's loss is the mean over examples, not over batches: batches of 200 and of 7 agree at the start."""
+    frozen = replace(SMALL, learning_rate=1e-12, epochs=1)
+    one = run(fresh(blobs, replace(frozen, batch_size=200)), blobs)[0]
+    many = run(fresh(blobs, replace(frozen, batch_size=7)), blobs)[0]
+
+    assert many.train_loss == pytest.approx(one.train_loss, rel=1e-5)
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+def test_mnist_in_three_epochs(tmp_path):
+    """128-64 units reach 96.5 % on the validation images in three epochs, on average of three seeds."""
+    from model import datasets
+
+    data = datasets.load(datasets.prepare("mnist", tmp_path, download=False), 0)
+    settings = Hyperparameters(epochs=3)
+    found = [run(fresh(data, settings, seed=(seed,)), data)[-1].validation_accuracy for seed in range(3)]
+
+    assert np.mean(found) > 0.965

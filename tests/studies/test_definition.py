@@ -1,0 +1,262 @@
+"""Study files: what they mean, and what is said about those that mean nothing."""
+
+import json
+from dataclasses import fields
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.hyperparameters import Hyperparameters
+from studies.definition import Choice, Float, Int, Layers, Study, StudyError, from_record, load, names
+
+TEXT = """\
+question = "Which?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 7
+trials = 5
+sampler = "random"
+
+[baseline]
+hidden_sizes = [32]
+learning_rate = 0.001
+epochs = 3
+
+[space]
+hidden_sizes = { layers = [1, 2], units = [16, 64], log = true }
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+batch_size = { choices = [32, 128] }
+beta2 = { low = 0.9, high = 0.9999, log = "complement" }
+
+[confirm]
+top = 2
+seeds = 3
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a study file, with one piece of the text replaced."""
+
+    def write(old="", new="", name="mine"):
+        assert old in TEXT
+        path = tmp_path / f"{name}.toml"
+        path.write_text(TEXT.replace(old, new, 1) if old else TEXT)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_shipped_studies_load_and_survive_the_record(name):
+    """What is written to the database as JSON reads back as the same study."""
+    study = load(name)
+
+    assert from_record(json.loads(json.dumps(study.as_dict()))) == study
+
+
+def test_a_file_says_what_it_means(written):
+    """Name from the file, baseline over the defaults, kinds of ranges from keys and field types."""
+    study = load(written())
+
+    assert study.name == "mine"
+    assert study.direction == "minimize"
+    assert study.baseline == Hyperparameters(hidden_sizes=(32,), learning_rate=0.001, epochs=3)
+    assert [type(dimension) for dimension in study.space.values()] == [Layers, Float, Choice, Float]
+
+
+def test_the_baseline_is_a_point_of_the_space(written):
+    """Its parameters, drawn again, are the baseline; so trial 0 can be queued."""
+    for study in [load(written()), *(load(name) for name in names())]:
+        assert study.draw(optuna.trial.FixedTrial(study.baseline_params())) == study.baseline
+
+
+def test_drawing_stays_inside_the_ranges(written):
+    """A hundred random trials: every value within its range, one_minus_beta2 on Optuna's side."""
+    study, asked = load(written()), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(100):
+        trial = asked.ask()
+        drawn = study.draw(trial)
+        assert 1 <= len(drawn.hidden_sizes) <= 2
+        assert all(16 <= size <= 64 for size in drawn.hidden_sizes)
+        assert 1e-4 <= drawn.learning_rate <= 1e-2
+        assert 0.9 <= drawn.beta2 <= 0.9999 + 1e-12
+        assert drawn.batch_size in (32, 128)
+        assert drawn.epochs == 3
+        assert set(trial.params) == {
+            "hidden_sizes.layers",
+            "hidden_sizes.1",
+            "hidden_sizes.2",
+            "learning_rate",
+            "batch_size",
+            "one_minus_beta2",
+        }
+
+
+@given(st.floats(0.9, 0.9999))
+def test_the_complement_decodes_what_it_encodes(value):
+    """beta2 -> one_minus_beta2 -> beta2, to the last bits of a float."""
+    dimension = Float(low=0.9, high=0.9999, log="complement")
+    params = dimension.encode("beta2", value)
+
+    assert dimension.suggest(optuna.trial.FixedTrial(params), "beta2") == pytest.approx(value, abs=1e-15)
+
+
+def test_every_field_can_be_searched(written):
+    """A line in a study file is all that a hyperparameter needs: no other package knows their names."""
+    ranges = {"hidden_sizes": "{ choices = [[32], [64, 32]] }", "schedule": '{ choices = ["constant", "cosine"] }'}
+    for field in fields(Hyperparameters):
+        default = getattr(Hyperparameters(), field.name)
+        low, high = (1, 300) if isinstance(default, int) else (1e-9, 0.9995)
+        line = f"{field.name} = {ranges.get(field.name, f'{{ low = {low}, high = {high} }}')}"
+        old = TEXT[TEXT.index("[space]") : TEXT.index("[confirm]")]
+        new = f"[space]\n{line}\n\n"
+        if field.name in ("weight_decay", "dropout", "input_dropout", "label_smoothing"):
+            new = new.replace("1e-09", "0.0")
+        study = load(written(old, new))
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=2)).ask()
+        assert study.draw(trial) != study.baseline or field.name in ("hidden_sizes", "schedule")
+
+
+WRONG = [
+    ("sampler =", "smapler =", "line 6: unknown key 'smapler'; did you mean 'sampler'?"),
+    ('"random"', '"rnadom"', "line 6: sampler must be 'tpe', 'random' or 'qmc', but got 'rnadom'"),
+    ("trials = 5", 'trials = "5"', "line 5: trials must be a whole number, but got '5'"),
+    ("trials = 5", "trials = 0", "line 5: trials must be greater than or equal to 1, but got 0"),
+    ("trials = 5", "trials = 2.5", "line 5: trials must be"),
+    ("trials = 5", "trials = true", "line 5: trials must be"),
+    ("trials = 5", "trials = 5 5", "not valid TOML: .*line 5"),
+    ("seed = 7", "seed = 7\nseed = 8", "not valid TOML: .*line 5"),
+    ("seed = 7", f"seed = {'9' * 5000}", "not valid TOML: a number in it is too long"),
+    ("seed = 7", f"seed = {'[' * 100000}", "not valid TOML: it is nested too deeply"),
+    ("seed = 7", "seed = -1", "line 4: seed must be"),
+    ('question = "Which?"', "", "the key 'question' is missing"),
+    ("low = 1e-4, high = 1e-2", "low = 1e-2, high = 1e-4", "line 15: space.learning_rate: low must be less than high"),
+    ("low = 1e-4, high = 1e-2", "low = 1e-2, high = 1e-2", "line 15: space.learning_rate: low must be less than high"),
+    ("low = 1e-4", "low = 0.0", "line 15: space.learning_rate: a log scale needs low above 0"),
+    ("low = 1e-4", "low = nan", "line 15: space.learning_rate: range ends must be finite"),
+    ("high = 1e-2", "high = 1e400", "line 15: space.learning_rate: range ends must be finite"),
+    ("low = 1e-4", "low = true", "line 15: space.learning_rate.low must be"),
+    ("low = 1e-4", 'low = "1e-4"', "line 15: space.learning_rate.low must be"),
+    ("low = 1e-4", "lo = 1e-4", "line 15: space.learning_rate: unknown key 'lo'; did you mean 'low'?"),
+    (
+        "learning_rate = { low",
+        "learning_rte = { low",
+        "line 15: unknown key 'learning_rte'; did you mean 'learning_rate'",
+    ),
+    ("{ low = 1e-4, high = 1e-2, log = true }", "0.1", "line 15: space.learning_rate must be a table"),
+    ("high = 1e-2", "high = 100.0", r"line 15: learning_rate must be a number in \(0, 10\], but got 100.0"),
+    (
+        "learning_rate = 0.001",
+        "learning_rate = 0.1",
+        "line 10: baseline.learning_rate lies outside space.learning_rate",
+    ),
+    (
+        "learning_rate = 0.001",
+        "learning_rat = 0.001",
+        "line 10: unknown key 'learning_rat'; did you mean 'learning_rate'",
+    ),
+    ("epochs = 3", "epochs = 0", "line 11: epochs must be a whole number"),
+    ("hidden_sizes = [32]", "hidden_sizes = [8]", "line 9: baseline.hidden_sizes lies outside .* 8 units"),
+    ("hidden_sizes = [32]", "hidden_sizes = [32, 32, 32]", "line 9: baseline.hidden_sizes lies outside .* 3 layers"),
+    ("layers = [1, 2]", "layers = [2, 1]", "line 14: space.hidden_sizes"),
+    ("layers = [1, 2]", "layers = 2", "line 14: space.hidden_sizes.layers: expected"),
+    ("units = [16, 64]", "units = [16, 64000000]", "line 14: hidden_sizes must be"),
+    ("choices = [32, 128]", "choices = []", "line 16: space.batch_size.choices must"),
+    ("choices = [32, 128]", "choices = [128, 128]", "line 16: space.batch_size.choices: each choice must occur once"),
+    ("choices = [32, 128]", "choices = [32, 0]", "line 16: batch_size must be"),
+    ("choices = [32, 128]", "choices = [32]", "baseline.batch_size lies outside space.batch_size: 128 is not among"),
+    ('log = "complement"', 'log = "complemnt"', "line 17: space.beta2.log"),
+    ("high = 0.9999", "high = 1.0", "line 17: space.beta2: .*below 1"),
+    ("top = 2", "tpo = 2", "line 20: unknown key 'tpo'; did you mean 'top'?"),
+    ("seeds = 3", "seeds = 1", "line 21: confirm.seeds must be greater than or equal to 2"),
+    ('question = "Which?"', 'name = "other"\nquestion = "Which?"', "a study is named by its file"),
+    ('objective = "validation_loss"', 'objective = "os:system"', "line 3: objective must be"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message for _, _, message in WRONG])
+def test_what_is_wrong_is_told_with_its_line(written, old, new, message):
+    """One line that names the file, the line and the way out."""
+    with pytest.raises(StudyError, match=message) as caught:
+        load(written(old, new))
+
+    assert str(caught.value).startswith("mine.toml")
+    assert str(caught.value).count("\n") == 0
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfeq\x00", "not UTF-8"),
+        (b"a\x00b = 1", "not valid TOML"),
+        (b"#" * (2 << 20), "larger than 1 MiB"),
+        (b"", "the key 'question' is missing|is missing"),
+    ],
+)
+def test_files_that_are_no_study(tmp_path, content, message):
+    """UTF-16, NUL bytes, a huge file, an empty one."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(StudyError, match=message):
+        load(str(path))
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path):
+    """Editors on Windows write one; tomllib would call it an invalid statement."""
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+
+    assert load(str(path)).trials == 5
+
+
+def test_an_unknown_study_is_answered_with_the_nearest():
+    """And the list of those there are where nothing is near."""
+    with pytest.raises(StudyError, match="did you mean 'mnist'"):
+        load("mnsit")
+    with pytest.raises(StudyError, match="known: digits, mnist"):
+        load("zzz")
+    with pytest.raises(StudyError, match=r"no study file nowhere\.toml"):
+        load("nowhere.toml")
+
+
+@pytest.mark.parametrize("name", ["a b", "..", "-x", "x" * 65, "a$b"])
+def test_names_are_plain(written, name):
+    """The name becomes a folder."""
+    with pytest.raises(StudyError, match="letters, digits"):
+        load(written(name=name))
+
+
+def test_keys_can_be_set_from_outside(written):
+    """Dots lead into tables, values are TOML or else words."""
+    study = load(written(), ["seed=8", "baseline.epochs=4", "sampler=qmc", "space.beta2.high=0.999"])
+
+    assert (study.seed, study.baseline.epochs, study.sampler) == (8, 4, "qmc")
+    assert study.space["beta2"] == Float(low=0.9, high=0.999, log="complement")
+    for wrong in ("seed", "=8", "seed.x=1"):
+        with pytest.raises(StudyError, match="--set"):
+            load(written(), [wrong])
+    with pytest.raises(StudyError, match="unknown key 'sede'; did you mean 'seed'"):
+        load(written(), ["sede=8"])
+
+
+def test_whole_numbers_are_drawn_whole():
+    """An integer range gives ints, also on a log scale."""
+    dimension = Int(low=1, high=100, log=True)
+    drawn = dimension.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3)).ask(), "epochs")
+
+    assert type(drawn) is int
+    assert dimension.encode("epochs", 5) == {"epochs": 5}
+
+
+def test_a_study_is_a_frozen_value(written):
+    """It is compared and recorded, never changed."""
+    study = load(written())
+
+    with pytest.raises(ValueError, match="frozen"):
+        study.seed = 9
+    assert isinstance(study, Study)

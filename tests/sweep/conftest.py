@@ -1,0 +1,81 @@
+"""A small study on the digits, and what is needed to run it without a command line."""
+
+import contextlib
+import io
+
+import pytest
+from rich.console import Console
+
+from studies.definition import load
+from sweep import storage
+from sweep.coordinator import Coordinator, Stop
+from sweep.progress import Progress
+from sweep.run import _describe
+from sweep.search import Search
+from sweep.workers import Workers
+
+STUDY = """\
+question = "Which width and learning rate?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 3
+trials = 6
+sampler = "tpe"
+pruner = "none"
+
+[baseline]
+hidden_sizes = [16]
+learning_rate = 0.003
+epochs = 4
+
+[space]
+hidden_sizes = { layers = [1, 2], units = [8, 32], log = true }
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+
+[confirm]
+top = 2
+seeds = 2
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """Writes the study, with keys changed by `--set`-like pieces of text."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def tiny(study_file):
+    """The study as a value; call it with changes."""
+    return lambda *changes: load(str(study_file), changes)
+
+
+@pytest.fixture
+def opened(tmp_path, digits_folder):
+    """Opens the database of a study in a home folder below tmp_path."""
+
+    def open_(study, home="runs"):
+        folder = tmp_path / home / study.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return storage.open_study(folder, study, _describe(digits_folder, study), {"command": "sweep run"})
+
+    return open_
+
+
+@pytest.fixture
+def searched(digits_folder):
+    """Runs the search of a study to its end, or until `stop` says so; returns what was printed."""
+
+    def run(study, database, workers=2, stop=None, pool=None):
+        output = io.StringIO()
+        progress = Progress(Console(file=output, width=200), list(study.space), study.objective)
+        pool = pool or Workers(workers, database.folder)
+        with contextlib.closing(pool), progress:
+            progress.begin("search", study.trials, {}, None)
+            coordinator = Coordinator(pool, progress, stop or Stop())
+            coordinator.run(Search(study, database.search, database.folder / "trials", digits_folder))
+        return output.getvalue()
+
+    return run

@@ -1,0 +1,137 @@
+"""The winner: fresh seeds in pairs, honest intervals, and a test set that is opened once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from model import weights
+from reports import records
+from sweep import champion
+from sweep.champion import Repeats, paired, wilson
+from sweep.coordinator import Coordinator, Stop
+from sweep.progress import Progress
+from sweep.workers import Workers
+
+
+@pytest.fixture
+def confirmed(tiny, opened, searched, digits_folder, tmp_path):
+    """Runs search, confirmation, final models and verdict; returns the verdict and the record."""
+    import contextlib
+    import io
+
+    from rich.console import Console
+
+    def run(study=None, home="runs"):
+        study = study or tiny("trials=4")
+        database = opened(study, home)
+        searched(study, database)
+        progress = Progress(Console(file=io.StringIO()), [], study.objective)
+        with contextlib.closing(Workers(2, database.folder)) as workers:
+            coordinator = Coordinator(workers, progress, Stop())
+            record = records.read(database.folder)
+            coordinator.run(Repeats(study, database, digits_folder, champion.confirm_plan(study, record)))
+            found = champion.summaries(study, records.read(database.folder))
+            final = champion.final_plan(study, record, champion.choose(study, found))
+            coordinator.run(Repeats(study, database, digits_folder, final))
+        record = records.read(database.folder)
+        verdict = champion.conclude(study, database, record, digits_folder, tmp_path / home)
+        return verdict, records.read(database.folder)
+
+    return run
+
+
+def test_the_verdict_is_what_the_runs_say(confirmed):
+    """Means, pairs, the stop of the final models, and the test numbers, computed again from the record."""
+    verdict, record = confirmed()
+
+    assert record.verdict == json.loads(json.dumps(verdict))
+    runs = [run for run in record.confirm if run.role == "confirm"]
+    assert {(run.candidate, run.seed_index) for run in runs} == {
+        (one["trial"], seed) for one in verdict["candidates"] for seed in range(2)
+    }
+    for one in verdict["candidates"]:
+        values = [run.value for run in sorted(runs, key=lambda r: r.seed_index) if run.candidate == one["trial"]]
+        assert one["values"] == values
+        assert one["mean"] == pytest.approx(np.mean(values))
+    assert verdict["champion"] == min(verdict["candidates"], key=lambda one: one["mean"])["trial"]
+    finals = [record.confirm[number] for number in verdict["final_trials"]]
+    assert [len(run.epochs) for run in finals] == [verdict["epochs"]] * 2
+    assert finals[0].epochs["validation_loss"].isna().all()
+    assert np.sum(verdict["test"]["confusion"]) == verdict["test"]["examples"] == record.dataset["test"] == 359
+    right = np.trace(verdict["test"]["confusion"]) / 359
+    assert verdict["test"]["accuracy"] == pytest.approx(right)
+    assert verdict["test"]["low"] < right < verdict["test"]["high"]
+
+
+def test_the_champion_is_shipped_with_its_card(confirmed):
+    """champion.npz has the recorded hash; the card says what it is and how good."""
+    verdict, record = confirmed()
+    card = json.loads((record.folder / "champion.json").read_text())
+
+    assert weights.sha256(weights.load(record.folder / "champion.npz").theta) == verdict["weights_sha256"]
+    assert card["weights_sha256"] == verdict["weights_sha256"]
+    assert card["test_accuracy"] == verdict["test"]["accuracy"]
+    assert (card["dataset"], card["shape"], card["classes"]) == ("digits", [8, 8], 10)
+
+
+def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
+    """The same final models again open nothing; another study's are the second opening."""
+    first, _ = confirmed()
+    again, record = confirmed()
+    ledger = (tmp_path / "runs" / champion.LEDGER).read_text().splitlines()
+
+    assert again == first
+    assert first["test"]["opening"] == 1
+    assert len(ledger) == 1
+    assert json.loads(ledger[0])["uid"] == record.uid
+    (tmp_path / "tiny.toml").rename(tmp_path / "second.toml")
+    from studies.definition import load
+
+    other, _ = confirmed(load(str(tmp_path / "second.toml"), ["trials=3", "seed=9"]))
+    assert other["test"]["opening"] == 2
+
+
+def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
+    """It is its own candidate; as champion it is compared with nothing."""
+    verdict, record = confirmed(tiny("trials=1"))
+
+    assert [one["trial"] for one in verdict["candidates"]] == [0]
+    assert verdict["champion"] == 0
+    assert verdict["paired"] is None
+    assert [run.role for run in record.confirm] == ["confirm"] * 2 + ["final"] * 2
+
+
+def test_more_trials_confirm_again_but_repeat_nothing(confirmed, tiny):
+    """Runs that the record has are kept; only new candidates are trained."""
+    _, before = confirmed(tiny("trials=2"))
+    _, after = confirmed(tiny("trials=6"))
+    kept = {(run.role, run.candidate, run.seed_index) for run in before.confirm}
+
+    assert [run.weights_sha256 for run in before.confirm] == [
+        run.weights_sha256 for run in after.confirm[: len(before.confirm)]
+    ]
+    assert len({(run.role, run.candidate, run.seed_index, len(run.epochs)) for run in after.confirm}) == len(
+        after.confirm
+    )
+    assert kept <= {(run.role, run.candidate, run.seed_index) for run in after.confirm}
+
+
+def test_the_paired_interval_is_students():
+    """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; not better than nothing."""
+    found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], 1)
+
+    assert found["difference"] == pytest.approx(2.0)
+    assert found["high"] - found["difference"] == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    assert not found["better"]
+    assert paired([0.1, 0.11, 0.09], [0.5, 0.52, 0.48], -1)["better"]
+    assert paired([0.5, 0.52, 0.48], [0.1, 0.11, 0.09], -1)["difference"] < 0
+
+
+def test_the_wilson_interval_is_wilsons():
+    """81 of 263 gives 0.255 to 0.366 (Newcombe 1998, table I, method 3)."""
+    low, high = wilson(81, 263)
+
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert wilson(100, 100)[1] == pytest.approx(1.0)
+    assert wilson(0, 100)[0] == pytest.approx(0.0, abs=1e-12)

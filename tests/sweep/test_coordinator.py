@@ -1,0 +1,280 @@
+"""The loop: every trial recorded once, in full; interrupted ones continued; bad ones told apart."""
+
+import os
+import signal
+import time
+from datetime import UTC
+
+import optuna
+import pytest
+
+from model.hyperparameters import Hyperparameters
+from reports import records
+from sweep.coordinator import Failing, Stop
+from sweep.objective import Objective
+from sweep.search import Search, audited, make_sampler
+from sweep.storage import LogMismatch
+from sweep.workers import Workers
+
+
+def numbers(trial):
+    """What must repeat exactly: settings, outcome, every epoch's numbers, the weights' hash."""
+    epochs = trial.epochs.drop(columns=["seconds", "time"]).to_numpy().tolist()
+    return dict(trial.hyperparameters), trial.outcome, epochs, trial.value, trial.weights_sha256
+
+
+class StopAfter(Stop):
+    """Asks for a stop at the n-th look."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks = looks
+
+    def asked(self):
+        self.looks -= 1
+        if self.looks < 0:
+            self.reason = signal.SIGINT
+        return super().asked()
+
+
+class DeadlyWorkers(Workers):
+    """Kills a worker with SIGKILL after so many of its lines, `times` times."""
+
+    def __init__(self, count, folder, after, times):
+        super().__init__(count, folder)
+        self.after, self.times, self.seen = after, times, 0
+
+    def events(self, timeout):
+        found = super().events(timeout)
+        self.seen += len(found)
+        if self.times and self.seen >= self.after:
+            victim = next((slot for slot in self._slots if slot and slot.job), None)
+            if victim:
+                os.kill(victim.process.pid, signal.SIGKILL)
+                self.times, self.seen = self.times - 1, 0
+        return found
+
+
+def test_a_search_is_recorded_in_full(tiny, opened, searched):
+    """Six trials, contiguous, the baseline first, every epoch, every hash."""
+    study = tiny()
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+
+    assert [trial.number for trial in record.trials] == list(range(6))
+    assert record.counts() == {"complete": 6}
+    assert record.trials[0].hyperparameters == {**study.baseline.as_dict(), "hidden_sizes": (16,)}
+    for trial in record.trials:
+        assert len(trial.epochs) == 4
+        assert trial.value == trial.epochs["validation_loss"].min() == trial.validation_loss
+        assert trial.counted_epoch == trial.epochs["validation_loss"].argmin()
+        assert len(trial.weights_sha256) == 64
+        assert sum(map(sum, trial.confusion)) == record.dataset["validation"] == 144
+        assert trial.started.tzinfo == UTC
+        assert trial.started <= trial.finished
+    assert not list(database.folder.glob("trials/*/checkpoint*"))
+
+
+def test_what_optuna_reads_is_what_we_record(tiny, opened, searched):
+    """Optuna's own tools see params, intermediate values and values: the running best, epoch by epoch."""
+    study = tiny()
+    database = opened(study)
+    searched(study, database)
+    database.close()
+    loaded = optuna.load_study(study_name="search", storage=f"sqlite:///{database.folder / 'study.db'}")
+    record = records.read(database.folder)
+
+    assert loaded.best_trial.number == record.ranked()[0].number
+    for trial, ours in zip(loaded.trials, record.trials, strict=True):
+        best = ours.epochs["validation_loss"].cummin().tolist()
+        assert list(trial.intermediate_values.values()) == best
+        decoded = study.draw(optuna.trial.FixedTrial(trial.params))
+        assert decoded == Hyperparameters(**ours.hyperparameters)
+
+
+@pytest.mark.parametrize("looks", [1, 3, 8])
+def test_a_stopped_search_continues_to_the_asked_number(tiny, opened, searched, looks):
+    """Stopped early, it ends with exactly six trials, each with the numbers of an undisturbed trial."""
+    study = tiny("baseline.epochs=20")
+    database = opened(study)
+    searched(study, database, stop=StopAfter(looks))
+    before = records.read(database.folder)
+    assert len(before.trials) < 6 or before.counts().get("interrupted")
+    searched(study, opened(study))
+    record = records.read(database.folder)
+
+    assert record.counts() == {"complete": 6}
+    fresh = opened(study, "other")
+    searched(study, fresh)
+    same = records.read(fresh.folder)
+    for trial, other in zip(record.trials, same.trials, strict=True):
+        if trial.hyperparameters == other.hyperparameters:  # with two workers TPE may have known less or more
+            assert numbers(trial) == numbers(other)
+    assert numbers(record.trials[0]) == numbers(same.trials[0])
+
+
+def test_one_worker_repeats_a_search_exactly(tiny, opened, searched):
+    """Stopped or not, at any moment: with one worker the whole table is the same."""
+    study = tiny()
+    whole, broken = opened(study, "whole"), opened(study, "broken")
+    searched(study, whole, workers=1)
+    for looks in (2, 5, 9):
+        searched(study, broken, workers=1, stop=StopAfter(looks))
+    searched(study, broken, workers=1)
+
+    expected = [numbers(trial) for trial in records.read(whole.folder).trials]
+    assert [numbers(trial) for trial in records.read(broken.folder).trials] == expected
+
+
+def test_a_killed_worker_costs_nothing(tiny, opened, searched):
+    """Its trial continues under the same number and ends with the same bits."""
+    study = tiny("baseline.epochs=12")
+    database, calm = opened(study), opened(study, "calm")
+    output = searched(study, database, pool=DeadlyWorkers(1, database.folder, after=6, times=2))
+    searched(study, calm, workers=1)
+    record = records.read(database.folder)
+
+    assert output.count("SIGKILL") == 2
+    assert max(trial.attempt for trial in record.trials) > 1
+    assert [numbers(t) for t in record.trials] == [numbers(t) for t in records.read(calm.folder).trials]
+
+
+def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searched):
+    """After three deaths it is given up, and the others go on."""
+    study = tiny("trials=2")
+    database = opened(study)
+    searched(study, database, pool=DeadlyWorkers(1, database.folder, after=1, times=3))
+    record = records.read(database.folder)
+
+    assert record.trials[0].outcome == "failed"
+    assert "SIGKILL" in record.trials[0].reason
+    assert "3 times" in record.trials[0].reason
+    assert record.trials[1].outcome == "complete"
+
+
+def test_pruning_works_on_validation_numbers(tiny, opened, searched):
+    """Trials behind the median stop early with their best kept; the baseline never does."""
+    study = tiny("trials=16", "pruner=median", "sampler=random", "baseline.epochs=8")
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+    pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
+
+    assert pruned
+    assert record.trials[0].outcome == "complete"
+    for trial in pruned:
+        assert len(trial.epochs) < 8
+        assert trial.value == trial.epochs["validation_loss"].min()
+        assert trial.weights_sha256 is None
+        assert f"after epoch {len(trial.epochs)}" in trial.reason
+
+
+def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
+    """They run to the end and keep what the pruner would have done."""
+    study = tiny("trials=14", "pruner=median", "sampler=random", "baseline.epochs=6", "audit=1.0")
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+
+    assert record.counts() == {"complete": 14}
+    verdicts = [trial.audit["would_prune_at"] for trial in record.trials]
+    assert any(verdict is not None for verdict in verdicts)
+    assert all(audited(study, number) for number in range(14))
+
+
+def test_bad_settings_end_as_diverged_and_the_circuit_breaks(tiny, opened, searched):
+    """Five failures in a row end the sweep with the first reason; each is in the record, none is best."""
+    study = tiny(
+        "space.learning_rate={low=5.0, high=9.0}",
+        "baseline.learning_rate=5.0",
+        "baseline.beta1=0.0",
+        "baseline.beta2=0.0",
+        "baseline.epochs=60",
+        "space.hidden_sizes={layers=[8,8], units=[400,512]}",
+        "baseline.hidden_sizes=[500,500,500,500,500,500,500,500]",
+    )
+    database = opened(study)
+    with pytest.raises(Failing, match="5 trials in a row failed; the first was trial 0: diverged at epoch"):
+        searched(study, database, workers=1)
+    record = records.read(database.folder)
+
+    assert record.counts()["diverged"] == 5
+    assert [trial.state for trial in record.trials[:5]] == ["pruned"] * 5
+    assert record.ranked() == []
+
+
+def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tmp_path):
+    """When data or program changed between two starts, nothing is overwritten."""
+    study = tiny("baseline.epochs=30", "trials=1")
+    database = opened(study)
+    searched(study, database, workers=1, stop=StopAfter(2))
+    trial = database.search.trials()[0]
+    row = trial.user_attrs["epoch.0"]
+    database.search.attribute(trial._trial_id, "epoch.0", {**row, "train_loss": row["train_loss"] + 1e-9})
+
+    with pytest.raises(LogMismatch, match="epoch 1 was run again and gave another train_loss"):
+        searched(study, opened(study), workers=1)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_continued_sampler_repeats_nothing(tiny, opened, digits_folder, sampler):
+    """Seeds follow the number of trials, so a restart before every ask draws what one run draws, without repeats."""
+    study = tiny(f"sampler={sampler}", "trials=9")
+    one, many = opened(study, "one"), opened(study, "many")
+    whole = Search(study, one.search, one.folder, digits_folder)
+    drawn = [whole.ask().job.hyperparameters for _ in range(9)]
+    restarted = [Search(study, many.search, many.folder, digits_folder).ask().job.hyperparameters for _ in range(9)]
+
+    assert len({str(settings) for settings in drawn}) == 9
+    assert restarted == drawn
+    assert Search(study, many.search, many.folder, digits_folder).ask() is None
+
+
+def test_qmc_keeps_its_low_discrepancy(tiny):
+    """64 points from 64 samplers, one a trial, cover each sixteenth of a range evenly: Sobol's guarantee."""
+    study = tiny("sampler=qmc")
+    memory = optuna.create_study()
+    memory.enqueue_trial(study.baseline_params())
+    for begun in range(65):
+        memory.sampler = make_sampler(study, begun)
+        trial = memory.ask()
+        study.draw(trial)
+        memory.tell(trial, 0.0)
+    rates = [trial.params["learning_rate"] for trial in memory.trials[1:]]
+    sixteenths = [int(16 * _share(rate, 1e-3, 3e-2)) for rate in rates]
+
+    assert all(3 <= sixteenths.count(part) <= 5 for part in range(16))
+
+
+def _share(value, low, high):
+    import math
+
+    return math.log(value / low) / math.log(high / low)
+
+
+def test_the_objective_alone_gives_the_numbers_of_the_sweep(tiny, opened, searched, tmp_path):
+    """`study.optimize(objective)` in a notebook and `FixedTrial`: same settings and number, same result."""
+    study = tiny("trials=3", "sampler=random")
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+    objective = Objective(study, tmp_path / "cache")
+
+    baseline = optuna.trial.FixedTrial(study.baseline_params(), number=0)
+    assert objective(baseline) == record.trials[0].value
+    notebook = optuna.create_study(direction=study.direction)
+    notebook.enqueue_trial(study.baseline_params())
+    notebook.optimize(objective, n_trials=2)
+    assert notebook.trials[0].value == record.trials[0].value
+
+
+def test_a_time_limit_stops_the_sweep(tiny, opened, searched):
+    """What runs is interrupted, and can be continued."""
+    study = tiny("baseline.epochs=2000", "trials=2")
+    database = opened(study)
+    began = time.monotonic()
+    searched(study, database, stop=Stop(deadline=began + 0.8))
+
+    assert time.monotonic() - began < 8
+    assert records.read(database.folder).counts() == {"interrupted": 2}

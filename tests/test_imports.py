@@ -1,0 +1,77 @@
+"""Who may import whom, as a table; read from the source, so that no import has to be run."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {"model", "studies", "sweep", "reports"}
+ALLOWED = {
+    "model": {"numpy", "model"},
+    "studies": {"pydantic", "model", "studies"},
+    "sweep": {
+        "numpy", "optuna", "sqlalchemy", "scipy", "click", "rich", "PIL",
+        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "matplotlib", "pandas",
+        "model", "studies", "reports", "sweep",
+    },
+    "reports": {"numpy", "optuna", "pandas", "matplotlib", "reports"},
+}  # fmt: skip
+ONLY = {
+    "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/mlflow_app.py"},
+    "optuna": {
+        "sweep/coordinator.py",
+        "sweep/champion.py",
+        "sweep/objective.py",
+        "sweep/search.py",
+        "sweep/storage.py",
+        "reports/records.py",
+        "reports/importance.py",
+    },
+}
+FILES = [path for package in sorted(OURS) for path in sorted((ROOT / package).glob("*.py"))]
+
+
+def imported(path):
+    """Top-level names of everything the file imports, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add((node.module or "").split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
+def test_a_file_imports_what_its_package_may(path):
+    """The table above; the standard library is free."""
+    assert imported(path) <= ALLOWED[path.parent.name]
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
+def test_some_packages_belong_to_few_files(path):
+    """MLflow to the mirror, Optuna to those who ask and the one who reads."""
+    place = str(path.relative_to(ROOT))
+    for name, files in ONLY.items():
+        assert name not in imported(path) or place in files
+
+
+def test_nothing_draws_through_pyplot():
+    """pyplot keeps figures alive and reads a matplotlibrc of the current folder."""
+    for path in FILES:
+        assert "pyplot" not in path.read_text().replace("no pyplot", "").replace("without pyplot", ""), path
+
+
+def test_nothing_unpickles():
+    """No pickle in any spelling; arrays are loaded without it."""
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        assert not imported(path) & {"cloudpickle", "dill", "joblib"}, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert "pickle" not in ast.unparse(node), path
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert ast.unparse(node.value) == "False", path
