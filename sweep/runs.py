@@ -221,8 +221,8 @@ def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[st
 def confusion_png(matrix: Sequence[Sequence[int]]) -> bytes:
     """A validation confusion matrix, rows are true classes, coloured by the share of the row."""
     counts = np.asarray(matrix)
-    figure = Figure(figsize=(5, 5), dpi=100, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(5, 5), dpi=100)
+    axes = figure.add_axes((0.12, 0.1, 0.84, 0.84))  # placed by hand: a layout engine draws everything twice
     axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
         colour = "white" if row == column else "black"

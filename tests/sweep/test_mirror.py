@@ -13,7 +13,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from sweep import mirror
+from reports import records
+from sweep import mirror, runs
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -138,16 +139,16 @@ class Recorded:
             self.storage.set_trial_user_attr(trial._trial_id, key, value)
         self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [result["value"]])
 
-    def judge(self) -> None:
-        """Confirm trial 10 and the baseline on two seeds, train a final model, and give the verdict."""
-        for candidate in (10, 0):
+    def judge(self, champion: int = 10) -> None:
+        """Confirm the champion and the baseline on two seeds, train a final model, and give the verdict."""
+        for candidate in dict.fromkeys((champion, 0)):
             for seed in range(2):
                 self.add("complete", 10, "confirm", role="confirm", candidate=candidate, seed_index=seed)
-        self.add("complete", 7, "confirm", role="final", candidate=10, seed_index=0)
+        self.add("complete", 7, "confirm", role="final", candidate=champion, seed_index=0)
         verdict = {
-            "champion": 10,
+            "champion": champion,
             "baseline": 0,
-            "candidates": [{"trial": 10, "mean": 0.9732}, {"trial": 0, "mean": 0.9387}],
+            "candidates": [{"trial": champion, "mean": 0.9732}, {"trial": 0, "mean": 0.9387}],
             "paired": {"difference": 0.0345, "low": 0.01, "high": 0.05, "n": 2, "better": True},
             "confirm_mean": 0.9732,
             "test": {"accuracy": 0.9722, "low": 0.95, "high": 0.985, "examples": 360},
@@ -215,6 +216,16 @@ def home(tmp_path: Path, migrated: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> tuple[Path, Path, mirror.Changes]:
+    """A finished study that was synced once, for tests that change nothing: its home, its folder, what was sent."""
+    home = tmp_path_factory.mktemp("shown")
+    shutil.copy(migrated, home / "mlflow.db")
+    folder = finished(home / "digits").close()
+    (folder / "report.pdf").write_bytes(b"%PDF-1.4 a report")
+    return home, folder, mirror.sync(folder, f"sqlite:///{home / 'mlflow.db'}", active=False)
+
+
 @pytest.fixture
 def tracking(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow.db'}"
@@ -245,12 +256,9 @@ def run_of(home: Path, key: str) -> dict[str, Any]:
     }
 
 
-def test_the_whole_study_is_shown(home: Path, tracking: str) -> None:
+def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> None:
     """Every trial is one run below the study, in the state and with the numbers of the record; nothing else is."""
-    folder = finished(home / "digits").close()
-    (folder / "report.pdf").write_bytes(b"%PDF-1.4 a report")
-
-    mirror.sync(folder, tracking, active=False)
+    home, folder, _ = shown
 
     states = {key: run_of(home, f"search/{key}")["status"] for key in range(12)}
     assert states == {
@@ -292,20 +300,18 @@ def test_the_whole_study_is_shown(home: Path, tracking: str) -> None:
     assert rows(home, "SELECT DISTINCT name, digest FROM datasets") == [("digits", "ab" * 18)]
 
 
-def test_infinity_is_sent_as_nan(home: Path, tracking: str) -> None:
+def test_infinity_is_sent_as_nan(shown: tuple[Path, Path, mirror.Changes]) -> None:
     """MLflow stores infinity as 1.8e308, and every chart with such a point is flat."""
-    mirror.sync(searched(home / "digits").close(), tracking, active=False)
+    home, _, _ = shown
 
-    assert rows(home, "SELECT COUNT(*) FROM metrics WHERE abs(value) > 1e300") == [(0,)]
     diverged = run_of(home, "search/4")["id"]
     query = f"SELECT step FROM metrics WHERE run_uuid = '{diverged}' AND key = 'train_loss' AND is_nan"
     assert rows(home, query) == [(3,)]
+    assert rows(home, "SELECT COUNT(*) FROM metrics WHERE abs(value) > 1e300") == [(0,)]
 
 
-def test_no_password_reaches_mlflow(home: Path, tracking: str) -> None:
-    folder = finished(home / "digits").close()
-
-    mirror.sync(folder, tracking, active=False)
+def test_no_password_reaches_mlflow(shown: tuple[Path, Path, mirror.Changes]) -> None:
+    home, _, _ = shown
 
     assert b"canary" not in (home / "mlflow.db").read_bytes() + _wal(home)
     assert runs.without_password("postgresql://me:a/b%40@host/db x@y") == "postgresql://host/db x@y"
@@ -316,12 +322,11 @@ def _wal(home: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def test_a_second_sync_changes_nothing(home: Path, tracking: str) -> None:
-    folder = finished(home / "digits").close()
-    first = mirror.sync(folder, tracking, active=False)
+def test_a_second_sync_changes_nothing(shown: tuple[Path, Path, mirror.Changes]) -> None:
+    home, folder, first = shown
     before = counts(home)
 
-    second = mirror.sync(folder, tracking, active=False)
+    second = mirror.sync(folder, f"sqlite:///{home / 'mlflow.db'}", active=False)
 
     assert first.runs_created == before["runs"] == 1 + 12 + 5
     assert first.metrics == before["metrics"]
@@ -330,19 +335,19 @@ def test_a_second_sync_changes_nothing(home: Path, tracking: str) -> None:
     assert counts(home) == before
 
 
-@pytest.mark.parametrize("verb", ["create_run", "log_batch", "log_artifacts", "set_terminated", "log_inputs"])
-def test_a_pass_that_was_cut_off_is_completed_by_the_next(
-    home: Path, tracking: str, verb: str, monkeypatch: pytest.MonkeyPatch
+def test_passes_that_were_cut_off_are_completed_by_the_next(
+    home: Path, tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The call fails after it took effect, as when the answer is lost; whatever is left, the next pass mends."""
+    """Each call fails after it took effect, as when the answer is lost; whatever is left, the next pass goes on."""
     recorded = Recorded(home / "digits")
     for outcome in ("complete", "pruned", "complete"):
         recorded.add(outcome, 4)
     folder = recorded.close()
-    with monkeypatch.context() as patch:
-        patch.setattr(mirror.MlflowClient, verb, _fails_on_call(3, getattr(mirror.MlflowClient, verb)))
-        with pytest.raises(mirror.MirrorError, match=r"(?s)runs with \d+ points wait.*sweep sync digits"):
-            mirror.sync(folder, tracking, active=False)
+    for verb, call in (("create_run", 2), ("log_batch", 1), ("log_inputs", 1), ("log_artifacts", 1), ("log_batch", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(mirror.MlflowClient, verb, _fails_on_call(call, getattr(mirror.MlflowClient, verb)))
+            with pytest.raises(mirror.MirrorError, match=r"(?s)runs with \d+ points wait.*sweep sync digits"):
+                mirror.sync(folder, tracking, active=False)
 
     mirror.sync(folder, tracking, active=False)
 
@@ -369,16 +374,17 @@ def _fails_on_call(number: int, real: Any) -> Any:
 
 
 def test_an_interrupted_trial_goes_on_in_its_own_run(home: Path, tracking: str) -> None:
-    recorded = searched(home / "digits")
+    recorded = Recorded(home / "digits")
+    recorded.add("running", 3)
     mirror.sync(recorded.folder, tracking, active=True)
-    running = run_of(home, "search/11")
+    running = run_of(home, "search/0")
     mirror.sync(recorded.folder, tracking, active=False)
-    interrupted, parent = run_of(home, "search/11"), run_of(home, "study")
+    interrupted, parent = run_of(home, "search/0"), run_of(home, "study")
     recorded.continue_last(10)
 
     mirror.sync(recorded.close(), tracking, active=False)
 
-    done = run_of(home, "search/11")
+    done = run_of(home, "search/0")
     assert [run["status"] for run in (running, interrupted, done)] == ["RUNNING", "SCHEDULED", "FINISHED"]
     assert interrupted["tags"]["outcome"] == "interrupted"
     assert (parent["status"], parent["tags"]["state"]) == ("SCHEDULED", "interrupted")
@@ -441,7 +447,10 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
 
 
 def test_the_champion_is_registered_once_and_predicts_as_its_weights_say(home: Path, tracking: str) -> None:
-    folder = finished(home / "digits").close()
+    recorded = Recorded(home / "digits")
+    recorded.add("complete", 2)
+    recorded.judge(champion=0)
+    folder = recorded.close()
     for _ in range(2):
         mirror.sync(folder, tracking, active=False)
 

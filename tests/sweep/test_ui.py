@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import mlflow_app, ui
+
+PLACE = {
+    "tracking": "sqlite:////somewhere/mlflow.db",
+    "experiment_id": "3",
+    "run_id": "aa",
+    "winner_run_id": "bb",
+    "objective": "validation_loss",
+    "maximize": False,
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ui.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def shown(home: Path, name: str = "digits", **changed: Any) -> Path:
+    folder = home / name
+    folder.mkdir()
+    (folder / ui.PLACE).write_text(json.dumps(PLACE | changed))
+    return folder
+
+
+def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    said: list[str] = []
+    with socket.socket() as taken:
+        taken.bind((ui.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ui.UiError, match=rf"^port {port} is taken .*--port {port + 1}$"):
+            ui.serve(tmp_path, None, port, None, say=said.append)
+
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_lead_to_the_charts_best_first(tmp_path: Path) -> None:
+    links = ui.links(shown(tmp_path), "http://127.0.0.1:5000/")
+
+    assert links == ui.Links(
+        charts="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
+        "&orderByKey=metrics.%60validation_loss%60&orderByAsc=true&compareRunsMode=CHART",
+        runs="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
+        "&orderByKey=metrics.%60validation_loss%60&orderByAsc=true",
+        winner="http://127.0.0.1:5000/#/experiments/3/runs/bb/model-metrics",
+    )
+
+
+def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
+    assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
+
+
+def test_of_a_server_elsewhere_only_the_links_are_printed(tmp_path: Path) -> None:
+    said: list[str] = []
+    shown(tmp_path, "digits", winner_run_id=None)
+    shown(tmp_path, "mnist")
+
+    ui.serve(tmp_path, "http://tracker:8080", 5000, None, say=said.append)
+    ui.serve(tmp_path, "http://tracker:8080", 5000, "other", say=said.append)
+
+    assert [line.split("?")[0] for line in said] == [
+        "digits: http://tracker:8080/#/experiments/3/runs",
+        "mnist: http://tracker:8080/#/experiments/3/runs",
+        "no other has been sent to MLflow yet; the page is http://tracker:8080",
+    ]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [],
+        [b""],
+        [b"127.0.0.1"],
+        [b"127.0.0.1:5001"],
+        [b"127.0.0.1.:5000"],
+        [b"0.0.0.0:5000"],
+        [b"[::1]:5000"],
+        [b"10.attacker.example"],
+        [b"192.168.attacker.example:5000"],
+        [b"127.0.0.1:5000.attacker.example"],
+        [b"attacker.example", b"127.0.0.1:5000"],
+        [b"127.0.0.1:5000", b"127.0.0.1:5000"],
+    ],
+)
+def test_no_other_host_is_answered(hosts: list[bytes]) -> None:
+    assert request("/health", hosts) == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/health", 299),
+        ("/ajax-api/2.0/mlflow/runs/search", 299),
+        ("/ajax-api/3.0/mlflow/assistant/config", 404),
+        ("/ajax-api/3.0/mlflow/Assistant/message", 404),
+        ("/prefix/ajax-api/3.0/mlflow/assistant", 404),
+    ],
+)
+def test_the_assistant_is_not_offered(path: str, status: int) -> None:
+    assert request(path, [b"127.0.0.1:5000"]) == status
+
+
+def request(path: str, hosts: list[bytes]) -> int:
+    """The status of the guarded application's answer; 299 where the question got through to what it guards."""
+    sent: list[dict[str, Any]] = []
+
+    async def behind(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 299, "headers": []})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> None: ...
+
+    app = mlflow_app.guarded(behind, ["127.0.0.1:5000", "localhost:5000"], b"<html>")
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", host) for host in hosts]}
+    asyncio.run(app(scope, receive, send))
+    return int(sent[0]["status"])
+
+
+def test_the_page_sets_defaults_before_its_own_script() -> None:
+    page = mlflow_app.with_preferences("<html><head><script src='main.js'></script></head></html>").decode()
+
+    assert page.index("mlflow.workflowType_v1") < page.index("main.js")
+
+
+@pytest.mark.slow
+def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    port = free_port()
+    launch = f"from pathlib import Path; from sweep import ui; ui.serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    with subprocess.Popen(
+        [sys.executable, "-c", launch], stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        lines = [launcher.stdout.readline() for _ in range(3)]
+        children = _children(launcher.pid)
+        arguments = " ".join(Path(f"/proc/{child}/cmdline").read_text() for child in children)
+
+        found = {
+            "health": _get(port, "/health"),
+            "page": _get(port, "/"),
+            "api": _get(port, "/ajax-api/2.0/mlflow/experiments/get?experiment_id=0"),
+            "hostile host": _get(port, "/", host="10.attacker.example"),
+            "assistant": _get(port, "/ajax-api/3.0/mlflow/assistant/config"),
+        }
+        launcher.send_signal(signal.SIGTERM)
+        code = launcher.wait(timeout=15)
+
+    assert lines[0].startswith("starting MLflow")
+    assert lines[1] == f"no sweep has been sent to MLflow yet; the page is http://127.0.0.1:{port}\n"
+    assert found == {"health": 200, "page": 200, "api": 200, "hostile host": 403, "assistant": 404}
+    assert code == 0
+    assert len(children) == 1
+    assert "sqlite" not in arguments
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    with socket.socket() as probe:
+        assert probe.connect_ex((ui.HOST, port)) != 0
+
+
+@pytest.mark.slow
+def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
+    port = free_port()
+    launch = f"from pathlib import Path; from sweep import ui; ui.serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    with subprocess.Popen([sys.executable, "-c", launch], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        for _ in range(3):
+            launcher.stdout.readline()
+        (server,) = _children(launcher.pid)
+        launcher.kill()
+
+    end = time.monotonic() + 10
+    while time.monotonic() < end and Path(f"/proc/{server}").exists():
+        time.sleep(0.1)
+    assert not Path(f"/proc/{server}").exists()
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _get(port: int, path: str, host: str | None = None) -> int:
+    connection = http.client.HTTPConnection(ui.HOST, port, timeout=20)
+    try:
+        connection.request("GET", path, headers={"Host": host or f"{ui.HOST}:{port}"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
