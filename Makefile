@@ -14,6 +14,7 @@ PORT ?=
 export STUDY TRIALS WORKERS HOME_DIR PORT
 export PYTHONSAFEPATH := 1
 VENV := .venv
+PARALLEL := --numprocesses auto --dist loadfile
 RUN := $(VENV)/bin/sweep $${HOME_DIR:+--home "$$HOME_DIR"}
 
 help: ## List the targets
@@ -43,10 +44,10 @@ report: $(VENV)/.installed ## Write the PDF report of STUDY
 	@$(RUN) report $${STUDY:+"$$STUDY"}
 
 test: $(VENV)/.installed-dev ## Run the fast tests
-	@$(VENV)/bin/python -m pytest -m "not mnist and not slow"
+	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not mnist and not slow"
 
 test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DATA
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: $(VENV)/.installed-dev ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .

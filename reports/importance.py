@@ -1,10 +1,13 @@
 """Which hyperparameters separate the best trials from the rest, and whether that is more than chance.
 
 The score is PED-ANOVA's (Watanabe, Bansal and Hutter, IJCAI 2023, https://arxiv.org/abs/2304.10255): the Pearson
-divergence between the density of the top trials along one axis and the density of all completed trials.
-It does not say how much of the variance an axis explains. Beside each score stands what the common tools leave out:
-the score that the axis would reach by chance, found by shuffling the objective among the trials. (A bootstrap interval
-was tried and left out: repeated trials sharpen the densities, so that every interval lies above its own score.)
+divergence between the density of the top trials along one axis and the density of all judged trials. Completed,
+pruned and diverged ones are judged: the last two belong to "all", not to the top, and without them the bad region,
+which the sampler paid to find, would not exist. It does not say how much of the variance an axis explains.
+
+Beside each score stands what the common tools leave out: the score that the axis would reach by chance, found by
+shuffling the objective among the trials. (A bootstrap interval was tried and left out: repeated trials sharpen the
+densities, so that every interval lies above its own score.)
 """
 
 from __future__ import annotations
@@ -24,12 +27,10 @@ from reports.records import SweepRecord
 
 Floats = NDArray[np.float64]
 
-FEWEST = 20  # completed trials: below it the top group has fewer than the five trials that PED-ANOVA asks for
-TOP_SHARE = 0.1  # of the completed trials, but never fewer than TOP_FEWEST of them
-TOP_FEWEST = 5
-SHUFFLES = 60
-SHUFFLES_OF_MANY = 30  # a shuffle costs 70 ms with 500 trials; its 95 % quantile is then also steadier
-MANY = 300
+FEWEST = 20  # judged trials: below it the five of the top group would be more than a quarter of them
+TOP_SHARE = 0.1  # of the judged trials, but never fewer than TOP_FEWEST of them, all of them completed
+TOP_FEWEST = 5  # what PED-ANOVA asks for
+SHUFFLES = 19  # an axis without influence exceeds the highest of 19 in 1 of 20 records: a test at 5 %, exactly
 SEED = 0  # the chance levels of one record are always the same
 
 
@@ -40,18 +41,16 @@ class Importance:
     Attributes:
         names: of the axes; empty when there are too few trials to rank them.
         score: PED-ANOVA's divergence, 0 without influence.
-        chance: 95 % quantile of the score when the objective is shuffled among the trials.
+        chance: the highest score in `SHUFFLES` shuffles of the objective among the trials.
         top: number of trials in the top group.
-        completed: number of completed trials.
-        shuffles: how often the objective was shuffled.
+        judged: number of completed, pruned and diverged trials.
     """
 
     names: tuple[str, ...]
     score: Floats
     chance: Floats
     top: int
-    completed: int
-    shuffles: int
+    judged: int
 
     def clear(self) -> list[str]:
         """The axes whose score lies above chance, highest first."""
@@ -59,23 +58,23 @@ class Importance:
 
 
 def importance(record: SweepRecord) -> Importance:
-    """Scores of all searched axes with intervals and chance levels; no names below `FEWEST` completed trials."""
-    trials = record.ranked()
+    """Scores of all searched axes with their chance levels; no names where there are too few trials to rank them."""
+    ranked = record.ranked()
+    trials = [*ranked, *(trial for trial in record.trials if trial.state == "pruned")]
     shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
     n, top = len(trials), max(TOP_FEWEST, round(TOP_SHARE * len(trials)))
-    if n < FEWEST or not shown:
-        return Importance((), np.empty(0), np.empty(0), top=top, completed=n, shuffles=0)
+    if n < FEWEST or len(ranked) < top or not shown:
+        return Importance((), np.empty(0), np.empty(0), top=top, judged=n)
     table = np.array([values(axis, trials) for axis in shown]).T
     rank = np.arange(n, dtype=np.float64)  # the trials are ranked, and only ranks matter to a top group
-    shuffles = SHUFFLES if n <= MANY else SHUFFLES_OF_MANY
     rng = np.random.default_rng(SEED)
     with _quiet():
         score = _scores(shown, table, rank, top)
-        shuffled = np.array([_scores(shown, table, rng.permutation(rank), top) for _ in range(shuffles)])
-    chance = np.quantile(shuffled, 0.95, axis=0)
+        shuffled = np.array([_scores(shown, table, rng.permutation(rank), top) for _ in range(SHUFFLES)])
+    chance = shuffled.max(axis=0)
     order = np.argsort(-score, kind="stable")
     names = tuple(shown[index].name for index in order)
-    return Importance(names, score[order], chance[order], top, n, shuffles)
+    return Importance(names, score[order], chance[order], top, n)
 
 
 @contextmanager

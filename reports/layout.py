@@ -236,15 +236,15 @@ class Page:
         self.space(height)
         return found
 
-    def tiles(self, rows: int, columns: int, height: float) -> list[Axes]:
-        """Small square places side by side, each with room for a line above it."""
+    def tiles(self, count: int, columns: int, height: float) -> list[Axes]:
+        """So many small square places in rows, each with room for a line above it."""
         across = INNER / columns
         side = min(across - 0.12, height - 0.24)
         found = []
-        for index in range(rows * columns):
+        for index in range(count):
             x = SIDE + (index % columns) * across + (across - side) / 2
             found.append(self._axes(x, self.y + (index // columns) * height + 0.2, side, side))
-        self.space(rows * height)
+        self.space(-(-count // columns) * height)
         return found
 
     def strip(self, height: float) -> Axes:

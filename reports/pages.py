@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from reports import analysis, plots, wording
 from reports.analysis import BASELINE, BROKEN, Standing
 from reports.dimensions import EDGE, Axis, at_bounds, axes, values
-from reports.importance import FEWEST, Importance, importance
+from reports.importance import FEWEST, SHUFFLES, Importance, importance
 from reports.layout import BODY, INK, MUTED, SMALL, TINY, Cell, Key, Page, shorten
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import Metric, counted, listed, setting
@@ -651,11 +651,11 @@ def ranking(report: Report) -> list[Page]:
         [
             Key("above chance", plots.PALETTE[0], "s"),
             Key("not above chance", plots.GREY, "s", hollow=True),
-            Key("reached by chance in 1 of 20 shuffles", plots.FAILURE, "|"),
+            Key("reached by chance in 1 of 20 sweeps", plots.FAILURE, "|"),
         ]
     )
     ax = page.grid(1, 1, min(0.9 + 0.34 * len(found.names), page.room - 1.5), left=1.6)[0]
-    plots.frame(ax, x="PED-ANOVA: divergence of the best trials from all completed trials along this axis")
+    plots.frame(ax, x="PED-ANOVA: divergence of the best trials from all judged trials along this axis")
     plots.importance(ax, found)
     page.space(0.1)
     page.paragraph(
@@ -663,8 +663,8 @@ def ranking(report: Report) -> list[Page]:
         " trials together do"
         " not. It does not say how much of the objective's variance the axis explains, nor that the axis"
         " acts alone; and"
-        " because the sampler itself moves towards good regions, a region it soon left counts little. Pruned and broken"
-        " trials have no final value and are left out: see them along the axes of the page before.",
+        " because the sampler itself moves towards good regions, a region it soon left counts little. Pruned and"
+        " diverged trials have no final value; they count as judged, and as not among the best.",
         SMALL + 0.6, colour=MUTED,
     )  # fmt: skip
     return [page]
@@ -674,13 +674,16 @@ def _no_ranking(found: Importance) -> str:
     """Why there is no page on importance, where there is none."""
     if found.names:
         return ""
-    return f" Importance is not ranked: {counted(found.completed, 'trial')} completed, {FEWEST} are needed."
+    return (
+        f" Importance is not ranked: of {counted(found.judged, 'judged trial')} too few completed;"
+        f" {FEWEST} judged and {found.top} completed ones are needed."
+    )
 
 
 def _ranking_finding(found: Importance) -> str:
     clear = found.clear()
     if not clear:
-        return f"No hyperparameter stands out from chance among {found.completed} completed trials"
+        return f"No hyperparameter stands out from chance among {found.judged} judged trials"
     rest = len(found.names) - len(clear)
     others = f"; {counted(rest, 'other')} not above chance" if rest else ""
     more = f", then {listed(clear[1:3])}" if len(clear) > 1 else ""
@@ -689,8 +692,8 @@ def _ranking_finding(found: Importance) -> str:
 
 def _ranking_note(found: Importance) -> str:
     return (
-        f"n = {found.completed} completed trials; the best {found.top} of them against all."
-        f" Chance level: 95 % quantile of {found.shuffles} shuffles of the objective among the trials."
+        f"n = {found.judged} completed, pruned and diverged trials; the best {found.top} of them against all."
+        f" Chance level: the highest of {SHUFFLES} shuffles of the objective among the trials."
     )
 
 
@@ -833,7 +836,7 @@ def _images(page: Page, shown: Sequence[analysis.Mistake], found: analysis.Confu
     page.heading(f"The {len(shown)} most confident mistakes on the test set")
     columns = 6
     rows = min(math.ceil(len(shown) / columns), int(page.room / 1.05))
-    for ax, mistake in zip(page.tiles(rows, columns, 1.05), shown, strict=False):
+    for ax, mistake in zip(page.tiles(min(len(shown), rows * columns), columns, 1.05), shown, strict=False):
         plots.image(ax, mistake, found.names)
 
 

@@ -137,7 +137,8 @@ def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     from model import datasets
     from sweep.run import make_home
 
-    make_home(home)
+    if name in datasets.BUILT_IN:
+        make_home(home)
     click.echo("\n".join(datasets.fetch(name, home / "data", say=click.echo)))
 
 
@@ -236,6 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
+        click.echo("sweep: interrupted; nothing is lost, the same command continues", err=True)
         code = 130
     except Exception as error:
         code = exit_code(error)

@@ -186,6 +186,8 @@ class Coordinator:
             del self._tasks[event.job]
             if not task.ended:
                 self._end(task, event.message, asker, waiting)
+            if task.ended:
+                _tidy(task)
 
     def _observe(self, task: Task, row: dict[str, Any], asker: Asker) -> None:
         """Record an epoch, or compare it with the record when it was run before; then judge."""
@@ -244,9 +246,8 @@ class Coordinator:
         system = asker.tell(task, state)
         value = None if state == TrialState.FAIL else task.value
         attributes = {"outcome": outcome, "reason": reason, "result": result}
+        task.trial.user_attrs.update(attributes)
         task.log.finish(task.trial._trial_id, state, value, attributes, system)
-        for name in ("checkpoint.npz", "checkpoint.damaged"):
-            (Path(task.job.folder) / name).unlink(missing_ok=True)
         self._progress.finished(task.job, task.trial.number, outcome, reason, task.value)
         self._count_failure(task, outcome, reason)
 
@@ -295,6 +296,13 @@ def job_for(
         whole=whole,
         stop_after=stop_after,
     )
+
+
+def _tidy(task: Task) -> None:
+    """Remove what an ended trial no longer needs, once no worker is at it: a pruned one may have run on to its end."""
+    kept = "weights_sha256" in task.trial.user_attrs.get("result", {})
+    for name in ("checkpoint.npz", "checkpoint.damaged", *([] if kept else ["weights.npz"])):
+        (Path(task.job.folder) / name).unlink(missing_ok=True)
 
 
 def remove_checkpoints(log: TrialLog, folder: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ from typing import Any
 SHOWN = ("numpy", "optuna", "mlflow", "pandas", "matplotlib", "scikit-learn", "numpy-sweep")
 
 
-def provenance(arguments: Sequence[str]) -> dict[str, Any]:
+def provenance(command: str) -> dict[str, Any]:
     """What a reader needs to run the study again; no path and no user name is in it.
 
     Args:
-        arguments: of the command line, without the program.
+        command: that repeats the study.
     """
     commit, dirty = _git()
     return {
@@ -30,7 +28,7 @@ def provenance(arguments: Sequence[str]) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "command": shlex.join(["sweep", *arguments]),
+        "command": command,
     }
 
 

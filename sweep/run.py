@@ -53,7 +53,7 @@ class Options:
         changes: `key=value` over the study file.
         timeout: seconds after which the sweep stops, to be continued.
         confirm: whether to confirm the winner and open the test set.
-        arguments: of the command line, for the record and for the line that says how to continue.
+        arguments: of the command line, for the line that says how to continue.
     """
 
     home: Path
@@ -69,19 +69,19 @@ class Options:
 
 def run(options: Options, console: Console) -> int:
     """Run or continue a study; return the exit code."""
-    make_home(options.home)
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
     with storage.locked(folder):
-        database = storage.open_study(folder, study, _describe(dataset, study), provenance(options.arguments))
+        database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))
         mirror = _start_mirror(options, folder)
         try:
             reason = _answer(options, study, dataset, database, console)
         finally:
             database.close()
         record = records.read(folder, active=False)
-        _write_report(record)
+        if reason is None:
+            _write_report(record)
     return _farewell(options, record, mirror, reason, console)
 
 
@@ -111,7 +111,9 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     cache = options.home / "data"
     if options.study is not None:
         study = _loaded(options.study, options)
+        make_home(options.home)
         return study, datasets.prepare(study.dataset, cache, say=say)
+    make_home(options.home)
     default = options.home / "default-study"
     name = default.read_text().strip() if default.exists() else "mnist"
     study = _loaded(name, options)
@@ -130,12 +132,20 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     return study, data
 
 
+def _command(options: Options, study: Study) -> str:
+    """The command that repeats the study anywhere: without the folders and addresses of this place."""
+    name = Path(options.study).name if options.study else study.name
+    trials = ["--trials", str(options.trials)] if options.trials else []
+    changes = [word for change in options.changes for word in ("--set", change)]
+    return shlex.join(["sweep", "run", name, *trials, *changes])
+
+
 def _loaded(name: str, options: Options) -> Study:
     study = load(name, options.changes)
     return study.model_copy(update={"trials": options.trials}) if options.trials else study
 
 
-def _describe(folder: Path, study: Study) -> dict[str, Any]:
+def describe(folder: Path, study: Study) -> dict[str, Any]:
     """The dataset as it is recorded with the study."""
     data = datasets.load(folder, study.seed)
     return {

@@ -258,6 +258,21 @@ def test_idx_is_decoded() -> None:
         (gzip.compress(idx(IMAGES)[:4] + b"\xff" * 12), "dimensions"),
         (gzip.compress(bytes(100_000_000), 9), "magic"),
     ],
+    ids=[
+        "no bytes",
+        "nothing packed",
+        "text",
+        "cut",
+        "junk",
+        "second member",
+        "short",
+        "long",
+        "labels",
+        "dtype",
+        "shape",
+        "huge",
+        "bomb",
+    ],
 )
 def test_idx_that_is_not_what_it_should_be_is_refused(packed: bytes, message: str) -> None:
     with pytest.raises(DatasetDamaged, match=message):

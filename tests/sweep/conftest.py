@@ -10,7 +10,7 @@ from studies.definition import load
 from sweep import storage
 from sweep.coordinator import Coordinator, Stop
 from sweep.progress import Progress
-from sweep.run import _describe
+from sweep.run import describe
 from sweep.search import Search
 from sweep.workers import Workers
 
@@ -59,7 +59,7 @@ def opened(tmp_path, digits_folder):
     def open_(study, home="runs"):
         folder = tmp_path / home / study.name
         folder.mkdir(parents=True, exist_ok=True)
-        return storage.open_study(folder, study, _describe(digits_folder, study), {"command": "sweep run"})
+        return storage.open_study(folder, study, describe(digits_folder, study), {"command": "sweep run"})
 
     return open_
 

@@ -1,0 +1,162 @@
+"""The command line, as a person meets it: what is wrong is told in three lines, with the documented code."""
+
+import json
+import os
+import re
+import sqlite3
+
+import pytest
+from click.testing import CliRunner
+
+from sweep import errors, storage
+from sweep.cli import main, sweep
+
+VERBS = ["run", "status", "studies", "data", "report", "export", "ui", "sync", "predict"]
+
+
+def refused(capsys, code, *arguments):
+    """Run in this process; the exit code must be `code`, and stderr at most three lines without a traceback."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    told = capsys.readouterr().err
+    assert caught.value.code == code, told
+    lines = [line for line in told.strip().splitlines() if not line.startswith(("Usage:", "Try "))]
+    assert 1 <= len([line for line in lines if line]) <= 3, told
+    assert "Traceback" not in told
+    return told
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+def test_every_verb_explains_itself():
+    """--help works everywhere; the top shows examples."""
+    runner = CliRunner()
+    for verb in VERBS:
+        assert runner.invoke(sweep, [verb, "--help"]).exit_code == 0
+    assert "sweep run mnist --trials 20" in runner.invoke(sweep, ["--help"]).output
+
+
+def test_the_table_of_exit_codes_names_real_classes():
+    """Each is an exception, and the nearest parent decides."""
+    assert all(issubclass(cls, BaseException) for cls in errors.classes())
+    assert errors.exit_code(FileNotFoundError()) == 3
+    assert errors.exit_code(ZeroDivisionError()) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "mnsit"], "did you mean 'mnist'"),
+        (["run", "nowhere.toml"], "there is no study file nowhere.toml"),
+        (["run", "../../etc"], "there is no study named"),
+        (["run", "$(touch canary)"], "there is no study named"),
+        (["run", "digits", "--set", "sede=1"], "did you mean 'seed'"),
+        (["run", "digits", "--trials", "0"], "0 is not in the range"),
+        (["run", "digits", "--workers", "many"], "is not a valid integer"),
+        (["run", "digits", "--trails", "5"], "Did you mean one of: '--tracking', '--trials'"),
+        (["run", "digits", "--timeout", "-1"], "is not in the range"),
+        (["rnu"], "No such command 'rnu'"),
+        (["status", "digits"], "nothing is recorded yet"),
+        (["status"], "begin with: sweep run"),
+        (["report", "digits"], "no study named 'digits' is recorded"),
+        (["sync", "digits"], "no study named 'digits' is recorded"),
+        (["ui", "digits"], "no study named 'digits' is recorded"),
+        (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
+        (["predict", "image.png"], "no study in"),
+        (["data", "fetch", "mnits"], "mnist"),
+    ],
+)
+def test_bad_input_is_two(capsys, home, tmp_path, monkeypatch, arguments, told):
+    """And nothing is left on the disk."""
+    monkeypatch.chdir(tmp_path)
+    assert told in refused(capsys, 2, *arguments, *([] if arguments == ["rnu"] else ["--home", home]))
+    assert sorted(tmp_path.rglob("*")) == []
+
+
+def test_a_wrong_study_file_is_two_and_names_the_line(capsys, home, study_file):
+    """And nothing is begun."""
+    study_file.write_text(study_file.read_text().replace("low = 1e-3", "low = 1"))
+
+    assert "tiny.toml, line 16: space.learning_rate: low must be less than high" in refused(
+        capsys, 2, "run", study_file, "--home", home
+    )
+    assert not list(home.glob("*/study.db"))
+
+
+def test_a_missing_dataset_is_three_with_three_ways_out(capsys, home, monkeypatch, tmp_path):
+    """A study named by hand never falls back."""
+    import functools
+
+    from model import datasets
+
+    offline = functools.partial(datasets.prepare, download=False)
+    monkeypatch.setattr(datasets, "prepare", offline)
+    monkeypatch.setenv("SWEEP_DATA", str(tmp_path))
+    told = refused(capsys, 3, "run", "mnist", "--home", home)
+
+    assert "SWEEP_DATA" in told
+    assert "sweep data fetch mnist" in told
+    assert not list(home.glob("*/study.db"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_damaged_data_is_five(capsys, home, monkeypatch, tmp_path, damage):
+    """Checked before a byte is decoded; the file is named."""
+    import gzip
+
+    whole = gzip.compress(b"\0" * 5000)
+    content = {"truncated": whole[:-9], "flipped": bytes([whole[0] ^ 1]) + whole[1:], "empty": b""}[damage]
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / f"{name}-ubyte.gz").write_bytes(content)
+    monkeypatch.setenv("SWEEP_DATA", str(tmp_path))
+
+    assert "train-images-idx3-ubyte.gz" in refused(capsys, 5, "run", "mnist", "--home", home)
+
+
+def test_a_home_that_cannot_be_written_is_three(capsys, tmp_path, study_file):
+    """A file where the folder should be (root ignores permission bits, so those prove nothing here)."""
+    (tmp_path / "file").write_text("")
+
+    told = refused(capsys, 3, "run", study_file, "--home", tmp_path / "file" / "home")
+    assert "cannot be written" in told
+    assert "--home" in told
+
+
+def test_an_image_that_is_none_is_two(capsys, home, tmp_path, digits):
+    """Named, with what it is instead."""
+    import numpy as np
+
+    from model import weights
+
+    folder = home / "tiny"
+    folder.mkdir(parents=True)
+    digest = weights.save(folder / "champion.npz", np.zeros(650, np.float32), (64, 10), 1 / 16)
+    (folder / "champion.json").write_text(
+        json.dumps({"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"})
+    )
+    (tmp_path / "note.png").write_text("this is no image")
+
+    assert "note.png" in refused(capsys, 2, "predict", tmp_path / "note.png", "--home", home)
+
+
+def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
+    """It names the process and its start, and touches nothing."""
+    (home / "tiny").mkdir(parents=True)
+    with storage.locked(home / "tiny"):
+        told = refused(capsys, 2, "run", study_file, "--home", home)
+
+    assert re.search(rf"tiny is already running \(pid {os.getpid()}, since 20\d\d-", told)
+    assert not (home / "tiny" / "study.db").exists()
+
+
+def test_a_database_of_something_else_is_five(capsys, home):
+    """The record is never guessed at."""
+    (home / "digits").mkdir(parents=True)
+    with sqlite3.connect(home / "digits" / "study.db") as connection:
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+
+    assert "study.db" in refused(capsys, 5, "status", "digits", "--home", home)

@@ -1,0 +1,261 @@
+"""The whole road as processes: a study file in; trials, MLflow, a verdict and a PDF out, whatever happens between."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from model import datasets
+from reports import records
+from sweep.cli import sweep
+
+STUDY = """\
+question = "Which width and learning rate?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 3
+trials = 8
+pruner = "median"
+
+[baseline]
+hidden_sizes = [32]
+learning_rate = 0.003
+batch_size = 32
+epochs = 150
+
+[space]
+hidden_sizes = { layers = [1, 2], units = [16, 64], log = true }
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+
+[confirm]
+top = 2
+seeds = 2
+"""
+
+
+def command(home, *arguments):
+    """The program's arguments and an environment without its variables."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    return [sys.executable, "-P", "-m", "sweep", *map(str, arguments)], environment | {"SWEEP_HOME": str(home)}
+
+
+def call(home, *arguments):
+    """Run it to its end."""
+    argv, environment = command(home, *arguments)
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def told(home, *arguments):
+    """What a verb prints, run in this process."""
+    found = CliRunner().invoke(sweep, [str(argument) for argument in (*arguments, "--home", home)])
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def interrupted(home, study, number, when):
+    """Start a sweep and send it a signal once `when(record)` is true; returns exit code, output and seconds to end."""
+    argv, environment = command(home, "run", study)
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(records.RecordError):
+            if when(records.read(home / "tiny", active=True)):
+                break
+        time.sleep(0.02)
+    process.send_signal(number)
+    sent = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output, time.monotonic() - sent
+
+
+def at_work(record, number):
+    """Whether a trial of this number or a later one is some epochs in and far from its end."""
+    return any(trial.state == "running" and 2 < len(trial.epochs) < 100 for trial in record.trials[number:])
+
+
+def children(home):
+    """Processes that work below this home folder, by their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(home).encode() in (path / "environ").read_bytes() and path.name != str(os.getpid()):
+                found.append(int(path.name))
+    return found
+
+
+def settled(home, seconds):
+    """No process is left within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while children(home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return children(home)
+
+
+def mlflow_counts(home):
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as connection:
+        tables = ("runs", "metrics", "params", "tags", "model_versions")
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """A sweep that was interrupted by Ctrl-C, then killed, then run to its end."""
+    folder = tmp_path_factory.mktemp("road")
+    study, home = folder / "tiny.toml", folder / "home"
+    study.write_text(STUDY)
+    stopped = interrupted(home, study, signal.SIGINT, lambda record: at_work(record, 0))
+    after_stop = records.read(home / "tiny")
+    killed = interrupted(home, study, signal.SIGKILL, lambda record: at_work(record, 2))
+    orphans = settled(home, 2) if killed[0] == -signal.SIGKILL else []
+    argv, environment = command(home, "run", study)
+    finished = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+    return {
+        "home": home,
+        "study": study,
+        "stopped": stopped,
+        "after_stop": after_stop,
+        "killed": killed,
+        "orphans": orphans,
+        "finished": finished,
+        "record": records.read(home / "tiny"),
+    }
+
+
+def test_ctrl_c_stops_within_five_seconds_and_says_how_to_continue(road):
+    """Exit 130; nothing that was recorded is lost; what ran is interrupted."""
+    code, output, seconds = road["stopped"]
+
+    assert code == 130, output
+    assert seconds < 5
+    assert f"continue with: sweep run {road['study']}" in output
+    assert road["after_stop"].counts().get("interrupted", 0) >= 1
+
+
+def test_killed_it_leaves_no_trainer_behind(road):
+    """Workers end with the pipe; only the mirror may still be at its last pass, and it ends too."""
+    assert road["killed"][0] == -signal.SIGKILL
+    assert not [pid for pid in road["orphans"] if _is_worker(pid)]
+
+
+def _is_worker(pid):
+    with contextlib.suppress(OSError):
+        return b"sweep.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def test_the_same_command_ends_with_the_asked_number(road):
+    """Eight trials, contiguous, all finished; the report's path is the last line."""
+    finished, record = road["finished"], road["record"]
+
+    assert finished.returncode == 0, finished.stderr
+    assert [trial.number for trial in record.trials] == list(range(8))
+    assert {trial.outcome for trial in record.trials} <= {"complete", "pruned"}
+    assert finished.stdout.strip().splitlines()[-1] == str(road["home"] / "tiny" / "report.pdf")
+    assert any(trial.attempt > 1 for trial in record.trials)
+
+
+def test_epochs_of_continued_trials_are_there_once(road):
+    """Trial by trial 0, 1, 2 ... without gaps; learning went on where it stopped."""
+    for trial in road["record"].trials:
+        assert len(trial.epochs) == (150 if trial.outcome == "complete" else len(trial.epochs))
+        assert trial.epochs["time"].is_monotonic_increasing
+
+
+def test_nothing_is_left_behind(road):
+    """No process, no checkpoint, no temporary file."""
+    assert settled(road["home"], 5) == []
+    left = [
+        path for path in road["home"].rglob("*") if path.name.startswith("checkpoint") or path.name.endswith(".part")
+    ]
+    assert left == []
+
+
+def test_the_pdf_is_one(road):
+    """Written by rename, with pages."""
+    content = (road["home"] / "tiny" / "report.pdf").read_bytes()
+
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
+
+
+def test_the_verdict_is_recorded_and_told(road):
+    """The last lines say what the database says."""
+    test = road["record"].verdict["test"]
+
+    assert f"test accuracy: {100 * test['accuracy']:.2f} %" in road["finished"].stdout
+    assert test["opening"] == 1
+
+
+def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
+    """One parent, one run a trial; counts of runs, metrics, params, tags are equal after another sync."""
+    record, home = road["record"], road["home"]
+    before = mlflow_counts(home)
+    again = call(home, "sync", "tiny")
+
+    assert again.returncode == 0, again.stderr
+    assert before["runs"] == 1 + len(record.trials) + len(record.confirm)
+    assert before["model_versions"] == 1
+    assert mlflow_counts(home) == before
+    assert "MLflow has it all already" in again.stdout
+
+
+@pytest.mark.slow
+def test_started_again_it_opens_nothing_and_trains_nothing(road):
+    """A finished study is finished."""
+    before = road["record"]
+    argv, environment = command(road["home"], "run", road["study"])
+    again = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+    after = records.read(road["home"] / "tiny")
+
+    assert again.returncode == 0
+    assert after.verdict == before.verdict
+    assert [trial.weights_sha256 for trial in after.trials] == [trial.weights_sha256 for trial in before.trials]
+
+
+def test_status_speaks_json(road):
+    """The numbers of the record, for scripts."""
+    status = json.loads(told(road["home"], "status", "tiny", "--json"))
+    record = road["record"]
+
+    assert status["outcomes"] == record.counts()
+    assert status["best"]["trial"] == record.ranked()[0].number
+    assert status["best"]["value"] == record.ranked()[0].value
+    assert status["baseline"]["value"] == record.trials[0].value
+    assert status["test_accuracy"] == record.verdict["test"]["accuracy"]
+    assert "champion: trial" in told(road["home"], "status")
+    assert "recorded in" in told(road["home"], "studies")
+
+
+def test_the_champion_names_pictures_as_it_names_the_test_set(road, tmp_path):
+    """`sweep predict` on PNGs of ten test digits: at least as many right as its accuracy promises, less two."""
+    data = datasets.load(road["home"] / "data" / "digits", 0)
+    paths = []
+    for i in range(10):
+        path = tmp_path / f"{i}-{data.test.labels[data.test.rows[i]]}.png"
+        pixels = data.test.images[data.test.rows[i]].reshape(8, 8)
+        Image.fromarray((pixels.astype(np.uint16) * 255 // 16).astype(np.uint8)).save(path)
+        paths.append(path)
+    output = told(road["home"], "predict", *paths, "--study", "tiny")
+    right = sum(f"-{line.split(': ')[1][0]}.png" in line for line in output.strip().splitlines())
+
+    assert right >= 8, output
+
+
+def test_a_csv_has_a_row_a_trial(road, tmp_path):
+    """And the header names the hyperparameters."""
+    out = tmp_path / "trials.csv"
+    told(road["home"], "export", "tiny", "--out", out)
+    lines = out.read_text().splitlines()
+
+    assert len(lines) == 9
+    assert "learning_rate" in lines[0]
