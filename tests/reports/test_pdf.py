@@ -35,7 +35,7 @@ def headline(record):
     "wanted",
     [
         {"trials": 0, "planned": 60},
-        {"trials": 1, "planned": 60},
+        pytest.param({"trials": 1, "planned": 60}, marks=pytest.mark.slow),
         {"trials": 3, "outcome": "failed"},
         {"trials": 9, "planned": 60, "running": 2},
         pytest.param({"trials": 2, "outcome": "complete"}, marks=pytest.mark.slow),
@@ -70,8 +70,8 @@ def test_no_name_is_read_as_markup(made_up, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
-    first = written(made_up(1), tmp_path)
-    broken = replace(made_up(1), study={})
+    first = written(made_up(0), tmp_path)
+    broken = replace(made_up(0), study={})
     with pytest.raises(KeyError):
         pdf.write(broken, tmp_path / "report.pdf")
 
