@@ -11,11 +11,14 @@ HOME_DIR ?=
 PORT ?=
 
 # Values reach the program through the environment, never through the shell's own reading of the line.
-export STUDY TRIALS WORKERS HOME_DIR PORT
+export STUDY TRIALS WORKERS PORT
 export PYTHONSAFEPATH := 1
+ifneq ($(HOME_DIR),)
+export SWEEP_HOME := $(HOME_DIR)
+endif
 VENV := .venv
 PARALLEL := --numprocesses auto --dist loadfile
-RUN := $(VENV)/bin/sweep $${HOME_DIR:+--home "$$HOME_DIR"}
+RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done

@@ -162,9 +162,9 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
 )
 def report(study: str | None, home: Path, tracking: str | None, out: Path | None, debug: bool) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs."""
-    from reports import pdf
-
     record = _record(home, study)
+    from reports import pdf  # a second of matplotlib, after the name was found to be one
+
     out = out or record.folder / "report.pdf"
     pdf.write(record, out)
     click.echo(str(out))

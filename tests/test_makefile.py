@@ -1,0 +1,37 @@
+"""The Makefile: its words reach the program whole, and only the program."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def make(*words):
+    """Run make in the checkout without the variables of an outer make."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEP_", "MAKE", "MFLAGS", "STUDY", "TRIALS"))}
+    return subprocess.run(["make", *words], cwd=ROOT, env=clean, capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_every_target():
+    """Each target that a person may want has a line."""
+    told = make("help").stdout
+
+    for target in ("sweep", "ui", "report", "test", "check", "clean", "help"):
+        assert f"  {target} " in told
+
+
+@pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
+@pytest.mark.parametrize(
+    "study", ["nonsense", "a; touch canary", "$$(touch canary) `touch canary`"]
+)
+def test_a_name_is_only_a_name(tmp_path, study):
+    """The shell reads nothing into STUDY; the program refuses it with its own words and code."""
+    done = make("report", f"STUDY={study}", f"HOME_DIR={tmp_path}")
+
+    assert done.returncode == 2
+    assert "is recorded in" in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert not (ROOT / "canary").exists()
