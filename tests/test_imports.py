@@ -2,9 +2,12 @@
 
 import ast
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from model.hyperparameters import Hyperparameters
 
 ROOT = Path(__file__).parent.parent
 OURS = {"model", "studies", "sweep", "reports"}
@@ -75,3 +78,17 @@ def test_nothing_unpickles():
                 assert "pickle" not in ast.unparse(node), path
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
+
+
+def test_no_other_package_knows_a_hyperparameter():
+    """A new one is a field, its use, and a line in a study file: `sweep` and `reports` name none of them.
+
+    `epochs` is the length of a training, which both must know; `learning_rate` is also a column of every epoch.
+    """
+    names = {field.name for field in fields(Hyperparameters)} - {"epochs"}
+    for path in [*(ROOT / "sweep").glob("*.py"), *(ROOT / "reports").glob("*.py")]:
+        tree = ast.parse(path.read_text())
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        allowed = {"learning_rate"} if path.name in ("records.py", "runs.py") else set()
+        assert (words | attributes) & names <= allowed, path

@@ -160,3 +160,13 @@ def test_a_database_of_something_else_is_five(capsys, home):
     connection.close()
 
     assert "study.db" in refused(capsys, 5, "status", "digits", "--home", home)
+
+
+def test_a_dataset_can_be_fetched_and_verified(home):
+    """digits need no network; verify changes nothing and refuses what is not there."""
+    runner = CliRunner()
+    fetched = runner.invoke(sweep, ["data", "fetch", "digits", "--home", str(home)])
+    verified = runner.invoke(sweep, ["data", "verify", "digits", "--home", str(home)])
+
+    assert fetched.exit_code == verified.exit_code == 0
+    assert "1,438 examples and 359 for testing" in verified.output
