@@ -24,17 +24,19 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
 	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000\n'
 
-# The two locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
+# The locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
+# Modules are compiled when they are first imported (--no-compile): most never are, and that halves the set-up.
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	@echo "Setting up $(VENV) (once, about a minute)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 sweep: $(VENV)/.installed ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
