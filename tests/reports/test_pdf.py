@@ -36,13 +36,16 @@ def headline(record):
     [
         {"trials": 0, "planned": 60},
         pytest.param({"trials": 1, "planned": 60}, marks=pytest.mark.slow),
-        {"trials": 3, "outcome": "failed"},
         {"trials": 9, "planned": 60, "running": 2},
+        pytest.param({"trials": 3, "outcome": "failed"}, marks=pytest.mark.slow),
         pytest.param({"trials": 2, "outcome": "complete"}, marks=pytest.mark.slow),
         pytest.param({"trials": 3, "outcome": "pruned"}, marks=pytest.mark.slow),
         pytest.param({"trials": 3, "outcome": "diverged"}, marks=pytest.mark.slow),
         pytest.param({"trials": 3, "outcome": "running"}, marks=pytest.mark.slow),
-        {"trials": 12, "dataset": "digits", "objective": "validation_loss", "confirmed": True},
+        pytest.param(
+            {"trials": 12, "dataset": "digits", "objective": "validation_loss", "confirmed": True},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
@@ -50,9 +53,10 @@ def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
     written(made_up(**wanted), tmp_path)
 
 
-def test_two_writes_give_the_same_bytes(made_up, tmp_path):
+@pytest.mark.parametrize("trials", [4, pytest.param(24, marks=pytest.mark.slow)])  # 24 are enough to rank importance
+def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
     """On another second, and whatever the settings of the place."""
-    record = made_up(24, outcome="complete", confirmed=True)
+    record = made_up(trials, outcome="complete", confirmed=True)
     first = written(record, tmp_path)
     time.sleep(1.1)  # a date in the file would differ by a second
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):

@@ -93,7 +93,7 @@ def test_what_optuna_reads_is_what_we_record(tiny, opened, searched):
         assert decoded == Hyperparameters(**ours.hyperparameters)
 
 
-@pytest.mark.parametrize("looks", [1, 3, 8])
+@pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_stopped_search_continues_to_the_asked_number(tiny, opened, searched, looks):
     """Stopped early, it ends with exactly six trials, each with the numbers of an undisturbed trial."""
     study = tiny("baseline.epochs=20")
