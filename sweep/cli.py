@@ -91,7 +91,7 @@ def run(
     from sweep.run import run as run_study
 
     options = Options(
-        home, tracking, study, trials, workers or os.cpu_count() or 1, changes, timeout, not no_confirm, _arguments()
+        home, tracking, study, trials, workers or _cores(), changes, timeout, not no_confirm, _arguments()
     )
     return run_study(options, make_console())
 
@@ -243,12 +243,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = exit_code(error)
         if debug or code is None:
             raise
-        click.echo(f"sweep: {error}", err=True)
+        click.echo("\n".join(f"sweep: {error}".splitlines()[:3]), err=True)
     sys.exit(code or 0)
 
 
 def _arguments() -> list[str]:
     return sys.argv[1:]
+
+
+def _cores() -> int:
+    """Cores this process may use; a container may have fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _recorded(home: Path) -> list[Path]:

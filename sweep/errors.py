@@ -17,6 +17,8 @@ CODES = {
     "sweep.mirror:MirrorError": ENVIRONMENT,
     "sweep.ui:UiError": ENVIRONMENT,
     "builtins:OSError": ENVIRONMENT,
+    "sqlalchemy.exc:OperationalError": ENVIRONMENT,
+    "optuna.exceptions:StorageInternalError": ENVIRONMENT,
     "sweep.coordinator:Failing": FAILING,
     "model.sources:DatasetDamaged": DAMAGED,
     "model.weights:WeightsError": DAMAGED,

@@ -117,6 +117,8 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     default = options.home / "default-study"
     name = default.read_text().strip() if default.exists() else "mnist"
     study = _loaded(name, options)
+    if name == "digits":
+        say("continuing digits, the default study of this home folder; for MNIST: make sweep STUDY=mnist")
     try:
         data = datasets.prepare(study.dataset, cache, say=say)
     except DatasetUnavailable:
