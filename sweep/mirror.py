@@ -212,10 +212,12 @@ class _Mirror:
     def _pass(self, record: SweepRecord, active: bool) -> Changes:
         if self.client is None:
             self.client = _open(self.tracking)
+        changes = Changes()
         if self.known is None:
             self.experiment_id = _experiment(self.client, record, self.tracking)
             self.known = self._fetch(record)
-        changes = self._ensure(record, runs.study_run(record, active=active, links={}))
+            changes += self._bring_view(record)
+        changes += self._ensure(record, runs.study_run(record, active=active, links={}))
         for study, trial in _all_trials(record):
             changes += self._bring_trial(record, study, trial)
         changes += self._bring_champion(record)
@@ -253,6 +255,14 @@ class _Mirror:
         return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in (self.known or {}).items()}
 
     # --- making it so
+
+    def _bring_view(self, record: SweepRecord) -> Changes:
+        """The view of the learning curves that the printed link opens."""
+        key, wanted = f"mlflow.sharedViewState.{ui.VIEW}", ui.view(record)
+        if self.client.get_experiment(self.experiment_id).tags.get(key) == wanted:
+            return Changes()
+        self.client.set_experiment_tag(self.experiment_id, key, wanted)
+        return Changes(tags=1)
 
     def _ensure(self, record: SweepRecord, run: Run) -> Changes:
         """Create the run unless it exists."""

@@ -16,10 +16,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
+
+from reports.records import SweepRecord
 
 HOST = "127.0.0.1"
 PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
@@ -35,7 +37,7 @@ class Links:
     """Addresses of one study in the MLflow page.
 
     Attributes:
-        charts: every trial's curves side by side, best first.
+        charts: the learning curves of the trials side by side, best first.
         runs: the table of trials below their study.
         winner: the charts of the best trial, or None before one is complete.
     """
@@ -43,6 +45,83 @@ class Links:
     charts: str
     runs: str
     winner: str | None
+
+
+CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
+VIEW = "learning-curves"
+"""Key of the view in the address, and of the experiment's tag that holds it."""
+
+
+def view(record: SweepRecord) -> str:
+    """The page's state that shows the learning curves of the best trials first, as MLflow keeps a shared view.
+
+    Left to itself the page draws a chart for every metric in the order of the alphabet, bars of single numbers first,
+    confirm runs among the trials, and a table without a metric. The fields are those of MLflow 3.17's own
+    `mlflow.sharedViewState` tags; a page that does not know one ignores it.
+    """
+    searched = list(record.study["space"])
+    section = {"display": True, "isReordered": True, "deleted": False}
+    charts = [_line(metric) for metric in CURVES]
+    state = {
+        "searchFilter": "tags.role != 'study' and tags.role != 'confirm' and tags.role != 'final'",
+        "orderByKey": "metrics.`objective`",
+        "orderByAsc": not record.maximize,
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "selectedColumns": [
+            "tags.`outcome`",
+            "metrics.`objective`",
+            "metrics.`best_epoch`",
+            *(f"params.`{key}`" for key in searched),
+        ],
+        "compareRunCharts": [*charts, _parallel(searched)],
+        "compareRunSections": [
+            {"uuid": "curves", "name": "Learning curves", "isGenerated": False, **section},
+            {"uuid": "settings", "name": "Settings against the objective", "isGenerated": False, **section},
+            {"uuid": "rest", "name": "Model metrics", "isGenerated": True, **section},
+        ],
+        "isAccordionReordered": True,
+    }
+    return json.dumps(state, separators=(",", ":"))
+
+
+def _line(metric: str) -> dict[str, object]:
+    """A chart of one metric over the epochs; `isGenerated` keeps the page from adding its own for the same metric."""
+    return {
+        "uuid": metric,
+        "type": "LINE",
+        "runsCountToCompare": 10,
+        "metricSectionId": "curves",
+        "deleted": False,
+        "isGenerated": True,
+        "displayName": metric,
+        "metricKey": metric,
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "log" if metric.endswith("loss") else "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+
+
+def _parallel(searched: Sequence[str]) -> dict[str, object]:
+    """Every trial as a line through its settings to its objective."""
+    return {
+        "uuid": "parallel",
+        "type": "PARALLEL",
+        "runsCountToCompare": 10,
+        "metricSectionId": "settings",
+        "deleted": False,
+        "isGenerated": False,
+        "selectedParams": list(searched),
+        "selectedMetrics": ["objective"],
+        "showAllRuns": True,
+    }
 
 
 def links(folder: Path, address: str) -> Links | None:
@@ -64,7 +143,7 @@ def links(folder: Path, address: str) -> Links | None:
     }
     winner = place["winner_run_id"]
     return Links(
-        charts=f"{base}?{urlencode(order | {'compareRunsMode': 'CHART'}, quote_via=quote)}",
+        charts=f"{base}?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}",
         runs=f"{base}?{urlencode(order, quote_via=quote)}",
         winner=f"{base}/{winner}/model-metrics" if winner else None,
     )

@@ -256,6 +256,19 @@ def run_of(home: Path, key: str) -> dict[str, Any]:
     }
 
 
+def test_the_linked_view_shows_the_learning_curves_first(shown: tuple[Path, Path, mirror.Changes]) -> None:
+    """The experiment keeps a view: the four curves, trials only, best first, and a table with what was searched."""
+    home, folder, _ = shown
+    (text,) = rows(home, "SELECT value FROM experiment_tags WHERE key = 'mlflow.sharedViewState.learning-curves'")[0]
+    view, record = json.loads(text), records.read(folder)
+
+    assert len(text) < 5000  # MLflow's limit for the tag of an experiment
+    curves = [chart["metricKey"] for chart in view["compareRunCharts"] if chart["type"] == "LINE"]
+    assert curves == ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
+    assert {f"params.`{key}`" for key in record.study["space"]} < set(view["selectedColumns"])
+
+
 def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> None:
     """Every trial is one run below the study, in the state and with the numbers of the record; nothing else is."""
     home, folder, _ = shown

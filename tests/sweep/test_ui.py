@@ -57,7 +57,7 @@ def test_links_lead_to_the_charts_best_first(tmp_path: Path) -> None:
 
     assert links == ui.Links(
         charts="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
-        "&orderByKey=metrics.%60validation_loss%60&orderByAsc=true&compareRunsMode=CHART",
+        "&compareRunsMode=CHART&viewStateShareKey=learning-curves",
         runs="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
         "&orderByKey=metrics.%60validation_loss%60&orderByAsc=true",
         winner="http://127.0.0.1:5000/#/experiments/3/runs/bb/model-metrics",
