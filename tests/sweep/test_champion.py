@@ -102,6 +102,7 @@ def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
     assert [run.role for run in record.confirm] == ["confirm"] * 2 + ["final"] * 2
 
 
+@pytest.mark.slow
 def test_more_trials_confirm_again_but_repeat_nothing(confirmed, tiny):
     """Runs that the record has are kept; only new candidates are trained."""
     _, before = confirmed(tiny("trials=2"))
