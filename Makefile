@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR and PORT are passed on where given.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui report test test-all check format bench lock clean
+.PHONY: help sweep ui report test test-all check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3

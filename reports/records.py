@@ -198,6 +198,8 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
         if "search" not in by_name:
             raise RecordError(f"{path} holds no sweep")
         attributes = storage.get_study_user_attrs(by_name["search"])
+        if "schema" not in attributes:
+            raise RecordError(f"{path} holds an Optuna study that is none of ours")
         if attributes["schema"] > SCHEMA:
             raise RecordError(
                 f"{path} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})"

@@ -374,7 +374,7 @@ def _apply(table: dict[str, Any], change: str) -> None:
         raise StudyError(f"--set expects KEY=VALUE, for example baseline.epochs=5, but got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     *parents, last = key.strip().split(".")
     for parent in parents:

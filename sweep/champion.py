@@ -14,6 +14,7 @@ import base64
 import fcntl
 import json
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
 from model.network import MLP
 from model.training import Rule
-from reports.records import SweepRecord, TrialRecord
+from reports.records import RecordError, SweepRecord, TrialRecord
 from studies.definition import Study
 from sweep.coordinator import Task, job_for, task_from
 from sweep.storage import Database
@@ -86,8 +87,10 @@ class Repeats:
         self._log = database.confirm
         self._folder = database.folder / "confirm"
         self._dataset = dataset
-        recorded = {_key(trial): trial for trial in self._log.trials()}
-        self._running = [trial for trial in recorded.values() if trial.state == TrialState.RUNNING]
+        wanted = [repeat.key for repeat in plan]
+        # What failed through no fault of the settings is run again; a divergence would only repeat itself.
+        recorded = {_key(trial): trial for trial in self._log.trials() if trial.state != TrialState.FAIL}
+        self._running = [t for t in recorded.values() if t.state == TrialState.RUNNING and _key(t) in wanted]
         self._plan = [repeat for repeat in plan if repeat.key not in recorded]
 
     def interrupted(self) -> Sequence[Task]:
@@ -170,25 +173,38 @@ def summaries(study: Study, record: SweepRecord) -> list[dict[str, Any]]:
             continue
         epochs = [(runs[seed].counted_epoch or 0) + 1 for seed in range(study.confirm.seeds)]
         mean = math.fsum(value for value in values if value is not None) / len(values)
+        losses = [runs[seed].validation_loss or 0.0 for seed in range(study.confirm.seeds)]
         found.append(
-            {"trial": trial.number, "search_value": trial.value, "values": values, "best_epochs": epochs, "mean": mean}
+            {
+                "trial": trial.number,
+                "search_value": trial.value,
+                "values": values,
+                "best_epochs": epochs,
+                "mean": mean,
+                "mean_validation_loss": math.fsum(losses) / len(losses),
+            }
         )
     return found
 
 
 def choose(study: Study, found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The candidate with the best mean; the earlier one in the search's order where they tie."""
-    return (
-        max(found, key=lambda one: one["mean"])
-        if study.direction == "maximize"
-        else min(found, key=lambda one: one["mean"])
-    )
+    """The candidate with the best mean; ties go to the lower mean validation loss, then to the lower trial number."""
+    sign = -1 if study.direction == "maximize" else 1
+    return min(found, key=lambda one: (sign * one["mean"], one["mean_validation_loss"], one["trial"]))
+
+
+def missing(study: Study, record: SweepRecord) -> list[str]:
+    """Confirm runs and candidates that failed and keep the winner from being named; empty when all is there."""
+    wanted = {repeat.key for repeat in confirm_plan(study, record)}
+    failed = {_key_of(run) for run in record.confirm if run.state == "failed"}
+    there = {_key_of(run) for run in record.confirm if run.state in ("complete", "pruned")}
+    return [f"confirm run of trial {key[1]} on seed {key[2]}" for key in sorted((wanted & failed) - there)]
 
 
 def final_plan(study: Study, record: SweepRecord, champion: Mapping[str, Any]) -> list[Repeat]:
     """The champion's settings on training and validation examples, stopped at the median of its best epochs."""
     settings = Hyperparameters(**record.trials[champion["trial"]].hyperparameters)
-    stop_after = round(statistics.median(champion["best_epochs"]))
+    stop_after = math.ceil(statistics.median(champion["best_epochs"]))
     return [Repeat("final", champion["trial"], seed, settings, stop_after) for seed in range(study.confirm.seeds)]
 
 
@@ -239,12 +255,16 @@ def conclude(study: Study, database: Database, record: SweepRecord, dataset: Pat
     if len(finals) < len(plan):
         return None
     numbers = [run.number for run in finals]
-    if record.verdict and record.verdict["final_trials"] == numbers and _shipped(database.folder, record.verdict):
-        return dict(record.verdict)
     verdict = _verdict(study, record, found, champion, finals)
-    verdict["test"] = _open_test_set(study, database, record, dataset, home, finals)
-    _ship(database.folder, record, verdict, numbers[0])
-    database.record("verdict", verdict)
+    old = record.verdict
+    if old and old["final_trials"] == numbers:
+        verdict |= {"test": old["test"], "time": old["time"]}
+    else:
+        verdict["test"] = _open_test_set(study, database, record, dataset, home, finals)
+    if not _shipped(database.folder, verdict):
+        _ship(database.folder, record, verdict, numbers[0])
+    if verdict != old:
+        database.record("verdict", verdict)
     return verdict
 
 
@@ -312,11 +332,15 @@ def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Seq
     with ledger.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
-        for position, entry in enumerate(same, start=1):
-            if (entry["uid"], entry["models"]) == (record.uid, event["models"]):
-                return position
+        try:
+            same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
+        except (ValueError, KeyError) as error:
+            raise RecordError(f"{ledger} is damaged: {error}\nmend or remove its broken line") from error
+        if any((entry["uid"], entry["models"]) == (record.uid, event["models"]) for entry in same):
+            return len(same)
         file.write(json.dumps({**event, "time": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
         return len(same) + 1
 
 
@@ -367,6 +391,11 @@ def _shipped(folder: Path, verdict: Mapping[str, Any]) -> bool:
     if not (card.exists() and (folder / "champion.npz").exists()):
         return False
     return bool(json.loads(card.read_text())["weights_sha256"] == verdict["weights_sha256"])
+
+
+def _key_of(run: TrialRecord) -> tuple[str, int, int, None]:
+    """The key of a confirm run as the record has it; a final model's stop is not part of it."""
+    return str(run.role), int(run.candidate or 0), int(run.seed_index or 0), None
 
 
 def _key(trial: FrozenTrial) -> tuple[str, int, int, int | None]:

@@ -20,6 +20,7 @@ CODES = {
     "sqlalchemy.exc:OperationalError": ENVIRONMENT,
     "optuna.exceptions:StorageInternalError": ENVIRONMENT,
     "sweep.coordinator:Failing": FAILING,
+    "sweep.run:ConfirmationFailed": FAILING,
     "model.sources:DatasetDamaged": DAMAGED,
     "model.weights:WeightsError": DAMAGED,
     "sweep.storage:LogMismatch": DAMAGED,

@@ -40,6 +40,10 @@ class HomeError(Exception):
     """The home folder cannot be written."""
 
 
+class ConfirmationFailed(Exception):
+    """Runs that the verdict needs failed; nothing is concluded from the others."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What `sweep run` was asked for; None means: as the study says.
@@ -94,7 +98,7 @@ def make_home(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         write_atomic(home / ".writable", b"")
-        (home / ".writable").unlink()
+        (home / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise HomeError(
             f"the home folder {home} cannot be written: {error.strerror}\n"
@@ -198,13 +202,18 @@ def _confirm(
         return
     plan = champion.confirm_plan(study, record)
     _repeat("confirm", plan, study, dataset, database, coordinator, progress)
-    found = champion.summaries(study, records.read(folder, active=True))
+    confirmed = records.read(folder, active=True)
+    found = champion.summaries(study, confirmed)
     if stop.asked() or not found:
         return
+    if lacking := champion.missing(study, confirmed):
+        raise ConfirmationFailed(f"the winner is not named: {', '.join(lacking)} failed\nthe same command tries again")
     final = champion.final_plan(study, record, champion.choose(study, found))
     _repeat("final", final, study, dataset, database, coordinator, progress)
-    if not stop.asked():
-        champion.conclude(study, database, records.read(folder, active=True), dataset, home)
+    if stop.asked():
+        return
+    if champion.conclude(study, database, records.read(folder, active=True), dataset, home) is None:
+        raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
 
 
 def _repeat(
@@ -231,9 +240,11 @@ def _signals(stop: Stop, workers: Workers, console: Console) -> Iterator[None]:
         if stop.reason is None:
             stop.reason = number
             return
-        workers.close()
-        console.show_cursor(True)
-        os._exit(128 + number)
+        try:
+            workers.kill()
+            console.show_cursor(True)
+        finally:
+            os._exit(128 + number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}

@@ -150,9 +150,12 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._storage = _open(folder / "study.db")
-        self._study_id = self._storage.get_study_id_from_name("search")
-        self.search = TrialLog(self._storage, "search")
-        self.confirm = TrialLog(self._storage, "confirm")
+        try:
+            self._study_id = self._storage.get_study_id_from_name("search")
+            self.search = TrialLog(self._storage, "search")
+            self.confirm = TrialLog(self._storage, "confirm")
+        except KeyError as error:
+            raise RecordError(f"{folder / 'study.db'} is a database of something else") from error
 
     def attributes(self) -> dict[str, Any]:
         """What is recorded about the study as a whole."""
@@ -183,6 +186,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
         raise RecordError(f"{folder / 'study.db'} was written by a newer version; update this program")
     _require_same(folder, recorded, study, dataset)
     begun = len(database.search.trials())
+    _require_growth(folder, recorded["study"]["confirm"], study.as_dict()["confirm"])
     wanted = {**study.as_dict(), "trials": max(study.trials, begun)}
     if recorded["study"] != wanted:
         database.record("study", wanted)
@@ -246,11 +250,20 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
     """
     arguments = {"timeout": 30, "factory": _Scratch if create else _Durable}
     try:
-        return RDBStorage(
-            f"sqlite:///{path}", engine_kwargs={"connect_args": arguments}, skip_table_creation=not create
-        )
+        return RDBStorage(_url(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
     except Exception as error:
         raise RecordError(f"{path} cannot be read as a study database: {_first_line(error)}") from error
+
+
+def _url(path: Path) -> str:
+    """The address of an SQLite file whatever its folders are called.
+
+    Raises:
+        RecordError: the path holds a character that such an address cannot.
+    """
+    if set("?#%{}") & set(str(path)):
+        raise RecordError(f"the folder {path.parent} cannot hold a study: its path has one of ? # % {{ }}")
+    return f"sqlite:///{path}"
 
 
 def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, dataset: Mapping[str, Any]) -> None:
@@ -263,6 +276,16 @@ def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, datas
             "undo the change, or give the study file a new name,\n"
             f"or remove what was recorded: {folder}"
         )
+
+
+def _require_growth(folder: Path, recorded: Mapping[str, int], wanted: Mapping[str, int]) -> None:
+    """A confirmation may be made larger; with a smaller one the verdict could be chosen among several."""
+    for key, value in wanted.items():
+        if value < recorded[key]:
+            raise StudyChanged(
+                f"confirm.{key} of {folder.name} may grow, but not shrink: {recorded[key]} -> {value}\n"
+                "undo the change, or give the study file a new name"
+            )
 
 
 def _comparable(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def main() -> None:
             say("failed", job, outcome="diverged", reason=str(error))
         except MemoryError as error:
             say("failed", job, outcome="out of memory", reason=f"out of memory: {error}")
+        except datasets.DatasetError as error:
+            say("failed", job, outcome="environment", reason=str(error).splitlines()[0])
         except OSError as error:
             say("failed", job, outcome="environment", reason=f"{error.strerror}: {error.filename or job.folder}")
         except Exception as error:

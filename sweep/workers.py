@@ -96,12 +96,18 @@ class Workers:
         return found
 
     def close(self) -> None:
-        """End all processes; those that do not leave at once are killed."""
+        """End all processes and forget them."""
+        self.kill()
         for number, worker in enumerate(self._slots):
+            if worker:
+                self._bury(number, worker)
+
+    def kill(self) -> None:
+        """Kill all processes; may be called from a signal handler, at any moment."""
+        for worker in self._slots:
             if worker:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(worker.process.pid, signal.SIGKILL)
-                self._bury(number, worker)
 
     def _spawn(self, number: int) -> _Worker:
         with (self._folder / f"worker-{number}.log").open("wb") as log:

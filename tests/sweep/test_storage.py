@@ -53,10 +53,19 @@ def test_a_changed_study_is_refused_field_by_field(tiny, opened):
 def test_what_may_grow_is_taken_over(tiny, opened):
     """More trials, another confirmation, a better worded question."""
     opened(tiny())
-    for change in ("trials=60", "confirm.seeds=5", "confirm.top=1", "question=Why?"):
-        changed = tiny(change)
+    larger = ["confirm.seeds=5", "confirm.top=3"]
+    for changes in (["trials=60"], larger[:1], larger, [*larger, "question=Why?"]):
+        changed = tiny(*changes)
 
         assert opened(changed).attributes()["study"] == changed.as_dict()
+
+
+def test_a_confirmation_may_not_shrink(tiny, opened):
+    """With fewer seeds or candidates a person could choose among verdicts."""
+    opened(tiny("confirm.seeds=5", "confirm.top=3"))
+    for change in (["confirm.seeds=2", "confirm.top=3"], ["confirm.seeds=5", "confirm.top=1"]):
+        with pytest.raises(StudyChanged, match="may grow, but not shrink"):
+            opened(tiny(*change))
 
 
 def test_other_data_under_the_same_name_is_refused(tiny, opened, tmp_path):
