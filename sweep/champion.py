@@ -390,7 +390,10 @@ def _shipped(folder: Path, verdict: Mapping[str, Any]) -> bool:
     card = folder / "champion.json"
     if not (card.exists() and (folder / "champion.npz").exists()):
         return False
-    return bool(json.loads(card.read_text())["weights_sha256"] == verdict["weights_sha256"])
+    try:
+        return bool(json.loads(card.read_text())["weights_sha256"] == verdict["weights_sha256"])
+    except (ValueError, KeyError):  # a damaged card is written anew
+        return False
 
 
 def _key_of(run: TrialRecord) -> tuple[str, int, int, None]:

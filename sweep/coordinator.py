@@ -221,7 +221,7 @@ class Coordinator:
         if task.deaths >= DEATHS:
             self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, asker)
             return
-        self._progress.note(f"trial {task.trial.number}: {reason}; continuing it from its last checkpoint")
+        self._progress.note(f"{task.job.id}: {reason}; continuing it from its last checkpoint")
         waiting.insert(0, task)
 
     def _fail(self, task: Task, outcome: str, reason: str, asker: Asker) -> None:

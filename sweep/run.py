@@ -172,6 +172,7 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.objective)
     remove_checkpoints(database.search, folder / "trials")
+    remove_checkpoints(database.confirm, folder / "confirm")
     workers = Workers(options.workers, folder)
     with _signals(stop, workers, console), contextlib.closing(workers), progress:
         coordinator = Coordinator(workers, progress, stop)

@@ -167,7 +167,7 @@ def test_the_same_command_ends_with_the_asked_number(road):
 def test_epochs_of_continued_trials_are_there_once(road):
     """Trial by trial 0, 1, 2 ... without gaps; learning went on where it stopped."""
     for trial in road["record"].trials:
-        assert len(trial.epochs) == (90 if trial.outcome == "complete" else len(trial.epochs))
+        assert len(trial.epochs) == 90 if trial.outcome == "complete" else 0 < len(trial.epochs) < 90
         assert trial.epochs["time"].is_monotonic_increasing
 
 

@@ -107,7 +107,7 @@ def test_a_checkpoint_of_another_training_is_refused(blobs, tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_divergence_names_epoch_and_step(blobs):
-    """A learning rate of 10 with epsilon 1e-38 overflows; no warning, one clear exception."""
+    """Eight wide layers with a learning rate of 10 overflow; no warning, one clear exception."""
     state = fresh(blobs, replace(SMALL, learning_rate=10.0, hidden_sizes=(512,) * 8, beta1=0.0, beta2=0.0))
     with pytest.raises(Diverged) as caught:
         run(state, blobs)
