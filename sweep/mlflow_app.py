@@ -4,7 +4,9 @@ MLflow has switches for its job runner, gateway and telemetry, and none for its 
 host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
 checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
 And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; the page served here
-carries other defaults, which a browser remembers once its user has chosen otherwise.
+carries other defaults, which a browser remembers once its user has chosen otherwise. It also keeps a shared view:
+MLflow writes the view's filter and order into the address and then, finding them there after a reload or a step back,
+ignores the view.
 """
 
 import json
@@ -24,9 +26,27 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PREFERENCES = {"mlflow.workflowType_v1": "machine_learning", "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True}
 """Keys of the browser's local storage, as MLflow 3.17's page reads them."""
-_SCRIPT = (
-    "<script>for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v)</script>"
+FACETS = (
+    "searchFilter",
+    "orderByKey",
+    "orderByAsc",
+    "startTime",
+    "lifecycleFilter",
+    "modelVersionFilter",
+    "datasetsFilter",
 )
+"""What the page of MLflow 3.17 adds to the address of a shared view."""
+_SCRIPT = """<script>
+for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v);
+function keepSharedView() {
+  const [path, query] = location.hash.split("?"), asked = new URLSearchParams(query);
+  if (!asked.has("viewStateShareKey")) return;
+  for (const k of %s) asked.delete(k);
+  history.replaceState(history.state, "", path + "?" + asked);
+}
+keepSharedView();
+addEventListener("popstate", keepSharedView);
+</script>"""
 REFUSED = "/mlflow/assistant"
 
 
@@ -53,7 +73,7 @@ def application() -> App:
 def with_preferences(page: str) -> bytes:
     """The page with our defaults set before its own script runs."""
     values = {key: json.dumps(value) for key, value in PREFERENCES.items()}
-    return page.replace("<head>", "<head>" + _SCRIPT % json.dumps(values), 1).encode()
+    return page.replace("<head>", "<head>" + _SCRIPT % (json.dumps(values), json.dumps(FACETS)), 1).encode()
 
 
 def guarded(app: App, hosts: list[str], page: bytes) -> App:

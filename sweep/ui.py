@@ -62,6 +62,7 @@ def view(record: SweepRecord) -> str:
     searched = list(record.study["space"])
     section = {"display": True, "isReordered": True, "deleted": False}
     charts = [_line(metric) for metric in CURVES]
+    curves = {"columns": 2, "cardHeight": 280}  # so that all four are on the first screen
     state = {
         "searchFilter": "tags.role != 'study' and tags.role != 'confirm' and tags.role != 'final'",
         "orderByKey": "metrics.`objective`",
@@ -73,10 +74,16 @@ def view(record: SweepRecord) -> str:
             "metrics.`best_epoch`",
             *(f"params.`{key}`" for key in searched),
         ],
-        "compareRunCharts": [*charts, _parallel(searched)],
+        "compareRunCharts": [*charts, _parallel([key for key in searched if _drawable(record, key)])],
         "compareRunSections": [
-            {"uuid": "curves", "name": "Learning curves", "isGenerated": False, **section},
-            {"uuid": "settings", "name": "Settings against the objective", "isGenerated": False, **section},
+            {"uuid": "curves", "name": "Learning curves", "isGenerated": False, **section, **curves},
+            {
+                "uuid": "settings",
+                "name": "Settings against the objective",
+                "columns": 1,
+                "isGenerated": False,
+                **section,
+            },
             {"uuid": "rest", "name": "Model metrics", "isGenerated": True, **section},
         ],
         "isAccordionReordered": True,
@@ -109,8 +116,17 @@ def _line(metric: str) -> dict[str, object]:
     }
 
 
+def _drawable(record: SweepRecord, key: str) -> bool:
+    """Whether a setting can be an axis.
+
+    Layer sizes cannot: where most are one number, as `64`, the page silently leaves out every trial with two, as
+    `128-64`, and the winner may be among them.
+    """
+    return not isinstance(record.study["baseline"].get(key), (list, tuple))
+
+
 def _parallel(searched: Sequence[str]) -> dict[str, object]:
-    """Every trial as a line through its settings to its objective."""
+    """Every trial that has an objective as a line through its settings to it."""
     return {
         "uuid": "parallel",
         "type": "PARALLEL",
@@ -119,7 +135,7 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
         "deleted": False,
         "isGenerated": False,
         "selectedParams": list(searched),
-        "selectedMetrics": ["objective"],
+        "selectedMetrics": ["best_epoch", "objective"],  # two, because a chart of one axis is refused
         "showAllRuns": True,
     }
 

@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from reports import records
-from sweep import mirror, runs
+from sweep import mirror, runs, ui
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -267,6 +267,18 @@ def test_the_linked_view_shows_the_learning_curves_first(shown: tuple[Path, Path
     assert curves == ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
     assert {f"params.`{key}`" for key in record.study["space"]} < set(view["selectedColumns"])
+
+
+def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> None:
+    """MLflow drops every `128-64` where most trials have one layer; the table still has the column."""
+    space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
+    recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
+
+    view = json.loads(ui.view(records.read(recorded.close())))
+
+    (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert parallel["selectedParams"] == ["learning_rate"]
+    assert "params.`hidden_sizes`" in view["selectedColumns"]
 
 
 def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> None:

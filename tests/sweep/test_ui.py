@@ -143,6 +143,13 @@ def test_the_page_sets_defaults_before_its_own_script() -> None:
     assert page.index("mlflow.workflowType_v1") < page.index("main.js")
 
 
+def test_the_page_forgets_the_filter_that_mlflow_adds_to_a_shared_view() -> None:
+    page = mlflow_app.with_preferences("<html><head><script src='main.js'></script></head></html>").decode()
+
+    assert page.index('for (const k of ["searchFilter", "orderByKey"') < page.index("main.js")
+    assert page.index('addEventListener("popstate"') < page.index("main.js")  # ahead of MLflow's own listener
+
+
 @pytest.mark.slow
 def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(tmp_path: Path) -> None:
     port = free_port()
