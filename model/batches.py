@@ -25,16 +25,16 @@ class Batches:
 
     def __init__(self, examples: Examples, scale: float, size: int) -> None:
         self._examples = examples
-        self._scale = np.float32(scale)
+        self._scale = scale
         self._size = size
         self._raw = np.empty((size, *examples.images.shape[1:]), examples.images.dtype)
 
     def into(self, network: MLP, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Fill the network's inputs with the examples at `rows` (n,), in that order, and yield each batch's labels."""
+        """Feed the network the examples at `rows` (n,), in that order, and yield each batch's labels."""
         for start in range(0, len(rows), self._size):
             batch = rows[start : start + self._size]
             raw = self._raw[: len(batch)]
             # "clip" spares a buffered copy: 3 microseconds instead of 7 for 128 images; the rows are valid anyway
             np.take(self._examples.images, batch, axis=0, out=raw, mode="clip")
-            np.multiply(raw, self._scale, out=network.inputs(len(batch)), casting="same_kind")
+            network.feed(raw, self._scale)
             yield self._examples.labels[batch]

@@ -3,6 +3,9 @@
 The optimizer, the gradient check, checkpoints and weight files therefore take one array. The price is aliasing:
 changing `theta` changes the layers. Layout: for each layer its weights (in, out) row by row, then its biases (out,).
 
+The biases are the last row of a layer's matrix (in + 1, out), and every activation ends in a column of ones. So one
+matrix product applies weights and biases, and one gives the gradient of both.
+
 A step allocates nothing large: the activations of a batch live in buffers that are made once a batch size and reused,
 so the arrays a method returns are overwritten by the next call.
 """
@@ -11,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from model.dropout import Dropout
 from model.loss import cross_entropy, softmax
 
 Floats = NDArray[np.floating[Any]]
@@ -24,32 +29,40 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Layer:
-    """Views into a flat vector: weights (in, out) and biases (out,)."""
+    """Views into a flat vector: the matrix (in + 1, out), its weights (in, out) and its last row, the biases (out,)."""
 
+    matrix: Floats
     weights: Floats
     biases: Floats
 
 
-@dataclass(frozen=True)
-class Dropout:
-    """Shares of units to set to 0 in training, and the generator that draws which (Srivastava et al. 2014).
+class _Buffers:
+    """Arrays of one batch size n.
 
-    The units that stay are divided by the share that stays, so that prediction needs no correction.
+    Attributes:
+        activations: (n, units + 1) of each layer but the last, the last column 1.
+        logits: (n, classes), in column order: the sums over classes in the loss then run along memory, which is four
+            times as fast at 512 examples.
+        zeros: (n, units + 1) of each hidden layer, what ReLU compares with; NumPy has a vector loop for two arrays but not for an array and a number
+            (4.4 instead of 20 microseconds for 65,536).
     """
 
-    inputs: float
-    hidden: float
-    rng: np.random.Generator
-
-
-class _Buffers:
-    """Arrays of one batch size: activations and their gradients (n, units) of each layer, and scratch."""
-
     def __init__(self, sizes: Sequence[int], n: int, dtype: DTypeLike) -> None:
-        self.activations = [np.empty((n, size), dtype) for size in sizes]
-        self.gradients = [np.empty((n, size), dtype) for size in sizes[1:-1]]
-        self.masks = [np.empty((n, size), bool) for size in sizes[:-1]]
-        self.ones = np.ones(n, dtype)
+        self._shapes = [(n, size + 1) for size in sizes[:-1]]
+        self._dtype = dtype
+        self.activations = [np.ones(shape, dtype) for shape in self._shapes]
+        self.logits: Floats = np.empty((n, sizes[-1]), dtype, order="F")
+        self.zeros = [np.zeros(shape, dtype) for shape in self._shapes[1:]]
+
+    @cached_property
+    def gradients(self) -> list[Floats]:
+        """Gradients (n, units + 1) with respect to the activations; their last column means nothing."""
+        return [np.empty(shape, self._dtype) for shape in self._shapes]
+
+    @cached_property
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """Scratch (n, units + 1)."""
+        return [np.empty(shape, bool) for shape in self._shapes]
 
 
 class MLP:
@@ -77,33 +90,35 @@ class MLP:
             layer.weights[...] = rng.standard_normal(layer.weights.shape) * np.sqrt(2 / fan_in)
             layer.biases[...] = 0
 
-    def inputs(self, n: int) -> Floats:
-        """The buffer (n, features) to fill with a batch before `backpropagate` or `logits` is called for it."""
-        return self._of_size(n).activations[0]
+    def feed(self, batch: NDArray[Any], scale: float = 1.0) -> None:
+        """Take `batch` (n, features) of any number type as the input: input = batch * scale."""
+        inputs = self._of_size(len(batch)).activations[0]
+        # Convert, then scale the whole buffer: both run along memory, a third faster than the product of two types.
+        inputs[:, :-1] = batch
+        if scale != 1:
+            inputs *= scale
+            inputs[:, -1] = 1
 
     def logits(self, n: int, dropout: Dropout | None = None) -> Floats:
-        """Logits (n, classes) of the batch in `inputs(n)`."""
+        """Logits (n, classes) of the batch of n that was fed last."""
         buffers = self._of_size(n)
-        if dropout and dropout.inputs:
-            _drop(buffers.activations[0], buffers.masks[0], dropout.inputs, dropout.rng)
-        last = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
+        if dropout:
+            dropout.drop(buffers.activations[0], dropout.inputs)
+        for i, layer in enumerate(self.layers[:-1]):
             output = buffers.activations[i + 1]
-            np.matmul(buffers.activations[i], layer.weights, out=output)  # (n, in) @ (in, out)
-            output += layer.biases
-            if i < last:
-                np.maximum(output, 0, out=output)
-                if dropout and dropout.hidden:
-                    _drop(output, buffers.masks[i + 1], dropout.hidden, dropout.rng)
-        return buffers.activations[-1]
+            np.matmul(buffers.activations[i], layer.matrix, out=output[:, :-1])  # (n, in + 1) @ (in + 1, out)
+            np.maximum(output, buffers.zeros[i], out=output)
+            if dropout:
+                dropout.drop(output, dropout.hidden)
+        return np.matmul(buffers.activations[-1], self.layers[-1].matrix, out=buffers.logits)
 
     def backpropagate(
         self, n: int, labels: NDArray[np.int64], smoothing: float = 0.0, dropout: Dropout | None = None
     ) -> tuple[float, int]:
-        """Set `gradient` to that of the mean loss over the batch in `inputs(n)`.
+        """Set `gradient` to that of the mean loss over the batch of n that was fed last.
 
-        For z = a W + b and the loss's gradient d with respect to z: that of W is a^T d, of b the column sums of d,
-        and of a it is d W^T, which passes a ReLU where a > 0. A dropped unit has a = 0, so the same test stops it too.
+        For z = [a 1] M and the loss's gradient d with respect to z: that of M is [a 1]^T d, and of a it is d W^T, which
+        passes a ReLU where a > 0. A dropped unit has a = 0, so the same test stops it too.
 
         Args:
             n: examples in the batch.
@@ -118,27 +133,25 @@ class MLP:
         delta = self.logits(n, dropout)
         loss, hits = cross_entropy(delta, labels, smoothing)
         for i in range(len(self.layers) - 1, -1, -1):
-            inputs = buffers.activations[i]
-            np.matmul(inputs.T, delta, out=self._gradients[i].weights)  # (in, n) @ (n, out)
-            np.dot(buffers.ones, delta, out=self._gradients[i].biases)  # a third of the time of delta.sum(axis=0)
+            np.matmul(buffers.activations[i].T, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
             if i:
                 delta = self._through(i, delta, buffers, dropout)
         return loss, hits
 
     def predict(self, inputs: Floats) -> Floats:
         """Probabilities (n, classes) of inputs (n, features) that are scaled already."""
-        self.inputs(len(inputs))[...] = inputs
+        self.feed(inputs)
         return softmax(self.logits(len(inputs)).copy())
 
     def _through(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
-        """Gradient with respect to the logits of hidden layer i (from 1), given that of the layer after it."""
-        activations, gradient, mask = buffers.activations[i], buffers.gradients[i - 1], buffers.masks[i]
-        np.matmul(delta, self.layers[i].weights.T, out=gradient)  # (n, out) @ (out, in)
-        np.greater(activations, 0, out=mask)
+        """Gradient with respect to the sums of hidden layer i (from 1), given that of the layer after it."""
+        gradient, mask = buffers.gradients[i], buffers.masks[i]
+        np.matmul(delta, self.layers[i].matrix.T, out=gradient)  # (n, out) @ (out, in + 1)
+        np.greater(buffers.activations[i], 0, out=mask)
         gradient *= mask
         if dropout and dropout.hidden:
             gradient *= 1 / (1 - dropout.hidden)
-        return gradient
+        return gradient[:, :-1]
 
     def _of_size(self, n: int) -> _Buffers:
         if n not in self._buffers:
@@ -154,13 +167,8 @@ def parameters(sizes: Sequence[int]) -> int:
 def _views(vector: Floats, sizes: Sequence[int]) -> tuple[Layer, ...]:
     layers, start = [], 0
     for inputs, outputs in pairwise(sizes):
-        middle, end = start + inputs * outputs, start + (inputs + 1) * outputs
-        layers.append(Layer(vector[start:middle].reshape(inputs, outputs), vector[middle:end]))
+        end = start + (inputs + 1) * outputs
+        matrix = vector[start:end].reshape(inputs + 1, outputs)
+        layers.append(Layer(matrix, matrix[:-1], matrix[-1]))
         start = end
     return tuple(layers)
-
-
-def _drop(activations: Floats, mask: NDArray[np.bool_], share: float, rng: np.random.Generator) -> None:
-    np.greater_equal(rng.random(activations.shape, dtype=np.float32), share, out=mask)
-    activations *= mask
-    activations *= 1 / (1 - share)

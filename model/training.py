@@ -20,10 +20,11 @@ from model import npz
 from model.adam import Adam
 from model.batches import Batches
 from model.datasets import Examples
+from model.dropout import Dropout
 from model.evaluation import Score, evaluate
 from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
-from model.network import MLP, Dropout
+from model.network import MLP
 
 INITIALISATION, ORDER, DROPOUT = range(3)
 """Which of a training's random streams; the last word of its seed."""
