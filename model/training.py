@@ -210,12 +210,9 @@ def train(
     h = state.hyperparameters
     batches = Batches(examples, scale, h.batch_size)
     for index in range(len(state.epochs), min(stop_after or h.epochs, h.epochs)):
-        started = perf_counter()
-        rate, loss, accuracy = _pass(state, batches, examples, index)
-        found = evaluate(state.network, validation, scale) if validation else Score(math.nan, math.nan)
-        if validation and not math.isfinite(found.loss):
-            raise Diverged(index, -(-len(examples) // h.batch_size) - 1)
-        epoch = Epoch(index, rate, loss, accuracy, found.loss, found.accuracy, perf_counter() - started)
+        # An overflow is no accident here: it ends in a loss that is not finite, which is what we look for.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            epoch = _epoch(state, batches, examples, validation, scale, index)
         state.record(epoch)
         yield epoch
 
@@ -227,25 +224,41 @@ def learning_rate(hyperparameters: Hyperparameters, step: int, steps: int) -> fl
     return hyperparameters.learning_rate
 
 
-def _pass(state: TrainingState, batches: Batches, examples: Examples, index: int) -> tuple[float, float, float]:
-    """One pass over the examples: learning rate at its start, mean loss, accuracy."""
+def _epoch(
+    state: TrainingState,
+    batches: Batches,
+    examples: Examples,
+    validation: Examples | None,
+    scale: float,
+    index: int,
+) -> Epoch:
+    """One pass over the examples, and a look at the validation examples."""
+    h, started = state.hyperparameters, perf_counter()
+    per_epoch = -(-len(examples) // h.batch_size)
+    loss, accuracy = _pass(state, batches, examples, index)
+    found = evaluate(state.network, validation, scale) if validation else Score(math.nan, math.nan)
+    if validation and not math.isfinite(found.loss):
+        raise Diverged(index, per_epoch - 1)
+    rate = learning_rate(h, index * per_epoch, h.epochs * per_epoch)
+    return Epoch(index, rate, loss, accuracy, found.loss, found.accuracy, perf_counter() - started)
+
+
+def _pass(state: TrainingState, batches: Batches, examples: Examples, index: int) -> tuple[float, float]:
+    """One pass over the examples: mean loss and accuracy of its batches."""
     h, network, optimizer = state.hyperparameters, state.network, state.optimizer
     order = _stream(state.seed, index, ORDER).permutation(examples.rows)
     dropout = _dropout(state, index)
     per_epoch = -(-len(examples) // h.batch_size)
     loss, hits = 0.0, 0
-    # An overflow is no accident here: it ends in a loss that is not finite, which is what we look for.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for step, labels in enumerate(batches.into(network, order)):
-            batch_loss, batch_hits = network.backpropagate(len(labels), labels, h.label_smoothing, dropout)
-            if not math.isfinite(batch_loss):
-                raise Diverged(index, step)
-            rate = learning_rate(h, index * per_epoch + step, h.epochs * per_epoch)
-            optimizer.step(network.gradient, rate)
-            loss += batch_loss * len(labels)
-            hits += batch_hits
-    start = learning_rate(h, index * per_epoch, h.epochs * per_epoch)
-    return start, loss / len(examples), hits / len(examples)
+    for step, labels in enumerate(batches.into(network, order)):
+        batch_loss, batch_hits = network.backpropagate(len(labels), labels, h.label_smoothing, dropout)
+        if not math.isfinite(batch_loss):
+            raise Diverged(index, step)
+        rate = learning_rate(h, index * per_epoch + step, h.epochs * per_epoch)
+        optimizer.step(network.gradient, rate)
+        loss += batch_loss * len(labels)
+        hits += batch_hits
+    return loss / len(examples), hits / len(examples)
 
 
 def _dropout(state: TrainingState, index: int) -> Dropout | None:

@@ -1,8 +1,18 @@
 """The network: a step worked by hand, and gradients proved in one random direction."""
 
+import copy
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
+from sklearn.neural_network import MLPClassifier
 
+from model.adam import Adam
 from model.dropout import Dropout
 from model.network import MLP, parameters
 
@@ -48,18 +58,22 @@ def test_a_gradient_through_a_hidden_unit_worked_by_hand():
     np.testing.assert_allclose(network.gradient, [6 * q, 2 * q, 5 * q, -5 * q, q, -q], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "n", "smoothing", "inputs", "hidden"),
-    [
-        ((5, 4, 3), 7, 0.0, 0.0, 0.0),
-        ((9, 8, 7, 6, 2), 3, 0.1, 0.0, 0.5),
-        ((6, 10, 4), 5, 0.3, 0.2, 0.3),
-        ((3, 4, 4, 4, 4, 4, 4, 4, 4, 5), 6, 0.0, 0.0, 0.0),
-    ],
+SHARES = st.sampled_from([0.0, 0.2, 0.5])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=2, max_size=7),
+    n=st.integers(1, 9),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
+    inputs=SHARES,
+    hidden=SHARES,
+    seed=st.integers(0, 2**32 - 1),
 )
-def test_the_gradient_is_the_slope_in_a_random_direction(sizes, n, smoothing, inputs, hidden):
+@example(sizes=[3, 4, 4, 4, 4, 4, 4, 4, 4, 5], n=6, smoothing=0.0, inputs=0.0, hidden=0.0, seed=5)
+def test_the_gradient_is_the_slope_in_a_random_direction(sizes, n, smoothing, inputs, hidden, seed):
     """Central difference in float64 along one random direction; dropout masks are those of an equal generator."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     network = MLP(sizes, np.float64)
     network.initialise(rng)
     for layer in network.layers:
@@ -71,15 +85,97 @@ def test_the_gradient_is_the_slope_in_a_random_direction(sizes, n, smoothing, in
         dropout = Dropout(inputs, hidden, np.random.default_rng(6)) if inputs or hidden else None
         return network.backpropagate(n, labels, smoothing, dropout)[0]
 
-    loss()
+    middle = loss()
     gradient, theta = network.gradient.copy(), network.theta.copy()
     direction = rng.normal(size=theta.size)
     network.theta[...] = theta + 1e-6 * direction
     up = loss()
     network.theta[...] = theta - 1e-6 * direction
-    slope, analytic = (up - loss()) / 2e-6, float(gradient @ direction)
+    down = loss()
+    assume(abs(up + down - 2 * middle) < 1e-9)  # else the step crosses a kink, where there is no slope
 
-    assert analytic == pytest.approx(slope, rel=1e-6), f"backpropagation says {analytic}, the difference {slope}"
+    analytic, slope = float(gradient @ direction), (up - down) / 2e-6
+    assert analytic == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def test_the_loss_is_scikit_learns():
+    """The same weights, the same data: the log loss of its probabilities, and the loss that its training reports."""
+    rng = np.random.default_rng(11)
+    images, labels = rng.normal(size=(40, 6)), np.arange(40) % 4
+    # One step of plain descent, too small to change a weight: what it reports is the loss at these weights.
+    theirs = MLPClassifier((7, 5), solver="sgd", alpha=0, batch_size=40, max_iter=1, learning_rate_init=1e-200)
+    with pytest.warns(ConvergenceWarning):
+        theirs.fit(images, labels)
+    network = MLP((6, 7, 5, 4), np.float64)
+    for layer, weights, biases in zip(network.layers, theirs.coefs_, theirs.intercepts_, strict=True):
+        layer.weights[...], layer.biases[...] = weights, biases
+    network.feed(images)
+    loss, hits = network.backpropagate(40, labels)
+
+    assert loss == pytest.approx(theirs.loss_, rel=1e-12)
+    assert loss == pytest.approx(log_loss(labels, theirs.predict_proba(images)), rel=1e-12)
+    assert hits == round(40 * theirs.score(images, labels))
+    np.testing.assert_allclose(network.predict(images), theirs.predict_proba(images), rtol=1e-10)
+
+
+def test_renaming_the_classes_only_moves_their_columns():
+    """Labels and the last layer's columns permuted alike: same loss, same hits, the same gradients elsewhere."""
+    rng = np.random.default_rng(12)
+    network, other = MLP((6, 5, 4), np.float64), MLP((6, 5, 4), np.float64)
+    network.initialise(rng)
+    batch, labels, order = rng.normal(size=(8, 6)), rng.integers(0, 4, 8), rng.permutation(4)
+    other.theta[...] = network.theta
+    other.layers[-1].matrix[...] = network.layers[-1].matrix[:, order]
+    network.feed(batch)
+    other.feed(batch)
+
+    loss, hits = network.backpropagate(8, labels, 0.1)
+    assert other.backpropagate(8, np.argsort(order)[labels], 0.1) == (pytest.approx(loss, rel=1e-12), hits)
+    # the hidden layer's part of the gradient comes first: 7 x 5 numbers
+    np.testing.assert_allclose(other.gradient[:35], network.gradient[:35], rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(
+        other.gradient[35:].reshape(6, 4), network.gradient[35:].reshape(6, 4)[:, order], rtol=1e-10, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_step_allocates_nothing_large(dropout):
+    """Over 100 steps never more than 100 KiB at once; one activation of the first layer would be 256 KiB."""
+    rng = np.random.default_rng(13)
+    network = MLP((784, 512, 256, 10))
+    network.initialise(rng)
+    adam = Adam(network.theta, 0.9, 0.999, 1e-8, 0.01)
+    images, labels = rng.integers(0, 256, (128, 784), dtype=np.uint8), rng.integers(0, 10, 128)
+    drop = Dropout(dropout, dropout, rng) if dropout else None
+
+    def step():
+        network.feed(images, 1 / 255)
+        network.backpropagate(128, labels, 0.1, drop)
+        adam.step(network.gradient, 1e-3)
+
+    step()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(100):
+            step()
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak - before < 100 * 1024
+    assert now - before < 10 * 1024
+
+
+def test_a_copy_is_a_network_of_its_own():
+    """Pickled or copied, the layers are views into the copy's weights, not into nothing."""
+    network = MLP((3, 4, 2))
+    network.initialise(np.random.default_rng(14))
+    for copied in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        np.testing.assert_array_equal(copied.theta, network.theta)
+        copied.theta[...] = 1
+        assert (copied.layers[0].weights == 1).all()
+        assert not (network.theta == 1).all()
 
 
 def test_a_network_that_knows_nothing_is_at_chance():

@@ -116,6 +116,27 @@ def test_divergence_names_epoch_and_step(blobs):
     assert len(state.epochs) == caught.value.epoch
 
 
+@pytest.mark.parametrize("settings", [SMALL, replace(SMALL, batch_size=200)])
+def test_an_overflow_is_named_at_the_batch_where_it_happens(blobs, settings):
+    """Weights that overflow: at step 1 of the epoch that uses them, though the state before was finite."""
+    state = fresh(blobs, settings)
+    for _ in islice(train(state, blobs.train, blobs.validation, blobs.scale), 2):
+        pass
+    state.network.theta *= 1e30
+    with pytest.raises(Diverged) as caught:
+        run(state, blobs)
+
+    assert (caught.value.epoch, caught.value.step) == (2, 0)
+
+
+def test_an_overflow_in_validation_is_named_at_the_last_step(blobs, monkeypatch):
+    """One batch an epoch: what its update breaks, only the validation examples can show."""
+    state = fresh(blobs, replace(SMALL, batch_size=200))
+    monkeypatch.setattr(state.optimizer, "step", lambda gradient, rate: state.network.theta.__imul__(1e30))
+    with pytest.raises(Diverged, match="diverged at epoch 1, step 1:"):
+        run(state, blobs)
+
+
 def test_the_epoch_that_counts_follows_the_rule(blobs):
     """Best by the objective, ties to the lower loss and then to the earlier epoch; or the last."""
     losses, accuracies = [0.5, 0.4, 0.6, 0.4], [0.8, 0.9, 0.9, 0.9]
