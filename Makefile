@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR and PORT are passed on where given.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui report test test-all check format lock clean
+.PHONY: help sweep ui report test test-all bench check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -54,6 +54,9 @@ test: $(VENV)/.installed-dev ## Run the fast tests
 
 test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DATA
 	@$(VENV)/bin/python -m pytest $(PARALLEL)
+
+bench: $(VENV)/.installed ## Time a training step beside other libraries; PyTorch: .venv/bin/pip install torch==2.13.0
+	@$(VENV)/bin/python tests/benchmarks/training.py
 
 check: $(VENV)/.installed-dev ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .
