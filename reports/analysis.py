@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 BASELINE = 0  # trial 0 of every study is its baseline
 BAND = (0.1, 0.9)  # quantiles of the grey band behind the learning curves
 FEWEST_FOR_BAND = 5  # below this many trials each one is drawn instead
+NORMAL_975 = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
 BROKEN = ("diverged", "out of memory", "timeout", "failed")
 UNFINISHED = ("running", "interrupted")
 
@@ -417,6 +419,48 @@ class Mistake:
     label: int
     predicted: int
     probability: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the final models, one a fresh seed, made of the test set.
+
+    Attributes:
+        examples: how many there are.
+        accuracies: of each final model, in 0..1; the first is the model that is shipped.
+        mean: of the accuracies.
+        low, high: 95 % interval of the mean over other test examples, Wilson's for one model of that accuracy. All
+            models share the examples, so that averaging them narrows it little; it is, if anything, too wide.
+        shipped_low, shipped_high: the same for the shipped model alone.
+        opening: how often this test set had been opened, this time included.
+    """
+
+    examples: int
+    accuracies: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+    shipped_low: float
+    shipped_high: float
+    opening: int
+
+
+def tested(record: SweepRecord) -> Tested | None:
+    """The test set's numbers; None while it is closed."""
+    if not record.verdict:
+        return None
+    test = record.verdict["test"]
+    n, accuracies = int(test["examples"]), tuple(float(value) for value in test["accuracies"])
+    mean = math.fsum(accuracies) / len(accuracies)
+    return Tested(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), int(test["opening"]))
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share of n (Wilson 1927): exact enough near 100 %, where the normal one leaves [0, 1]."""
+    z2 = NORMAL_975**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return middle - half, middle + half
 
 
 def mistakes(record: SweepRecord) -> list[Mistake]:

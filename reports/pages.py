@@ -176,15 +176,17 @@ def _interval(metric: Metric, paired: analysis.Paired) -> str:
 
 
 def _test_figure(report: Report) -> tuple[str, str]:
-    if not report.record.verdict:
+    test = analysis.tested(report.record)
+    if test is None:
         return "not opened", f"test set: {_why_closed(report)}"
-    test = report.record.verdict["test"]
-    metric = wording.accuracy(int(test["examples"]))
-    ends = f"{metric.text(test['low'])} to {metric.text(test['high'])}"
-    n = counted(int(test["examples"]), "test example")
-    return metric.text(
-        test["accuracy"]
-    ), f"accuracy on {n}; 95\u00a0% Wilson interval {ends}; {wording.ordinal(int(test['opening']))} opening"
+    metric = wording.accuracy(test.examples)
+    ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
+    models = counted(len(test.accuracies), "final model")
+    return (
+        metric.text(test.mean),
+        f"mean accuracy of {models} on {counted(test.examples, 'test example')}; 95\u00a0% interval {ends};"
+        f" {wording.ordinal(test.opening)} opening",
+    )
 
 
 def _why_closed(report: Report) -> str:
@@ -244,20 +246,23 @@ def _comparison(report: Report) -> list[str]:
 
 
 def _tested(record: SweepRecord) -> list[str]:
+    test = analysis.tested(record)
+    assert test is not None
     assert record.verdict is not None
-    test = record.verdict["test"]
-    metric = wording.accuracy(int(test["examples"]))
-    several = [metric.text(value) for value in test["accuracies"]]
-    opening = int(test["opening"])
+    metric = wording.accuracy(test.examples)
+    several = [metric.text(1 - value) for value in test.accuracies]
+    opening = test.opening
     times = (
         "once"
         if opening == 1
         else f"{opening} times, this one included; every opening makes its numbers a little less fresh"
     )
-    models = f"The final models, trained on train and validation data for {record.verdict['epochs']} epochs"
+    epochs = counted(int(record.verdict["epochs"]), "epoch")
     return [
-        f"{models}, reach {listed(several)} on the test set. The test set of {record.dataset['name']} had"
-        f" been opened {times}."
+        f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs}, have a mean"
+        f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
+        f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; one by one {listed(several)}). The test set of"
+        f" {record.dataset['name']} had been opened {times}."
     ]
 
 
@@ -810,7 +815,7 @@ def mistakes(report: Report) -> list[Page]:
 
 
 def _confusion_finding(found: analysis.Confusion) -> str:
-    who = "The champion" if found.split == "test" else _name(found.trial)
+    who = "The shipped model" if found.split == "test" else _name(found.trial)
     pairs = found.worst_pairs(1)
     most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
     return f"{who} misreads {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"

@@ -44,8 +44,6 @@ CONFIRM, FINAL = 0x434F4E46, 0x46494E41
 LEDGER = "test-set-openings.jsonl"
 MISTAKES = 20
 """Most confident mistakes that are kept with their images, for the report."""
-NORMAL_975 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -230,14 +228,6 @@ def paired(champion: Sequence[float], baseline: Sequence[float], sign: int) -> d
     }
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): exact enough near 100 %, where the normal interval leaves [0, 1]."""
-    share, z2 = hits / n, NORMAL_975**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return middle - half, middle + half
-
-
 def conclude(study: Study, database: Database, record: SweepRecord, dataset: Path, home: Path) -> dict[str, Any] | None:
     """Open the test set, record the verdict, and write `champion.npz` and `champion.json`.
 
@@ -298,7 +288,7 @@ def _verdict(
 def _open_test_set(
     study: Study, database: Database, record: SweepRecord, dataset: Path, home: Path, finals: Sequence[FrozenTrial]
 ) -> dict[str, Any]:
-    """Count the opening first, then score all final models at once."""
+    """Count the opening first, then score all final models at once; confusion and mistakes are the shipped one's."""
     data = datasets.load(dataset, study.seed)
     hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
     opening = _count_opening(home / LEDGER, record, data, hashes)
@@ -306,14 +296,10 @@ def _open_test_set(
     scores = [evaluate(network, data.test, data.scale) for network in networks]
     n, labels = len(data.test), data.test.labels[data.test.rows]
     chances = probabilities(networks[0], data.test, data.scale)
-    low, high = wilson(round(scores[0].accuracy * n), n)
     return {
         "examples": n,
         "accuracies": [score.accuracy for score in scores],
         "losses": [score.loss for score in scores],
-        "accuracy": scores[0].accuracy,
-        "low": low,
-        "high": high,
         "confusion": confusion(labels, chances.argmax(axis=1), data.classes).tolist(),
         "mistakes": _mistakes(data, labels, chances),
         "opening": opening,
@@ -379,7 +365,7 @@ def _ship(folder: Path, record: SweepRecord, verdict: Mapping[str, Any], final: 
         "classes": record.dataset["classes"],
         "scale": record.dataset["scale"],
         "hyperparameters": verdict["hyperparameters"],
-        "test_accuracy": verdict["test"]["accuracy"],
+        "test_accuracy": verdict["test"]["accuracies"][0],
         "weights_sha256": verdict["weights_sha256"],
     }
     write_atomic(folder / "champion.npz", (folder / "confirm" / f"{final:04d}" / "weights.npz").read_bytes())

@@ -27,7 +27,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from reports import records
+from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.runs import Point, Run
@@ -390,9 +390,14 @@ class _Mirror:
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
         with contextlib.suppress(MlflowException):  # it exists
             self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
-        tested = (record.verdict or {})["test"]
+        tested = analysis.tested(record)
+        assert tested is not None
         tags = {"weights_sha256": digest, "study": record.uid, "trial": str(runs.champion_number(record))}
-        tags |= {f"test_{key}": str(tested[key]) for key in ("accuracy", "low", "high")}
+        tags |= {
+            "test_accuracy": str(tested.accuracies[0]),
+            "test_low": str(tested.shipped_low),
+            "test_high": str(tested.shipped_high),
+        }
         version = self.client.create_model_version(
             name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=runs.model_description(record)
         )

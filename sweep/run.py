@@ -20,7 +20,7 @@ from rich.console import Console
 from model import datasets
 from model.datasets import DatasetUnavailable
 from model.files import write_atomic
-from reports import records
+from reports import analysis, records
 from reports.records import SweepRecord
 from studies.definition import Study, load
 from sweep import champion, storage
@@ -318,13 +318,14 @@ def conclusion(record: SweepRecord) -> list[str]:
         value = reading_of(record.objective, best[0].value or 0.0)
         lines.append(f"best in the search: trial {best[0].number}, {record.objective.replace('_', ' ')} {value}")
     if record.verdict:
-        test = record.verdict["test"]
+        test = analysis.tested(record)
+        assert test is not None
         mean = reading_of(record.objective, record.verdict["confirm_mean"])
         number = record.verdict["champion"]
         lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
         lines.append(
-            f"test accuracy: {100 * test['accuracy']:.2f} % "
-            f"(95 % interval {100 * test['low']:.2f} to {100 * test['high']:.2f} %, {test['examples']} examples)"
+            f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
+            f"(95 % interval {100 * test.low:.2f} to {100 * test.high:.2f} %, {test.examples} examples)"
         )
     return lines
 

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from reports import analysis
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 
-FORMAT = 1  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 2  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -338,14 +339,15 @@ def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     number = champion_number(record)
     if record.verdict is None or number is None:
         return {}
-    test = record.verdict["test"]
+    test = analysis.tested(record)
+    assert test is not None
     return {
         "champion_trial": number,
         "champion_confirm_mean": confirmed_mean(record, number),
         "baseline_confirm_mean": confirmed_mean(record, 0),
-        "test_accuracy": test["accuracy"],
-        "test_accuracy_low": test["low"],
-        "test_accuracy_high": test["high"],
+        "test_accuracy": test.mean,
+        "test_accuracy_low": test.low,
+        "test_accuracy_high": test.high,
     }
 
 
@@ -417,9 +419,10 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
 
 def model_description(record: SweepRecord) -> str:
     """The champion in one line of plain text: MLflow's table of versions shows Markdown as it is typed."""
-    test = (record.verdict or {})["test"]
-    low, high = _amount("accuracy", test["low"]), _amount("accuracy", test["high"])
-    accuracy = f"test accuracy {_amount('accuracy', test['accuracy'])} ({low} to {high})"
+    test = analysis.tested(record)
+    assert test is not None
+    low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
+    accuracy = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
     return f"Trial {champion_number(record)} of study {record.name}: {accuracy}"
 
 
@@ -453,14 +456,19 @@ def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
 def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     if record.verdict is None or champion is None:
         return ["Not confirmed on fresh seeds yet: the best of many trials is partly luck."]
-    test, paired = record.verdict["test"], record.verdict.get("paired")
+    test, paired = analysis.tested(record), record.verdict.get("paired")
+    assert test is not None
     mean = _amount(record.objective, confirmed_mean(record, champion))
     lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
     lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
     if paired:
         lines[0] += " The paired 95 % interval says better." if paired["better"] else " The difference may be chance."
-    low, high = _amount("accuracy", test["low"]), _amount("accuracy", test["high"])
-    return [*lines, f"**On the test set.** Accuracy {_amount('accuracy', test['accuracy'])} ({low} to {high})."]
+    low, high = _amount("accuracy", test.low), _amount("accuracy", test.high)
+    return [
+        *lines,
+        f"**On the test set.** Mean accuracy of {len(test.accuracies)} final models "
+        f"{_amount('accuracy', test.mean)} ({low} to {high}).",
+    ]
 
 
 def _and_baseline(record: SweepRecord, value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reports import analysis
 from reports.records import SweepRecord, TrialRecord
 from sweep.progress import duration, reading, reading_of
 
@@ -12,10 +13,10 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     """What a script asks about a study; numbers in full, None where something is not known yet.
 
     Keys: study, question, dataset, objective, trials (asked for), begun, outcomes, best, baseline, champion,
-    test_accuracy.
+    test_accuracy (mean of the final models).
     """
     ranked = record.ranked()
-    verdict = record.verdict
+    verdict, tested = record.verdict, analysis.tested(record)
     return {
         "study": record.name,
         "question": record.study["question"],
@@ -27,7 +28,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "best": _trial(ranked[0]) if ranked else None,
         "baseline": _trial(record.trials[0]) if record.trials else None,
         "champion": verdict["champion"] if verdict else None,
-        "test_accuracy": verdict["test"]["accuracy"] if verdict else None,
+        "test_accuracy": tested.mean if tested else None,
     }
 
 
@@ -36,9 +37,9 @@ def lines(record: SweepRecord) -> list[str]:
     found = [record.study["question"], one_line(record)]
     for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
         found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
-    if record.verdict:
-        test = record.verdict["test"]
-        found.append(f"champion: trial {record.verdict['champion']}, test accuracy {100 * test['accuracy']:.2f} %")
+    if record.verdict and (tested := analysis.tested(record)):
+        mean = 100 * tested.mean
+        found.append(f"champion: trial {record.verdict['champion']}, mean test accuracy {mean:.2f} %")
     return found
 
 

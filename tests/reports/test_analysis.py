@@ -268,3 +268,24 @@ def test_settings_are_short_but_tell_values_near_one_apart():
 def test_small_words():
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 21, 112)] == ["1st", "2nd", "3rd", "4th", "11th", "21st", "112th"]
     assert [duration(s) for s in (1.26, 59, 600, 7200)] == ["1.3\u00a0s", "59\u00a0s", "10.0\u00a0min", "2.0\u00a0h"]
+
+
+def test_the_wilson_interval_is_wilsons():
+    """81 of 263 gives 0.255 to 0.366 (Newcombe 1998, table I, method 3)."""
+    low, high = analysis.wilson(81 / 263, 263)
+
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert analysis.wilson(1.0, 100)[1] == pytest.approx(1.0)
+    assert analysis.wilson(0.0, 100)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
+    """0.9806, 0.9813 and 0.9802 have the mean 0.9807; the shipped model is the first, with an interval of its own."""
+    mnist = made_up(confirmed=True)
+    found = analysis.tested(mnist)
+
+    assert found.accuracies == pytest.approx((0.9806, 0.9813, 0.9802))
+    assert found.mean == pytest.approx(0.9807)
+    assert (found.low, found.high) == analysis.wilson(found.mean, 10_000)
+    assert (found.shipped_low, found.shipped_high) == analysis.wilson(found.accuracies[0], 10_000)
+    assert analysis.tested(replace(mnist, verdict=None)) is None
