@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from model import weights
+from model import datasets, weights
 from model.hyperparameters import Hyperparameters
 from sweep.worker import Job
 from sweep.workers import ONE_THREAD, Workers
@@ -92,6 +92,19 @@ def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
     assert kept.sizes == (64, 16, 10)
     assert sum(map(sum, messages[-1]["confusion"])) == 144
     assert pool.free == 1
+
+
+@pytest.mark.mnist
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process had at its highest")
+def test_a_training_on_mnist_fits_into_250_mib(pool, tmp_path):
+    """512-256 hidden units, a validation and the weights file included; the images are mapped, not copied."""
+    folder = datasets.prepare("mnist", tmp_path, download=False)
+    pool.start(job(tmp_path, folder, settings=Hyperparameters(hidden_sizes=(512, 256), epochs=2)))
+    status = Path(f"/proc/{pool._slots[0].process.pid}/status")
+    until(pool, "done", timeout=120)
+    peak = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+
+    assert int(peak) / 1024 < 250
 
 
 def test_a_stopped_job_continues_to_the_same_bits(pool, tmp_path, digits_folder):
