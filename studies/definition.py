@@ -213,6 +213,8 @@ class Study(_Strict):
         sampler: tpe, random or qmc.
         pruner: median, hyperband or none.
         audit: share of trials that are judged but never stopped, so that the report can say what pruning costs.
+        generation: trials that are asked for at once and judged only against earlier generations, so that the result
+            is the same for any number of workers; None asks whenever a worker is free, with all that is known then.
         baseline: the settings of trial 0, and of whatever the space leaves alone.
         space: what is searched.
         confirm: how the winner is confirmed.
@@ -228,6 +230,7 @@ class Study(_Strict):
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
     audit: float = Field(0.0, ge=0, le=1)
+    generation: int | None = Field(None, ge=1, le=1000)
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)
     confirm: Confirm = Confirm()
@@ -262,6 +265,16 @@ class Study(_Strict):
                 dimension.encode(key, getattr(self.baseline, key))
             except ValueError as error:
                 raise _Wrong(("baseline", key), f"baseline.{key} lies outside space.{key}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _judged_alike(self) -> Study:
+        if self.generation is not None and self.pruner == "hyperband":
+            raise _Wrong(
+                ("generation",),
+                "generation does not go with pruner = 'hyperband', which compares trials that run at the same moment; "
+                "take pruner = 'median' or 'none'",
+            )
         return self
 
     @property

@@ -68,6 +68,12 @@ def sweep() -> None:
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file; repeatable."
 )
 @click.option(
+    "--generation",
+    type=click.IntRange(1, 1000),
+    metavar="K",
+    help="Ask for K trials at once: the same result for any number of workers.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
@@ -81,11 +87,13 @@ def run(
     trials: int | None,
     workers: int | None,
     changes: tuple[str, ...],
+    generation: int | None,
     timeout: float | None,
     no_confirm: bool,
     debug: bool,
 ) -> int:
     """Run or continue STUDY: a name (see `sweep studies`) or the path of a .toml file."""
+    changes += (f"generation={generation}",) if generation else ()
     from sweep.console import make_console
     from sweep.run import Options
     from sweep.run import run as run_study

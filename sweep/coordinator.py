@@ -154,7 +154,7 @@ class Coordinator:
             LogMismatch: an epoch run again gave other numbers than recorded.
             EnvironmentTrouble: a worker could not write.
         """
-        waiting = list(asker.interrupted())
+        waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
         while not self._stop.asked():
             while self._workers.free and (task := waiting.pop(0) if waiting else asker.ask()):
                 self._dispatch(task)
@@ -200,9 +200,19 @@ class Coordinator:
         self._progress.epoch(task.job, index, task.value)
         if asker.judge(task, index):
             self._workers.stop(task.job.id)
-            self._finish(
-                task, TrialState.PRUNED, "pruned", f"behind the other trials after epoch {index + 1}", {}, asker
-            )
+            self._prune(task, asker)
+
+    def _was_behind(self, task: Task, asker: Asker) -> bool:
+        """Judge an interrupted task by its last recorded epoch: the kill may have come before the verdict."""
+        if not task.epochs or not asker.judge(task, len(task.epochs) - 1):
+            return False
+        self._prune(task, asker)
+        _tidy(task)
+        return True
+
+    def _prune(self, task: Task, asker: Asker) -> None:
+        reason = f"behind the other trials after epoch {len(task.epochs)}"
+        self._finish(task, TrialState.PRUNED, "pruned", reason, {}, asker)
 
     def _end(self, task: Task, message: dict[str, Any], asker: Asker, waiting: list[Task]) -> None:
         """A worker is through with a task that nobody judged."""

@@ -87,6 +87,8 @@ class Progress:
 
     def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None) -> None:
         """A trial ended; where there is no table, say so in a line."""
+        if job.id not in self._running:  # judged before it was handed to a worker
+            self.started(job, number, 0, 0)
         running = self._running.pop(job.id)
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
         self._ended_here += 1

@@ -1,5 +1,9 @@
 """The search: Optuna proposes settings and judges running trials, thinking in memory.
 
+With generations of K, trials K g to K g + K - 1 are asked for knowing the outcomes of earlier generations and nothing
+of their own: in memory they all count as running until the last of them has ended, and are then told in order. What
+Optuna sees is thus a function of the trials' numbers, not of who was faster or when the sweep was killed.
+
 The in-memory study is rebuilt from the database at start. What it decides enters the database in one commit before
 anything acts on it: `ask` and `suggest` on SQLite would be a dozen commits, and a kill between two of them would
 continue a trial with other settings.
@@ -51,20 +55,25 @@ class Search:
             storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
         )
         self._trials: dict[int, Trial] = {}
-        self._interrupted = [self._rebuild(trial) for trial in log.trials()]
+        self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
+        recorded = log.trials()
+        told = self._told(recorded)
+        for trial in recorded:
+            self._rebuild(trial, running=trial.number >= told)
+        self._interrupted = [trial for trial in recorded if trial.state == TrialState.RUNNING]
 
     def interrupted(self) -> Sequence[Task]:
-        """Trials that the database calls running, with their epochs told to the pruner again."""
-        tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted if trial]
+        """Trials that the database calls running; the pruner hears their epochs again, but for the last one."""
+        tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted]
         for task in tasks:
-            for index, value in enumerate(task.values):
+            for index, value in enumerate(task.values[:-1]):
                 self._report(task.trial.number, index, value)
         return tasks
 
     def ask(self) -> Task | None:
         """The next trial, recorded as running before anyone can act on it."""
         begun = len(self._study.get_trials(deepcopy=False))
-        if begun >= self._question.trials:
+        if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
             return None
         self._study.sampler = make_sampler(self._question, begun)
         if begun == 0:
@@ -100,11 +109,15 @@ class Search:
         number = task.trial.number
         if audited(self._question, number) and "audit" not in task.trial.user_attrs:
             self._audit(task, None)
-        drawn = self._trials.pop(number)
-        value = task.value if state == TrialState.COMPLETE else None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._study.tell(drawn, value, state=state)
+        self._outcomes[number] = state, task.value if state == TrialState.COMPLETE else None
+        if len(self._outcomes) < (self._question.generation or 1):
+            return {}
+        for told in sorted(self._outcomes):
+            state, value = self._outcomes[told]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._study.tell(self._trials.pop(told), value, state=state)
+        self._outcomes.clear()
         noted = self._study.get_trials(deepcopy=False)[number].system_attrs
         return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
 
@@ -112,22 +125,38 @@ class Search:
         """Trials that have not been asked for yet."""
         return max(0, self._question.trials - len(self._study.get_trials(deepcopy=False)))
 
-    def _rebuild(self, trial: FrozenTrial) -> FrozenTrial | None:
-        """Put a recorded trial into memory; returned when it is still to be continued."""
-        running = trial.state == TrialState.RUNNING
+    def _untold(self) -> bool:
+        """Whether a generation is under way."""
+        return self._question.generation is not None and bool(self._trials)
+
+    def _told(self, recorded: Sequence[FrozenTrial]) -> int:
+        """How many of the first trials Optuna knows the outcome of; without generations, that is asked one by one."""
+        size = self._question.generation
+        if size is None:
+            return len(recorded)
+        ended = [trial.state.is_finished() for trial in recorded]
+        whole = len(ended) // size
+        return size * next((g for g in range(whole) if not all(ended[g * size : (g + 1) * size])), whole)
+
+    def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
+        """Put a recorded trial into memory, as running where it is, or where its generation is not through."""
+        running = running or trial.state == TrialState.RUNNING
         kept = create_trial(
-            state=trial.state,
-            value=trial.value,
+            state=TrialState.RUNNING if running else trial.state,
+            value=None if running else trial.value,
             params=trial.params,
             distributions=trial.distributions,
             system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")},
             intermediate_values={} if running else trial.intermediate_values,
         )
         trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=kept)
-        if not running:
-            return None
-        self._trials[trial.number] = Trial(self._study, trial_id)
-        return trial
+        if running:
+            self._trials[trial.number] = Trial(self._study, trial_id)
+            if trial.state.is_finished():
+                value = trial.value if trial.state == TrialState.COMPLETE else None
+                self._outcomes[trial.number] = trial.state, value
+                for step, reported in trial.intermediate_values.items():
+                    self._trials[trial.number].report(reported, step)
 
     def _report(self, number: int, epoch: int, value: float | None) -> bool:
         assert value is not None  # every trial of a search is judged by validation numbers
@@ -142,12 +171,15 @@ class Search:
             self._log.attribute(task.trial._trial_id, "audit", verdict)
 
     def _job(self, trial: FrozenTrial) -> Job:
-        study = self._question
         settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
-        rule = Rule(study.objective, study.epoch)
         folder = self._folder / f"{trial.number:04d}"
-        seed = [study.seed, trial.number]
-        return job_for(f"search/{trial.number}", folder, self._dataset, study.seed, settings, seed, rule)
+        return search_job(self._question, trial.number, settings, folder, self._dataset)
+
+
+def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
+    """The training that is trial `number` of a study; (study seed, number) name its random streams."""
+    rule = Rule(study.objective, study.epoch)
+    return job_for(f"search/{number}", folder, dataset, study.seed, settings, [study.seed, number], rule)
 
 
 def audited(study: Study, number: int) -> bool:

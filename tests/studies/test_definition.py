@@ -174,6 +174,12 @@ WRONG = [
     ("seeds = 3", "seeds = 1", "line 21: confirm.seeds must be greater than or equal to 2"),
     ('question = "Which?"', 'name = "other"\nquestion = "Which?"', "a study is named by its file"),
     ('objective = "validation_loss"', 'objective = "os:system"', "line 3: objective must be"),
+    ('objective = "validation_loss"', "generation = 0", "line 3: generation must be greater than or equal to 1"),
+    (
+        'objective = "validation_loss"',
+        'pruner = "hyperband"\ngeneration = 4',
+        "line 4: generation does not go with pruner = 'hyperband', which compares trials that run at the same moment",
+    ),
 ]
 
 
