@@ -31,6 +31,7 @@ Examples:
   sweep status mnist                     how far it is
   sweep ui mnist                         every trial's curves in MLflow
   sweep report mnist                     the PDF
+  sweep replay mnist 15                  trial 15 once more: are its numbers and weights the same?
   sweep predict seven.png                what the champion sees in a picture
 """
 
@@ -221,6 +222,17 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
         else:
             changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
         click.echo(f"{folder.name}: {_sent(changes)}")
+
+
+@sweep.command(epilog="Example: sweep replay mnist 15")
+@shared
+@click.argument("study")
+@click.argument("trial", type=click.IntRange(min=0))
+def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool) -> None:
+    """Train TRIAL of STUDY again, and say whether every recorded number and the weights come out equal."""
+    from sweep.replay import replay as again
+
+    click.echo(again(_record(home, study), trial, home / "data"))
 
 
 @sweep.command()

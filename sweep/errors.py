@@ -11,6 +11,7 @@ CODES = {
     "sweep.storage:StudyBusy": BAD_INPUT,
     "sweep.storage:StudyChanged": BAD_INPUT,
     "sweep.predict:ImageError": BAD_INPUT,
+    "sweep.replay:NothingToReplay": BAD_INPUT,
     "model.sources:DatasetUnavailable": ENVIRONMENT,
     "sweep.run:HomeError": ENVIRONMENT,
     "sweep.coordinator:EnvironmentTrouble": ENVIRONMENT,
