@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
@@ -85,7 +84,11 @@ def ours(data: Data, hidden: tuple[int, ...], batch: int) -> Measure:
     state = TrainingState.fresh(settings, data.float32.shape[1], CLASSES, (1, 2))
     examples = Examples(data.examples.images, data.examples.labels, data.examples.rows[: STEPS[batch] * batch])
     epochs = train(state, examples, None, SCALE)
-    return lambda: next(epochs, None) and None
+
+    def run() -> None:
+        next(epochs)
+
+    return run
 
 
 def pytorch(data: Data, hidden: tuple[int, ...], batch: int, *, fused: bool) -> Measure:
@@ -114,17 +117,14 @@ def pytorch(data: Data, hidden: tuple[int, ...], batch: int, *, fused: bool) -> 
 
 
 def scikit_learn(data: Data, hidden: tuple[int, ...], batch: int) -> Measure:
-    """One iteration of `fit` (float32), with the weights it has."""
-    from sklearn.exceptions import ConvergenceWarning
+    """One `partial_fit` (float32): a pass in batches that keeps the weights and Adam's moments."""
     from sklearn.neural_network import MLPClassifier
 
-    classifier = MLPClassifier(hidden, batch_size=batch, max_iter=1, warm_start=True, random_state=0)
+    classifier = MLPClassifier(hidden, batch_size=batch, alpha=0, random_state=0)
     images, labels = data.float32[: STEPS[batch] * batch], data.labels[: STEPS[batch] * batch]
 
     def run() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            classifier.fit(images, labels)
+        classifier.partial_fit(images, labels, classes=range(CLASSES))
 
     return run
 
@@ -273,18 +273,30 @@ def main() -> None:
     judged = list(aims(cells, memory))
     for text, value, met in judged:
         print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
-    kernels = _kernels()
-    print(f"\nNumPy {np.__version__}; BLAS: {kernels}")
+    versions = _versions()
+    print("\n" + "\n".join(f"{name}: {text}" for name, text in versions.items()))
     aimed = [{"aim": text, "value": value, "met": met} for text, value, met in judged]
-    print(json.dumps({"microseconds": cells, "peak_mib": memory, "aims": aimed, "kernels": kernels}))
+    print(json.dumps({"microseconds": cells, "peak_mib": memory, "aims": aimed, "versions": versions}))
 
 
-def _kernels() -> str:
-    """Which BLAS NumPy calls, and the kernels it chose for this processor."""
-    found = next(info for info in threadpoolctl.threadpool_info() if "numpy" in info["filepath"])
+def _versions() -> dict[str, str]:
+    """What was compared: each library, and the kernels its matrix products run on."""
+    import sklearn
+
+    blas = next(info for info in threadpoolctl.threadpool_info() if "numpy" in info["filepath"])
     chosen = " (OPENBLAS_CORETYPE)" if "OPENBLAS_CORETYPE" in os.environ else ""
-    blas = f"{found['internal_api']} {found['version']}"
-    return f"{blas}, {found['architecture']} kernels{chosen}, {found['num_threads']} thread"
+    kernels = f"{blas['internal_api']} {blas['version']}, {blas['architecture']} kernels{chosen}"
+    found = {
+        "NumPy": f"{np.__version__}, {kernels}, {blas['num_threads']} thread",
+        "scikit-learn": f"{sklearn.__version__}, on NumPy's products",
+    }
+    if "PyTorch" in installed():
+        import torch
+
+        mkl = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+        capability = torch.backends.cpu.get_cpu_capability()
+        found["PyTorch"] = f"{torch.__version__}, {mkl}, {capability}, {torch.get_num_threads()} thread"
+    return found
 
 
 def _times(found: list[float] | None) -> str:
