@@ -430,9 +430,11 @@ class Tested:
         accuracies: of each final model, in 0..1; the first is the model that is shipped.
         mean: of the accuracies.
         low, high: 95 % interval of the mean over other test examples, Wilson's for one model of that accuracy. All
-            models share the examples, so that averaging them narrows it little; it is, if anything, too wide.
+            models share the examples, so that averaging them narrows it little; for these models it is, if anything,
+            too wide. Of other seeds it says nothing: the spread of `accuracies` does.
         shipped_low, shipped_high: the same for the shipped model alone.
         opening: how often this test set had been opened, this time included.
+        epochs: for which the final models were trained.
     """
 
     examples: int
@@ -443,6 +445,7 @@ class Tested:
     shipped_low: float
     shipped_high: float
     opening: int
+    epochs: int
 
 
 def tested(record: SweepRecord) -> Tested | None:
@@ -452,7 +455,8 @@ def tested(record: SweepRecord) -> Tested | None:
     test = record.verdict["test"]
     n, accuracies = int(test["examples"]), tuple(float(value) for value in test["accuracies"])
     mean = math.fsum(accuracies) / len(accuracies)
-    return Tested(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), int(test["opening"]))
+    opening, epochs = int(test["opening"]), int(record.verdict["epochs"])
+    return Tested(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), opening, epochs)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -460,7 +464,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z2 = NORMAL_975**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may lead a last bit out
 
 
 def mistakes(record: SweepRecord) -> list[Mistake]:

@@ -184,8 +184,8 @@ def _test_figure(report: Report) -> tuple[str, str]:
     models = counted(len(test.accuracies), "final model")
     return (
         metric.text(test.mean),
-        f"mean accuracy of {models} on {counted(test.examples, 'test example')}; 95\u00a0% interval {ends};"
-        f" {wording.ordinal(test.opening)} opening",
+        f"mean accuracy of {models} on {counted(test.examples, 'test example')}; 95\u00a0% interval over"
+        f" test examples {ends}; {wording.ordinal(test.opening)} opening",
     )
 
 
@@ -210,8 +210,7 @@ def _answer(report: Report) -> list[str]:
     if best is None:
         return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
     found += _comparison(report)
-    if record.verdict:
-        found += _tested(record)
+    found += _tested(record)
     n = int(record.dataset["validation"])
     se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
     if metric.maximize and se > 0:
@@ -247,8 +246,8 @@ def _comparison(report: Report) -> list[str]:
 
 def _tested(record: SweepRecord) -> list[str]:
     test = analysis.tested(record)
-    assert test is not None
-    assert record.verdict is not None
+    if test is None:
+        return []
     metric = wording.accuracy(test.examples)
     several = [metric.text(1 - value) for value in test.accuracies]
     opening = test.opening
@@ -257,7 +256,7 @@ def _tested(record: SweepRecord) -> list[str]:
         if opening == 1
         else f"{opening} times, this one included; every opening makes its numbers a little less fresh"
     )
-    epochs = counted(int(record.verdict["epochs"]), "epoch")
+    epochs = counted(test.epochs, "epoch")
     return [
         f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs}, have a mean"
         f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
@@ -815,7 +814,7 @@ def mistakes(report: Report) -> list[Page]:
 
 
 def _confusion_finding(found: analysis.Confusion) -> str:
-    who = "The shipped model" if found.split == "test" else _name(found.trial)
+    who = "The first final model" if found.split == "test" else _name(found.trial)
     pairs = found.worst_pairs(1)
     most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
     return f"{who} misreads {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"

@@ -390,14 +390,13 @@ class _Mirror:
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
         with contextlib.suppress(MlflowException):  # it exists
             self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
-        tested = analysis.tested(record)
-        assert tested is not None
         tags = {"weights_sha256": digest, "study": record.uid, "trial": str(runs.champion_number(record))}
-        tags |= {
-            "test_accuracy": str(tested.accuracies[0]),
-            "test_low": str(tested.shipped_low),
-            "test_high": str(tested.shipped_high),
-        }
+        if tested := analysis.tested(record):
+            tags |= {
+                "test_accuracy": str(tested.accuracies[0]),
+                "test_low": str(tested.shipped_low),
+                "test_high": str(tested.shipped_high),
+            }
         version = self.client.create_model_version(
             name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=runs.model_description(record)
         )

@@ -318,14 +318,13 @@ def conclusion(record: SweepRecord) -> list[str]:
         value = reading_of(record.objective, best[0].value or 0.0)
         lines.append(f"best in the search: trial {best[0].number}, {record.objective.replace('_', ' ')} {value}")
     if record.verdict:
-        test = analysis.tested(record)
-        assert test is not None
         mean = reading_of(record.objective, record.verdict["confirm_mean"])
         number = record.verdict["champion"]
         lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
+    if test := analysis.tested(record):
         lines.append(
             f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
-            f"(95 % interval {100 * test.low:.2f} to {100 * test.high:.2f} %, {test.examples} examples)"
+            f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
         )
     return lines
 

@@ -337,17 +337,16 @@ def _finished_counts(record: SweepRecord) -> dict[str, int]:
 
 def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     number = champion_number(record)
-    if record.verdict is None or number is None:
-        return {}
     test = analysis.tested(record)
-    assert test is not None
+    if test is None or number is None:
+        return {}
     return {
         "champion_trial": number,
         "champion_confirm_mean": confirmed_mean(record, number),
         "baseline_confirm_mean": confirmed_mean(record, 0),
-        "test_accuracy": test.mean,
-        "test_accuracy_low": test.low,
-        "test_accuracy_high": test.high,
+        "mean_test_accuracy": test.mean,
+        "mean_test_accuracy_low": test.low,
+        "mean_test_accuracy_high": test.high,
     }
 
 
@@ -420,7 +419,8 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
 def model_description(record: SweepRecord) -> str:
     """The champion in one line of plain text: MLflow's table of versions shows Markdown as it is typed."""
     test = analysis.tested(record)
-    assert test is not None
+    if test is None:
+        return f"Trial {champion_number(record)} of study {record.name}, not tested"
     low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
     accuracy = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
     return f"Trial {champion_number(record)} of study {record.name}: {accuracy}"
@@ -454,10 +454,10 @@ def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
 
 
 def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
-    if record.verdict is None or champion is None:
+    test = analysis.tested(record)
+    if record.verdict is None or test is None or champion is None:
         return ["Not confirmed on fresh seeds yet: the best of many trials is partly luck."]
-    test, paired = analysis.tested(record), record.verdict.get("paired")
-    assert test is not None
+    paired = record.verdict.get("paired")
     mean = _amount(record.objective, confirmed_mean(record, champion))
     lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
     lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
@@ -467,7 +467,7 @@ def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     return [
         *lines,
         f"**On the test set.** Mean accuracy of {len(test.accuracies)} final models "
-        f"{_amount('accuracy', test.mean)} ({low} to {high}).",
+        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).",
     ]
 
 

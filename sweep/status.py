@@ -13,7 +13,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     """What a script asks about a study; numbers in full, None where something is not known yet.
 
     Keys: study, question, dataset, objective, trials (asked for), begun, outcomes, best, baseline, champion,
-    test_accuracy (mean of the final models).
+    mean_test_accuracy (of the final models).
     """
     ranked = record.ranked()
     verdict, tested = record.verdict, analysis.tested(record)
@@ -28,7 +28,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "best": _trial(ranked[0]) if ranked else None,
         "baseline": _trial(record.trials[0]) if record.trials else None,
         "champion": verdict["champion"] if verdict else None,
-        "test_accuracy": tested.mean if tested else None,
+        "mean_test_accuracy": tested.mean if tested else None,
     }
 
 

@@ -234,7 +234,7 @@ def test_status_speaks_json(road):
     assert status["best"]["trial"] == record.ranked()[0].number
     assert status["best"]["value"] == record.ranked()[0].value
     assert status["baseline"]["value"] == record.trials[0].value
-    assert status["test_accuracy"] == analysis.tested(record).mean
+    assert status["mean_test_accuracy"] == analysis.tested(record).mean
     assert "champion: trial" in told(road["home"], "status")
     assert "recorded in" in told(road["home"], "studies")
 
