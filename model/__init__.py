@@ -1,1 +1,1 @@
-"""The network: everything that trains, in NumPy alone."""
+"""The network, in NumPy alone; `estimator.py` offers it to scikit-learn."""

@@ -19,8 +19,13 @@ BLOCK = 16384
 class Dropout:
     """Shares of units to drop, and the random bits that choose them.
 
+    Args:
+        inputs: share of input units to drop, 0 to 1; rounded to a multiple of 1 / 65,536 below 1.
+        hidden: the same for hidden units.
+        rng: a generator whose raw words have 64 bits, as `default_rng` makes them.
+
     Attributes:
-        inputs, hidden: shares of input units and of hidden units that are dropped, multiples of 1 / 65,536 below 1.
+        inputs, hidden: the rounded shares.
     """
 
     def __init__(self, inputs: float, hidden: float, rng: np.random.Generator) -> None:
@@ -29,10 +34,15 @@ class Dropout:
         self._keep = np.empty(BLOCK, bool)
 
     def drop(self, activations: NDArray[np.floating[Any]], share: float) -> None:
-        """Drop a share of the units of activations (n, units + 1), in place; the last column, the ones, stays."""
+        """Drop units of activations (n, units + 1), contiguous, in place; the last column, the ones, stays.
+
+        Args:
+            activations: of a layer.
+            share: `inputs` or `hidden`, one of the rounded shares.
+        """
         if not share:
             return
-        threshold, flat = round(share * LEVELS), activations.reshape(-1)
+        threshold, flat = round(share * LEVELS), activations.reshape(-1, copy=False)
         for start in range(0, len(flat), BLOCK):
             block = flat[start : start + BLOCK]
             bits = self._bits.random_raw(-(-len(block) // 4)).view(np.uint16)[: len(block)]

@@ -4,7 +4,7 @@
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    cross_val_score(make_pipeline(StandardScaler(), MLPClassifier(hidden_sizes=(64,), epochs=30)), X, y)
+    cross_val_score(make_pipeline(StandardScaler(), NumpyMLPClassifier(hidden_sizes=(64,), epochs=30)), X, y)
 
 This is the one file of `model` that imports more than NumPy.
 """
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from model.datasets import Examples
 from model.evaluation import BATCH
@@ -29,10 +29,11 @@ from model.network import MLP
 from model.training import Rule, TrainingState, train
 
 
-class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
-    """A multilayer perceptron with ReLU and softmax, trained with Adam on one core, in float32.
+class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+    """A multilayer perceptron with ReLU and softmax, trained with Adam, in float32.
 
-    Inputs are taken as they are: scale them first. Equal data, settings and random_state give equal bits.
+    Inputs are taken as they are: scale them first. Equal data, settings and random_state give equal bits on the same
+    machine with the same number of BLAS threads.
 
     Args:
         random_state: seed of the first weights, the order of the examples and dropout: None, a number or a RandomState.
@@ -87,7 +88,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
 
         Raises:
             ValueError: as `fit`; no classes at the first call, others later, or a label that is not among them; a
-                schedule other than constant, for it has no end to head for.
+                schedule other than constant, for it has no end to head for; settings changed since the last call.
         """
         first = not hasattr(self, "network_")
         inputs, targets = validate_data(self, X, y, dtype=np.float32, reset=first)
@@ -104,7 +105,9 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
             raise ValueError(f"y has labels {strange!r} that are not among the classes {known.tolist()!r}")
         if first:
             self._begin(known, settings)
-        self._state.hyperparameters = replace(settings, epochs=1)
+        elif replace(settings, epochs=1, schedule="constant") != self._going_on():
+            raise ValueError("partial_fit goes on with the settings it began with; to change one, fit anew")
+        self._state.hyperparameters = self._going_on()
         # Each call is an epoch with random streams of its own, named by how many there were before.
         self._state.seed = (*self._state.seed[:1], self.n_iter_)
         self._state.epochs.clear()
@@ -114,7 +117,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities (n, classes) of inputs X (n, features), in the order of `classes_`.
 
-        In float64: the last bits of a product depend on the other rows, and an example's answer should not.
+        In float64: the last bits of a product depend on the other rows, and seven digits of an answer should not.
         """
         check_is_fitted(self)
         inputs = validate_data(self, X, dtype=np.float32, reset=False)
@@ -131,6 +134,10 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
     def _settings(self) -> Hyperparameters:
         return Hyperparameters(**{name: getattr(self, name) for name in FIELDS})
 
+    def _going_on(self) -> Hyperparameters:
+        """The settings of the training under way, for one more pass."""
+        return replace(self._state.hyperparameters, epochs=1, schedule="constant")
+
     def _begin(self, classes: NDArray[Any], settings: Hyperparameters) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._state = TrainingState.fresh(settings, self.n_features_in_, len(classes), (seed,), Rule(epoch="last"))
@@ -139,7 +146,7 @@ class MLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # sci
         self.loss_curve_: list[float] = []
 
     def _learn(self, inputs: NDArray[np.float32], targets: NDArray[Any]) -> None:
-        labels = np.searchsorted(self.classes_, column_or_1d(targets))
+        labels = np.searchsorted(self.classes_, targets)
         for epoch in train(self._state, Examples(inputs, labels, np.arange(len(labels))), None, 1.0):
             self.loss_curve_.append(epoch.train_loss)
             self.n_iter_ += 1

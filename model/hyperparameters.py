@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import Field, asdict, dataclass, field, fields
+from numbers import Real  # NumPy's numbers are registered as such
 from typing import Any
 
 
@@ -102,6 +103,7 @@ def check(name: str, value: Any) -> Any:
 
 
 def _check_sizes(name: str, value: Any, layers: Range, units: Range) -> tuple[int, ...]:
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array
     if not isinstance(value, list | tuple) or len(value) not in layers:
         raise HyperparameterError(
             f"{name} must list the units of {layers.low:g} to {layers.high:g} layers, but got {value!r}"
@@ -116,9 +118,8 @@ def _check_word(name: str, value: Any, words: tuple[str, ...]) -> str:
 
 
 def _check_number(name: str, value: Any, allowed: Range, *, whole: bool) -> int | float:
-    kind = "a whole number" if whole else "a number"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number not in allowed or (whole and number != int(number)):
+        kind = "a whole number" if whole else "a number"
         raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
-    if (whole and value != int(value)) or value not in allowed:
-        raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
-    return int(value) if whole else float(value)
+    return int(number) if whole else number

@@ -26,6 +26,9 @@ from model.loss import cross_entropy, softmax
 
 Floats = NDArray[np.floating[Any]]
 
+SIZES = 4
+"""Batch sizes whose buffers are kept: whole and last batch, of training and of evaluation."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -56,13 +59,13 @@ class _Buffers:
 
     @cached_property
     def gradients(self) -> list[Floats]:
-        """Gradients (n, units + 1) with respect to the activations; their last column means nothing."""
-        return [np.empty(shape, self._dtype) for shape in self._shapes]
+        """Gradients (n, units + 1) with respect to each hidden layer; their last column means nothing."""
+        return [np.empty(shape, self._dtype) for shape in self._shapes[1:]]
 
     @cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Scratch (n, units + 1)."""
-        return [np.empty(shape, bool) for shape in self._shapes]
+        """Scratch (n, units + 1) for each hidden layer."""
+        return [np.empty(shape, bool) for shape in self._shapes[1:]]
 
 
 class MLP:
@@ -152,7 +155,7 @@ class MLP:
 
     def _through(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
         """Gradient with respect to the sums of hidden layer i (from 1), given that of the layer after it."""
-        gradient, mask = buffers.gradients[i], buffers.masks[i]
+        gradient, mask = buffers.gradients[i - 1], buffers.masks[i - 1]
         np.matmul(delta, self.layers[i].matrix.T, out=gradient)  # (n, out) @ (out, in + 1)
         np.greater(buffers.activations[i], 0, out=mask)
         gradient *= mask
@@ -162,6 +165,8 @@ class MLP:
 
     def _of_size(self, n: int) -> _Buffers:
         if n not in self._buffers:
+            if len(self._buffers) == SIZES:
+                del self._buffers[next(iter(self._buffers))]
             self._buffers[n] = _Buffers(self.sizes, n, self.theta.dtype)
         return self._buffers[n]
 

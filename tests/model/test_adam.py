@@ -29,7 +29,7 @@ def test_it_follows_the_papers(beta1, beta2, epsilon, decay):
     theta = start.copy()
     adam = Adam(theta, beta1, beta2, epsilon, decay)
     for gradient in gradients:
-        adam.step(gradient, 0.01)
+        adam.step(theta, gradient, 0.01)
 
     expected = [paper_adamw(s, g, 0.01, beta1, beta2, epsilon, decay) for s, g in zip(start, gradients.T, strict=True)]
     np.testing.assert_allclose(theta, expected, rtol=1e-11)
@@ -38,7 +38,7 @@ def test_it_follows_the_papers(beta1, beta2, epsilon, decay):
 def test_the_first_step_is_the_learning_rate_against_the_sign():
     """Kingma & Ba, section 2.1: the step is bounded by, and at first about, the learning rate."""
     theta = np.zeros(4)
-    Adam(theta, 0.9, 0.999, 1e-12).step(np.array([5.0, -0.001, 1e3, -7.0]), 0.01)
+    Adam(theta, 0.9, 0.999, 1e-12).step(theta, np.array([5.0, -0.001, 1e3, -7.0]), 0.01)
 
     np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01, 0.01], rtol=1e-6)
 
@@ -49,7 +49,7 @@ def test_it_finds_the_bottom_of_a_bowl():
     theta = np.array([1.0, -2.0, 3.0])
     adam = Adam(theta, 0.9, 0.999, 1e-8)
     for step in range(3000):
-        adam.step(scale * theta, 0.02 * (1 - step / 3000))
+        adam.step(theta, scale * theta, 0.02 * (1 - step / 3000))
 
     assert np.abs(theta).max() < 1e-3
 
@@ -61,7 +61,7 @@ def test_chunks_are_no_different_from_the_whole():
     whole, last = np.zeros(CHUNK + 7, np.float32), np.zeros(7, np.float32)
     one, other = Adam(whole, 0.9, 0.999, 1e-8), Adam(last, 0.9, 0.999, 1e-8)
     for gradient in gradients:
-        one.step(gradient, 0.1)
-        other.step(gradient[CHUNK:], 0.1)
+        one.step(whole, gradient, 0.1)
+        other.step(last, gradient[CHUNK:], 0.1)
 
     np.testing.assert_array_equal(whole[CHUNK:], last)

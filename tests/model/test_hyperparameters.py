@@ -2,12 +2,13 @@
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 
 from model.hyperparameters import HyperparameterError, Hyperparameters, Range
 
 OUTSIDE = {
-    "hidden_sizes": [(), (1,) * 9, (0,), (16385,), (12.5,), "64", (True,), 64],
+    "hidden_sizes": [(), (1,) * 9, (0,), (16385,), (12.5,), "64", (True,), 64, np.array(64), np.array([[64]])],
     "learning_rate": [0, -1e-3, 10.1, float("nan"), float("inf"), "0.1", True, None],
     "batch_size": [0, -1, 65537, 12.5, True],
     "beta1": [-0.1, 1, 1.5],
@@ -21,9 +22,9 @@ OUTSIDE = {
     "epochs": [0, 10001, 1.5],
 }
 INSIDE = {
-    "hidden_sizes": [(1,), (16384,), (1,) * 8, [64, 32]],
-    "learning_rate": [1e-12, 10],
-    "batch_size": [1, 65536, 64.0],
+    "hidden_sizes": [(1,), (16384,), (1,) * 8, [64, 32], np.array([64, 32]), (np.int64(64),)],
+    "learning_rate": [1e-12, 10, np.float32(0.1)],
+    "batch_size": [1, 65536, 64.0, np.int64(64)],
     "beta1": [0, 0.999],
     "beta2": [0, 0.99999],
     "epsilon": [1e-12, 1],
@@ -58,7 +59,7 @@ def test_a_value_inside_is_kept(name, value):
     """What lies just inside its range comes back equal, in the field's own type."""
     kept = getattr(Hyperparameters(**{name: value}), name)
 
-    assert kept == (tuple(value) if isinstance(value, list) else value)
+    assert kept == (tuple(value) if isinstance(value, list | np.ndarray) else value)
     assert type(kept) is type(getattr(Hyperparameters(), name))
 
 

@@ -27,7 +27,7 @@ def test_fifty_steps_are_pytorchs(name):
     for step, expected in enumerate(case["losses"], start=1):
         network.feed(inputs)
         loss, _ = network.backpropagate(len(labels), labels, settings.get("smoothing", 0.0))
-        adam.step(network.gradient, settings["lr"])
+        adam.step(network.theta, network.gradient, settings["lr"])
         assert loss == pytest.approx(expected, rel=1e-9), f"step {step}"
         if str(step) in case["theta"]:
             np.testing.assert_allclose(network.theta, case["theta"][str(step)], rtol=1e-9, err_msg=f"step {step}")
