@@ -21,10 +21,10 @@ from model.adam import Adam
 from model.batches import Batches
 from model.datasets import Examples
 from model.dropout import Dropout
-from model.evaluation import Score, evaluate
+from model.evaluation import BATCH, Score, evaluate
 from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
-from model.network import MLP
+from model.network import MLP, parameters
 
 INITIALISATION, ORDER, DROPOUT = range(3)
 """Which of a training's random streams; the last word of its seed."""
@@ -221,6 +221,19 @@ def train(
             epoch = _epoch(state, batches, examples, validation, scale, index)
         state.record(epoch)
         yield epoch
+
+
+def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int) -> int:
+    """Bytes that a training of these settings takes at its highest, to within a fifth; data are mapped, not counted.
+
+    float32 each: weights, gradient, two moments and the best weights; a checkpoint, once as arrays and once as the
+    bytes of its file; and for a batch of training and one of evaluation the activations, gradients and zeros.
+    """
+    sizes = (features, *hyperparameters.hidden_sizes, classes)
+    weights = parameters(sizes)
+    training = hyperparameters.batch_size * (features + 3 * sum(hyperparameters.hidden_sizes))
+    evaluation = BATCH * (features + 2 * sum(hyperparameters.hidden_sizes))
+    return 4 * (13 * weights + training + evaluation)
 
 
 def learning_rate(hyperparameters: Hyperparameters, step: int, steps: int) -> float:

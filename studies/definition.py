@@ -213,6 +213,7 @@ class Study(_Strict):
         sampler: tpe, random or qmc.
         pruner: median, hyperband or none.
         audit: share of trials that are judged but never stopped, so that the report can say what pruning costs.
+        trial_seconds: longest training time of a trial; a longer one ends as a timeout. None sets no limit.
         generation: trials that are asked for at once and judged only against earlier generations, so that the result
             is the same for any number of workers; None asks whenever a worker is free, with all that is known then.
         baseline: the settings of trial 0, and of whatever the space leaves alone.
@@ -230,6 +231,7 @@ class Study(_Strict):
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
     audit: float = Field(0.0, ge=0, le=1)
+    trial_seconds: float | None = Field(None, gt=0)
     generation: int | None = Field(None, ge=1, le=1000)
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)

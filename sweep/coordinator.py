@@ -31,6 +31,8 @@ GRACE = 4.0
 """Seconds that workers have to reach the end of an epoch once the sweep is asked to stop."""
 POLL = 0.2
 """Seconds between two looks at signals and the clock."""
+STALL = 120.0
+"""Seconds without a step after which a worker hangs; reading or judging a large dataset takes some seconds."""
 
 
 class Failing(Exception):
@@ -74,6 +76,8 @@ class Task:
         counted: the epoch that counts so far.
         deaths: how often its worker died.
         ended: a verdict was recorded; what its worker still says is not.
+        before: seconds of the epochs that were recorded when a worker got it.
+        begun: `time.monotonic()` when a worker got it, and `moved` when it last took a step; `steps` so far.
     """
 
     log: TrialLog
@@ -85,6 +89,14 @@ class Task:
     counted: Epoch | None = None
     deaths: int = 0
     ended: bool = False
+    before: float = 0.0
+    begun: float = 0.0
+    moved: float = 0.0
+    steps: int = -1
+
+    def seconds(self) -> float:
+        """Training time so far: of the epochs recorded before this start, and since."""
+        return self.before + time.monotonic() - self.begun
 
     @property
     def value(self) -> float | None:
@@ -162,6 +174,7 @@ class Coordinator:
                 return
             for event in self._workers.events(POLL):
                 self._handle(event, asker, waiting)
+            self._watch(asker)
             self._progress.refresh(asker.left() + len(waiting))
         self._wind_down(asker)
 
@@ -171,6 +184,8 @@ class Coordinator:
         task.trial.user_attrs["attempt"] = attempt
         task.log.attribute(task.trial._trial_id, "attempt", attempt)
         self._tasks[task.job.id] = task
+        task.begun = task.moved = time.monotonic()
+        task.before, task.steps = sum(row["seconds"] for row in task.epochs), -1
         worker = self._workers.start(task.job)
         task.log.attribute(task.trial._trial_id, "worker", worker)
         self._progress.started(task.job, task.trial.number, worker, len(task.epochs))
@@ -180,6 +195,8 @@ class Coordinator:
         kind = event.message["is"]
         if kind == "epoch" and not task.ended:
             self._observe(task, event.message["epoch"], asker)
+        elif kind == "pulse":
+            _note_steps(task, event.message["step"])
         elif kind == "note":
             self._progress.note(event.message["text"])
         elif kind in ("done", "stopped", "failed", "died"):
@@ -189,9 +206,27 @@ class Coordinator:
             if task.ended:
                 _tidy(task)
 
+    def _watch(self, asker: Asker) -> None:
+        """End what takes too long or no longer moves."""
+        now = time.monotonic()
+        for task in list(self._tasks.values()):
+            limit = task.job.seconds
+            if limit is not None and task.seconds() > limit:
+                self._time_out(task, f"not through after the limit of {limit:g} s", asker)
+            elif now - task.moved > STALL:
+                self._time_out(task, f"no step within {STALL:g} s: it hangs", asker)
+
+    def _time_out(self, task: Task, reason: str, asker: Asker) -> None:
+        del self._tasks[task.job.id]
+        self._workers.end(task.job.id)
+        if not task.ended:
+            self._finish(task, TrialState.PRUNED, "timeout", reason, {}, asker)
+        _tidy(task)
+
     def _observe(self, task: Task, row: dict[str, Any], asker: Asker) -> None:
         """Record an epoch, or compare it with the record when it was run before; then judge."""
         index = row.pop("index")
+        task.moved = time.monotonic()
         if index < len(task.epochs):
             _require_equal(task, index, row)
             return
@@ -292,6 +327,7 @@ def job_for(
     *,
     whole: bool = False,
     stop_after: int | None = None,
+    seconds: float | None = None,
 ) -> Job:
     """A training as a worker is asked for it; everything in it can be written as JSON."""
     return Job(
@@ -305,6 +341,7 @@ def job_for(
         epoch=rule.epoch,
         whole=whole,
         stop_after=stop_after,
+        seconds=seconds,
     )
 
 
@@ -321,6 +358,11 @@ def remove_checkpoints(log: TrialLog, folder: Path) -> None:
         if trial.state.is_finished():
             with contextlib.suppress(FileNotFoundError):
                 (folder / f"{trial.number:04d}" / "checkpoint.npz").unlink()
+
+
+def _note_steps(task: Task, steps: int) -> None:
+    if steps != task.steps:
+        task.steps, task.moved = steps, time.monotonic()
 
 
 def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:

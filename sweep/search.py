@@ -179,7 +179,8 @@ class Search:
 def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
     """The training that is trial `number` of a study; (study seed, number) name its random streams."""
     rule = Rule(study.objective, study.epoch)
-    return job_for(f"search/{number}", folder, dataset, study.seed, settings, [study.seed, number], rule)
+    seed = [study.seed, number]
+    return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, rule, seconds=study.trial_seconds)
 
 
 def audited(study: Study, number: int) -> bool:

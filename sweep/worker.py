@@ -15,13 +15,16 @@ the next one runs. When the pipe from the coordinator ends, the coordinator is d
 | {"is": "stopped", "id"} | as asked |
 | {"is": "failed", "id", "outcome", "reason"} | diverged, out of memory, or an error in the code |
 | {"is": "note", "id", "text"} | something a person should know |
+| {"is": "pulse", "id", "step"} | every second, how many steps were taken: tells a hang from a long epoch |
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import resource
 import sys
 import threading
 import traceback
@@ -37,8 +40,10 @@ from model.datasets import Dataset
 from model.evaluation import confusion, probabilities
 from model.hyperparameters import Hyperparameters
 from model.network import MLP
-from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, train
+from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, memory_needed, train
 
+PULSE = 1.0
+"""Seconds between two pulses."""
 CHECKPOINT_EVERY = 2.0
 """Seconds; or 100 times what the last checkpoint cost, if that is more, so that they cost at most 1 % of the time."""
 
@@ -57,6 +62,7 @@ class Job:
         objective, epoch: the rule which epoch counts.
         whole: learn from the validation examples too, and judge by nothing.
         stop_after: last epoch to run, counted from 1; None for all.
+        seconds: longest training time, which the coordinator keeps; None for no limit.
     """
 
     id: str
@@ -69,6 +75,7 @@ class Job:
     epoch: str
     whole: bool = False
     stop_after: int | None = None
+    seconds: float | None = None
 
 
 class Inbox:
@@ -99,9 +106,32 @@ class Inbox:
         os._exit(0)  # the coordinator is gone; whatever is being written is written to a temporary name
 
 
+_SPEAKING = threading.Lock()
+"""Held while a line is written: the pulse speaks from a thread of its own."""
+
+
 def say(kind: str, job: Job, **content: object) -> None:
     """Write one line to the coordinator."""
-    print(json.dumps({"is": kind, "id": job.id, **content}), flush=True)  # noqa: T201 (the pipe is stdout)
+    with _SPEAKING:
+        print(json.dumps({"is": kind, "id": job.id, **content}), flush=True)  # noqa: T201 (the pipe is stdout)
+
+
+@contextlib.contextmanager
+def pulse(job: Job, state: TrainingState) -> Iterator[None]:
+    """Say every PULSE seconds how many steps were taken; a step that never ends says the same number."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(PULSE):
+            say("pulse", job, step=state.optimizer.t)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def main() -> None:
@@ -136,13 +166,22 @@ def run(job: Job, inbox: Inbox) -> None:
     state = _state(job, data, folder / "checkpoint.npz")
     for epoch in state.epochs:
         say("epoch", job, epoch=plain(epoch))
+    with pulse(job, state):
+        stopped = _follow(job, state, data, inbox)
+    if stopped:
+        state.save(folder / "checkpoint.npz")
+        say("stopped", job)
+        return
+    say("done", job, **_finish(job, state, data))
+
+
+def _follow(job: Job, state: TrainingState, data: Dataset, inbox: Inbox) -> bool:
+    """Say every epoch; whether the job was stopped before its last."""
     for epoch in _train(job, state, data):
         say("epoch", job, epoch=plain(epoch))
         if inbox.stopped(job):
-            state.save(folder / "checkpoint.npz")
-            say("stopped", job)
-            return
-    say("done", job, **_finish(job, state, data))
+            return True
+    return False
 
 
 def plain(epoch: Epoch) -> dict[str, Any]:
@@ -155,6 +194,9 @@ def plain(epoch: Epoch) -> dict[str, Any]:
 def _state(job: Job, data: Dataset, checkpoint: Path) -> TrainingState:
     """Continued from the checkpoint where there is one; a damaged one is set aside."""
     settings = Hyperparameters(**job.hyperparameters)
+    need, room = memory_needed(settings, data.features, data.classes), memory_available()
+    if need > room:
+        raise MemoryError(f"the training needs about {need >> 20:,} MiB, {room >> 20:,} MiB are available")
     state = TrainingState.fresh(settings, data.features, data.classes, job.seed, Rule(job.objective, job.epoch))
     if checkpoint.exists():
         try:
@@ -188,6 +230,26 @@ def _finish(job: Job, state: TrainingState, data: Dataset) -> dict[str, Any]:
     predicted = probabilities(network, data.validation, data.scale).argmax(axis=1)
     matrix = confusion(data.validation.labels[data.validation.rows], predicted, data.classes)
     return {"weights_sha256": digest, "confusion": matrix.tolist()}
+
+
+def memory_available() -> int:
+    """Bytes that this process may still take: what the system, its control group and its own limit leave.
+
+    On systems that do not tell, the largest number there is.
+    """
+    found = [sys.maxsize]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) << 10)
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        group = Path("/sys/fs/cgroup")
+        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        with contextlib.suppress(OSError):
+            limit -= int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        found.append(limit)
+    return max(0, min(found))
 
 
 def _place(error: BaseException) -> str:

@@ -88,6 +88,14 @@ class Workers:
             if worker and worker.job == job:
                 self._send(worker, {"do": "stop", "id": job})
 
+    def end(self, job: str) -> None:
+        """Kill the worker that is at this job; nothing more is heard of it."""
+        for number, worker in enumerate(self._slots):
+            if worker and worker.job == job:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.process.pid, signal.SIGKILL)
+                self._bury(number, worker)
+
     def events(self, timeout: float) -> list[Event]:
         """What the workers said, waiting for at most `timeout` seconds for the first word."""
         found: list[Event] = []

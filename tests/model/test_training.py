@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import tracemalloc
 from dataclasses import asdict, replace
 from itertools import islice
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.hyperparameters import Hyperparameters
-from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, learning_rate, train
+from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, learning_rate, memory_needed, train
 
 SMALL = Hyperparameters(hidden_sizes=(16, 8), batch_size=32, learning_rate=0.01, epochs=6)
 
@@ -137,6 +138,22 @@ def test_an_overflow_is_named_at_the_batch_where_it_shows(blobs, monkeypatch, st
     assert len(state.epochs) == 2
     copied = pickle.loads(pickle.dumps(caught.value))
     assert (str(copied), copied.step) == (str(caught.value), caught.value.step)
+
+
+@pytest.mark.parametrize("settings", [replace(SMALL, hidden_sizes=(900, 700)), replace(SMALL, batch_size=2048)])
+def test_the_memory_it_needs_is_foretold(digits, tmp_path, settings):
+    """Arrays and checkpoint of a training, by tracemalloc, are within a third of what was said."""
+    settings = replace(settings, epochs=1, hidden_sizes=settings.hidden_sizes[:2])
+    tracemalloc.start()
+    try:
+        state = fresh(digits, settings)
+        run(state, digits)
+        state.save(tmp_path / "checkpoint.npz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak == pytest.approx(memory_needed(settings, 64, 10), rel=0.34)
 
 
 def test_the_epoch_that_counts_follows_the_rule(blobs):

@@ -1,6 +1,7 @@
 """The loop: every trial recorded once, in full; interrupted ones continued; bad ones told apart."""
 
 import os
+import re
 import signal
 import time
 from datetime import UTC
@@ -10,6 +11,7 @@ import pytest
 
 from model.hyperparameters import Hyperparameters
 from reports import records
+from sweep import coordinator
 from sweep.coordinator import Failing, Stop
 from sweep.objective import Objective
 from sweep.search import Search, audited, make_sampler
@@ -150,6 +152,94 @@ def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searc
     assert record.trials[0].outcome == "failed"
     assert "SIGKILL" in record.trials[0].reason
     assert "3 times" in record.trials[0].reason
+
+
+class PausedWorkers(Workers):
+    """Pauses the worker of the first job with SIGSTOP after its first epoch: a process that hangs."""
+
+    paused = 0.0
+
+    def events(self, timeout):
+        found = super().events(timeout)
+        if not self.paused and any(event.message["is"] == "epoch" for event in found):
+            os.kill(self._slots[0].process.pid, signal.SIGSTOP)
+            self.paused = time.monotonic()
+        return found
+
+    def end(self, job):
+        self.ended = time.monotonic()
+        super().end(job)
+
+
+def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
+    """Within two seconds of the limit; its trial ends as a timeout, the others are not disturbed."""
+    monkeypatch.setattr(coordinator, "STALL", 2.5)
+    study = tiny("trials=3", "baseline.epochs=20")
+    database = opened(study)
+    pool = PausedWorkers(1, database.folder)
+    searched(study, database, pool=pool)
+    record = records.read(database.folder)
+
+    assert pool.ended - pool.paused < 2.5 + 2
+    assert record.counts() == {"timeout": 1, "complete": 2}
+    assert record.trials[0].reason == "no step within 2.5 s: it hangs"
+    assert record.trials[0].state == "pruned"
+
+
+@pytest.mark.slow
+def test_a_long_epoch_is_no_hang(tiny, opened, searched, monkeypatch):
+    """Steps count, not epochs: an epoch of several stall times ends well."""
+    monkeypatch.setattr(coordinator, "STALL", 2.5)
+    study = tiny(
+        "trials=1",
+        "baseline.epochs=1",
+        "baseline.batch_size=1",
+        "space={learning_rate={low=1e-4, high=1e-2, log=true}}",
+        "baseline.hidden_sizes=[1500, 1500]",
+    )
+    database = opened(study)
+    searched(study, database, workers=1)
+    record = records.read(database.folder)
+
+    assert record.counts() == {"complete": 1}
+    assert record.trials[0].seconds > 2.5
+
+
+def test_a_trial_may_have_a_time_limit(tiny, opened, searched):
+    """What was recorded of it stays; a sampler sees it as pruned."""
+    study = tiny("trials=2", "trial_seconds=1.0", "baseline.epochs=10000")
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+
+    assert record.counts() == {"timeout": 2}
+    for trial in record.trials:
+        assert trial.reason == "not through after the limit of 1 s"
+        assert trial.state == "pruned"
+        assert len(trial.epochs) > 5
+        assert trial.value == trial.epochs["validation_loss"].min()
+
+
+def test_a_network_too_large_for_the_machine_is_refused_with_both_numbers(tiny, opened, searched):
+    """Before anything is allocated, once, and the sweep goes on."""
+    wide = "16384, " * 7 + "16384"
+    study = tiny(
+        "trials=3",
+        f"space.hidden_sizes={{choices=[[{wide}], [16]]}}",
+        f"baseline.hidden_sizes=[{wide}]",
+        "sampler=random",
+        "seed=4",
+    )
+    database = opened(study)
+    searched(study, database, workers=1)
+    record = records.read(database.folder)
+
+    assert record.trials[0].outcome == "out of memory"
+    assert re.fullmatch(
+        r"out of memory: the training needs about [\d,]+ MiB, [\d,]+ MiB are available", record.trials[0].reason
+    )
+    assert record.trials[0].attempt == 1
+    assert record.counts()["complete"] >= 1
 
 
 def test_pruning_works_on_validation_numbers(tiny, opened, searched):
