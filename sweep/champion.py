@@ -36,6 +36,7 @@ from model.training import Rule
 from reports.records import RecordError, SweepRecord, TrialRecord
 from studies.definition import Study
 from sweep.coordinator import Task, job_for, task_from
+from sweep.failpoints import failpoint
 from sweep.storage import Database
 from sweep.worker import Job
 
@@ -254,7 +255,9 @@ def conclude(study: Study, database: Database, record: SweepRecord, dataset: Pat
     if not _shipped(database.folder, verdict):
         _ship(database.folder, record, verdict, numbers[0])
     if verdict != old:
+        failpoint("before_verdict")
         database.record("verdict", verdict)
+        failpoint("after_verdict")
     return verdict
 
 
@@ -291,7 +294,9 @@ def _open_test_set(
     """Count the opening first, then score all final models at once; confusion and mistakes are the shipped one's."""
     data = datasets.load(dataset, study.seed)
     hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
+    failpoint("before_opening")
     opening = _count_opening(home / LEDGER, record, data, hashes)
+    failpoint("after_opening")
     networks = [_network(database.folder / "confirm" / f"{run.number:04d}" / "weights.npz") for run in finals]
     scores = [evaluate(network, data.test, data.scale) for network in networks]
     n, labels = len(data.test), data.test.labels[data.test.rows]
@@ -369,6 +374,7 @@ def _ship(folder: Path, record: SweepRecord, verdict: Mapping[str, Any], final: 
         "weights_sha256": verdict["weights_sha256"],
     }
     write_atomic(folder / "champion.npz", (folder / "confirm" / f"{final:04d}" / "weights.npz").read_bytes())
+    failpoint("before_card")
     write_atomic(folder / "champion.json", (json.dumps(card, indent=2) + "\n").encode())
 
 

@@ -43,7 +43,7 @@ def shared(command: Command) -> Command:
         "--tracking",
         envvar="SWEEP_TRACKING",
         metavar="URI",
-        help="MLflow's address; default: mlflow.db in the home folder.",
+        help="MLflow's address, or none; default: mlflow.db in the home folder.",
     )(command)
     return click.option(
         "--home",
@@ -215,6 +215,8 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
         os.nice(10)  # training goes first
     from sweep import mirror, storage
 
+    if tracking == "none":
+        raise click.UsageError("sync sends to MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")
     tracking = tracking or f"sqlite:///{(home / 'mlflow.db').resolve()}"
     for folder in [_folder(home, study)] if study else _recorded(home):
         if follow:

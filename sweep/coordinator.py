@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.hyperparameters import Hyperparameters
 from model.training import Epoch, Rule
+from sweep.failpoints import failpoint
 from sweep.progress import Progress
 from sweep.storage import LogMismatch, TrialLog
 from sweep.worker import Job
@@ -183,6 +184,7 @@ class Coordinator:
         attempt = task.trial.user_attrs.get("attempt", 0) + 1
         task.trial.user_attrs["attempt"] = attempt
         task.log.attribute(task.trial._trial_id, "attempt", attempt)
+        failpoint("after_attempt")
         self._tasks[task.job.id] = task
         task.begun = task.moved = time.monotonic()
         task.before, task.steps = sum(row["seconds"] for row in task.epochs), -1
@@ -231,7 +233,9 @@ class Coordinator:
             _require_equal(task, index, row)
             return
         note_epoch(task, row)
+        failpoint("before_epoch")
         task.log.epoch(task.trial._trial_id, index, task.epochs[index], task.value)
+        failpoint("after_epoch")
         self._progress.epoch(task.job, index, task.value)
         if asker.judge(task, index):
             self._workers.stop(task.job.id)
@@ -292,7 +296,9 @@ class Coordinator:
         value = None if state == TrialState.FAIL else task.value
         attributes = {"outcome": outcome, "reason": reason, "result": result}
         task.trial.user_attrs.update(attributes)
+        failpoint("before_finish")
         task.log.finish(task.trial._trial_id, state, value, attributes, system)
+        failpoint("after_finish")
         self._progress.finished(task.job, task.trial.number, outcome, reason, task.value)
         self._count_failure(task, outcome, reason)
 

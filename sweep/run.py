@@ -25,6 +25,7 @@ from reports.records import SweepRecord
 from studies.definition import Study, load
 from sweep import champion, storage
 from sweep.coordinator import Coordinator, Stop, remove_checkpoints
+from sweep.failpoints import failpoint
 from sweep.progress import Progress, reading_of
 from sweep.provenance import provenance
 from sweep.search import Search
@@ -50,7 +51,7 @@ class Options:
 
     Attributes:
         home: folder for everything the program writes.
-        tracking: MLflow's address; None for the file in the home folder.
+        tracking: MLflow's address; None for the file in the home folder, `none` for no MLflow.
         study: name or path; None for the default study.
         trials: total number.
         workers: processes.
@@ -256,11 +257,13 @@ def _signals(stop: Stop, workers: Workers, console: Console) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes]:
-    """`sweep sync --follow` as a process of its own, which ends when the study's lock is free.
+def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes] | None:
+    """`sweep sync --follow` as a process of its own, which ends when the study's lock is free; None without MLflow.
 
     The address goes through the environment: a password in it must not show in the list of processes.
     """
+    if options.tracking == "none":
+        return None
     environment = {**os.environ, "SWEEP_HOME": str(options.home.resolve())}
     if options.tracking:
         environment["SWEEP_TRACKING"] = options.tracking
@@ -278,11 +281,13 @@ def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes]:
 def _write_report(record: SweepRecord) -> None:
     from reports import pdf  # matplotlib takes a second to import, and is needed once, at the end
 
+    failpoint("before_report")
     pdf.write(record, record.folder / "report.pdf")
+    failpoint("after_report")
 
 
 def _farewell(
-    options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes], reason: int | None, console: Console
+    options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, reason: int | None, console: Console
 ) -> int:
     """Say what came out, and where to look; the report's path is the last line."""
 
@@ -299,7 +304,9 @@ def _farewell(
     return 0
 
 
-def _mirror_line(mirror: subprocess.Popen[bytes], record: SweepRecord) -> str:
+def _mirror_line(mirror: subprocess.Popen[bytes] | None, record: SweepRecord) -> str:
+    if mirror is None:
+        return f"MLflow was left out; later: sweep sync {record.name}"
     try:
         code = mirror.wait(MIRROR_PATIENCE)
     except subprocess.TimeoutExpired:

@@ -28,6 +28,7 @@ from model.hyperparameters import Hyperparameters
 from model.training import Rule
 from studies.definition import Study
 from sweep.coordinator import Task, job_for, task_from
+from sweep.failpoints import failpoint
 from sweep.storage import TrialLog
 from sweep.worker import Job
 
@@ -83,6 +84,7 @@ class Search:
             drawn = self._study.ask()
             settings = self._question.draw(drawn)
         self._trials[drawn.number] = drawn
+        failpoint("before_begin")
         trial = self._log.begin(
             create_trial(
                 state=TrialState.RUNNING,
@@ -91,6 +93,7 @@ class Search:
                 user_attrs={"hyperparameters": settings.as_dict()},
             )
         )
+        failpoint("after_begin")
         return task_from(self._log, trial, self._job(trial))
 
     def judge(self, task: Task, epoch: int) -> bool:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.files import sync_folder
 from reports.records import SCHEMA, RecordError
 from studies.definition import Study
+from sweep.failpoints import failpoint
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it would say at INFO is what `sweep.progress` shows
 _ATTRIBUTE = sqlalchemy.insert(models.TrialUserAttributeModel)
@@ -136,6 +137,7 @@ class TrialLog:
             self._storage.set_trial_user_attr(trial_id, key, content)
         for key, content in (system or {}).items():
             self._storage.set_trial_system_attr(trial_id, key, content)
+        failpoint("before_state")
         self._storage.set_trial_state_values(trial_id, state, None if value is None else [value])
 
 
@@ -218,7 +220,9 @@ def _create(folder: Path, study: Study, dataset: Mapping[str, Any], provenance: 
     storage.engine.dispose()
     with part.open("rb") as file:
         os.fsync(file.fileno())
+    failpoint("before_database")
     part.replace(folder / "study.db")
+    failpoint("after_database")
     sync_folder(folder)
 
 

@@ -21,12 +21,15 @@ the next one runs. When the pipe from the coordinator ends, the coordinator is d
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
 import resource
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -41,7 +44,10 @@ from model.evaluation import confusion, probabilities
 from model.hyperparameters import Hyperparameters
 from model.network import MLP
 from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, memory_needed, train
+from sweep.failpoints import failpoint
 
+PATIENCE = 10.0
+"""Seconds to wait for another worker to leave a trial's folder."""
 PULSE = 1.0
 """Seconds between two pulses."""
 CHECKPOINT_EVERY = 2.0
@@ -162,6 +168,11 @@ def run(job: Job, inbox: Inbox) -> None:
     """
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        _run(job, inbox, folder)
+
+
+def _run(job: Job, inbox: Inbox, folder: Path) -> None:
     data = datasets.load(Path(job.dataset), job.split_seed)
     state = _state(job, data, folder / "checkpoint.npz")
     for epoch in state.epochs:
@@ -173,6 +184,29 @@ def run(job: Job, inbox: Inbox) -> None:
         say("stopped", job)
         return
     say("done", job, **_finish(job, state, data))
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the trial's folder: the worker of a coordinator that was just killed may be at its last breath in it.
+
+    Raises:
+        OSError: another process has held it for PATIENCE seconds.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = perf_counter() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if perf_counter() > deadline:
+                    raise OSError(errno.EBUSY, "another process is at work in it", str(folder)) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _follow(job: Job, state: TrainingState, data: Dataset, inbox: Inbox) -> bool:
@@ -214,7 +248,9 @@ def _train(job: Job, state: TrainingState, data: Dataset) -> Iterator[Epoch]:
     for epoch in train(state, learn, judge, data.scale, job.stop_after):
         if perf_counter() - saved > max(CHECKPOINT_EVERY, 100 * cost):
             started = perf_counter()
+            failpoint("before_checkpoint")
             state.save(Path(job.folder) / "checkpoint.npz")
+            failpoint("after_checkpoint")
             saved = perf_counter()
             cost = saved - started
         yield epoch
@@ -222,7 +258,9 @@ def _train(job: Job, state: TrainingState, data: Dataset) -> Iterator[Epoch]:
 
 def _finish(job: Job, state: TrainingState, data: Dataset) -> dict[str, Any]:
     """Write the weights of the epoch that counts; say their hash and, where it was judged, the confusion."""
+    failpoint("before_weights")
     digest = weights.save(Path(job.folder) / "weights.npz", state.counted_theta, state.network.sizes, data.scale)
+    failpoint("after_weights")
     if job.whole:
         return {"weights_sha256": digest, "confusion": None}
     network = MLP(state.network.sizes)

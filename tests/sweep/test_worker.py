@@ -1,5 +1,6 @@
 """The worker process and the pool that keeps it."""
 
+import fcntl
 import json
 import os
 import signal
@@ -137,6 +138,22 @@ def test_a_killed_worker_is_noticed_and_replaced(pool, tmp_path, digits_folder):
     assert time.monotonic() - died < 1
     assert "SIGKILL" in messages[-1]["reason"]
     pool.start(job(tmp_path, digits_folder, "search/4"))
+    assert until(pool, "done")[-1]["is"] == "done"
+
+
+def test_two_workers_are_never_in_one_folder(pool, tmp_path, digits_folder):
+    """Until the other has left, a job waits; what it then writes is its own."""
+    one = job(tmp_path, digits_folder, "search/7")
+    folder = tmp_path / "trials/search-7"
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    pool.start(one)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        assert not [event for event in pool.events(0.1) if event.message["is"] == "epoch"]
+    os.close(descriptor)
+
     assert until(pool, "done")[-1]["is"] == "done"
 
 
