@@ -287,7 +287,7 @@ class Budget:
 def budget(record: SweepRecord) -> Budget:
     """Where the training time went, and at which epoch trials were at their best."""
     ranked = record.ranked()
-    shares = np.array([(t.counted_epoch + 1) / len(t.epochs) for t in ranked if t.counted_epoch is not None])
+    shares = np.array([(_at_best(record, t) + 1) / len(t.epochs) for t in ranked if t.counted_epoch is not None])
     seconds: dict[str, float] = {}
     for trial in record.trials:
         seconds[trial.outcome] = seconds.get(trial.outcome, 0.0) + trial.seconds
@@ -306,6 +306,14 @@ def budget(record: SweepRecord) -> Budget:
         would_prune=len(doomed),
         misjudged=sum(trial.number in best_quarter for trial in doomed),
     )
+
+
+def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
+    """Index of the epoch that was best; not the one that counts, where that is the last by rule."""
+    if record.study.get("epoch") != "last":
+        return int(trial.counted_epoch or 0)
+    values = trial.epochs[record.objective].to_numpy()
+    return int(values.argmax() if record.objective == "validation_accuracy" else values.argmin())
 
 
 @dataclass(frozen=True)

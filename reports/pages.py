@@ -180,13 +180,9 @@ def _test_figure(report: Report) -> tuple[str, str]:
     if test is None:
         return "not opened", f"test set: {_why_closed(report)}"
     metric = wording.accuracy(test.examples)
-    ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
     models = counted(len(test.accuracies), "final model")
-    return (
-        metric.text(test.mean),
-        f"mean accuracy of {models} on {counted(test.examples, 'test example')}; 95\u00a0% interval over"
-        f" test examples {ends}; {wording.ordinal(test.opening)} opening",
-    )
+    ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
+    return metric.text(test.mean), f"mean test accuracy of {models}; 95\u00a0% interval over examples {ends}"
 
 
 def _why_closed(report: Report) -> str:
@@ -871,7 +867,7 @@ def budget(report: Report) -> list[Page]:
         page.heading("When completed trials were at their best")
         page.space(-0.16)
         ax = page.grid(1, 1, 2.6)[0]
-        plots.frame(ax, x="epoch that counts, as a share of the trial's epochs (%)", y="completed trials")
+        plots.frame(ax, x="best epoch, as a share of the trial's epochs (%)", y="completed trials")
         plots.shares(ax, found.counted)
         page.paragraph(_epochs_text(found), BODY)
     page.heading("Was pruning right?")

@@ -290,3 +290,14 @@ def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
     assert (found.low, found.high) == analysis.wilson(found.mean, 10_000)
     assert (found.shipped_low, found.shipped_high) == analysis.wilson(found.accuracies[0], 10_000)
     assert analysis.tested(replace(mnist, verdict=None)) is None
+
+
+def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(made_up):
+    """A curve that peaks at epoch 3 of 12 was at its best after a quarter, whichever epoch counts."""
+    record = made_up(1, outcome="complete")
+    epochs = record.trials[0].epochs.copy()
+    epochs["validation_accuracy"] = [0.5, 0.6, 0.9, *[0.8] * 9]
+    trial = replace(record.trials[0], epochs=epochs, counted_epoch=11)
+    last = replace(record, trials=(trial,), study={**record.study, "epoch": "last"})
+
+    assert analysis.budget(last).counted.tolist() == [0.25]

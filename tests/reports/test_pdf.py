@@ -112,8 +112,7 @@ def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
 
     assert figure == "98.07\u00a0%"
     assert note == (
-        "mean accuracy of 3 final models on 10\u202f000 test examples; 95\u00a0% interval over test examples"
-        " 97.78\u00a0% to 98.32\u00a0%; 2nd opening"
+        "mean test accuracy of 3 final models; 95\u00a0% interval over examples 97.78\u00a0% to 98.32\u00a0%"
     )
     assert pages._tested(report.record) == [
         "The 3 final models, trained on train and validation data for 9 epochs, have a mean test error of 1.93\u00a0%"
