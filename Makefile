@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR and PORT are passed on where given.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui report test test-all bench check format lock clean
+.PHONY: help sweep ui report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -9,9 +9,10 @@ TRIALS ?=
 WORKERS ?=
 HOME_DIR ?=
 PORT ?=
+SEED ?=
 
 # Values reach the program through the environment, never through the shell's own reading of the line.
-export STUDY TRIALS WORKERS PORT
+export STUDY TRIALS WORKERS PORT SEED
 export PYTHONSAFEPATH := 1
 ifneq ($(HOME_DIR),)
 export SWEEP_HOME := $(HOME_DIR)
@@ -23,7 +24,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000\n'
+	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
 # Modules are compiled when they are first imported (--no-compile): most never are, and that halves the set-up.
@@ -55,8 +56,12 @@ test: $(VENV)/.installed-dev ## Run the fast tests
 test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DATA
 	@$(VENV)/bin/python -m pytest $(PARALLEL)
 
+chaos: $(VENV)/.installed-dev ## Kill sweeps in every way, for some twenty minutes; SEED=n repeats the kills
+	@$(VENV)/bin/python tests/chaos/chaos.py $${SEED:+--seed "$$SEED"}
+
 bench: $(VENV)/.installed ## Time a training step beside other libraries; PyTorch: .venv/bin/pip install torch==2.13.0
 	@$(VENV)/bin/python tests/benchmarks/training.py
+	@$(VENV)/bin/python tests/benchmarks/coordination.py
 
 check: $(VENV)/.installed-dev ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .
