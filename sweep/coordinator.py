@@ -6,7 +6,6 @@ number. There is no other recovery code. What asks (the sampler, or the list of 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
+from model.files import PART
 from model.hyperparameters import Hyperparameters
 from model.training import Epoch, Rule
 from sweep.failpoints import failpoint
@@ -353,17 +353,19 @@ def job_for(
 
 def _tidy(task: Task) -> None:
     """Remove what an ended trial no longer needs, once no worker is at it: a pruned one may have run on to its end."""
-    kept = "weights_sha256" in task.trial.user_attrs.get("result", {})
-    for name in ("checkpoint.npz", "checkpoint.damaged", *([] if kept else ["weights.npz"])):
-        (Path(task.job.folder) / name).unlink(missing_ok=True)
+    kept, folder = "weights_sha256" in task.trial.user_attrs.get("result", {}), Path(task.job.folder)
+    names = ("checkpoint.npz", "checkpoint.damaged", *([] if kept else ["weights.npz"]))
+    for path in (*(folder / name for name in names), *folder.glob(f".*{PART}")):
+        path.unlink(missing_ok=True)
 
 
 def remove_checkpoints(log: TrialLog, folder: Path) -> None:
-    """Remove what a kill between a trial's end and its clean-up may have left behind."""
+    """Remove what a kill between a trial's end and its clean-up, or in the middle of a write, may have left behind."""
     for trial in log.trials():
-        if trial.state.is_finished():
-            with contextlib.suppress(FileNotFoundError):
-                (folder / f"{trial.number:04d}" / "checkpoint.npz").unlink()
+        place = folder / f"{trial.number:04d}"
+        left = [*place.glob(f".*{PART}"), *([place / "checkpoint.npz"] if trial.state.is_finished() else [])]
+        for path in left:
+            path.unlink(missing_ok=True)
 
 
 def _note_steps(task: Task, steps: int) -> None:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,8 +99,8 @@ def make_home(home: Path) -> None:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_atomic(home / ".writable", b"")
-        (home / ".writable").unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=home):  # without a name where the system can: nothing to leave behind
+            pass
     except OSError as error:
         raise HomeError(
             f"the home folder {home} cannot be written: {error.strerror}\n"

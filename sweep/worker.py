@@ -50,8 +50,11 @@ PATIENCE = 10.0
 """Seconds to wait for another worker to leave a trial's folder."""
 PULSE = 1.0
 """Seconds between two pulses."""
-CHECKPOINT_EVERY = 2.0
-"""Seconds; or 100 times what the last checkpoint cost, if that is more, so that they cost at most 1 % of the time."""
+CHECKPOINT_EVERY = float(os.environ.get("SWEEP_CHECKPOINT_EVERY", "2"))
+"""Seconds; or 100 times what the last checkpoint cost, if that is more, so that they cost at most 1 % of the time.
+
+The variable is for tests whose trials take less than two seconds.
+"""
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,24 @@ def test_a_network_too_large_for_the_machine_is_refused_with_both_numbers(tiny, 
     assert record.counts()["complete"] >= 1
 
 
+@pytest.mark.parametrize("trials", [3, 4])
+def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials):
+    """What a killed worker was writing, beside a finished trial and beside one that is not continued any more."""
+    study = tiny(f"trials={trials}")
+    database = opened(study)
+    for number in range(trials):
+        state = optuna.trial.TrialState.COMPLETE if number else optuna.trial.TrialState.RUNNING
+        database.search.begin(optuna.trial.create_trial(state=state, value=0.5 if number else None))
+        folder = tmp_path / "trials" / f"{number:04d}"
+        folder.mkdir(parents=True)
+        for name in (".weights.npz.0123.part", "checkpoint.npz", "weights.npz"):
+            (folder / name).touch()
+    coordinator.remove_checkpoints(database.search, tmp_path / "trials")
+    left = {path.relative_to(tmp_path / "trials").as_posix() for path in tmp_path.glob("trials/*/*")}
+
+    assert left == {"0000/checkpoint.npz", *(f"{number:04d}/weights.npz" for number in range(trials))}
+
+
 def test_pruning_works_on_validation_numbers(tiny, opened, searched):
     """Trials behind the median stop early with their best kept; the baseline never does."""
     study = tiny("trials=16", "pruner=median", "sampler=random", "baseline.epochs=8")

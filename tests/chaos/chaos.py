@@ -1,0 +1,452 @@
+"""Kills sweeps in every way we know, and checks that nothing is lost, doubled or left behind.
+
+    make chaos              kills 200 workers, 20 coordinators, 40 at a system call, and at every failpoint three times
+    make chaos SEED=7       the same kills in the same order
+    ... chaos.py --quick    10, 3, 10 and every failpoint once: what CI runs
+
+A chain is one study, run again after every death until it is done. It draws by generations, so its result is known
+beforehand: the table of an undisturbed sweep, to the last digit and the last hash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reports import analysis, pdf, records
+from reports.records import SweepRecord
+from sweep import storage
+from sweep.progress import reading_of
+
+ROOT = Path(__file__).parent.parent.parent
+TRIALS = 8
+STUDY = """\
+question = "Does it survive?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 3
+trials = 8
+generation = 4
+pruner = "median"
+[baseline]
+hidden_sizes = [48]
+learning_rate = 0.003
+batch_size = 32
+epochs = 20
+[space]
+hidden_sizes = { layers = [1, 2], units = [32, 64], log = true }
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+[confirm]
+top = 1
+seeds = 2
+"""
+SYSTEM_CALLS = {"pwrite64": 900, "fdatasync": 40, "fsync": 12, "rename": 12, "unlink": 30}
+"""What the coordinator is killed at, and how many of each a whole sweep makes at most, to draw from."""
+LATE = ("champion.py", "run.py")
+"""Files whose failpoints are only reached when all trials are done, in this order."""
+DISK_CALLS = {"pwrite64": 600, "fdatasync": 30, "fsync": 10, "rename": 10, "mkdir": 10}
+"""What finds a full disk, and from which call on at most."""
+DONE = re.compile(r"^(trial|confirm run|final model) (\d+): complete (\S+)", re.MULTILINE)
+
+
+@dataclass
+class Chain:
+    """One study on its way through a list of deaths.
+
+    Attributes:
+        home: its home folder.
+        acknowledged: value as printed of every trial that was said to be complete, by (kind, number).
+        deaths: how many processes died, by kind.
+        runs: how often the sweep was begun or continued.
+        complaints: what was found wrong.
+    """
+
+    home: Path
+    dice: random.Random
+    acknowledged: dict[tuple[str, str], str] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+    runs: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """The study's."""
+        return self.home / "chaos"
+
+    def start(self, *, prefix: list[str] | None = None, **variables: str) -> subprocess.Popen[str]:
+        """Begin or continue the sweep, in a session of its own."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+        environment |= {"SWEEP_HOME": str(self.home), "SWEEP_CHECKPOINT_EVERY": "0.05", "SWEEP_TRACKING": "none"}
+        study = self.home.with_suffix(".study") / "chaos.toml"
+        study.parent.mkdir(parents=True, exist_ok=True)
+        study.write_text(STUDY)
+        self.runs += 1
+        return subprocess.Popen(
+            [*(prefix or []), sys.executable, "-P", "-m", "sweep", "run", str(study), "--workers", "2"],
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str], expected: tuple[int, ...], what: str) -> tuple[int, str]:
+        """Wait for its end, and note what it acknowledged; an exit code that was not expected is a complaint."""
+        output, _ = process.communicate(timeout=120)
+        for kind, number, value in DONE.findall(output):
+            self.acknowledged[kind, number] = value
+        if process.returncode not in expected:
+            self.complaints.append(f"{what}: exit code {process.returncode}, expected {expected}: {output[-600:]}")
+        return process.returncode, output
+
+    def died(self, kind: str) -> None:
+        """Count a death."""
+        self.deaths[kind] = self.deaths.get(kind, 0) + 1
+
+    def record(self, *, active: bool = False) -> SweepRecord | None:
+        """What is recorded so far, if anything."""
+        with contextlib.suppress(records.RecordError):
+            return records.read(self.folder, active=active)
+        return None
+
+    def clear_when_done(self) -> None:
+        """Check a study that is done and begin it again, so that there is something left to kill."""
+        record = self.record()
+        if record and record.verdict and (self.folder / "report.pdf").exists():
+            self.complaints += invariants(self)
+            shutil.rmtree(self.home)
+            self.acknowledged.clear()
+
+
+def kill_workers(chain: Chain, times: int) -> None:
+    """SIGKILL to a random worker at random moments of one sweep after another."""
+    left = times
+    while left:
+        chain.clear_when_done()
+        process = chain.start()
+        while left and process.poll() is None:
+            time.sleep(chain.dice.uniform(0.02, 0.4))
+            workers = [pid for pid in alive(chain.home) if b"sweep.worker" in _cmdline(pid)]
+            if workers and not _worn(chain):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chain.dice.choice(workers), signal.SIGKILL)
+                    chain.died("worker")
+                    left -= 1
+        chain.end(process, (0,), "after killed workers")
+
+
+def _worn(chain: Chain) -> bool:
+    """Whether a trial that runs has lost two workers: a third would rightly fail it."""
+    record = chain.record(active=True)
+    if record is None:
+        return True
+    with contextlib.closing(sqlite3.connect(f"file:{chain.folder / 'study.db'}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'deaths'").fetchall()
+    return any(int(row[0]) >= 2 for row in rows)
+
+
+def kill_coordinator(chain: Chain, times: int) -> None:
+    """SIGKILL to the coordinator at random moments; its workers must be gone within two seconds."""
+    for _ in range(times):
+        chain.clear_when_done()
+        process = chain.start()
+        time.sleep(chain.dice.uniform(0.9, 3.0))
+        process.kill()
+        if chain.end(process, (0, -signal.SIGKILL), "killed coordinator")[0] == -signal.SIGKILL:
+            chain.died("coordinator")
+        if left := settled(chain.home, 2):
+            chain.complaints.append(f"processes {left} live two seconds after their coordinator")
+
+
+def kill_at_system_calls(chain: Chain, times: int) -> None:
+    """SIGKILL to the coordinator at its n-th call of one kind, by strace."""
+    for _ in range(times):
+        chain.clear_when_done()
+        call = chain.dice.choice(list(SYSTEM_CALLS))
+        when = chain.dice.randint(1, SYSTEM_CALLS[call])
+        strace = [
+            "strace",
+            "-qqq",
+            "-o",
+            os.devnull,
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:signal=KILL:when={when}",
+        ]
+        process = chain.start(prefix=strace)
+        if chain.end(process, (0, -signal.SIGKILL, 128 + signal.SIGKILL), f"killed at {call} {when}")[0]:
+            chain.died("system call")
+        settled(chain.home, 2)
+
+
+def fill_the_disk(chain: Chain, times: int) -> None:
+    """From its n-th call of one kind on, every write of coordinator and workers finds no space.
+
+    The sweep must end with exit code 3 and at most three lines of error, or not notice.
+    """
+    for _ in range(times):
+        chain.clear_when_done()
+        call = chain.dice.choice(list(DISK_CALLS))
+        when = chain.dice.randint(1, DISK_CALLS[call])
+        inject = f"inject={call}:error=ENOSPC:when={when}+"
+        strace = ["strace", "-f", "-qqq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
+        process = chain.start(prefix=strace)
+        code, output = chain.end(process, (0, 3), f"no space from {call} {when} on")
+        errors = [line for line in output.splitlines() if line.startswith("sweep: ")]
+        if "Traceback" in output or (code == 3 and not errors):
+            chain.complaints.append(f"no space from {call} {when} on: said {output[-800:]}")
+        if code == 3:
+            chain.died("full disk")
+        settled(chain.home, 2)
+
+
+def kill_at_failpoints(chain: Chain, times: int) -> None:
+    """One death at every failpoint, `times` times over; each must be reached."""
+    token = chain.home.with_suffix(".token")
+    for name in [name for _ in range(times) for name in failpoints()]:
+        token.touch()
+        for _ in range(2):  # a study that was nearly done does not come there again: then from the beginning
+            chain.clear_when_done()
+            process = chain.start(SWEEP_FAILPOINT=f"{name}@{token}")
+            chain.end(process, (0, -signal.SIGKILL), f"failpoint {name}")
+            settled(chain.home, 2)
+            if not token.exists():
+                chain.died("failpoint")
+                break
+        else:
+            chain.complaints.append(f"failpoint {name} was not reached")
+
+
+def failpoints() -> list[str]:
+    """All that stand in the source, those at the end of a sweep last: so one study passes most of them."""
+    text = {path.name: path.read_text() for path in sorted((ROOT / "sweep").glob("*.py"))}
+    found = {name: file for file, content in text.items() for name in re.findall(r'failpoint\("(\w+)"\)', content)}
+    return sorted(found, key=lambda name: (LATE.index(found[name]) if found[name] in LATE else -1, name))
+
+
+def finish(chain: Chain) -> None:
+    """Run to the end and check everything."""
+    chain.end(chain.start(), (0,), "the last run")
+    chain.complaints += invariants(chain)
+
+
+_DRAWING = threading.Lock()
+"""matplotlib's settings belong to the process: one thread draws at a time."""
+REFERENCE: dict[str, Any] = {}
+"""What an undisturbed sweep finds; filled once."""
+
+
+def invariants(chain: Chain) -> list[str]:
+    """Everything that must be true of a finished study; what is not, in words."""
+    record = chain.record()
+    if record is None:
+        return ["there is no record"]
+    found = [] if findings(record) == REFERENCE else [f"{chain.folder}: the result is not that of an undisturbed sweep"]
+    everything = [*record.trials, *record.confirm]
+    if [trial.number for trial in record.trials] != list(range(TRIALS)):
+        found.append(f"trials {[trial.number for trial in record.trials]} instead of 0 to {TRIALS - 1}")
+    if unfinished := [trial.number for trial in everything if trial.outcome in ("running", "interrupted")]:
+        found.append(f"trials {unfinished} are not finished")
+    disorder = [trial.number for trial in everything if not trial.epochs["time"].is_monotonic_increasing]
+    found += [f"trial {number}: its epochs were recorded out of order" for number in disorder]
+    for (kind, number), value in chain.acknowledged.items():
+        trial = (record.trials if kind == "trial" else record.confirm)[int(number)]
+        kept = reading_of(record.objective, trial.value) if trial.value is not None else None
+        if trial.outcome != "complete" or (kept is not None and kept != value):
+            found.append(f"{kind} {number} was acknowledged with {value}, but the record has {trial.outcome} {kept}")
+    return found + left_behind(chain) + consistent(chain, record)
+
+
+def left_behind(chain: Chain) -> list[str]:
+    """Processes, locks, temporary files, sockets."""
+    found = [f"process {pid} is still there" for pid in settled(chain.home, 2)]
+    if storage.is_active(chain.folder):
+        found.append("the study's lock is held")
+    left = [path for path in chain.home.rglob("*") if path.name.startswith("checkpoint") or path.suffix == ".part"]
+    left += [path for path in chain.home.rglob("*") if path.is_socket()]
+    found += [f"{path} was left behind" for path in left]
+    return found
+
+
+def consistent(chain: Chain, record: SweepRecord) -> list[str]:
+    """Database, ledger and PDF: whole, once, and about the same winner."""
+    found = []
+    with contextlib.closing(sqlite3.connect(chain.folder / "study.db")) as connection:
+        if (said := connection.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+            found.append(f"the database is damaged: {said}")
+    openings = (chain.home / "test-set-openings.jsonl").read_text().splitlines()
+    if len(openings) != 1 or len(json.loads(openings[0])["models"]) != 2:
+        found.append(f"the test set was opened {len(openings)} times")
+    with _DRAWING, tempfile.TemporaryDirectory() as place:
+        pdf.write(record, Path(place) / "again.pdf")
+        if (Path(place) / "again.pdf").read_bytes() != (chain.folder / "report.pdf").read_bytes():
+            found.append("the PDF is not that of the record")
+    return found
+
+
+def mirrored(chain: Chain) -> list[str]:
+    """After one `sweep sync`, MLflow has every run once, finished, and the same winner."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    argv = [sys.executable, "-P", "-m", "sweep", "sync", "chaos"]
+    done = subprocess.run(
+        argv, env=environment | {"SWEEP_HOME": str(chain.home)}, capture_output=True, text=True, check=False
+    )
+    record = chain.record()
+    assert record is not None
+    winner = analysis.winner(record)
+    with contextlib.closing(sqlite3.connect(chain.home / "mlflow.db")) as connection:
+        runs = connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
+        champion = connection.execute("SELECT value FROM latest_metrics WHERE key = 'champion_trial'").fetchall()
+    found = [] if done.returncode == 0 else [f"sweep sync failed: {done.stderr[-400:]}"]
+    if sum(count for _, count in runs) != 1 + len(record.trials) + len(record.confirm):
+        found.append(f"MLflow has {runs} for {len(record.trials)} trials and {len(record.confirm)} confirm runs")
+    if any(status in ("RUNNING", "SCHEDULED") for status, _ in runs):
+        found.append(f"MLflow shows running runs: {runs}")
+    if winner is None or [number for (number,) in champion] != [winner.number]:
+        found.append(f"MLflow's champion is {champion}, the record's {winner and winner.number}")
+    return found
+
+
+def findings(record: SweepRecord) -> dict[str, Any]:
+    """What must not depend on any death: settings, outcomes, every number, every hash, the verdict."""
+
+    def plain(trial: records.TrialRecord) -> list[Any]:
+        epochs = trial.epochs.drop(columns=["seconds", "time"]).fillna(-1).to_numpy().tolist()
+        return [
+            dict(trial.hyperparameters),
+            trial.outcome,
+            trial.value,
+            trial.weights_sha256,
+            epochs,
+            trial.role,
+            trial.candidate,
+        ]
+
+    verdict = record.verdict or {}
+    return {
+        "trials": [plain(trial) for trial in record.trials],
+        "confirm": [plain(trial) for trial in record.confirm],
+        "champion": verdict.get("champion"),
+        "test": verdict.get("test", {}).get("accuracies"),
+    }
+
+
+def alive(home: Path) -> list[int]:
+    """Processes that work below this home folder, by their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "environ").read_bytes().split(b"\0")
+            if f"SWEEP_HOME={home}".encode() in words and _cmdline(int(path.name)):
+                found.append(int(path.name))
+    return found
+
+
+def _cmdline(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def settled(home: Path, seconds: float) -> list[int]:
+    """Who is left after so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    while (left := alive(home)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+@contextlib.contextmanager
+def chain_of(seed: int, place: Path, name: str) -> Iterator[Chain]:
+    """A chain in a home folder of its own, whose dice are thrown by (seed, name)."""
+    chain = Chain(place / name, random.Random(f"{seed} {name}"))
+    try:
+        yield chain
+    finally:
+        for pid in alive(chain.home):
+            os.kill(pid, signal.SIGKILL)
+
+
+def reference(place: Path) -> None:
+    """Run the study once, undisturbed."""
+    if not REFERENCE:
+        chain = Chain(place / "reference", random.Random(0))
+        chain.end(chain.start(), (0,), "the undisturbed sweep")
+        record = chain.record()
+        assert record is not None, chain.complaints
+        REFERENCE.update(findings(record))
+
+
+def run(name: str, times: int, seed: int, place: Path) -> Chain:
+    """One chain under one nemesis, to its end."""
+    with chain_of(seed, place, name) as chain:
+        NEMESES[name][0](chain, times)
+        finish(chain)
+        if name == MIRRORED:
+            chain.complaints += mirrored(chain)
+    return chain
+
+
+def run_all(seed: int, place: Path, *, quick: bool) -> dict[str, Chain]:
+    """All chains, two at a time."""
+    reference(place)
+    with ThreadPoolExecutor(2) as pool:
+        running = {
+            name: pool.submit(run, name, few if quick else many, seed, place)
+            for name, (_, few, many) in NEMESES.items()
+            if few or not quick
+        }
+        return {name: chain.result() for name, chain in running.items()}
+
+
+MIRRORED = "failpoints"
+"""The chain whose end MLflow is compared with; a first `sweep sync` takes six seconds of a processor."""
+NEMESES: dict[str, tuple[Callable[[Chain, int], None], int, int]] = {
+    "workers": (kill_workers, 10, 200),
+    "coordinator": (kill_coordinator, 3, 20),
+    "failpoints": (kill_at_failpoints, 1, 3),
+    "system-calls": (kill_at_system_calls, 10, 40),
+    "disk": (fill_the_disk, 0, 40),
+}
+"""Name, and how often it strikes in the quick and in the long form."""
+
+
+def main() -> int:
+    """Run all chains, print a line each and the complaints; the exit code is 1 when there are any."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options.add_argument("--quick", action="store_true")
+    chosen = options.parse_args()
+    began = time.monotonic()
+    print(f"seed {chosen.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        chains = run_all(chosen.seed, Path(folder), quick=chosen.quick)
+    for name, chain in chains.items():
+        said = ", ".join(f"{count} by {kind}" for kind, count in chain.deaths.items())
+        print("\n  ".join([f"{name}: {said} died, {chain.runs} sweeps begun", *chain.complaints]))
+    bad = sum(len(chain.complaints) for chain in chains.values())
+    print(
+        f"{time.monotonic() - began:.0f} s; " + (f"{bad} complaints" if bad else "nothing lost, doubled or left behind")
+    )
+    return int(bool(bad))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The quick form of the chaos suite: 10 workers, 3 coordinators, 10 system calls, every failpoint once."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def chaos():
+    """The script beside this file, as a module."""
+    spec = importlib.util.spec_from_file_location("chaos", HERE / "chaos.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["chaos"] = module  # its dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to kill at a system call")
+def test_no_death_loses_doubles_or_leaves_anything(chaos, tmp_path):
+    """Whatever dies, the result is that of an undisturbed sweep, to the last digit and the last hash."""
+    chains = chaos.run_all(20, tmp_path, quick=True)
+
+    assert [complaint for chain in chains.values() for complaint in chain.complaints] == []
+    assert chains["workers"].deaths["worker"] == 10
+    assert chains["coordinator"].deaths["coordinator"] >= 1
+    assert chains["failpoints"].deaths["failpoint"] == len(chaos.failpoints()) == 21
+    assert chains["system-calls"].deaths["system call"] >= 1
+
+
+@pytest.mark.slow
+def test_the_checker_sees_what_is_wrong(chaos, tmp_path, monkeypatch):
+    """A checker that finds nothing proves nothing: here are a lost trial, a changed number and a file left behind."""
+    chaos.reference(tmp_path)
+    chain = chaos.Chain(tmp_path / "reference", None)
+    assert chaos.invariants(chain) == []
+    chain.acknowledged["trial", "1"] = "0.0001"
+    (chain.folder / "trials" / "0001" / "checkpoint.npz").touch()
+    monkeypatch.setitem(chaos.REFERENCE, "champion", 99)
+    (chain.folder / "report.pdf").write_bytes(b"%PDF-")
+    found = "\n".join(chaos.invariants(chain))
+
+    assert "trial 1 was acknowledged with 0.0001, but the record has complete" in found
+    assert "checkpoint.npz was left behind" in found
+    assert "the result is not that of an undisturbed sweep" in found
+    assert "the PDF is not that of the record" in found
