@@ -314,7 +314,7 @@ def test_bad_settings_end_as_diverged_and_the_circuit_breaks(tiny, opened, searc
 
 def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tmp_path):
     """When data or program changed between two starts, nothing is overwritten."""
-    study = tiny("baseline.epochs=30", "trials=1")
+    study = tiny("baseline.epochs=2000", "trials=1")  # more than pass before a stop is read
     database = opened(study)
     searched(study, database, workers=1, stop=StopAfter(2))
     trial = database.search.trials()[0]
