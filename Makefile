@@ -1,4 +1,4 @@
-# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR and PORT are passed on where given.
+# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR, PORT and SEED are passed on where given.
 .DEFAULT_GOAL := help
 .PHONY: help sweep ui report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:

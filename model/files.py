@@ -7,6 +7,7 @@ Whatever ends in `PART` was being written when its process died; nothing reads i
 import contextlib
 import os
 import secrets
+import time
 from pathlib import Path
 
 PART = ".part"
@@ -15,6 +16,21 @@ PART = ".part"
 def part_name(path: Path) -> Path:
     """A temporary name beside `path` that no other process or thread uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
+
+
+def lock_within(descriptor: int, seconds: float) -> bool:
+    """Take the kernel's exclusive lock on an open file or folder; False if another process held it all that time."""
+    import fcntl  # not on every system; nothing else here needs it
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def sync_folder(folder: Path) -> None:

@@ -137,9 +137,8 @@ class Search:
         size = self._question.generation
         if size is None:
             return len(recorded)
-        ended = [trial.state.is_finished() for trial in recorded]
-        whole = len(ended) // size
-        return size * next((g for g in range(whole) if not all(ended[g * size : (g + 1) * size])), whole)
+        ended = next((n for n, trial in enumerate(recorded) if not trial.state.is_finished()), len(recorded))
+        return ended - ended % size
 
     def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
         """Put a recorded trial into memory, as running where it is, or where its generation is not through."""

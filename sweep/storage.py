@@ -24,7 +24,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
 from optuna.trial import FrozenTrial, TrialState
 
-from model.files import sync_folder
+from model.files import lock_within, sync_folder
 from reports.records import SCHEMA, RecordError
 from studies.definition import Study
 from sweep.failpoints import failpoint
@@ -65,18 +65,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _acquire(descriptor: int, folder: Path) -> None:
     """Try for a second: `is_active` may hold the lock for some microseconds."""
-    for attempt in range(11):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if attempt == 10:
-                holder = (folder / "lock").read_text() or "another process"
-                raise StudyBusy(
-                    f"{folder.name} is already running ({holder})\n"
-                    f"wait for it, or watch it with: sweep status {folder.name}"
-                ) from None
-            time.sleep(0.1)
+    if not lock_within(descriptor, 1.0):
+        holder = (folder / "lock").read_text() or "another process"
+        raise StudyBusy(
+            f"{folder.name} is already running ({holder})\nwait for it, or watch it with: sweep status {folder.name}"
+        )
 
 
 def is_active(folder: Path) -> bool:

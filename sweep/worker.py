@@ -22,14 +22,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import math
 import os
 import resource
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -41,6 +39,7 @@ from typing import Any
 from model import datasets, weights
 from model.datasets import Dataset
 from model.evaluation import confusion, probabilities
+from model.files import lock_within
 from model.hyperparameters import Hyperparameters
 from model.network import MLP
 from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, memory_needed, train
@@ -198,15 +197,8 @@ def alone(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        deadline = perf_counter() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if perf_counter() > deadline:
-                    raise OSError(errno.EBUSY, "another process is at work in it", str(folder)) from None
-                time.sleep(0.05)
+        if not lock_within(descriptor, PATIENCE):
+            raise OSError(errno.EBUSY, "another process is at work in it", str(folder))
         yield
     finally:
         os.close(descriptor)

@@ -92,8 +92,7 @@ class Workers:
         """Kill the worker that is at this job; nothing more is heard of it."""
         for number, worker in enumerate(self._slots):
             if worker and worker.job == job:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(worker.process.pid, signal.SIGKILL)
+                _kill(worker)
                 self._bury(number, worker)
 
     def events(self, timeout: float) -> list[Event]:
@@ -114,8 +113,7 @@ class Workers:
         """Kill all processes; may be called from a signal handler, at any moment."""
         for worker in self._slots:
             if worker:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(worker.process.pid, signal.SIGKILL)
+                _kill(worker)
 
     def _spawn(self, number: int) -> _Worker:
         with (self._folder / f"worker-{number}.log").open("wb") as log:
@@ -172,6 +170,11 @@ class Workers:
         lines = (self._folder / f"worker-{number}.log").read_text(errors="replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
         return f": {said[-1][:200]}" if said else ""
+
+
+def _kill(worker: _Worker) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
 
 
 def _out(worker: _Worker) -> int:

@@ -90,17 +90,21 @@ class Chain:
         """The study's."""
         return self.home / "chaos"
 
+    def environment(self, **variables: str) -> dict[str, str]:
+        """This process's, without the program's variables but for the home folder and these."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+        return kept | {"SWEEP_HOME": str(self.home)} | variables
+
     def start(self, *, prefix: list[str] | None = None, **variables: str) -> subprocess.Popen[str]:
         """Begin or continue the sweep, in a session of its own."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-        environment |= {"SWEEP_HOME": str(self.home), "SWEEP_CHECKPOINT_EVERY": "0.05", "SWEEP_TRACKING": "none"}
+        environment = self.environment(SWEEP_CHECKPOINT_EVERY="0.05", SWEEP_TRACKING="none", **variables)
         study = self.home.with_suffix(".study") / "chaos.toml"
         study.parent.mkdir(parents=True, exist_ok=True)
         study.write_text(STUDY)
         self.runs += 1
         return subprocess.Popen(
             [*(prefix or []), sys.executable, "-P", "-m", "sweep", "run", str(study), "--workers", "2"],
-            env=environment | variables,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -119,10 +123,10 @@ class Chain:
         """Count a death."""
         self.deaths[kind] = self.deaths.get(kind, 0) + 1
 
-    def record(self, *, active: bool = False) -> SweepRecord | None:
+    def record(self) -> SweepRecord | None:
         """What is recorded so far, if anything."""
         with contextlib.suppress(records.RecordError):
-            return records.read(self.folder, active=active)
+            return records.read(self.folder)
         return None
 
     def clear_when_done(self) -> None:
@@ -153,8 +157,7 @@ def kill_workers(chain: Chain, times: int) -> None:
 
 def _worn(chain: Chain) -> bool:
     """Whether a trial that runs has lost two workers: a third would rightly fail it."""
-    record = chain.record(active=True)
-    if record is None:
+    if not (chain.folder / "study.db").exists():
         return True
     with contextlib.closing(sqlite3.connect(f"file:{chain.folder / 'study.db'}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'deaths'").fetchall()
@@ -180,20 +183,16 @@ def kill_at_system_calls(chain: Chain, times: int) -> None:
         chain.clear_when_done()
         call = chain.dice.choice(list(SYSTEM_CALLS))
         when = chain.dice.randint(1, SYSTEM_CALLS[call])
-        strace = [
-            "strace",
-            "-qqq",
-            "-o",
-            os.devnull,
-            "-e",
-            f"trace={call}",
-            "-e",
-            f"inject={call}:signal=KILL:when={when}",
-        ]
+        strace = injecting(call, f"signal=KILL:when={when}")
         process = chain.start(prefix=strace)
         if chain.end(process, (0, -signal.SIGKILL, 128 + signal.SIGKILL), f"killed at {call} {when}")[0]:
             chain.died("system call")
         settled(chain.home, 2)
+
+
+def injecting(call: str, what: str) -> list[str]:
+    """The command before a command whose system calls of one kind are tampered with."""
+    return ["strace", "-qqq", "-o", os.devnull, "-e", f"trace={call}", "-e", f"inject={call}:{what}"]
 
 
 def fill_the_disk(chain: Chain, times: int) -> None:
@@ -205,8 +204,7 @@ def fill_the_disk(chain: Chain, times: int) -> None:
         chain.clear_when_done()
         call = chain.dice.choice(list(DISK_CALLS))
         when = chain.dice.randint(1, DISK_CALLS[call])
-        inject = f"inject={call}:error=ENOSPC:when={when}+"
-        strace = ["strace", "-f", "-qqq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
+        strace = [*injecting(call, f"error=ENOSPC:when={when}+"), "-f"]  # workers too
         process = chain.start(prefix=strace)
         code, output = chain.end(process, (0, 3), f"no space from {call} {when} on")
         errors = [line for line in output.splitlines() if line.startswith("sweep: ")]
@@ -303,11 +301,8 @@ def consistent(chain: Chain, record: SweepRecord) -> list[str]:
 
 def mirrored(chain: Chain) -> list[str]:
     """After one `sweep sync`, MLflow has every run once, finished, and the same winner."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
     argv = [sys.executable, "-P", "-m", "sweep", "sync", "chaos"]
-    done = subprocess.run(
-        argv, env=environment | {"SWEEP_HOME": str(chain.home)}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, env=chain.environment(), capture_output=True, text=True, check=False)
     record = chain.record()
     assert record is not None
     winner = analysis.winner(record)
