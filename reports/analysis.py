@@ -211,7 +211,7 @@ class Band:
 def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
     """The learning curves of every trial that is not named, as one band."""
     others = [trial for trial in record.trials if trial.number not in named and len(trial.epochs)]
-    curves = [np.array(trial.epochs[column], dtype=np.float64) for trial in others]
+    curves = [trial.epochs[column] for trial in others]
     table = np.full((len(curves), max((len(curve) for curve in curves), default=0)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         row[: len(curve)] = curve
@@ -247,9 +247,9 @@ def course(trial: TrialRecord) -> Course | None:
     """What a completed trial's learning curve shows; None without epochs."""
     if trial.counted_epoch is None or not len(trial.epochs):
         return None
-    loss = np.array(trial.epochs["validation_loss"], dtype=np.float64)
+    loss = trial.epochs["validation_loss"]
     lowest = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
-    row = trial.epochs.iloc[trial.counted_epoch]
+    row = trial.epochs[trial.counted_epoch]
     return Course(
         counted=trial.counted_epoch + 1,
         epochs=len(loss),
@@ -312,7 +312,7 @@ def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
     """Index of the epoch that was best; not the one that counts, where that is the last by rule."""
     if record.study.get("epoch") != "last":
         return int(trial.counted_epoch or 0)
-    values = trial.epochs[record.objective].to_numpy()
+    values = trial.epochs[record.objective]
     return int(values.argmax() if record.objective == "validation_accuracy" else values.argmin())
 
 

@@ -477,15 +477,11 @@ def curves(report: Report) -> list[Page]:
                 trial = by_number[number]
                 plots.curve(
                     ax,
-                    np.array(trial.epochs[column], dtype=np.float64) * scale,
+                    trial.epochs[column] * scale,
                     trial.counted_epoch,
                     report.looks[number],
                 )
-        shared = [
-            by_number[n].epochs[f"{split}_{kind}"].to_numpy() * scale
-            for n in named
-            for split in ("train", "validation")
-        ]
+        shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
         plots.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
     _curves_table(page, report, [by_number[n] for n in named if by_number[n].counted_epoch is not None])
     return [page]
@@ -499,7 +495,7 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
     page.heading("At the epoch that counts")
     rows: list[list[str]] = []
     for trial in trials:
-        row, seen = trial.epochs.iloc[trial.counted_epoch or 0], analysis.course(trial)
+        row, seen = trial.epochs[trial.counted_epoch or 0], analysis.course(trial)
         gap = accuracies.signed(seen.gap) if seen else "–"
         losses_shown = [losses.text(float(row[f"{split}_loss"])) for split in ("train", "validation")]
         accuracies_shown = [accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")]

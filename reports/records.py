@@ -28,15 +28,20 @@ drawn years later by code that no longer shares a class with the code that ran t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
-import pandas as pd
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
+    import pandas as pd
 
 SCHEMA = 1
 EPOCH_COLUMNS = (
@@ -48,6 +53,7 @@ EPOCH_COLUMNS = (
     "seconds",
     "time",
 )
+EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
 _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
@@ -72,7 +78,8 @@ class TrialRecord:
             (running in the record, but no process is at work on the study).
         reason: why it ended so, in words; None while it runs.
         hyperparameters: decoded; `hidden_sizes` is a tuple.
-        epochs: one row an epoch, indexed from 0, columns `EPOCH_COLUMNS`; accuracies are fractions in 0..1.
+        epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
+            are fractions in 0..1, what was not measured is NaN.
         value: the objective at the epoch that counts; the best so far of a trial that was stopped; else None.
         counted_epoch: index of the epoch that counts, or None.
         validation_loss, validation_accuracy: at the epoch that counts, or None.
@@ -88,7 +95,7 @@ class TrialRecord:
     outcome: str
     reason: str | None
     hyperparameters: Mapping[str, Any]
-    epochs: pd.DataFrame
+    epochs: NDArray[np.void]
     value: float | None
     counted_epoch: int | None
     validation_loss: float | None
@@ -150,6 +157,8 @@ class SweepRecord:
 
     def table(self) -> pd.DataFrame:
         """One row a trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
+        import pandas as pd
+
         rows = [
             {
                 "number": trial.number,
@@ -269,11 +278,13 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
     )
 
 
-def _epochs(attributes: Mapping[str, Any]) -> pd.DataFrame:
-    rows: list[list[Any]] = []
+def _epochs(attributes: Mapping[str, Any]) -> NDArray[np.void]:
+    rows: list[tuple[Any, ...]] = []
     while (row := attributes.get(f"epoch.{len(rows)}")) is not None:
-        rows.append([row.get(column) for column in EPOCH_COLUMNS])
-    return pd.DataFrame(rows, columns=list(EPOCH_COLUMNS), dtype=float)
+        rows.append(tuple(math.nan if row.get(column) is None else row[column] for column in EPOCH_COLUMNS))
+    epochs = np.array(rows, dtype=EPOCH)
+    epochs.setflags(write=False)
+    return epochs
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from model import datasets
 from model.hyperparameters import Hyperparameters
@@ -90,9 +89,9 @@ def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
     index = row.pop("index")
     if index >= len(trial.epochs):
         raise LogMismatch(f"trial {trial.number} parts from the record: it ran on after epoch {len(trial.epochs)}")
-    recorded = trial.epochs.iloc[index]
+    recorded = trial.epochs[index]
     for key, value in row.items():
-        if key == "seconds" or value == recorded[key] or (value is None and pd.isna(recorded[key])):
+        if key == "seconds" or value == recorded[key] or (value is None and math.isnan(recorded[key])):
             continue
         raise LogMismatch(
             f"trial {trial.number} parts from the record at epoch {index + 1}: {key} {recorded[key]} is recorded, "

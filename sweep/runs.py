@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import analysis
@@ -83,7 +84,7 @@ def trial_digest(record: SweepRecord, study: str, trial: TrialRecord) -> str:
     weights = weights_file(record.folder, study, trial)
     size = weights.stat().st_size if weights.is_file() else None
     values = {name: value for name, value in vars(trial).items() if name != "epochs"}
-    epochs = hashlib.sha256(trial.epochs.to_numpy().tobytes()).hexdigest()
+    epochs = hashlib.sha256(trial.epochs.tobytes()).hexdigest()
     return _digest(
         [FORMAT, record.uid, dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
     )
@@ -175,8 +176,8 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
 
 def _curves(trial: TrialRecord) -> tuple[Point, ...]:
     """Every epoch's numbers, ordered by step: if a sending is cut off, what arrived is a whole number of batches."""
-    times = trial.epochs["time"].to_numpy()
-    columns = {name: trial.epochs[name].to_numpy() for name in CURVES if _measured(trial, name)}
+    times = trial.epochs["time"]
+    columns = {name: trial.epochs[name] for name in CURVES if _measured(trial, name)}
     return tuple(
         Point(name, _finite(values[step]), int(time * 1000), step)
         for step, time in enumerate(times)
@@ -186,7 +187,7 @@ def _curves(trial: TrialRecord) -> tuple[Point, ...]:
 
 def _measured(trial: TrialRecord, column: str) -> bool:
     """Whether there is such a curve: a final model has trained on the validation examples, so nothing validates it."""
-    return trial.role != "final" or bool(trial.epochs[column].notna().any())
+    return trial.role != "final" or not np.isnan(trial.epochs[column]).all()
 
 
 def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
@@ -196,8 +197,8 @@ def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point
         values = {
             "objective": trial.value,
             "best_epoch": trial.counted_epoch,
-            "best_validation_accuracy": _best(trial.epochs["validation_accuracy"].to_numpy(), np.max),
-            "best_validation_loss": _best(trial.epochs["validation_loss"].to_numpy(), np.min),
+            "best_validation_accuracy": _best(trial.epochs["validation_accuracy"], np.max),
+            "best_validation_loss": _best(trial.epochs["validation_loss"], np.min),
             "epochs_run": len(trial.epochs),
             "training_seconds": trial.seconds,
         }
@@ -210,7 +211,7 @@ def _best(values: np.ndarray, choose: Any) -> float | None:
 
 
 def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[str, bytes | Path]:
-    files: dict[str, bytes | Path] = {"epochs.csv": trial.epochs.to_csv(index_label="epoch").encode()}
+    files: dict[str, bytes | Path] = {"epochs.csv": pd.DataFrame(trial.epochs).to_csv(index_label="epoch").encode()}
     weights = weights_file(record.folder, study, trial)
     if trial.state == "complete" and weights.is_file():
         files["weights.npz"] = weights

@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reports import analysis, pdf, records
 from reports.records import SweepRecord
 from sweep import storage
@@ -262,7 +264,7 @@ def invariants(chain: Chain) -> list[str]:
         found.append(f"trials {[trial.number for trial in record.trials]} instead of 0 to {TRIALS - 1}")
     if unfinished := [trial.number for trial in everything if trial.outcome in ("running", "interrupted")]:
         found.append(f"trials {unfinished} are not finished")
-    disorder = [trial.number for trial in everything if not trial.epochs["time"].is_monotonic_increasing]
+    disorder = [trial.number for trial in everything if (np.diff(trial.epochs["time"]) < 0).any()]
     found += [f"trial {number}: its epochs were recorded out of order" for number in disorder]
     for (kind, number), value in chain.acknowledged.items():
         trial = (record.trials if kind == "trial" else record.confirm)[int(number)]
@@ -323,7 +325,7 @@ def findings(record: SweepRecord) -> dict[str, Any]:
     """What must not depend on any death: settings, outcomes, every number, every hash, the verdict."""
 
     def plain(trial: records.TrialRecord) -> list[Any]:
-        epochs = trial.epochs.drop(columns=["seconds", "time"]).fillna(-1).to_numpy().tolist()
+        epochs = str(trial.epochs[[name for name in records.EPOCH_COLUMNS if name not in ("seconds", "time")]].tolist())
         return [
             dict(trial.hyperparameters),
             trial.outcome,

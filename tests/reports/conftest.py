@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
-from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
+from reports.records import EPOCH, SweepRecord, TrialRecord
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -60,26 +60,19 @@ def _draw(dimension: Mapping[str, Any], rng: np.random.Generator) -> Any:
     return round(value) if dimension["kind"] == "int" else value
 
 
-def _curves(quality: float, epochs: int, rng: np.random.Generator, examples: int) -> pd.DataFrame:
+def _curves(quality: float, epochs: int, rng: np.random.Generator, examples: int) -> NDArray[np.void]:
     """Learning curves that fall towards `quality` (a validation loss) and then overfit a little."""
     t = np.arange(1, epochs + 1)
     noise = rng.normal(0, quality * 0.03, epochs)
     validation = quality * (1 + 2.2 * np.exp(-t / 2.2) + 0.004 * np.maximum(0, t - 9) ** 1.5) + noise
     train = quality * (0.25 + 3.2 * np.exp(-t / 2.6))
     accuracy = np.round((1 - 0.29 * validation) * examples) / examples
-    return pd.DataFrame(
-        {
-            "learning_rate": 0.001,
-            "train_loss": train,
-            "train_accuracy": 1 - 0.27 * train,
-            "validation_loss": validation,
-            "validation_accuracy": accuracy,
-            "seconds": rng.uniform(2.0, 6.0) * np.ones(epochs),
-            "time": 0.0,
-        },
-        columns=list(EPOCH_COLUMNS),
-        dtype=float,
-    )
+    curves = np.zeros(epochs, EPOCH)
+    curves["learning_rate"] = 0.001
+    curves["train_loss"], curves["train_accuracy"] = train, 1 - 0.27 * train
+    curves["validation_loss"], curves["validation_accuracy"] = validation, accuracy
+    curves["seconds"] = rng.uniform(2.0, 6.0)
+    return curves
 
 
 def _matrix(rng: np.random.Generator, examples: int, accuracy: float) -> list[list[int]]:
@@ -93,10 +86,10 @@ def _matrix(rng: np.random.Generator, examples: int, accuracy: float) -> list[li
 
 
 def _trial(
-    number: int, outcome: str, hyperparameters: Mapping[str, Any], epochs: pd.DataFrame, objective: str, **more: Any
+    number: int, outcome: str, hyperparameters: Mapping[str, Any], epochs: NDArray[np.void], objective: str, **more: Any
 ) -> TrialRecord:
     maximize = objective == "validation_accuracy"
-    column = epochs[objective].to_numpy()
+    column = epochs[objective]
     counted = (
         None
         if not len(epochs) or outcome in ("diverged", "failed")
@@ -119,10 +112,8 @@ def _trial(
         "epochs": epochs,
         "value": None if counted is None or running else float(column[counted]),
         "counted_epoch": None if running else counted,
-        "validation_loss": None if counted is None or running else float(epochs["validation_loss"].iloc[counted]),
-        "validation_accuracy": None
-        if counted is None or running
-        else float(epochs["validation_accuracy"].iloc[counted]),
+        "validation_loss": None if counted is None or running else float(epochs["validation_loss"][counted]),
+        "validation_accuracy": None if counted is None or running else float(epochs["validation_accuracy"][counted]),
         "seconds": seconds,
         "started": begun,
         "finished": None if running else begun + timedelta(seconds=seconds),
@@ -236,7 +227,7 @@ def _made(
         "pruned": int(rng.integers(2, 7)),
         "running": 4,
     }.get(ended, epochs)
-    curves = _curves(quality, epochs, rng, data["validation"]).iloc[:ran]
+    curves = _curves(quality, epochs, rng, data["validation"])[:ran]
     trial = _trial(number, ended, settings, curves, objective)
     if ended != "complete":
         return trial

@@ -58,7 +58,7 @@ def test_the_verdict_is_what_the_runs_say(confirmed):
     assert verdict["champion"] == min(verdict["candidates"], key=lambda one: one["mean"])["trial"]
     finals = [record.confirm[number] for number in verdict["final_trials"]]
     assert [len(run.epochs) for run in finals] == [verdict["epochs"]] * 2
-    assert finals[0].epochs["validation_loss"].isna().all()
+    assert np.isnan(finals[0].epochs["validation_loss"]).all()
     assert np.sum(verdict["test"]["confusion"]) == verdict["test"]["examples"] == record.dataset["test"] == 359
     right = np.trace(verdict["test"]["confusion"]) / 359
     assert verdict["test"]["accuracies"][0] == pytest.approx(right)

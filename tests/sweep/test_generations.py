@@ -22,7 +22,7 @@ def numbers(record):
         (
             dict(trial.hyperparameters),
             trial.outcome,
-            trial.epochs.drop(columns=["seconds", "time"]).to_numpy().tolist(),
+            trial.epochs[list(records.EPOCH_COLUMNS[:5])].tolist(),
             trial.value,
             trial.weights_sha256,
             trial.audit,

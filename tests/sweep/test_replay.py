@@ -47,7 +47,7 @@ def test_complete_and_pruned_trials_come_out_equal(record, cache):
 def test_it_says_where_a_trial_parts_from_the_record(record, cache):
     """The first number that differs, or the hash of the weights."""
     epochs = record.trials[0].epochs.copy()
-    epochs.loc[2, "train_loss"] += 1e-9
+    epochs["train_loss"][2] += 1e-9
     with pytest.raises(LogMismatch, match="trial 0 parts from the record at epoch 3: train_loss"):
         replay(changed(record, 0, epochs=epochs), 0, cache)
     with pytest.raises(LogMismatch, match="at its end: 0000 is recorded"):
