@@ -7,13 +7,14 @@ drawn years later by code that no longer shares a class with the code that ran t
 
 | attribute of `search` | content |
 |---|---|
-| `schema` | 1, the version of this table |
+| `schema` | 2, the version of this table; 1 had no seals |
 | `uid` | random hex, made once; the identity of the study |
 | `created` | ISO 8601, UTC |
 | `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, audit, baseline, space, confirm |
 | `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
 | `verdict` | what `sweep/champion.py` found; absent until the winner is confirmed |
+| `seal` | SHA-256 of all the others: `seal` |
 
 | attribute of a trial | content |
 |---|---|
@@ -23,13 +24,18 @@ drawn years later by code that no longer shares a class with the code that ran t
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and why, in words |
 | `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
 | `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
+| `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
 | `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
 """  # noqa: E501
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,13 +43,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+import sqlalchemy
 from numpy.typing import NDArray
+from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
 EPOCH_COLUMNS = (
     "learning_rate",
     "train_loss",
@@ -196,27 +205,31 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
         active: whether a sweep is at work on it; without one, a running trial is an interrupted one.
 
     Raises:
-        RecordError: there is no study database, or it is of a newer schema, or unreadable.
+        RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
     """
     path = folder / "study.db"
     if not path.is_file():
         raise RecordError(f"no study has been recorded in {folder}")
-    storage = open_readonly(path)
-    try:
-        by_name = {summary.study_name: summary._study_id for summary in storage.get_all_studies()}
-        if "search" not in by_name:
-            raise RecordError(f"{path} holds no sweep")
-        attributes = storage.get_study_user_attrs(by_name["search"])
-        if "schema" not in attributes:
-            raise RecordError(f"{path} holds an Optuna study that is none of ours")
-        if attributes["schema"] > SCHEMA:
-            raise RecordError(
-                f"{path} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})"
-            )
-        confirm = storage.get_all_trials(by_name["confirm"], deepcopy=False) if "confirm" in by_name else []
-        search = storage.get_all_trials(by_name["search"], deepcopy=False)
-    finally:
-        storage.engine.dispose()
+    require_whole(path)
+    with readable(path):
+        storage = open_readonly(path)
+        try:
+            ids = {summary.study_name: summary._study_id for summary in storage.get_all_studies()}
+            if "search" not in ids or "confirm" not in ids:
+                raise RecordError(f"{path} holds no sweep")
+            attributes = storage.get_study_user_attrs(ids["search"])
+            search, confirm = (storage.get_all_trials(ids[name], deepcopy=False) for name in ("search", "confirm"))
+        finally:
+            storage.engine.dispose()
+        require_sealed(path, attributes)
+        for trials in (search, confirm):
+            _require_trials(path, trials, sealed=attributes["schema"] > 1)
+        return _record(folder, attributes, search, confirm, active)
+
+
+def _record(
+    folder: Path, attributes: Mapping[str, Any], search: list[FrozenTrial], confirm: list[FrozenTrial], active: bool
+) -> SweepRecord:
     return SweepRecord(
         folder=folder,
         uid=attributes["uid"],
@@ -230,6 +243,94 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
     )
 
 
+def seal(attributes: Mapping[str, Any]) -> str:
+    """SHA-256 in hex over attributes as canonical JSON, the seal itself excepted."""
+    kept = {key: value for key, value in attributes.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def trial_seal(trial: FrozenTrial) -> str:
+    """SHA-256 in hex over everything about a finished trial that a report or a sampler reads, times excepted."""
+    kept = {key: value for key, value in trial.user_attrs.items() if key != "seal"}
+    content = {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": trial.values,
+        "params": trial.params,
+        "distributions": {name: distribution_to_json(kind) for name, kind in trial.distributions.items()},
+        "intermediate_values": sorted(trial.intermediate_values.items()),
+        "system_attrs": trial.system_attrs,
+    }
+    return seal(kept | {"trial": content})
+
+
+def require_whole(path: Path) -> None:
+    """Make sure that a study database is a database, and that its pages fit together.
+
+    Raises:
+        RecordError: they do not.
+    """
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        try:
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        except sqlite3.OperationalError:  # locked, or the disk failed: no word about the content
+            raise
+        except sqlite3.DatabaseError as error:
+            raise damaged(path, str(error)) from error
+    if found != "ok":
+        raise damaged(path, found.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What goes wrong in here while a whole database is read is damage within its cells.
+
+    Raises:
+        RecordError: instead of the errors that a changed byte brings about.
+    """
+    try:
+        yield
+    except (LookupError, ValueError, TypeError) as error:
+        raise damaged(path, f"{type(error).__name__} {error}") from error
+    except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
+        said = f"{error} {error.__cause__}"
+        if "Could not decode to UTF-8" not in said:
+            raise
+        raise damaged(path, "a text that is none") from error
+
+
+def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Make sure that what is said of the study as a whole is ours, of a version we can read, and as it was written.
+
+    Raises:
+        RecordError: it is not.
+    """
+    if "schema" not in attributes:
+        raise RecordError(f"{path} holds an Optuna study that is none of ours")
+    if attributes["schema"] > SCHEMA:
+        raise RecordError(
+            f"{path} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})\n"
+            "update this program"
+        )
+    if attributes["schema"] > 1 and attributes.get("seal") != seal(attributes):
+        raise damaged(path, "what is said of the study is not what was written")
+
+
+def _require_trials(path: Path, trials: list[FrozenTrial], *, sealed: bool) -> None:
+    if [trial.number for trial in trials] != list(range(len(trials))):
+        raise damaged(path, "a trial is missing")
+    for trial in trials:
+        if sealed and trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
+            raise damaged(path, f"trial {trial.number} is not what was written")
+
+
+def damaged(path: Path, what: str) -> RecordError:
+    """The error for a database that something else than this program has changed."""
+    return RecordError(
+        f"{path} is damaged: {what[:200]}\nput a copy of it back; or remove {path.parent}, and the study begins anew"
+    )
+
+
 def open_readonly(path: Path) -> optuna.storages.RDBStorage:
     """Open a study database so that nothing in it can be changed.
 
@@ -240,6 +341,11 @@ def open_readonly(path: Path) -> optuna.storages.RDBStorage:
         return optuna.storages.RDBStorage(
             f"sqlite:///file:{path}?mode=ro&uri=true", skip_table_creation=True, engine_kwargs={"pool_pre_ping": False}
         )
+    except RuntimeError as error:  # how Optuna says that its tables are of another version
+        way = (
+            "continue it with sweep run, which keeps a copy of it" if "upgrade" in str(error) else "update this program"
+        )
+        raise RecordError(f"{path} was written with another version of Optuna\n{way}") from error
     except Exception as error:
         raise RecordError(f"{path} cannot be read as a study database: {error}") from error
 

@@ -27,6 +27,7 @@ from studies.definition import Study, load
 from sweep import champion, storage
 from sweep.coordinator import Coordinator, Stop, remove_checkpoints
 from sweep.failpoints import failpoint
+from sweep.migration import migrate
 from sweep.progress import Progress, reading_of
 from sweep.provenance import provenance
 from sweep.search import Search
@@ -79,6 +80,8 @@ def run(options: Options, console: Console) -> int:
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
     with storage.locked(folder):
+        if (folder / "study.db").exists() and (kept := migrate(folder / "study.db")):
+            console.print(f"recorded by an older version: migrated; a copy is kept as {kept}", soft_wrap=True)
         database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))
         mirror = _start_mirror(options, folder)
         try:

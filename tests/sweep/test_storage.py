@@ -1,15 +1,21 @@
 """The study database: one writer, one identity, nothing half-made."""
 
+import contextlib
+import gzip
 import os
+import random
+import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from reports import records
 from reports.records import RecordError
 from sweep import storage
+from sweep.migration import migrate
 from sweep.storage import StudyBusy, StudyChanged
 
 
@@ -156,3 +162,110 @@ def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
 
     assert database.attributes()["schema"] == records.SCHEMA
     assert not list(folder.glob("*.part*"))
+
+
+def test_a_changed_byte_is_never_believed(tiny, opened, searched):
+    """Bytes and pages of a recorded study changed at random: the record reads as before, or it is refused by name."""
+    study = tiny("trials=3", "generation=2")
+    database = opened(study)
+    searched(study, database)
+    database.record("verdict", {"champion": 1})
+    database.close()
+    path = database.folder / "study.db"
+    whole, before = path.read_bytes(), everything(records.read(database.folder))
+    dice, refused = random.Random(5), []
+    for _ in range(120):
+        path.write_bytes(changed(whole, dice))
+        try:
+            assert everything(records.read(database.folder)) == before
+        except RecordError as error:
+            refused.append(str(error))
+
+    assert len(refused) > 40
+    assert all(said.startswith(str(path)) and said.count("\n") <= 2 for said in refused)
+
+
+def changed(whole, dice):
+    """One to three flipped bits, a page of zeros, two pages swapped, or an end that is missing."""
+    content = bytearray(whole)
+    pages = len(content) // 4096
+    kind = dice.choice(["flip", "flip", "flip", "zeros", "swap", "cut"])
+    if kind == "flip":
+        for _ in range(dice.randint(1, 3)):
+            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    elif kind == "cut":
+        return bytes(content[: dice.randrange(len(content))])
+    else:
+        a, b = (4096 * page for page in dice.sample(range(pages), 2))
+        one = bytes(content[a : a + 4096]) if kind == "swap" else bytes(4096)
+        other = bytes(content[b : b + 4096])
+        content[a : a + 4096], content[b : b + 4096] = other, one
+    return bytes(content)
+
+
+def everything(record):
+    """All of a record but its times."""
+    trials = [
+        {key: value for key, value in vars(trial).items() if key not in ("started", "finished", "epochs")}
+        | {"epochs": trial.epochs.tobytes()}
+        for trial in (*record.trials, *record.confirm)
+    ]
+    return {**vars(record), "trials": trials, "confirm": None}
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A study recorded by the version before seals, as it was written then."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "study.db").write_bytes(gzip.decompress((Path(__file__).parent / "schema1.db.gz").read_bytes()))
+    return folder
+
+
+def test_an_older_database_is_read_and_migrated_and_kept(older):
+    """Readers read it as it is; the writer seals it, says where the old one is, and does it once."""
+    before, content = everything(records.read(older)), (older / "study.db").read_bytes()
+    kept = migrate(older / "study.db")
+
+    assert kept == older / "study.db.schema-1-v3.2.0.a"
+    assert everything(records.read(older)) == before
+    assert storage.Database(older).attributes()["schema"] == records.SCHEMA
+    assert migrate(older / "study.db") is None
+    assert sorted(path.name for path in older.iterdir() if "-wal" not in path.name and "-shm" not in path.name) == [
+        "study.db",
+        kept.name,
+    ]
+    (older / "old.db").write_bytes(content)
+    assert dump(kept) == dump(older / "old.db")
+
+
+def dump(path):
+    """All of a database as SQL."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_tables_of_an_older_optuna_are_migrated(older):
+    """Without the index that Optuna 3.2 added: readers say what to do, the writer does it."""
+    with contextlib.closing(sqlite3.connect(older / "study.db")) as connection:
+        connection.executescript("DROP INDEX ix_trials_study_id; UPDATE alembic_version SET version_num = 'v3.0.0.d';")
+    with pytest.raises(RecordError, match=r"another version of Optuna\ncontinue it with sweep run"):
+        records.read(older)
+    assert migrate(older / "study.db").name == "study.db.schema-1-v3.0.0.d"
+    assert len(records.read(older).trials) == 3
+
+
+@pytest.mark.parametrize("name", ["before_migration", "after_migration"])
+def test_killed_in_a_migration_it_is_old_or_new(older, tmp_path, name):
+    """And the next one completes it."""
+    before, token = everything(records.read(older)), tmp_path / "token"
+    token.touch()
+    code = "import sys; from pathlib import Path; from sweep.migration import migrate; migrate(Path(sys.argv[1]))"
+    environment = {**os.environ, "SWEEP_FAILPOINT": f"{name}@{token}"}
+    died = subprocess.run([sys.executable, "-c", code, str(older / "study.db")], env=environment, check=False)
+
+    assert died.returncode == -signal.SIGKILL
+    assert everything(records.read(older)) == before
+    migrate(older / "study.db")
+    assert everything(records.read(older)) == before
+    assert not list(older.glob("*.part"))
