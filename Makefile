@@ -14,6 +14,8 @@ SEED ?=
 # Values reach the program through the environment, never through the shell's own reading of the line.
 export STUDY TRIALS WORKERS PORT SEED
 export PYTHONSAFEPATH := 1
+# Where it is set, every start compiles every module anew: 1.8 s of the 3.2 that `sweep run` takes to import all.
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(HOME_DIR),)
 export SWEEP_HOME := $(HOME_DIR)
 endif

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import IO
 
@@ -22,14 +23,14 @@ def write(record: SweepRecord, out: Path) -> None:
         record: the study, in whatever state: not begun, under way, or confirmed.
         out: the PDF; its folder must exist.
     """
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part")
-    part = Path(name)
+    content = io.BytesIO()  # 100 KB; the temporary file is there for a millisecond, not for the drawing's two seconds
+    _draw(record, content)
+    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            _draw(record, file)
+        with part.open("xb") as file:
+            file.write(content.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o644)
         part.replace(out)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -72,8 +72,20 @@ _STATES = {
 }
 
 
+_IN_THE_WAY = tuple(f"SQLITE_{name}" for name in ("FULL", "IOERR", "BUSY", "LOCKED", "READONLY", "CANTOPEN", "PERM"))
+_DAMAGE = tuple(f"SQLITE_{name}" for name in ("CORRUPT", "NOTADB", "ERROR"))
+"""How SQLite's names begin for errors that lie outside the content, and within it (a missing table is an ERROR).
+
+https://www.sqlite.org/rescode.html
+"""
+
+
 class RecordError(Exception):
     """The folder holds no study database that this version can read."""
+
+
+class DatabaseTrouble(Exception):
+    """A study database cannot be read or written now: the disk is full, or another process holds it."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +235,7 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
             storage.engine.dispose()
         require_sealed(path, attributes)
         for trials in (search, confirm):
-            _require_trials(path, trials, sealed=attributes["schema"] > 1)
+            require_trials(path, trials, sealed=attributes["schema"] > 1)
         return _record(folder, attributes, search, confirm, active)
 
 
@@ -269,34 +281,51 @@ def require_whole(path: Path) -> None:
 
     Raises:
         RecordError: they do not.
+        DatabaseTrouble: that cannot be seen.
     """
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-        try:
+    with sql_errors(path):
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        except sqlite3.OperationalError:  # locked, or the disk failed: no word about the content
-            raise
-        except sqlite3.DatabaseError as error:
-            raise damaged(path, str(error)) from error
     if found != "ok":
         raise damaged(path, found.splitlines()[-1])
 
 
 @contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """What goes wrong in here while a whole database is read is damage within its cells.
+def sql_errors(path: Path) -> Iterator[None]:
+    """Say in our words what goes wrong with a study database.
 
     Raises:
-        RecordError: instead of the errors that a changed byte brings about.
+        RecordError: its content is not what a study's is.
+        DatabaseTrouble: the disk, a lock or a permission is in the way; the content may be well.
     """
     try:
         yield
+    except (StorageInternalError, sqlalchemy.exc.DatabaseError, sqlite3.Error) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.Error):
+            cause = cause.__cause__
+        name = getattr(cause, "sqlite_errorname", "")
+        if name.startswith(_IN_THE_WAY):
+            way = "nothing is lost; the same command goes on once there is room or access"
+            raise DatabaseTrouble(f"{path} cannot be used: {cause}\n{way}") from error
+        if name.startswith(_DAMAGE) or "Could not decode" in str(cause):
+            raise damaged(path, str(cause)) from error
+        raise
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What goes wrong in here while a study database is read is damage within its cells.
+
+    Raises:
+        RecordError, DatabaseTrouble: as `sql_errors` does, and for the errors that a changed byte brings about.
+    """
+    try:
+        with sql_errors(path):
+            yield
     except (LookupError, ValueError, TypeError) as error:
         raise damaged(path, f"{type(error).__name__} {error}") from error
-    except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
-        said = f"{error} {error.__cause__}"
-        if "Could not decode to UTF-8" not in said:
-            raise
-        raise damaged(path, "a text that is none") from error
 
 
 def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
@@ -316,7 +345,12 @@ def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
         raise damaged(path, "what is said of the study is not what was written")
 
 
-def _require_trials(path: Path, trials: list[FrozenTrial], *, sealed: bool) -> None:
+def require_trials(path: Path, trials: list[FrozenTrial], *, sealed: bool = True) -> None:
+    """Make sure that no trial is missing, and that the finished ones are as they were written.
+
+    Raises:
+        RecordError: they are not.
+    """
     if [trial.number for trial in trials] != list(range(len(trials))):
         raise damaged(path, "a trial is missing")
     for trial in trials:
@@ -337,17 +371,25 @@ def open_readonly(path: Path) -> optuna.storages.RDBStorage:
     Raises:
         RecordError: the file is not a study database.
     """
-    try:
+    with sql_errors(path), version_errors(path):
         return optuna.storages.RDBStorage(
             f"sqlite:///file:{path}?mode=ro&uri=true", skip_table_creation=True, engine_kwargs={"pool_pre_ping": False}
         )
-    except RuntimeError as error:  # how Optuna says that its tables are of another version
-        way = (
-            "continue it with sweep run, which keeps a copy of it" if "upgrade" in str(error) else "update this program"
-        )
+
+
+@contextlib.contextmanager
+def version_errors(path: Path) -> Iterator[None]:
+    """Say in our words that tables are of another version of Optuna.
+
+    Raises:
+        RecordError: they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        older = "continue it with sweep run, which migrates it and keeps a copy"
+        way = older if "storage upgrade" in str(error) else "update this program"
         raise RecordError(f"{path} was written with another version of Optuna\n{way}") from error
-    except Exception as error:
-        raise RecordError(f"{path} cannot be read as a study database: {error}") from error
 
 
 def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:

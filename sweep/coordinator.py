@@ -359,8 +359,15 @@ def _tidy(task: Task) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_checkpoints(log: TrialLog, folder: Path) -> None:
-    """Remove what a kill between a trial's end and its clean-up, or in the middle of a write, may have left behind."""
+def remove_leftovers(log: TrialLog, folder: Path) -> None:
+    """Remove what a kill between a trial's end and its clean-up, or in the middle of a write, may have left behind.
+
+    Args:
+        log: the trials, of which the finished ones need no checkpoint.
+        folder: where they keep their files; the study's own is the one above it.
+    """
+    for path in folder.parent.glob(f".*{PART}"):
+        path.unlink(missing_ok=True)
     for trial in log.trials():
         place = folder / f"{trial.number:04d}"
         left = [*place.glob(f".*{PART}"), *([place / "checkpoint.npz"] if trial.state.is_finished() else [])]

@@ -50,7 +50,7 @@ def migrate(path: Path) -> Path | None:
             storage.upgrade()
             logging.disable(logging.NOTSET)
         if schema < SCHEMA:
-            _seal(storage)
+            _seal(storage, part)
     failpoint("before_migration")
     _copy(part, path)
     failpoint("after_migration")
@@ -86,11 +86,11 @@ def _schema(storage: RDBStorage) -> int | None:
     return None
 
 
-def _seal(storage: RDBStorage) -> None:
+def _seal(storage: RDBStorage, path: Path) -> None:
     """From schema 1 to 2: a seal for every finished trial and for the study."""
     for name in ("search", "confirm"):
-        log = TrialLog(storage, name)
-        for trial in log.trials():
+        log = TrialLog(storage, name, path)
+        for trial in storage.get_all_trials(storage.get_study_id_from_name(name)):
             if trial.state.is_finished():
                 log.add(trial._trial_id, {"seal": trial_seal(trial)})
     changed = _attributes(storage) | {"schema": SCHEMA}

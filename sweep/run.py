@@ -22,10 +22,10 @@ from model import datasets
 from model.datasets import DatasetUnavailable
 from model.files import write_atomic
 from reports import analysis, records
-from reports.records import SweepRecord
+from reports.records import SweepRecord, sql_errors
 from studies.definition import Study, load
 from sweep import champion, storage
-from sweep.coordinator import Coordinator, Stop, remove_checkpoints
+from sweep.coordinator import Coordinator, Stop, remove_leftovers
 from sweep.failpoints import failpoint
 from sweep.migration import migrate
 from sweep.progress import Progress, reading_of
@@ -79,7 +79,7 @@ def run(options: Options, console: Console) -> int:
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
-    with storage.locked(folder):
+    with storage.locked(folder), sql_errors(folder / "study.db"):
         if (folder / "study.db").exists() and (kept := migrate(folder / "study.db")):
             console.print(f"recorded by an older version: migrated; a copy is kept as {kept}", soft_wrap=True)
         database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))
@@ -139,7 +139,8 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
             "MNIST cannot be had here, so the study is digits; for MNIST put its four files into a folder "
             "and run: SWEEP_DATA=FOLDER make sweep STUDY=mnist"
         )
-    write_atomic(default, f"{study.name}\n".encode())
+    if not default.exists():
+        write_atomic(default, f"{study.name}\n".encode())
     return study, data
 
 
@@ -176,8 +177,8 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.objective)
-    remove_checkpoints(database.search, folder / "trials")
-    remove_checkpoints(database.confirm, folder / "confirm")
+    remove_leftovers(database.search, folder / "trials")
+    remove_leftovers(database.confirm, folder / "confirm")
     workers = Workers(options.workers, folder)
     with _signals(stop, workers, console), contextlib.closing(workers), progress:
         coordinator = Coordinator(workers, progress, stop)

@@ -26,7 +26,17 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from model.files import lock_within, sync_folder
-from reports.records import SCHEMA, RecordError, readable, require_sealed, seal, trial_seal
+from reports.records import (
+    SCHEMA,
+    RecordError,
+    readable,
+    require_sealed,
+    require_trials,
+    seal,
+    sql_errors,
+    trial_seal,
+    version_errors,
+)
 from studies.definition import Study
 from sweep.failpoints import failpoint
 
@@ -90,14 +100,22 @@ def is_active(folder: Path) -> bool:
 class TrialLog:
     """The trials of one Optuna study in the database, and everything that is ever written about them."""
 
-    def __init__(self, storage: RDBStorage, name: str) -> None:
+    def __init__(self, storage: RDBStorage, name: str, path: Path) -> None:
         self._storage = storage
+        self._path = path
         self._study_id = storage.get_study_id_from_name(name)
         self.name = name
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials, by number."""
-        return self._storage.get_all_trials(self._study_id)
+        """All trials, by number.
+
+        Raises:
+            RecordError: they are not what was written.
+        """
+        with readable(self._path):
+            trials = self._storage.get_all_trials(self._study_id)
+        require_trials(self._path, trials)
+        return trials
 
     def begin(self, template: FrozenTrial) -> FrozenTrial:
         """Add a running trial, its parameters and attributes, in one commit."""
@@ -135,8 +153,8 @@ class TrialLog:
     ) -> None:
         """Write all that belongs to the trial, its state and its seal, in one commit."""
         trial = self._storage.get_trial(trial_id)
-        trial.user_attrs |= attributes
-        trial.system_attrs |= system or {}
+        trial.user_attrs.update(attributes)
+        trial.system_attrs.update(system or {})
         trial.state, trial.values = state, None if value is None else [value]
         written = {**attributes, "seal": trial_seal(trial)}
         with Session(self._storage.engine) as session, session.begin():
@@ -167,8 +185,8 @@ class Database:
         self._storage = _open(folder / "study.db")
         try:
             self._study_id = self._storage.get_study_id_from_name("search")
-            self.search = TrialLog(self._storage, "search")
-            self.confirm = TrialLog(self._storage, "confirm")
+            self.search = TrialLog(self._storage, "search", folder / "study.db")
+            self.confirm = TrialLog(self._storage, "confirm", folder / "study.db")
         except KeyError as error:
             raise RecordError(f"{folder / 'study.db'} is a database of something else") from error
 
@@ -278,10 +296,8 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
         RecordError: it is no study database.
     """
     arguments = {"timeout": 30, "factory": _Scratch if create else _Durable}
-    try:
+    with sql_errors(path), version_errors(path):
         return RDBStorage(address(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
-    except Exception as error:
-        raise RecordError(f"{path} cannot be read as a study database: {_first_line(error)}") from error
 
 
 def address(path: Path) -> str:
@@ -331,7 +347,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
         elif before != after:
             found.append(f"{prefix}{key} {json.dumps(before)} -> {json.dumps(after)}")
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

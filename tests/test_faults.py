@@ -1,10 +1,13 @@
 """Faults that a person meets: two starts at once, a file-size limit, damaged files."""
 
+import ctypes
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -35,10 +38,10 @@ def started(tmp_path):
     study = tmp_path / "tiny.toml"
     study.write_text(STUDY)
 
-    def start(home="home", **options):
+    def start(home="home", *more, **options):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
         argv = [sys.executable, "-P", "-m", "sweep", "run", str(study), "--no-confirm", "--tracking", "none"]
-        argv += ["--workers", "1", "--home", str(tmp_path / home)]
+        argv += ["--workers", "1", "--home", str(tmp_path / home), *more]
         return subprocess.Popen(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
         )
@@ -84,3 +87,110 @@ def test_a_file_that_may_not_grow_is_said_and_survived(started, tmp_path, kib):
     assert (process.returncode, errors) == (0, "")
     assert records.read(tmp_path / "home" / "tiny").counts() == {"complete": 3}
     assert not [path for path in (tmp_path / "home").rglob("*") if path.name.endswith(".part")]
+
+
+LONG = ["--set", "baseline.epochs=10000"]
+HUGE = ["--set", "baseline.hidden_sizes=[8192, 8192]", "--set", "baseline.epochs=1000"]
+"""An epoch takes some ten seconds."""
+
+
+def at_work(process, folder, when):
+    """Wait until `when(record)`, or the process ends."""
+    while process.poll() is None:
+        try:
+            if when(records.read(folder, active=True)):
+                return
+        except records.RecordError:  # not begun
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
+    """With 128 and its number, a checkpoint, and the command that continues."""
+    process = started("home", *LONG)
+    folder = tmp_path / "home" / "tiny"
+    at_work(process, folder, lambda record: record.trials and len(record.trials[0].epochs))
+    process.send_signal(number)
+    sent = time.monotonic()
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (128 + number, "")
+    assert time.monotonic() - sent < 5
+    assert f"stopped; nothing is lost, continue with: sweep run {tmp_path / 'tiny.toml'}" in output
+    assert (folder / "trials/0000/checkpoint.npz").exists()
+    assert records.read(folder).counts() == {"interrupted": 1}
+
+
+def test_a_second_signal_ends_it_at_once(started, tmp_path):
+    """While it waits for an epoch of ten seconds: within half a second, and no worker stays."""
+    process = started("home", *HUGE)
+    folder = tmp_path / "home" / "tiny"
+    at_work(process, folder, lambda record: record.trials)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    _, errors = process.communicate(timeout=60)  # the pipe's end: its workers hold it as long as they live
+
+    assert (process.returncode, errors) == (130, "")
+    assert time.monotonic() - sent < 0.5
+    assert records.read(folder).counts() == {"interrupted": 1}
+
+
+def test_a_home_that_is_no_folder_is_said(started, tmp_path):
+    """Exit 3, two lines."""
+    (tmp_path / "file").touch()
+    process = started("file/home")
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (3, "")
+    assert f"sweep: the home folder {tmp_path / 'file/home'} cannot be written: Not a directory" in errors
+    assert "choose another one with --home DIR or SWEEP_HOME" in errors
+
+
+def without_privilege():
+    """In a child: take from root what lets it write where nobody may (CAP_DAC_OVERRIDE, by PR_CAPBSET_DROP)."""
+    if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_read_only_home_is_said(started, tmp_path, begun):
+    """Before anything is done, and for a study that was recorded when one could write; a reader still reads it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    if begun:
+        started().communicate(timeout=60)
+    for path in [home, *home.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    process = started(preexec_fn=without_privilege)
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (3, "")
+    assert errors.startswith(f"sweep: the home folder {home} cannot be written: Permission denied\n")
+    if begun:
+        assert records.read(home / "tiny").counts() == {"complete": 3}
+    for path in [home, *home.rglob("*")]:
+        path.chmod(0o755)
+
+
+def test_a_damaged_database_is_said_and_not_touched(started, tmp_path):
+    """Exit 5; the file is as it was, and once a copy is back the sweep is done."""
+    started().communicate(timeout=120)
+    path = tmp_path / "home" / "tiny" / "study.db"
+    whole = path.read_bytes()
+    place = whole.index(b'"validation_accuracy": ') + 24
+    hurt = bytearray(whole)
+    hurt[place] ^= 1
+    path.write_bytes(hurt)
+    process = started()
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (5, ""), errors
+    assert errors.startswith(f"sweep: {path} is damaged: ")
+    assert len(errors.strip().splitlines()) <= 3
+    assert path.read_bytes() == hurt
+    path.write_bytes(whole)
+    assert started().communicate(timeout=60)[1] == ""

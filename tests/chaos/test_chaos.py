@@ -45,7 +45,7 @@ def test_the_checker_sees_what_is_wrong(chaos, tmp_path, monkeypatch):
     (chain.folder / "trials" / "0001" / "checkpoint.npz").touch()
     monkeypatch.setitem(chaos.REFERENCE, "champion", 99)
     (chain.folder / "report.pdf").write_bytes(b"%PDF-")
-    found = "\n".join(chaos.invariants(chain))
+    found = "\n".join([*chaos.invariants(chain), *chaos.drawn(chain)])
 
     assert "trial 1 was acknowledged with 0.0001, but the record has complete" in found
     assert "checkpoint.npz was left behind" in found
