@@ -59,12 +59,8 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 top = 1
 seeds = 2
 """
-SYSTEM_CALLS = {"pwrite64": (1, 2000), "fdatasync": (1, 10), "unlink": (1, 40), "fsync": (12, 18), "rename": (12, 18)}
-"""What kills, and the first and the last of such calls to draw from; a whole sweep makes about half as many more.
-
-The first three only the coordinator makes. A worker makes up to five of the others for a trial, and a new worker counts
-from the beginning: below twelve it could lose a trial three workers, which would rightly fail it.
-"""
+SYSTEM_CALLS = {"pwrite64": 2500, "fdatasync": 12, "fsync": 18, "rename": 9, "unlink": 50}
+"""What a process is killed at, and how many of each a whole sweep makes at most, to draw from."""
 LATE = ("champion.py", "run.py")
 """Files whose failpoints are only reached when all trials are done, in this order."""
 DISK_CALLS = {"pwrite64": 600, "fdatasync": 30, "fsync": 10, "rename": 10, "mkdir": 10}
@@ -189,17 +185,34 @@ def kill_coordinator(chain: Chain, times: int) -> None:
 
 
 def kill_at_system_calls(chain: Chain, times: int) -> None:
-    """SIGKILL to the coordinator or to a worker at its n-th call of one kind, by strace."""
+    """SIGKILL to the first, coordinator or worker, that comes to its n-th call of one kind.
+
+    strace holds it there for three seconds, and whoever is held is killed; it can kill by itself, but with
+    --seccomp-bpf its version 6.1 does not.
+    """
     for _ in range(times):
         chain.clear_when_done()
         call = chain.dice.choice(list(SYSTEM_CALLS))
-        when = chain.dice.randint(*SYSTEM_CALLS[call])
-        process = chain.start(prefix=injecting(call, f"signal=KILL:when={when}"))
-        expected = (0, -signal.SIGKILL, 128 + signal.SIGKILL)
-        code, output = chain.end(process, expected, f"killed at {call} {when}")
-        if code or "died (signal SIGKILL)" in output:
+        when = chain.dice.randint(1, SYSTEM_CALLS[call])
+        process = chain.start(prefix=injecting(call, f"delay_enter=3000000:when={when}"))
+        while process.poll() is None and not (held := [pid for pid in alive(chain.home) if _is_held(pid)]):
+            time.sleep(0.05)
+        if process.poll() is None:
+            os.kill(held[0], signal.SIGKILL)
             chain.died("system call")
+        chain.end(process, (0, -signal.SIGKILL, 128 + signal.SIGKILL), f"killed at {call} {when}")
         settled(chain.home, 2)
+
+
+def _is_held(pid: int) -> bool:
+    """Whether a tracer has stopped the process, and still does 50 ms later."""
+    with contextlib.suppress(OSError):
+        for _ in range(2):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "t":
+                return False
+            time.sleep(0.05)
+        return True
+    return False
 
 
 def injecting(call: str, what: str) -> list[str]:
