@@ -21,7 +21,7 @@ export SWEEP_HOME := $(HOME_DIR)
 endif
 VENV := .venv
 # A file's tests share what is expensive to make; the longest file goes first, so that no core waits at the end.
-PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder tests/test_sweep.py tests
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder tests/chaos tests/test_sweep.py tests
 RUN := $(VENV)/bin/sweep
 
 help: ## List the targets

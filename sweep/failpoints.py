@@ -1,7 +1,7 @@
 """Named places around durable steps where a test lets the process die; `tests/chaos` proves that each is reached.
 
 SWEEP_FAILPOINT=NAME@FILE asks for one death at the failpoint NAME, in whichever process comes there first: it removes
-FILE and kills itself. In normal use a failpoint compares two words.
+FILE and kills itself. Several are separated by commas. In normal use a failpoint looks into an empty table.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import signal
 from pathlib import Path
 
-_NAME, _, _TOKEN = os.environ.get("SWEEP_FAILPOINT", "").partition("@")
+_TOKENS = dict(wish.split("@", 1) for wish in os.environ.get("SWEEP_FAILPOINT", "").split(",") if wish)
 
 
 def failpoint(name: str) -> None:
     """Die here by SIGKILL, if that was asked for and has not happened yet."""
-    if name == _NAME:
+    if name in _TOKENS:
         with contextlib.suppress(FileNotFoundError):
-            Path(_TOKEN).unlink()  # of two processes one removes it
+            Path(_TOKENS[name]).unlink()  # of two processes one removes it
             os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,7 @@ ALLOWED = {
         "mlflow", "requests", "fastapi", "uvicorn", "starlette", "matplotlib", "pandas",
         "model", "studies", "reports", "sweep",
     },
-    "reports": {"numpy", "optuna", "pandas", "matplotlib", "reports"},
+    "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "reports"},
 }  # fmt: skip
 ONLY = {
     "sklearn": {"model/estimator.py"},
@@ -27,6 +27,7 @@ ONLY = {
     "optuna": {
         "sweep/coordinator.py",
         "sweep/champion.py",
+        "sweep/migration.py",
         "sweep/objective.py",
         "sweep/search.py",
         "sweep/storage.py",

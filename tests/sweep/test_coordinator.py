@@ -249,8 +249,9 @@ def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials
     study = tiny(f"trials={trials}")
     database = opened(study)
     for number in range(trials):
-        state = optuna.trial.TrialState.COMPLETE if number else optuna.trial.TrialState.RUNNING
-        database.search.begin(optuna.trial.create_trial(state=state, value=0.5 if number else None))
+        trial = database.search.begin(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING))
+        if number:
+            database.search.finish(trial._trial_id, optuna.trial.TrialState.COMPLETE, 0.5, {})
         folder = tmp_path / "trials" / f"{number:04d}"
         folder.mkdir(parents=True)
         for name in (".weights.npz.0123.part", "checkpoint.npz", "weights.npz"):
