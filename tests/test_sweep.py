@@ -262,3 +262,35 @@ def test_a_csv_has_a_row_a_trial(road, tmp_path):
 
     assert len(lines) == 9
     assert "learning_rate" in lines[0]
+
+
+@pytest.mark.slow
+def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
+    """Settings, every epoch's numbers, outcomes, hashes, the champion and its test accuracies: for 1, 2 and 4."""
+    found = []
+    for workers in (1, 2, 4):
+        home = tmp_path / str(workers)
+        done = call(home, "run", "digits", "--generation", 8, "--workers", workers, "--tracking", "none")
+        assert (done.returncode, done.stderr) == (0, "")
+        found.append(results(records.read(home / "digits")))
+
+    assert len(found[0]["trials"]) == 40
+    assert {row[1] for row in found[0]["trials"]} == {"complete", "pruned"}
+    assert found[0] == found[1] == found[2]
+
+
+def results(record):
+    """All that a sweep finds; seconds and times excepted."""
+    columns = [name for name in records.EPOCH_COLUMNS if name not in ("seconds", "time")]
+
+    def row(trial):
+        numbers = str(trial.epochs[columns].tolist())  # as text, for NaN is not equal to itself
+        return [dict(trial.hyperparameters), trial.outcome, trial.value, trial.weights_sha256, trial.reason, numbers]
+
+    verdict = {key: value for key, value in record.verdict.items() if key != "time"}
+    return {
+        "trials": [row(trial) for trial in record.trials],
+        "confirm": [row(trial) for trial in record.confirm],
+        "ranked": [trial.number for trial in record.ranked()],
+        "verdict": verdict,
+    }
