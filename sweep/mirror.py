@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import sqlite3
@@ -30,6 +29,7 @@ from typing import Any
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
+from sweep.comparison import Held, Lack, beyond_sending, lack
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -154,19 +154,6 @@ def _stamp(folder: Path) -> tuple[object, ...]:
     return tuple(stats)
 
 
-@dataclass
-class _Known:
-    """A run as MLflow holds it; kept up to date with what we send."""
-
-    run_id: str
-    name: str
-    status: str
-    params: dict[str, str]
-    tags: dict[str, str]
-    latest: dict[str, Metric]
-    has_dataset: bool
-
-
 class _Mirror:
     """One study's mirror: the client, and what MLflow is known to hold.
 
@@ -177,7 +164,7 @@ class _Mirror:
         self.folder, self.tracking = folder, tracking
         self.client: Any = None
         self.experiment_id = ""
-        self.known: dict[str, _Known] | None = None
+        self.known: dict[str, Held] | None = None
         self.fresh: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
         self.champion: str | None = None  # the weights known to be registered
         self.token = uuid.uuid4().hex
@@ -232,21 +219,21 @@ class _Mirror:
         """A copied folder is another study, although its uid is the same."""
         return f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
 
-    def _fetch(self, record: SweepRecord) -> dict[str, _Known]:
+    def _fetch(self, record: SweepRecord) -> dict[str, Held]:
         """The study's runs by key. Of two with one key (a create whose answer was lost) the older one stays."""
-        found: dict[str, _Known] = {}
+        found: dict[str, Held] = {}
         for run in _search(self.client, self.experiment_id, f"tags.`{_STUDY}` = '{self._identity(record)}'"):
             key = run.data.tags.get(_KEY, "")
             if key in found:
                 self.client.delete_run(run.info.run_id)
             else:
-                found[key] = _known(run)
+                found[key] = _held(run)
         return found
 
     def _run_id(self, key: str) -> str:
         return self._of(key).run_id
 
-    def _of(self, key: str) -> _Known:
+    def _of(self, key: str) -> Held:
         assert self.known is not None
         return self.known[key]
 
@@ -273,7 +260,7 @@ class _Mirror:
         if run.key != runs.STUDY_KEY:
             tags["mlflow.parentRunId"] = self._run_id(runs.STUDY_KEY)
         created = self.client.create_run(self.experiment_id, run.started, tags, run.name)
-        self.known[run.key] = _known(created)
+        self.known[run.key] = _held(created)
         self.fresh.add(run.key)
         return Changes(runs_created=1)
 
@@ -290,58 +277,53 @@ class _Mirror:
         known = self._of(run.key)
         if known.tags.get(_DIGEST) == digest and known.status == run.status:
             return created
-        changes = self._send_values(run, known)
-        if not known.has_dataset:
+        _refuse_other_params(run, known)
+        lacking = lack(run, known)
+        changes = self._send_values(run, known, lacking)
+        if lacking.dataset:
             self.client.log_inputs(known.run_id, [_dataset_input(record)])
             known.has_dataset = True
-        sent = self._send_files(run, known)
+        self._send_files(run, known, lacking.files)
         self._send_state(run, known)
         self._send(known, tags={_DIGEST: digest, _FILES: json.dumps(runs.file_digests(run.files))})
         updated = 0 if run.key in self.fresh else 1
         self.fresh.discard(run.key)
-        return created + changes + Changes(artifacts=sent, runs_updated=updated)
+        return created + changes + Changes(artifacts=len(lacking.files), runs_updated=updated)
 
-    def _send_values(self, run: Run, known: _Known) -> Changes:
-        points = _missing_points(run, known.latest)
-        params = {key: value for key, value in run.params.items() if key not in known.params}
-        tags = {key: value for key, value in run.tags.items() if known.tags.get(key) != value}
-        _refuse_other_params(run, known)
-        for start in range(0, len(points), _BATCH):
-            self._send(known, points=points[start : start + _BATCH])
-        self._send(known, params=params, tags=tags)
-        return Changes(metrics=len(points), params=len(params), tags=len(tags))
+    def _send_values(self, run: Run, known: Held, lacking: Lack) -> Changes:
+        for start in range(0, len(lacking.points), _BATCH):
+            self._send(known, points=lacking.points[start : start + _BATCH])
+        self._send(known, params=lacking.params, tags=lacking.tags)
+        return Changes(metrics=len(lacking.points), params=len(lacking.params), tags=len(lacking.tags))
 
     def _send(
         self,
-        known: _Known,
+        known: Held,
         points: list[Point] | None = None,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        metrics = [Metric(point.key, point.value, point.time, point.step) for point in points or ()]
         self.client.log_batch(
             known.run_id,
-            metrics=metrics,
+            metrics=[Metric(point.key, point.value, point.time, point.step) for point in points or ()],
             params=[Param(key, value) for key, value in (params or {}).items()],
             tags=[RunTag(key, value) for key, value in (tags or {}).items()],
         )
-        known.latest |= {metric.key: metric for metric in metrics}
+        for point in points or ():
+            known.points[point.key] = [*known.points.get(point.key, ()), point] if known.whole else [point]
         known.params |= params or {}
         known.tags |= tags or {}
 
-    def _send_files(self, run: Run, known: _Known) -> int:
-        """Send the files that are new, or other than those sent before; returns their number."""
-        there = json.loads(known.tags.get(_FILES, "{}"))
-        digests = runs.file_digests(run.files)
-        lacking = [name for name, digest in digests.items() if there.get(name) != digest]
-        if lacking:
+    def _send_files(self, run: Run, known: Held, names: list[str]) -> None:
+        """Send the files that are new, or other than those sent before."""
+        if names:
             with tempfile.TemporaryDirectory() as scratch:
-                for name in lacking:
+                for name in names:
                     _put(Path(scratch, name), run.files[name])
                 self.client.log_artifacts(known.run_id, scratch)
-        return len(lacking)
+            known.files |= {name: digest for name, digest in runs.file_digests(run.files).items() if name in names}
 
-    def _send_state(self, run: Run, known: _Known) -> None:
+    def _send_state(self, run: Run, known: Held) -> None:
         if known.name != run.name:
             self.client.update_run(known.run_id, name=run.name)
         if known.status != run.status and run.status in _OVER:
@@ -428,8 +410,8 @@ class _Mirror:
             known = (self.known or {}).get(runs.trial_key(study, trial))
             if known is None or known.tags.get(_DIGEST) != runs.trial_digest(record, study, trial):
                 waiting += 1
-                lacking = _missing_points(runs.trial_run(record, study, trial), known.latest if known else {})
-                points += len(lacking)
+                run = runs.trial_run(record, study, trial)
+                points += len(lack(run, known).points if known else (*run.curves, *run.scalars))
         return f"{waiting} runs with {points} points wait"
 
 
@@ -502,14 +484,17 @@ def _search(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
             return
 
 
-def _known(run: Any) -> _Known:
-    return _Known(
+def _held(run: Any) -> Held:
+    last = {m.key: [Point(m.key, m.value, m.timestamp, m.step)] for m in run.data._metric_objs}  # the dict has no steps
+    return Held(
         run_id=run.info.run_id,
         name=run.info.run_name,
         status=run.info.status,
+        ended=run.info.end_time,
         params=dict(run.data.params),
         tags=dict(run.data.tags),
-        latest={metric.key: metric for metric in run.data._metric_objs},  # the public dict has no steps
+        points=last,
+        files=json.loads(run.data.tags.get(_FILES, "{}")),
         has_dataset=bool(run.inputs and run.inputs.dataset_inputs),
     )
 
@@ -522,30 +507,13 @@ def _all_trials(record: SweepRecord) -> Iterator[tuple[str, TrialRecord]]:
     yield from (("confirm", trial) for trial in record.confirm)
 
 
-def _missing_points(run: Run, latest: Mapping[str, Metric]) -> list[Point]:
-    """Curves from the step after the last one there; scalars whose value is another, dated after it so that it wins."""
-    lacking = [point for point in run.curves if point.key not in latest or point.step > latest[point.key].step]
-    for point in run.scalars:
-        there = latest.get(point.key)
-        if there is None:
-            lacking.append(point)
-        elif not _same(there.value, point.value):
-            lacking.append(Point(point.key, point.value, max(point.time, there.timestamp + 1), point.step))
-    return lacking
-
-
-def _same(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))
-
-
-def _refuse_other_params(run: Run, known: _Known) -> None:
+def _refuse_other_params(run: Run, known: Held) -> None:
     """A param that was changed by hand cannot be put right: MLflow's params are written once."""
-    for key, value in run.params.items():
-        if known.params.get(key, value) != value:
-            raise MlflowException(
-                f"run {known.run_id} ({known.name}) says {key}={known.params[key]}, the record says {value}; "
-                "delete that run in MLflow and it will be written anew"
-            )
+    for wrong in beyond_sending(run, known):
+        raise MlflowException(
+            f"run {known.run_id} ({known.name}) has another {wrong.what} than the record; "
+            "`sweep doctor --fix` writes it anew"
+        )
 
 
 # --- what is sent
