@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sweep.errors import exit_code
+from sweep.errors import DAMAGED, exit_code
 
 if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the verb that needs them
     from reports.records import SweepRecord
@@ -215,15 +215,33 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
         os.nice(10)  # training goes first
     from sweep import mirror, storage
 
-    if tracking == "none":
-        raise click.UsageError("sync sends to MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")
-    tracking = tracking or f"sqlite:///{(home / 'mlflow.db').resolve()}"
+    tracking = _tracker(home, tracking)
     for folder in [_folder(home, study)] if study else _recorded(home):
         if follow:
             changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
         else:
             changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
         click.echo(f"{folder.name}: {_sent(changes)}")
+
+
+@sweep.command(epilog="Examples: sweep doctor mnist; sweep doctor mnist --fix")
+@shared
+@click.argument("study", required=False)
+@click.option("--fix", is_flag=True, help="Mend what differs; a run with wrong params or points is written anew.")
+def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug: bool) -> int:
+    """Compare the record of STUDY (or of all) with MLflow and the files, both ways; exit 0 only when they are equal."""
+    from sweep import storage
+    from sweep.doctor import examine
+
+    left = 0
+    for folder in [_folder(home, study)] if study else _recorded(home):
+        found, still = examine(folder, _tracker(home, tracking), active=storage.is_active(folder), fix=fix)
+        for one in found:
+            mended = ", mended" if one not in still and fix else ""
+            click.echo(f"{folder.name}: {one.where:12} {one.kind:8} {one.what}{mended}")
+        click.echo(f"{folder.name}: {len(found)} differences" + (f", {len(still)} left" if fix else ""))
+        left += len(still)
+    return DAMAGED if left else 0
 
 
 @sweep.command(epilog="Example: sweep replay mnist 15")
@@ -276,6 +294,13 @@ def _arguments() -> list[str]:
 def _cores() -> int:
     """Cores this process may use; a container may have fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tracker(home: Path, tracking: str | None) -> str:
+    """MLflow's address."""
+    if tracking == "none":
+        raise click.UsageError("this needs MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")
+    return tracking or f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 
 def _recorded(home: Path) -> list[Path]:

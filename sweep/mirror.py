@@ -22,10 +22,11 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from model import weights
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
@@ -64,6 +65,8 @@ POLL = 1.0  # seconds between looks at the study database; a finished epoch is t
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
 PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
+MODEL_FILES = ("artifacts/champion.npz", "MLmodel", "champion_model.py", "python_env.yaml", "requirements.txt")
+T = TypeVar("T")
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
 _OVER = ("FINISHED", "FAILED", "KILLED")
 _TRACKER_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
@@ -104,7 +107,7 @@ def sync(folder: Path, tracking: str, *, active: bool) -> Changes:
         RecordError: the folder holds no readable study.
         MirrorError: MLflow could not be reached or refused; what was sent so far stays and is not sent again.
     """
-    return _Mirror(folder, tracking).sync(active=active)
+    return Mirror(folder, tracking).sync(active=active)
 
 
 def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Changes:
@@ -116,7 +119,7 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
         RecordError: the folder holds no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
-    mirror, total, seen, failing = _Mirror(folder, tracking), Changes(), None, False
+    mirror, total, seen, failing = Mirror(folder, tracking), Changes(), None, False
     while True:
         active, stamp = is_active(), _stamp(folder)
         try:
@@ -154,7 +157,7 @@ def _stamp(folder: Path) -> tuple[object, ...]:
     return tuple(stats)
 
 
-class _Mirror:
+class Mirror:
     """One study's mirror: the client, and what MLflow is known to hold.
 
     The knowledge is dropped after every error and whenever another mirror had its turn, and is then fetched anew.
@@ -172,9 +175,27 @@ class _Mirror:
     def sync(self, *, active: bool) -> Changes:
         """One pass."""
         record = records.read(self.folder, active=active)
+        with self.turn(record):
+            return self.bring(record, active)
+
+    @contextlib.contextmanager
+    def turn(self, record: SweepRecord) -> Iterator[None]:
+        """Hold the study's lock, one mirror at a time; the file says whose turn the last one was.
+
+        Raises:
+            MirrorError: MLflow could not be reached or refused.
+        """
         try:
-            with self._turn():
-                return self._pass(record, active)
+            with (self.folder / "mirror.lock").open("a+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock.seek(0)
+                if lock.read() != self.token:
+                    self.known = self.champion = None
+                    lock.truncate(0)
+                    lock.write(self.token)
+                    lock.flush()
+                self.client = self.client or _open(self.tracking)
+                yield
         except _TRACKER_ERRORS as error:
             waiting = self._waiting(record)
             self.known = self.champion = None
@@ -183,27 +204,13 @@ class _Mirror:
                 f"{waiting} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Hold the study's lock, one mirror at a time; the file says whose turn the last one was."""
-        with (self.folder / "mirror.lock").open("a+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            lock.seek(0)
-            if lock.read() != self.token:
-                self.known = self.champion = None
-                lock.truncate(0)
-                lock.write(self.token)
-                lock.flush()
-            yield
-
-    def _pass(self, record: SweepRecord, active: bool) -> Changes:
-        if self.client is None:
-            self.client = _open(self.tracking)
+    def bring(self, record: SweepRecord, active: bool) -> Changes:
+        """Send what MLflow is not known to have; within a turn."""
         changes = Changes()
         if self.known is None:
             self.experiment_id = _experiment(self.client, record, self.tracking)
             self.known = self._fetch(record)
-            changes += self._bring_view(record)
+        changes += self._bring_view(record)
         changes += self._ensure(record, runs.study_run(record, active=active, links={}))
         for study, trial in _all_trials(record):
             changes += self._bring_trial(record, study, trial)
@@ -221,14 +228,22 @@ class _Mirror:
 
     def _fetch(self, record: SweepRecord) -> dict[str, Held]:
         """The study's runs by key. Of two with one key (a create whose answer was lost) the older one stays."""
-        found: dict[str, Held] = {}
+        held = self.runs_by_key(record)
+        for copies in held.values():
+            for one in copies[1:]:
+                self.delete(one)
+        return {key: copies[0] for key, copies in held.items()}
+
+    def runs_by_key(self, record: SweepRecord) -> dict[str, list[Held]]:
+        """All of the study's runs, those of one key in order of age."""
+        found: dict[str, list[Held]] = {}
         for run in _search(self.client, self.experiment_id, f"tags.`{_STUDY}` = '{self._identity(record)}'"):
-            key = run.data.tags.get(_KEY, "")
-            if key in found:
-                self.client.delete_run(run.info.run_id)
-            else:
-                found[key] = _held(run)
+            found.setdefault(run.data.tags.get(_KEY, ""), []).append(_held(run))
         return found
+
+    def delete(self, held: Held) -> None:
+        """Delete a run; MLflow keeps it out of sight."""
+        self.client.delete_run(held.run_id)
 
     def _run_id(self, key: str) -> str:
         return self._of(key).run_id
@@ -240,6 +255,58 @@ class _Mirror:
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
         return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in (self.known or {}).items()}
+
+    def find_experiment(self, record: SweepRecord) -> bool:
+        """Whether the study's experiment is there and not deleted."""
+        found = self.client.get_experiment_by_name(record.name)
+        if found is None or found.lifecycle_stage == "deleted":
+            return False
+        self.experiment_id = str(found.experiment_id)
+        return True
+
+    def make_experiment(self, record: SweepRecord) -> None:
+        """Create the study's experiment, or restore it."""
+        self.experiment_id = _experiment(self.client, record, self.tracking)
+
+    def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
+        """Every run as it should be."""
+        yield runs.study_run(record, active=active, links=self._links())
+        for study, trial in _all_trials(record):
+            yield self.expected(runs.trial_run(record, study, trial))
+
+    def look_at_all(self, run: Run, held: Held) -> None:
+        """Fetch every point of the run's metrics and the hash of every file."""
+        for key in {point.key for point in run.curves} | held.points.keys():
+            history = self.client.get_metric_history(held.run_id, key)
+            held.points[key] = sorted((_point(metric) for metric in history), key=lambda p: (p.step, p.time))
+        there = self._files(held.run_id, None)
+        held.files = {
+            name: self._download(held.run_id, name, lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
+            for name in run.files
+            if name in there
+        }
+        held.whole = True
+
+    def _files(self, run_id: str, folder: str | None) -> set[str]:
+        return {file.path for file in self.client.list_artifacts(run_id, folder) if not file.is_dir}
+
+    def _download(self, run_id: str, name: str, look: Callable[[Path], T]) -> T:
+        """What `look` says of one artifact."""
+        with tempfile.TemporaryDirectory() as scratch:
+            return look(Path(self.client.download_artifacts(run_id, name, scratch)))
+
+    def forget_digest(self, held: Held) -> None:
+        """Let the next pass look at the run, whatever its digest says."""
+        held.tags.pop(_DIGEST, None)
+
+    def copy_of_weights(self, digest: str) -> bytes | None:
+        """Weights of this hash out of a run's artifacts, or None."""
+        for held in (self.known or {}).values():
+            if held.tags.get("weights_sha256") != digest or "weights.npz" not in self._files(held.run_id, None):
+                continue
+            if self._download(held.run_id, "weights.npz", readable_digest) == digest:
+                return self._download(held.run_id, "weights.npz", Path.read_bytes)
+        return None
 
     # --- making it so
 
@@ -264,6 +331,13 @@ class _Mirror:
         self.fresh.add(run.key)
         return Changes(runs_created=1)
 
+    def expected(self, run: Run) -> Run:
+        """The run as it should be below its study."""
+        parent = (self.known or {}).get(runs.STUDY_KEY)
+        if run.key == runs.STUDY_KEY or parent is None:
+            return run
+        return replace(run, tags={**run.tags, "mlflow.parentRunId": parent.run_id})
+
     def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
         digest = runs.trial_digest(record, study, trial)
         known = (self.known or {}).get(runs.trial_key(study, trial))
@@ -274,7 +348,7 @@ class _Mirror:
     def _bring(self, record: SweepRecord, run: Run, digest: str) -> Changes:
         """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
         created = self._ensure(record, run)
-        known = self._of(run.key)
+        run, known = self.expected(run), self._of(run.key)
         if known.tags.get(_DIGEST) == digest and known.status == run.status:
             return created
         _refuse_other_params(run, known)
@@ -284,7 +358,11 @@ class _Mirror:
             self.client.log_inputs(known.run_id, [_dataset_input(record)])
             known.has_dataset = True
         self._send_files(run, known, lacking.files)
-        self._send_state(run, known)
+        if lacking.name:
+            self.client.update_run(known.run_id, name=run.name)
+            known.name = run.name
+        if lacking.state:
+            self._send_state(run, known)
         self._send(known, tags={_DIGEST: digest, _FILES: json.dumps(runs.file_digests(run.files))})
         updated = 0 if run.key in self.fresh else 1
         self.fresh.discard(run.key)
@@ -324,48 +402,62 @@ class _Mirror:
             known.files |= {name: digest for name, digest in runs.file_digests(run.files).items() if name in names}
 
     def _send_state(self, run: Run, known: Held) -> None:
-        if known.name != run.name:
-            self.client.update_run(known.run_id, name=run.name)
-        if known.status != run.status and run.status in _OVER:
+        if run.status in _OVER:
             self.client.set_terminated(known.run_id, run.status, run.ended)
-        elif known.status != run.status:
+        else:
             self.client.update_run(known.run_id, status=run.status)
-        known.name, known.status = run.name, run.status
+        known.status, known.ended = run.status, run.ended
 
     # --- the champion
 
     def _bring_champion(self, record: SweepRecord) -> Changes:
         """Register the confirmed winner, once for each set of weights, and point the alias at it."""
-        weights = self.folder / "champion.npz"
-        if record.verdict is None or not (weights.is_file() and (self.folder / "champion.json").is_file()):
+        path = self.folder / "champion.npz"
+        if record.verdict is None or not (path.is_file() and (self.folder / "champion.json").is_file()):
             return Changes()
-        digest, name = _weights_digest(weights), model_name(record.name)
+        digest, name = weights_digest(path), model_name(record.name)
         if digest == self.champion:
             return Changes()
-        version = self._registered(name, digest)
-        if version is None:
-            source = self._log_model(record, weights, digest)
-            version = self._register(record, name, source, digest)
-        elif str(self.client.get_registered_model(name).aliases.get("champion")) == version:
+        found = self.registered(name, digest)
+        if found is not None and self.alias(name) == str(found.version):
             self.champion = digest
             return Changes()
+        version = str(found.version) if found else self._register(record, name, self.log_model(record), digest)
         self.client.set_registered_model_alias(name, "champion", version)
         self.champion = digest
         return Changes(models=1)
 
-    def _registered(self, name: str, digest: str) -> str | None:
-        """The registered version with these weights."""
+    def registered(self, name: str, digest: str) -> Any:
+        """The registered version with these weights, whose run was not deleted; None without one."""
         for version in self.client.search_model_versions(f"name = '{name}'"):
-            if version.tags.get("weights_sha256") == digest:
-                return str(version.version)
+            if version.tags.get("weights_sha256") == digest and self._is_there(version.run_id):
+                return version
         return None
 
-    def _log_model(self, record: SweepRecord, weights: Path, digest: str) -> str:
+    def _is_there(self, run_id: str) -> bool:
+        return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+
+    def alias(self, name: str) -> str:
+        """The version that the alias `champion` points at; empty without one."""
+        return str(self.client.get_registered_model(name).aliases.get("champion", ""))
+
+    def lacking_model_files(self, version: Any) -> list[str]:
+        """Files of a registered champion that are gone, or, of the weights, others."""
+        folder = _model_folder(version.tags["weights_sha256"])
+        listed = [file for part in (folder, f"{folder}/artifacts") for file in self._files(version.run_id, part)]
+        lacking = [name for name in MODEL_FILES if f"{folder}/{name}" not in listed]
+        if MODEL_FILES[0] not in lacking:
+            found = self._download(version.run_id, f"{folder}/{MODEL_FILES[0]}", readable_digest)
+            lacking += [MODEL_FILES[0]] if found != version.tags["weights_sha256"] else []
+        return lacking
+
+    def log_model(self, record: SweepRecord) -> str:
         """Store the model among the study run's artifacts; returns its address. Sending it twice stores it once."""
-        folder = f"champion-{digest[:12]}"
+        champion = self.folder / "champion.npz"
+        folder = _model_folder(weights_digest(champion))
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "model")
-            _save_model(record, weights, path)
+            _save_model(record, champion, path)
             self.client.log_artifacts(self._run_id(runs.STUDY_KEY), str(path), folder)
         return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
 
@@ -413,6 +505,10 @@ class _Mirror:
                 run = runs.trial_run(record, study, trial)
                 points += len(lack(run, known).points if known else (*run.curves, *run.scalars))
         return f"{waiting} runs with {points} points wait"
+
+
+def _model_folder(digest: str) -> str:
+    return f"champion-{digest[:12]}"
 
 
 def model_name(study: str) -> str:
@@ -485,7 +581,7 @@ def _search(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
 
 
 def _held(run: Any) -> Held:
-    last = {m.key: [Point(m.key, m.value, m.timestamp, m.step)] for m in run.data._metric_objs}  # the dict has no steps
+    last = {metric.key: [_point(metric)] for metric in run.data._metric_objs}  # the public dict has no steps
     return Held(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -497,6 +593,10 @@ def _held(run: Any) -> Held:
         files=json.loads(run.data.tags.get(_FILES, "{}")),
         has_dataset=bool(run.inputs and run.inputs.dataset_inputs),
     )
+
+
+def _point(metric: Metric) -> Point:
+    return Point(metric.key, metric.value, metric.timestamp, metric.step)
 
 
 # --- comparing
@@ -519,10 +619,20 @@ def _refuse_other_params(run: Run, known: Held) -> None:
 # --- what is sent
 
 
-def _weights_digest(weights: Path) -> str:
-    """The hash by which the record knows weights: of theta's bytes, as `model/weights.py` takes it."""
-    with np.load(weights, allow_pickle=False) as saved:
-        return hashlib.sha256(np.ascontiguousarray(saved["theta"], "<f4").tobytes()).hexdigest()
+def weights_digest(path: Path) -> str:
+    """The hash by which the record knows the weights in a file.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    return weights.sha256(weights.load(path).theta)
+
+
+def readable_digest(path: Path) -> str | None:
+    """The same, None for a damaged file."""
+    with contextlib.suppress(weights.WeightsError):
+        return weights_digest(path)
+    return None
 
 
 def _put(path: Path, content: bytes | Path) -> None:
@@ -546,10 +656,9 @@ def _dataset_input(record: SweepRecord) -> Any:
     return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
-def _save_model(record: SweepRecord, weights: Path, path: Path) -> None:
+def _save_model(record: SweepRecord, champion: Path, path: Path) -> None:
     """Write the champion as an MLflow model of code and .npz, with nothing pickled and nothing inferred."""
-    with np.load(weights, allow_pickle=False) as saved:
-        classes = int(saved["sizes"][-1])
+    classes = weights.load(champion).sizes[-1]
     # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
     outputs = [ColSpec(DataType.long, "class")]
     outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
@@ -558,7 +667,7 @@ def _save_model(record: SweepRecord, weights: Path, path: Path) -> None:
         mlflow.pyfunc.save_model(
             str(path),
             python_model=str(Path(__file__).with_name("champion_model.py")),
-            artifacts={"weights": str(weights)},
+            artifacts={"weights": str(champion)},
             signature=ModelSignature(outputs=Schema(outputs)),
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
             metadata={"study": record.name, "uid": record.uid},
