@@ -64,6 +64,7 @@ chaos: $(VENV)/.installed-dev ## Kill sweeps in every way, for some twenty minut
 bench: $(VENV)/.installed ## Time a training step beside other libraries; PyTorch: .venv/bin/pip install torch==2.13.0
 	@$(VENV)/bin/python tests/benchmarks/training.py
 	@$(VENV)/bin/python tests/benchmarks/coordination.py
+	@$(VENV)/bin/python tests/benchmarks/mirroring.py
 	@$(VENV)/bin/python tests/benchmarks/sweeps.py
 
 check: $(VENV)/.installed-dev ## Check format, lint and types

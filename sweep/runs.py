@@ -7,11 +7,10 @@ and sends the difference, so every decision about names, states, tags and number
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from reports import analysis
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
+from sweep.pictures import confusion_png, curves_png
 
-FORMAT = 2  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 3  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -215,25 +214,11 @@ def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[st
     weights = weights_file(record.folder, study, trial)
     if trial.state == "complete" and weights.is_file():
         files["weights.npz"] = weights
+    if len(trial.epochs):
+        files["curves.png"] = curves_png(trial.epochs, trial.counted_epoch)
     if trial.confusion:
         files["confusion.png"] = confusion_png(trial.confusion)
     return files
-
-
-def confusion_png(matrix: Sequence[Sequence[int]]) -> bytes:
-    """A validation confusion matrix, rows are true classes, coloured by the share of the row."""
-    counts = np.asarray(matrix)
-    figure = Figure(figsize=(5, 5), dpi=100)
-    axes = figure.add_axes((0.12, 0.1, 0.84, 0.84))  # placed by hand: a layout engine draws everything twice
-    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts):
-        colour = "white" if row == column else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xticks=range(len(counts)), yticks=range(len(counts)), xlabel="predicted", ylabel="true")
-    axes.set_title("Validation, at the epoch that counts")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
 
 
 # --- the study

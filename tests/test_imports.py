@@ -16,7 +16,7 @@ ALLOWED = {
     "studies": {"pydantic", "model", "studies"},
     "sweep": {
         "numpy", "optuna", "sqlalchemy", "scipy", "click", "rich", "PIL",
-        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "matplotlib", "pandas",
+        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas",
         "model", "studies", "reports", "sweep",
     },
     "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "reports"},

@@ -311,7 +311,7 @@ def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> N
         "trial": "10",
     }
     assert child["latest"]["best_validation_accuracy"] == record.trials[10].validation_accuracy
-    assert child["files"] == ["confusion.png", "epochs.csv", "weights.npz"]
+    assert child["files"] == ["confusion.png", "curves.png", "epochs.csv", "weights.npz"]
     assert child["tags"]["outcome"] == "complete"
     history = rows(
         home,

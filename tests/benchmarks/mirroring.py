@@ -1,0 +1,131 @@
+"""What MLflow's mirror costs: a study of 1,000 trials of 20 epochs, from nothing to SQLite, and again unchanged.
+
+make bench          runs this too; about two minutes
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from model import datasets, weights
+from model.network import parameters
+from reports.records import trial_seal
+from studies.definition import load
+from sweep import storage
+from sweep.run import describe
+
+TRIALS, EPOCHS, SIZES = 1_000, 20, (64, 64, 10)
+STUDY = f"""\
+question = "What does a mirror cost?"
+dataset = "digits"
+trials = {TRIALS}
+sampler = "random"
+[baseline]
+hidden_sizes = [64]
+epochs = {EPOCHS}
+[space]
+learning_rate = {{ low = 1e-4, high = 1e-2, log = true }}
+batch_size    = {{ choices = [32, 64, 128] }}
+beta1         = {{ low = 0.8, high = 0.99 }}
+"""
+
+
+def record(place: Path) -> Path:
+    """Record the study with made-up numbers, as a sweep would have; returns its folder."""
+    (place / "cost.toml").write_text(STUDY)
+    study = load(str(place / "cost.toml"))
+    folder = place / study.name
+    folder.mkdir()
+    dataset = datasets.prepare("digits", place / "data")
+    database = storage.open_study(folder, study, describe(dataset, study), {"command": "make bench"})
+    memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), direction=study.direction)
+    rng = np.random.default_rng(1)
+    for number in range(TRIALS):
+        drawn = memory.ask()
+        theta = rng.normal(0, 0.1, parameters(SIZES)).astype(np.float32)
+        path = folder / "trials" / f"{number:04d}" / "weights.npz"
+        path.parent.mkdir(parents=True)
+        digest = weights.save(path, theta, SIZES, 1 / 16)
+        begun = datetime(2026, 3, 1) + timedelta(seconds=10 * number)
+        epochs = {f"epoch.{epoch}": _epoch(epoch, begun, rng) for epoch in range(EPOCHS)}
+        last = epochs[f"epoch.{EPOCHS - 1}"]
+        result = {
+            "value": last["validation_accuracy"],
+            "counted_epoch": EPOCHS - 1,
+            "validation_loss": last["validation_loss"],
+            "validation_accuracy": last["validation_accuracy"],
+            "seconds": 5.0,
+            "weights_sha256": digest,
+            "confusion": (np.full((10, 10), 1) + np.diag([12] * 10)).tolist(),
+        }
+        settings = {"hyperparameters": study.draw(drawn).as_dict(), "attempt": 1, "worker": number % 2}
+        trial = optuna.trial.create_trial(
+            state=TrialState.COMPLETE,
+            value=last["validation_accuracy"],
+            params=drawn.params,
+            distributions=drawn.distributions,
+            user_attrs={**settings, **epochs, "outcome": "complete", "reason": "all epochs run", "result": result},
+        )
+        trial.number, trial.datetime_start = number, begun
+        trial.datetime_complete = begun + timedelta(seconds=5)
+        trial.user_attrs["seal"] = trial_seal(trial)
+        database.search.begin(trial)
+    database.close()
+    return folder
+
+
+def _epoch(epoch: int, begun: datetime, rng: np.random.Generator) -> dict[str, float]:
+    loss = float(2.3 * 0.8**epoch + 0.1 + rng.uniform(0, 0.02))
+    return {
+        "learning_rate": 0.001,
+        "train_loss": loss,
+        "train_accuracy": 1 - loss / 3,
+        "validation_loss": loss + 0.05,
+        "validation_accuracy": 1 - (loss + 0.05) / 3,
+        "seconds": 0.25,
+        "time": begun.timestamp() + 0.25 * (epoch + 1),
+    }
+
+
+def sync(home: Path) -> float:
+    """Seconds of one `sweep sync`."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-P", "-m", "sweep", "sync", "cost", "--home", str(home)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure, print the table and the JSON line."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        home = Path(name)
+        record(home)
+        first = sync(home)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        again = sync(home)
+    judged = [
+        (f"seconds to mirror {TRIALS:,} trials of {EPOCHS} epochs to SQLite, at most 90", first, first <= 90),
+        ("seconds to see that nothing changed, at most 5", again, again <= 5),
+        ("MiB of memory at most, at most 600", peak, peak <= 600),
+    ]
+    for text, value, met in judged:
+        print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
+    print(json.dumps({"aims": [{"aim": text, "value": value, "met": met} for text, value, met in judged]}))
+
+
+if __name__ == "__main__":
+    main()
