@@ -31,6 +31,7 @@ from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack
+from sweep.relocation import ARTIFACTS, relocate
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -528,6 +529,8 @@ def _open(tracking: str) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
+        if relocate(path):
+            logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", path.parent)
         client = MlflowClient(tracking, registry_uri=tracking)
         client.search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
@@ -544,7 +547,7 @@ def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
     found = client.get_experiment_by_name(record.name)
     if found is None:
         path = _sqlite_path(tracking)
-        location = (path.parent / "mlartifacts" / record.name).as_uri() if path else None
+        location = (path.parent / ARTIFACTS / record.name).as_uri() if path else None
         tags = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": record.objective,

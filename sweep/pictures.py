@@ -97,7 +97,8 @@ def _lines(
             for i, h in enumerate(curve)
             if math.isfinite(h) and -0.01 <= h <= 1.01
         ]
-        draw.line(at, 255, 2 * _FINER, joint="curve")
+        if len(at) > 1:
+            draw.line(at, 255, 2 * _FINER, joint="curve")
         for x, y in at if len(at) == 1 else ():
             draw.ellipse((x - 9, y - 9, x + 9, y + 9), 255)
         if split == "validation" and counted is not None and counted < len(at):

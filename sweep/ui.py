@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from reports.records import SweepRecord
+from sweep.relocation import ARTIFACTS, relocate
 
 HOST = "127.0.0.1"
 PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
@@ -184,6 +185,8 @@ def serve(
     if tracking and tracking.startswith(("http://", "https://")):
         return _say_links(home, study, tracking, say)
     _refuse_taken(port)
+    if not tracking:
+        relocate(home / "mlflow.db")
     say("starting MLflow (about 10 s) ...")
     with (
         _stop_on_sigterm(),
@@ -264,7 +267,7 @@ def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
     """
     return {
         "MLFLOW_BACKEND_STORE_URI": tracking or f"sqlite:///{home / 'mlflow.db'}",
-        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (home / "mlartifacts").as_uri(),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (home / ARTIFACTS).as_uri(),
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",

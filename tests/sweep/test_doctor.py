@@ -263,6 +263,20 @@ def test_damage_is_found_and_mended(patient, damage):
     assert not mirror.sync(patient.folder, patient.tracking, active=False)
 
 
+def test_a_moved_home_is_followed(patient, tmp_path):
+    """All artifacts are those of the new place, nothing is sent again, and nothing appears at the old one."""
+    shutil.copytree(patient.home, tmp_path / "moved")
+    moved = Patient(tmp_path / "moved")
+
+    assert not mirror.sync(moved.folder, moved.tracking, active=False)
+    assert moved.examine() == [[], []]
+    with contextlib.closing(sqlite3.connect(moved.home / "mlflow.db")) as database:
+        text = "\n".join(database.iterdump())
+    assert f"{patient.home}/mlartifacts" not in text
+    assert moved.artifact("search/1", "epochs.csv").is_relative_to(moved.home)
+    assert moved.artifact("search/1", "epochs.csv").is_file()
+
+
 def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
     """As a person would use it."""
     patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
