@@ -21,6 +21,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -55,6 +56,9 @@ class Search:
         self._study = optuna.create_study(
             storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
         )
+        # Which parameters all trials share: a sampler that is new for every trial would look at all trials anew for it,
+        # 100 of the 240 ms that TPE takes after 10,000.
+        self._common = IntersectionSearchSpace(include_pruned=True)
         self._trials: dict[int, Trial] = {}
         self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
         recorded = log.trials()
@@ -77,6 +81,8 @@ class Search:
         if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
             return None
         self._study.sampler = make_sampler(self._question, begun)
+        if isinstance(self._study.sampler, TPESampler):
+            self._study.sampler._search_space = self._common
         if begun == 0:
             self._study.enqueue_trial(self._question.baseline_params())
         with warnings.catch_warnings():
