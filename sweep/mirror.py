@@ -22,7 +22,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,6 @@ os.environ |= {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",  # else it runs `uv export` and copies our lock file into every model
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     # A retried POST of a run whose answer was lost makes a second run. The next pass is our retry: it searches first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
@@ -62,6 +61,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 1.0  # seconds between looks at the study database; a finished epoch is to be seen within 3 s
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
+ANSWER = 10  # seconds that a request may take
+KNOCK = 2  # seconds in which a tracker that failed must answer a first small question
 PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
@@ -170,14 +171,17 @@ class _Known:
 class _Mirror:
     """One study's mirror: the client, and what MLflow is known to hold.
 
-    The knowledge is dropped after every error and whenever another mirror had its turn, and is then fetched anew.
+    The knowledge is stale after every error and whenever another mirror had its turn, and is then fetched anew; until
+    then it still says how much waits.
     """
 
     def __init__(self, folder: Path, tracking: str) -> None:
         self.folder, self.tracking = folder, tracking
         self.client: Any = None
         self.experiment_id = ""
-        self.known: dict[str, _Known] | None = None
+        self.known: dict[str, _Known] = {}
+        self.stale = True
+        self.failed = False
         self.fresh: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
         self.champion: str | None = None  # the weights known to be registered
         self.token = uuid.uuid4().hex
@@ -187,14 +191,27 @@ class _Mirror:
         record = records.read(self.folder, active=active)
         try:
             with self._turn():
+                if self.failed:
+                    self._knock()
+                _answer_within(ANSWER)
                 return self._pass(record, active)
         except _TRACKER_ERRORS as error:
-            waiting = self._waiting(record)
-            self.known = self.champion = None
+            self._forget()
+            self.failed = True
             raise MirrorError(
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
-                f"{waiting} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
+                f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
+
+    def _forget(self) -> None:
+        self.stale, self.champion = True, None
+
+    def _knock(self) -> None:
+        """See whether a tracker that failed is there again, without waiting as long as for a pass."""
+        if self.client is not None:
+            _answer_within(KNOCK)
+            self.client.search_experiments(max_results=1)
+        self.failed = False
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -203,7 +220,7 @@ class _Mirror:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.seek(0)
             if lock.read() != self.token:
-                self.known = self.champion = None
+                self._forget()
                 lock.truncate(0)
                 lock.write(self.token)
                 lock.flush()
@@ -213,10 +230,11 @@ class _Mirror:
         if self.client is None:
             self.client = _open(self.tracking)
         changes = Changes()
-        if self.known is None:
+        if self.stale:
             self.experiment_id = _experiment(self.client, record, self.tracking)
             self.known = self._fetch(record)
             changes += self._bring_view(record)
+            self.stale = False
         changes += self._ensure(record, runs.study_run(record, active=active, links={}))
         for study, trial in _all_trials(record):
             changes += self._bring_trial(record, study, trial)
@@ -244,15 +262,11 @@ class _Mirror:
         return found
 
     def _run_id(self, key: str) -> str:
-        return self._of(key).run_id
-
-    def _of(self, key: str) -> _Known:
-        assert self.known is not None
-        return self.known[key]
+        return self.known[key].run_id
 
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
-        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in (self.known or {}).items()}
+        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
 
     # --- making it so
 
@@ -266,7 +280,6 @@ class _Mirror:
 
     def _ensure(self, record: SweepRecord, run: Run) -> Changes:
         """Create the run unless it exists."""
-        assert self.known is not None
         if run.key in self.known:
             return Changes()
         tags = {_STUDY: self._identity(record), _KEY: run.key, "mlflow.runName": run.name}
@@ -279,7 +292,7 @@ class _Mirror:
 
     def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
         digest = runs.trial_digest(record, study, trial)
-        known = (self.known or {}).get(runs.trial_key(study, trial))
+        known = self.known.get(runs.trial_key(study, trial))
         if known and known.tags.get(_DIGEST) == digest and known.status == runs.trial_status(trial):
             return Changes()
         return self._bring(record, runs.trial_run(record, study, trial), digest)
@@ -287,7 +300,7 @@ class _Mirror:
     def _bring(self, record: SweepRecord, run: Run, digest: str) -> Changes:
         """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
         created = self._ensure(record, run)
-        known = self._of(run.key)
+        known = self.known[run.key]
         if known.tags.get(_DIGEST) == digest and known.status == run.status:
             return created
         changes = self._send_values(run, known)
@@ -302,7 +315,7 @@ class _Mirror:
         return created + changes + Changes(artifacts=sent, runs_updated=updated)
 
     def _send_values(self, run: Run, known: _Known) -> Changes:
-        points = _missing_points(run, known.latest)
+        points = _missing_points(run.curves, run.scalars, known.latest)
         params = {key: value for key, value in run.params.items() if key not in known.params}
         tags = {key: value for key, value in run.tags.items() if known.tags.get(key) != value}
         _refuse_other_params(run, known)
@@ -425,11 +438,10 @@ class _Mirror:
         """How much of the record MLflow is not known to have."""
         waiting, points = 0, 0
         for study, trial in _all_trials(record):
-            known = (self.known or {}).get(runs.trial_key(study, trial))
+            known = self.known.get(runs.trial_key(study, trial))
             if known is None or known.tags.get(_DIGEST) != runs.trial_digest(record, study, trial):
                 waiting += 1
-                lacking = _missing_points(runs.trial_run(record, study, trial), known.latest if known else {})
-                points += len(lacking)
+                points += len(_missing_points(*runs.trial_points(record, trial), known.latest if known else {}))
         return f"{waiting} runs with {points} points wait"
 
 
@@ -439,6 +451,11 @@ def model_name(study: str) -> str:
 
 
 # --- opening
+
+
+def _answer_within(seconds: int) -> None:
+    """Let no request from here on wait longer; MLflow reads the variable at each."""
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(seconds)
 
 
 def _open(tracking: str) -> Any:
@@ -522,10 +539,10 @@ def _all_trials(record: SweepRecord) -> Iterator[tuple[str, TrialRecord]]:
     yield from (("confirm", trial) for trial in record.confirm)
 
 
-def _missing_points(run: Run, latest: Mapping[str, Metric]) -> list[Point]:
+def _missing_points(curves: Sequence[Point], scalars: Sequence[Point], latest: Mapping[str, Metric]) -> list[Point]:
     """Curves from the step after the last one there; scalars whose value is another, dated after it so that it wins."""
-    lacking = [point for point in run.curves if point.key not in latest or point.step > latest[point.key].step]
-    for point in run.scalars:
+    lacking = [point for point in curves if point.key not in latest or point.step > latest[point.key].step]
+    for point in scalars:
         there = latest.get(point.key)
         if there is None:
             lacking.append(point)
