@@ -351,8 +351,20 @@ class _Mirror:
             with tempfile.TemporaryDirectory() as scratch:
                 for name in lacking:
                     _put(Path(scratch, name), run.files[name])
-                self.client.log_artifacts(known.run_id, scratch)
+                self._put_files(known.run_id, scratch)
         return len(lacking)
+
+    def _put_files(self, run_id: str, scratch: str, folder: str | None = None) -> None:
+        """Send what lies in a folder, and see that it arrived: a login page answers an upload with 200 too."""
+        self.client.log_artifacts(run_id, scratch, folder)
+        for path in (Path(scratch), *(path for path in Path(scratch).rglob("*") if path.is_dir())):
+            place = "/".join(([folder] if folder else []) + list(path.relative_to(scratch).parts))
+            there = {
+                entry.path.rpartition("/")[2]: entry for entry in self.client.list_artifacts(run_id, place or None)
+            }
+            for file in (file for file in path.iterdir() if file.is_file()):
+                if file.name not in there or there[file.name].file_size != file.stat().st_size:
+                    raise MlflowException(f"run {run_id} was sent {file.name}, and does not have it")
 
     def _send_state(self, run: Run, known: _Known) -> None:
         if known.name != run.name:
@@ -397,7 +409,7 @@ class _Mirror:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "model")
             _save_model(record, weights, path)
-            self.client.log_artifacts(self._run_id(runs.STUDY_KEY), str(path), folder)
+            self._put_files(self._run_id(runs.STUDY_KEY), str(path), folder)
         return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
 
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
