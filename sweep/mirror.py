@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 POLL = 1.0  # seconds between looks at the study database; a finished epoch is to be seen within 3 s
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
 ANSWER = 10  # seconds that a request may take
-KNOCK = 2  # seconds in which a tracker that failed must answer a first small question
+KNOCK = 2  # seconds in which a tracker that failed, or is not known yet, must answer a follower's first small question
 PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
@@ -105,19 +105,20 @@ def sync(folder: Path, tracking: str, *, active: bool) -> Changes:
         RecordError: the folder holds no readable study.
         MirrorError: MLflow could not be reached or refused; what was sent so far stays and is not sent again.
     """
-    return _Mirror(folder, tracking).sync(active=active)
+    return _Mirror(folder, tracking, trusted=True).sync(active=active)
 
 
 def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Changes:
     """Keep MLflow equal to the study until `is_active()` is false, then once more.
 
-    A tracker that fails is told once in the log and tried again every few seconds.
+    A tracker that fails is told once in the log and tried again every few seconds. It is given up at the end within a
+    few seconds too: whoever started the sweep waits for us.
 
     Raises:
         RecordError: the folder holds no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
-    mirror, total, seen, failing = _Mirror(folder, tracking), Changes(), None, False
+    mirror, total, seen, failing = _Mirror(folder, tracking, trusted=False), Changes(), None, False
     while True:
         active, stamp = is_active(), _stamp(folder)
         try:
@@ -175,13 +176,13 @@ class _Mirror:
     then it still says how much waits.
     """
 
-    def __init__(self, folder: Path, tracking: str) -> None:
+    def __init__(self, folder: Path, tracking: str, *, trusted: bool) -> None:
         self.folder, self.tracking = folder, tracking
         self.client: Any = None
         self.experiment_id = ""
         self.known: dict[str, _Known] = {}
         self.stale = True
-        self.failed = False
+        self.trusted = trusted
         self.fresh: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
         self.champion: str | None = None  # the weights known to be registered
         self.token = uuid.uuid4().hex
@@ -191,13 +192,11 @@ class _Mirror:
         record = records.read(self.folder, active=active)
         try:
             with self._turn():
-                if self.failed:
-                    self._knock()
-                _answer_within(ANSWER)
+                self._reach()
                 return self._pass(record, active)
         except _TRACKER_ERRORS as error:
             self._forget()
-            self.failed = True
+            self.trusted = False
             raise MirrorError(
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
                 f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
@@ -206,12 +205,15 @@ class _Mirror:
     def _forget(self) -> None:
         self.stale, self.champion = True, None
 
-    def _knock(self) -> None:
-        """See whether a tracker that failed is there again, without waiting as long as for a pass."""
-        if self.client is not None:
+    def _reach(self) -> None:
+        """See whether a tracker that failed is there again, without waiting for it as long as in a pass."""
+        if self.client is None:
+            self.client = _open(self.tracking)
+        if not self.trusted:
             _answer_within(KNOCK)
             self.client.search_experiments(max_results=1)
-        self.failed = False
+            self.trusted = True
+        _answer_within(ANSWER)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -227,8 +229,6 @@ class _Mirror:
             yield
 
     def _pass(self, record: SweepRecord, active: bool) -> Changes:
-        if self.client is None:
-            self.client = _open(self.tracking)
         changes = Changes()
         if self.stale:
             self.experiment_id = _experiment(self.client, record, self.tracking)
