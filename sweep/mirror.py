@@ -479,11 +479,24 @@ def _open(tracking: str) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
+        if not path.exists():
+            _create(path)
         client = MlflowClient(tracking, registry_uri=tracking)
         client.search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
             database.execute("PRAGMA journal_mode=WAL")
     return client
+
+
+def _create(path: Path) -> None:
+    """Make MLflow's tables under another name: a database that was killed in a migration is refused for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # an http server needs none of it
+
+    part = path.with_name(path.name + ".part")
+    for leftover in path.parent.glob(part.name + "*"):
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / "mlartifacts").as_uri()).engine.dispose()
+    part.replace(path)
 
 
 def _sqlite_path(tracking: str) -> Path | None:

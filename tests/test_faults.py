@@ -214,9 +214,7 @@ def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, k
     """Exit 0, how much waits, and what delivers it; at the end it is given up within seconds."""
     with no_tracker(kind) as address:
         process = started("home", "--tracking", address)
-        lines = []
-        for line in process.stdout:
-            lines.append((time.monotonic(), line))
+        lines = [(time.monotonic(), line) for line in process.stdout]
         errors = process.communicate(timeout=60)[1]
         ended = time.monotonic()
 

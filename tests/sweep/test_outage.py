@@ -8,12 +8,14 @@ import http.client
 import importlib.util
 import math
 import os
+import random
 import socket
 import sqlite3
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +31,9 @@ from reports import records
 from reports.records import SweepRecord
 from sweep import mirror, runs, ui
 from sweep.runs import Point, Run
+
+# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
 
 PAGE = b"<!doctype html><title>Please log in</title>"
 MODES = ("refuse", "hang", "503", "429", "html", "lose")
@@ -186,7 +191,7 @@ def tracker(place: Path) -> Iterator[Tracker]:
         ui._end(server)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "POLL", 0.01)
     monkeypatch.setattr(mirror, "PAUSE", 0.01)
@@ -307,7 +312,10 @@ def _equal_but_for_points(place: Path, run_id: str, run: Run) -> None:
     assert dict(rows(place, f"SELECT key, value FROM params WHERE run_uuid = '{run_id}'")) == run.params
     latest = dict(rows(place, f"SELECT key, value FROM latest_metrics WHERE run_uuid = '{run_id}' AND NOT is_nan"))
     assert latest.items() >= {point.key: point.value for point in run.scalars if not math.isnan(point.value)}.items()
-    folder = place / "kept" / unquote(uri.removeprefix("mlflow-artifacts:/"))
+    local = uri.startswith("file://")
+    folder = (
+        Path(unquote(uri.removeprefix("file://"))) if local else place / "kept" / uri.removeprefix("mlflow-artifacts:/")
+    )
     kept = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*") if path.is_file()}
     assert kept == runs.file_digests(run.files)
     ((datasets,),) = rows(place, f"SELECT COUNT(*) FROM inputs WHERE destination_id = '{run_id}'")
@@ -332,6 +340,7 @@ FOUND: dict[tuple[str, str], tuple[int, int, int]] = {}
 """Points, lost, doubled, of every outage that was tried."""
 
 
+@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("when", PLACES)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_outage_loses_and_doubles_nothing(
@@ -386,6 +395,7 @@ def failing_syncs(folder: Path, address: str) -> int:
     raise AssertionError("150 syncs got nowhere")
 
 
+@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize(("mode", "methods"), [("lose", ("POST", "PUT", "PATCH", "DELETE")), ("html", ("PUT",))])
 def test_every_request_that_changes_something_fails_once(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, methods: tuple[str, ...]
@@ -401,3 +411,47 @@ def test_every_request_that_changes_something_fails_once(
     assert len(tracker.failed) > 20
     assert differences(place, folder)[1:] == (0, 0)
     assert registered(place, folder) == [(1, "champion", True)]
+
+
+def sync_process(home: Path, name: str) -> subprocess.Popen[str]:
+    """`sweep sync` as a person calls it, on MLflow's database in the home folder."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "sweep", "sync", name],
+        env=environment | {"SWEEP_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
+    """At three moments of its work, the making of MLflow's database included."""
+    folder, dice, history = grown(tmp_path / "killed"), random.Random(seed), []
+    for _ in range(3):
+        process, lock = sync_process(tmp_path, "killed"), folder / "mirror.lock"
+        before = lock.read_text() if lock.exists() else ""
+        while process.poll() is None and not (lock.exists() and lock.read_text() not in ("", before)):
+            time.sleep(0.005)
+        moment = dice.uniform(0, 2)
+        time.sleep(moment)
+        process.kill()
+        history.append(f"killed {moment:.2f} s after its turn began; it said: {process.communicate()[0]}")
+    history.append(sync_process(tmp_path, "killed").communicate()[0])
+
+    assert history[-1].startswith(("killed: sent", "killed: MLflow has it all already")), history
+    points, *wrong = differences(tmp_path, folder)
+    assert points > 1000
+    assert wrong == [0, 0], history
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_of_two_mirrors_at_once_the_second_waits(tmp_path: Path) -> None:
+    """And then finds that everything is there."""
+    folder = grown(tmp_path / "both")
+    said = sorted(process.communicate()[0] for process in [sync_process(tmp_path, "both") for _ in range(2)])
+
+    assert said[0] == "both: MLflow has it all already\n"
+    assert said[1].startswith("both: sent 7 runs created")
+    assert differences(tmp_path, folder)[1:] == (0, 0)
