@@ -7,7 +7,7 @@ every point and every file. No MLflow in sight: both sides are plain values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweep.runs import Point, Run, file_digests
@@ -72,7 +72,7 @@ class Difference:
 def lack(run: Run, held: Held) -> Lack:
     """What of the run is to be sent."""
     return Lack(
-        points=_lacking_points(run, held),
+        points=lacking_points(run.curves, run.scalars, held),
         params={key: value for key, value in run.params.items() if key not in held.params},
         tags={key: value for key, value in run.tags.items() if held.tags.get(key) != value},
         files=[name for name, digest in file_digests(run.files).items() if held.files.get(name) != digest],
@@ -118,15 +118,17 @@ def beyond_sending(run: Run, held: Held) -> Iterator[Difference]:
             seen.add(point.step)
 
 
-def _lacking_points(run: Run, held: Held) -> list[Point]:
+def lacking_points(curves: Sequence[Point], scalars: Sequence[Point], held: Held | None) -> list[Point]:
     """Points of curves that are not there; scalars whose last value is another, dated after it so that it wins."""
+    if held is None:
+        return [*curves, *scalars]
     if held.whole:
         there = {key: {point.step for point in points} for key, points in held.points.items()}
-        lacking = [point for point in run.curves if point.step not in there.get(point.key, ())]
+        lacking = [point for point in curves if point.step not in there.get(point.key, ())]
     else:
         last = {key: points[-1].step for key, points in held.points.items()}
-        lacking = [point for point in run.curves if point.step > last.get(point.key, -1)]
-    for point in run.scalars:
+        lacking = [point for point in curves if point.step > last.get(point.key, -1)]
+    for point in scalars:
         found = held.points.get(point.key)
         if not found:
             lacking.append(point)

@@ -28,7 +28,7 @@ def examine(folder: Path, tracking: str, *, active: bool, fix: bool) -> tuple[li
         RecordError: the folder holds no readable study.
         MirrorError: MLflow could not be reached.
     """
-    mirror = Mirror(folder, tracking)
+    mirror = Mirror(folder, tracking, trusted=True)
     record = records.read(folder, active=active)
     with mirror.turn(record):
         found, held = _look(mirror, record, active)
@@ -106,7 +106,7 @@ def _mend(mirror: Mirror, record: SweepRecord, found: list[Difference], held: di
     kept = {key: copies[0] for key, copies in held.items() if key not in anew}
     for one in kept.values():
         mirror.forget_digest(one)
-    mirror.known = kept
+    mirror.known, mirror.stale = kept, False
     if any(one.where == MODEL and one.what.startswith("file") for one in found) and runs.STUDY_KEY in kept:
         mirror.log_model(record)
 

@@ -30,7 +30,7 @@ from model import weights
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
-from sweep.comparison import Held, Lack, beyond_sending, lack
+from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
 from sweep.relocation import ARTIFACTS, relocate
 from sweep.runs import Point, Run
 
@@ -42,7 +42,6 @@ os.environ |= {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",  # else it runs `uv export` and copies our lock file into every model
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     # A retried POST of a run whose answer was lost makes a second run. The next pass is our retry: it searches first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
@@ -64,6 +63,8 @@ logger = logging.getLogger(__name__)
 
 POLL = 1.0  # seconds between looks at the study database; a finished epoch is to be seen within 3 s
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
+ANSWER = 10  # seconds that a request may take
+KNOCK = 2  # seconds in which a tracker that failed, or is not known yet, must answer a follower's first small question
 PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
 MODEL_FILES = ("artifacts/champion.npz", "MLmodel", "champion_model.py", "python_env.yaml", "requirements.txt")
@@ -108,19 +109,20 @@ def sync(folder: Path, tracking: str, *, active: bool) -> Changes:
         RecordError: the folder holds no readable study.
         MirrorError: MLflow could not be reached or refused; what was sent so far stays and is not sent again.
     """
-    return Mirror(folder, tracking).sync(active=active)
+    return Mirror(folder, tracking, trusted=True).sync(active=active)
 
 
 def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Changes:
     """Keep MLflow equal to the study until `is_active()` is false, then once more.
 
-    A tracker that fails is told once in the log and tried again every few seconds.
+    A tracker that fails is told once in the log and tried again every few seconds. It is given up at the end within a
+    few seconds too: whoever started the sweep waits for us.
 
     Raises:
         RecordError: the folder holds no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
-    mirror, total, seen, failing = Mirror(folder, tracking), Changes(), None, False
+    mirror, total, seen, failing = Mirror(folder, tracking, trusted=False), Changes(), None, False
     while True:
         active, stamp = is_active(), _stamp(folder)
         try:
@@ -161,14 +163,17 @@ def _stamp(folder: Path) -> tuple[object, ...]:
 class Mirror:
     """One study's mirror: the client, and what MLflow is known to hold.
 
-    The knowledge is dropped after every error and whenever another mirror had its turn, and is then fetched anew.
+    The knowledge is stale after every error and whenever another mirror had its turn, and is then fetched anew; until
+    then it still says how much waits.
     """
 
-    def __init__(self, folder: Path, tracking: str) -> None:
+    def __init__(self, folder: Path, tracking: str, *, trusted: bool) -> None:
         self.folder, self.tracking = folder, tracking
         self.client: Any = None
         self.experiment_id = ""
-        self.known: dict[str, Held] | None = None
+        self.known: dict[str, Held] = {}
+        self.stale = True
+        self.trusted = trusted
         self.fresh: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
         self.champion: str | None = None  # the weights known to be registered
         self.token = uuid.uuid4().hex
@@ -191,27 +196,41 @@ class Mirror:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 lock.seek(0)
                 if lock.read() != self.token:
-                    self.known = self.champion = None
+                    self._forget()
                     lock.truncate(0)
                     lock.write(self.token)
                     lock.flush()
-                self.client = self.client or _open(self.tracking)
+                self._reach()
                 yield
         except _TRACKER_ERRORS as error:
-            waiting = self._waiting(record)
-            self.known = self.champion = None
+            self._forget()
+            self.trusted = False
             raise MirrorError(
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
-                f"{waiting} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
+                f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
+
+    def _forget(self) -> None:
+        self.stale, self.champion = True, None
+
+    def _reach(self) -> None:
+        """See whether a tracker that failed is there again, without waiting for it as long as in a pass."""
+        if self.client is None:
+            self.client = _open(self.tracking)
+        if not self.trusted:
+            _answer_within(KNOCK)
+            self.client.search_experiments(max_results=1)
+            self.trusted = True
+        _answer_within(ANSWER)
 
     def bring(self, record: SweepRecord, active: bool) -> Changes:
         """Send what MLflow is not known to have; within a turn."""
         changes = Changes()
-        if self.known is None:
+        if self.stale:
             self.experiment_id = _experiment(self.client, record, self.tracking)
             self.known = self._fetch(record)
-        changes += self._bring_view(record)
+            changes += self._bring_view(record)
+            self.stale = False
         changes += self._ensure(record, runs.study_run(record, active=active, links={}))
         for study, trial in _all_trials(record):
             changes += self._bring_trial(record, study, trial)
@@ -247,15 +266,11 @@ class Mirror:
         self.client.delete_run(held.run_id)
 
     def _run_id(self, key: str) -> str:
-        return self._of(key).run_id
-
-    def _of(self, key: str) -> Held:
-        assert self.known is not None
-        return self.known[key]
+        return self.known[key].run_id
 
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
-        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in (self.known or {}).items()}
+        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
 
     def find_experiment(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
@@ -266,8 +281,9 @@ class Mirror:
         return True
 
     def make_experiment(self, record: SweepRecord) -> None:
-        """Create the study's experiment, or restore it."""
+        """Create the study's experiment and its view, or restore them."""
         self.experiment_id = _experiment(self.client, record, self.tracking)
+        self._bring_view(record)
 
     def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
         """Every run as it should be."""
@@ -302,7 +318,7 @@ class Mirror:
 
     def copy_of_weights(self, digest: str) -> bytes | None:
         """Weights of this hash out of a run's artifacts, or None."""
-        for held in (self.known or {}).values():
+        for held in self.known.values():
             if held.tags.get("weights_sha256") != digest or "weights.npz" not in self._files(held.run_id, None):
                 continue
             if self._download(held.run_id, "weights.npz", readable_digest) == digest:
@@ -321,7 +337,6 @@ class Mirror:
 
     def _ensure(self, record: SweepRecord, run: Run) -> Changes:
         """Create the run unless it exists."""
-        assert self.known is not None
         if run.key in self.known:
             return Changes()
         tags = {_STUDY: self._identity(record), _KEY: run.key, "mlflow.runName": run.name}
@@ -334,14 +349,14 @@ class Mirror:
 
     def expected(self, run: Run) -> Run:
         """The run as it should be below its study."""
-        parent = (self.known or {}).get(runs.STUDY_KEY)
+        parent = self.known.get(runs.STUDY_KEY)
         if run.key == runs.STUDY_KEY or parent is None:
             return run
         return replace(run, tags={**run.tags, "mlflow.parentRunId": parent.run_id})
 
     def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
         digest = runs.trial_digest(record, study, trial)
-        known = (self.known or {}).get(runs.trial_key(study, trial))
+        known = self.known.get(runs.trial_key(study, trial))
         if known and known.tags.get(_DIGEST) == digest and known.status == runs.trial_status(trial):
             return Changes()
         return self._bring(record, runs.trial_run(record, study, trial), digest)
@@ -349,7 +364,7 @@ class Mirror:
     def _bring(self, record: SweepRecord, run: Run, digest: str) -> Changes:
         """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
         created = self._ensure(record, run)
-        run, known = self.expected(run), self._of(run.key)
+        run, known = self.expected(run), self.known[run.key]
         if known.tags.get(_DIGEST) == digest and known.status == run.status:
             return created
         _refuse_other_params(run, known)
@@ -399,8 +414,20 @@ class Mirror:
             with tempfile.TemporaryDirectory() as scratch:
                 for name in names:
                     _put(Path(scratch, name), run.files[name])
-                self.client.log_artifacts(known.run_id, scratch)
+                self._put_files(known.run_id, scratch)
             known.files |= {name: digest for name, digest in runs.file_digests(run.files).items() if name in names}
+
+    def _put_files(self, run_id: str, scratch: str, folder: str | None = None) -> None:
+        """Send what lies in a folder, and see that it arrived: a login page answers an upload with 200 too."""
+        self.client.log_artifacts(run_id, scratch, folder)
+        for path in (Path(scratch), *(path for path in Path(scratch).rglob("*") if path.is_dir())):
+            place = "/".join(([folder] if folder else []) + list(path.relative_to(scratch).parts))
+            there = {
+                entry.path.rpartition("/")[2]: entry for entry in self.client.list_artifacts(run_id, place or None)
+            }
+            for file in (file for file in path.iterdir() if file.is_file()):
+                if file.name not in there or there[file.name].file_size != file.stat().st_size:
+                    raise MlflowException(f"run {run_id} was sent {file.name}, and does not have it")
 
     def _send_state(self, run: Run, known: Held) -> None:
         if run.status in _OVER:
@@ -459,7 +486,7 @@ class Mirror:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "model")
             _save_model(record, champion, path)
-            self.client.log_artifacts(self._run_id(runs.STUDY_KEY), str(path), folder)
+            self._put_files(self._run_id(runs.STUDY_KEY), str(path), folder)
         return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
 
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
@@ -500,11 +527,10 @@ class Mirror:
         """How much of the record MLflow is not known to have."""
         waiting, points = 0, 0
         for study, trial in _all_trials(record):
-            known = (self.known or {}).get(runs.trial_key(study, trial))
+            known = self.known.get(runs.trial_key(study, trial))
             if known is None or known.tags.get(_DIGEST) != runs.trial_digest(record, study, trial):
                 waiting += 1
-                run = runs.trial_run(record, study, trial)
-                points += len(lack(run, known).points if known else (*run.curves, *run.scalars))
+                points += len(lacking_points(*runs.trial_points(record, trial), known))
         return f"{waiting} runs with {points} points wait"
 
 
@@ -520,6 +546,11 @@ def model_name(study: str) -> str:
 # --- opening
 
 
+def _answer_within(seconds: int) -> None:
+    """Let no request from here on wait longer; MLflow reads the variable at each."""
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(seconds)
+
+
 def _open(tracking: str) -> Any:
     """A client; a SQLite database is created on first use, and switched to WAL once (the mode stays in the file)."""
     mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
@@ -531,11 +562,24 @@ def _open(tracking: str) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
         if relocate(path):
             logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", path.parent)
+        if not path.exists():
+            _create(path)
         client = MlflowClient(tracking, registry_uri=tracking)
         client.search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
             database.execute("PRAGMA journal_mode=WAL")
     return client
+
+
+def _create(path: Path) -> None:
+    """Make MLflow's tables under another name: a database that was killed in a migration is refused for ever."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # an http server needs none of it
+
+    part = path.with_name(path.name + ".part")
+    for leftover in path.parent.glob(part.name + "*"):
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / "mlartifacts").as_uri()).engine.dispose()
+    part.replace(path)
 
 
 def _sqlite_path(tracking: str) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -36,7 +37,10 @@ from sweep.storage import Database
 from sweep.workers import Workers
 
 MIRROR_PATIENCE = 90.0
-"""Seconds to wait at the end for MLflow to be up to date; the sweep itself is complete by then."""
+"""Seconds to wait at the end for MLflow to be up to date; the sweep itself is complete by then.
+
+An MLflow that takes what it is sent may need them. One that fails is given up by the mirror itself, within seconds.
+"""
 
 
 class HomeError(Exception):
@@ -304,23 +308,36 @@ def _farewell(
         return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
-    say(_mirror_line(mirror, record))
+    say(_mirror_line(mirror, record, options.arguments))
     say(str(record.folder / "report.pdf"))
     return 0
 
 
-def _mirror_line(mirror: subprocess.Popen[bytes] | None, record: SweepRecord) -> str:
+def _mirror_line(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, arguments: Sequence[str]) -> str:
     if mirror is None:
-        return f"MLflow was left out; later: sweep sync {record.name}"
+        return f"MLflow was left out; later: {sync_command(record.name, arguments)}"
+    log = record.folder / "mirror.log"
     try:
         code = mirror.wait(MIRROR_PATIENCE)
     except subprocess.TimeoutExpired:
-        return f"MLflow is still being brought up to date; look at {record.folder / 'mirror.log'}"
+        return f"MLflow is still being brought up to date; look at {log}"
     if code:
-        return (
-            f"MLflow could not be brought up to date ({record.folder / 'mirror.log'}); later: sweep sync {record.name}"
-        )
+        waiting = re.search(r"\d+ runs with \d+ points wait", log.read_text().strip().rpartition("\n")[2])
+        detail = f"{waiting[0]} ({log})" if waiting else f"see {log}"
+        return f"MLflow could not be brought up to date, {detail}; later: {sync_command(record.name, arguments)}"
     return f"all trials in MLflow: sweep ui {record.name}"
+
+
+def sync_command(name: str, arguments: Sequence[str]) -> str:
+    """What brings MLflow up to date: with the home folder and the address that the command line named, if it did."""
+    named = {}
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, equals, value = word.partition("=")
+        if option in ("--home", "--tracking"):
+            named[option] = value if equals else following
+    if named.get("--tracking") == "none":
+        del named["--tracking"]
+    return shlex.join(["sweep", "sync", name, *(word for option in sorted(named) for word in (option, named[option]))])
 
 
 def conclusion(record: SweepRecord) -> list[str]:

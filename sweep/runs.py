@@ -118,8 +118,8 @@ def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
         study: `search` or `confirm`.
         trial: the trial.
     """
-    started = _milliseconds(trial.started or record.created)
-    ended = _milliseconds(trial.finished) if trial.finished and trial.state != "running" else None
+    started, ended = _span(record, trial)
+    curves, scalars = trial_points(record, trial)
     return Run(
         key=trial_key(study, trial),
         name=_trial_name(trial),
@@ -128,10 +128,21 @@ def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
         ended=ended,
         params=_trial_params(trial),
         tags=_trial_tags(record, trial),
-        curves=_curves(trial),
-        scalars=_scalars(trial, started, ended),
+        curves=curves,
+        scalars=scalars,
         files=_trial_files(record, study, trial) if ended else {},
     )
+
+
+def trial_points(record: SweepRecord, trial: TrialRecord) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The curves and the scalars of a trial's run; to count them, nothing needs to be drawn."""
+    return _curves(trial), _scalars(trial, *_span(record, trial))
+
+
+def _span(record: SweepRecord, trial: TrialRecord) -> tuple[int, int | None]:
+    """When it began and, if it is over, ended."""
+    ended = _milliseconds(trial.finished) if trial.finished and trial.state != "running" else None
+    return _milliseconds(trial.started or record.created), ended
 
 
 def trial_status(trial: TrialRecord) -> str:

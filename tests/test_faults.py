@@ -1,10 +1,12 @@
 """Faults that a person meets: two starts at once, a file-size limit, damaged files."""
 
+import contextlib
 import ctypes
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 
 from reports import records
 from sweep import storage
+from sweep.run import sync_command
 
 STUDY = """\
 question = "Two at once?"
@@ -194,3 +197,50 @@ def test_a_damaged_database_is_said_and_not_touched(started, tmp_path):
     assert path.read_bytes() == hurt
     path.write_bytes(whole)
     assert started().communicate(timeout=60)[1] == ""
+
+
+@contextlib.contextmanager
+def no_tracker(kind):
+    """The address of an MLflow server that refuses every connection, or takes it and never answers."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        if kind == "hanging":
+            place.listen(100)
+        yield f"http://127.0.0.1:{place.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["refusing", "hanging"])
+def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, kind):
+    """Exit 0, how much waits, and what delivers it; at the end it is given up within seconds."""
+    with no_tracker(kind) as address:
+        process = started("home", "--tracking", address)
+        lines = [(time.monotonic(), line) for line in process.stdout]
+        errors = process.communicate(timeout=60)[1]
+        ended = time.monotonic()
+
+    assert (process.returncode, errors) == (0, "")
+    said = "".join(line for _, line in lines)
+    record = records.read(tmp_path / "home" / "tiny")
+    assert record.counts() == {"complete": 3}
+    assert f"MLflow could not be brought up to date, {_waiting(record)}" in said
+    assert f"later: sweep sync tiny --home {tmp_path / 'home'} --tracking {address}\n" in said
+    (concluded,) = [at for at, line in lines if line.startswith("best in the search: ")]
+    assert ended - concluded < 10
+
+
+def _waiting(record):
+    """All of it: a run a trial; six curves, the trial's number and six results."""
+    points = sum(6 * len(trial.epochs) + 7 for trial in record.trials)
+    return f"{len(record.trials)} runs with {points} points wait"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["run", "tiny.toml"], "sweep sync tiny"),
+        (["run", "--tracking", "none", "--home=my runs"], "sweep sync tiny --home 'my runs'"),
+        (["run", "--tracking=none", "--tracking", "http://me"], "sweep sync tiny --tracking http://me"),
+    ],
+)
+def test_the_command_that_brings_mlflow_up_to_date_names_the_same_places(arguments, command):
+    assert sync_command("tiny", arguments) == command

@@ -400,6 +400,38 @@ def _fails_on_call(number: int, real: Any) -> Any:
     return call
 
 
+def test_what_waits_is_counted_against_what_is_there_and_without_drawing(
+    home: Path, tracking: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tracker that fails is tried again every few seconds, beside the training: the count must cost nothing."""
+    recorded = Recorded(home / "digits")
+    recorded.add("complete", 3)
+    monkeypatch.setattr(mirror, "POLL", 0.01)
+    monkeypatch.setattr(mirror, "PAUSE", 0.01)
+    answers = iter([True] * 6 + [False] * 2)
+
+    def is_active() -> bool:
+        answer = next(answers)
+        if (
+            len(recorded.studies["search"].get_trials(deepcopy=False)) == 1
+            and (home / "digits" / mirror.PLACE).exists()
+        ):
+            recorded.add("complete", 4)
+            monkeypatch.setattr(mirror.MlflowClient, "create_run", _fails)
+            monkeypatch.setattr(mirror.MlflowClient, "search_runs", _fails)
+            monkeypatch.setattr(runs, "confusion_png", _fails)
+        return answer
+
+    with pytest.raises(mirror.MirrorError, match="1 runs with 31 points wait"):
+        mirror.follow(home / "digits", tracking, is_active)
+    recorded.close()
+    assert "1 runs with 31 points wait" in caplog.text
+
+
+def _fails(*_: Any, **__: Any) -> Any:
+    raise mirror.MlflowException("not now")
+
+
 def test_an_interrupted_trial_goes_on_in_its_own_run(home: Path, tracking: str) -> None:
     recorded = Recorded(home / "digits")
     recorded.add("running", 3)
