@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model import weights
+from model.files import write_atomic
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
@@ -232,11 +233,13 @@ class Mirror:
             changes += self._bring_view(record)
             self.stale = False
         changes += self._ensure(record, runs.study_run(record, active=active, links={}))
+        digests = []
         for study, trial in _all_trials(record):
-            changes += self._bring_trial(record, study, trial)
+            digest = runs.trial_digest(record, study, trial)
+            changes += self._bring_trial(record, study, trial, digest)
+            digests += [digest] if trial.state != "running" else []
         changes += self._bring_champion(record)
-        parent = runs.study_run(record, active=active, links=self._links())
-        changes += self._bring(record, parent, parent.digest())
+        changes += self._bring_study(record, active, digests)
         self._write_place(record)
         return changes
 
@@ -354,8 +357,13 @@ class Mirror:
             return run
         return replace(run, tags={**run.tags, "mlflow.parentRunId": parent.run_id})
 
-    def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord) -> Changes:
-        digest = runs.trial_digest(record, study, trial)
+    def _bring_study(self, record: SweepRecord, active: bool, digests: list[str]) -> Changes:
+        digest = runs.study_digest(record, digests, active=active, links=self._links())
+        if self.known[runs.STUDY_KEY].tags.get(_DIGEST) == digest:
+            return Changes()
+        return self._bring(record, runs.study_run(record, active=active, links=self._links()), digest)
+
+    def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord, digest: str) -> Changes:
         known = self.known.get(runs.trial_key(study, trial))
         if known and known.tags.get(_DIGEST) == digest and known.status == runs.trial_status(trial):
             return Changes()
@@ -519,9 +527,7 @@ class Mirror:
         }
         text, path = json.dumps(place, indent=2) + "\n", self.folder / PLACE
         if not path.is_file() or path.read_text() != text:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(text)
-            temporary.replace(path)
+            write_atomic(path, text.encode())
 
     def _waiting(self, record: SweepRecord) -> str:
         """How much of the record MLflow is not known to have."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from reports import analysis
+from reports.importance import importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.pictures import confusion_png, curves_png
 
@@ -66,12 +67,6 @@ class Run:
     scalars: tuple[Point, ...] = ()
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
 
-    def digest(self) -> str:
-        """SHA-256 of all of it."""
-        parts = [FORMAT, self.name, self.status, self.started, self.ended, dict(self.params), dict(self.tags)]
-        points = [(point.key, repr(point.value), point.time, point.step) for point in (*self.curves, *self.scalars)]
-        return _digest([*parts, points, file_digests(self.files)])
-
 
 def trial_key(study: str, trial: TrialRecord) -> str:
     """The key of a trial's run; `study` is `search` or `confirm`."""
@@ -87,6 +82,22 @@ def trial_digest(record: SweepRecord, study: str, trial: TrialRecord) -> str:
     return _digest(
         [FORMAT, record.uid, dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
     )
+
+
+def study_digest(record: SweepRecord, finished: Sequence[str], *, active: bool, links: Mapping[str, str]) -> str:
+    """A digest that changes whenever the study's run would.
+
+    Args:
+        record: the study.
+        finished: digests of its finished trials; a running one changes with every epoch, the study's run does not.
+        active: whether a sweep is at work on it.
+        links: addresses of its runs.
+    """
+    report = record.folder / "report.pdf"
+    content = report.read_bytes() if report.is_file() else b""
+    said = [dict(record.study), dict(record.dataset), dict(record.provenance), record.verdict, record.counts()]
+    drawn = hashlib.sha256(content).hexdigest()
+    return _digest([FORMAT, record.uid, study_state(record, active=active), said, list(finished), dict(links), drawn])
 
 
 def weights_file(folder: Path, study: str, trial: TrialRecord) -> Path:
@@ -361,10 +372,20 @@ def _study_files(record: SweepRecord, *, active: bool) -> dict[str, bytes | Path
     }
     if record.verdict is not None:
         files["verdict.json"] = _json(record.verdict)
+        files["importance.csv"] = _importance_csv(record)
     report = record.folder / "report.pdf"
     if report.is_file():
         files["report.pdf"] = report
     return files
+
+
+def _importance_csv(record: SweepRecord) -> bytes:
+    """Every searched axis with its score and the score that chance reaches; only the head where trials are too few."""
+    found = importance(record)
+    rows = zip(found.names, found.score, found.chance, strict=True)
+    return "\n".join(
+        ["axis,score,chance", *(f"{name},{score:.6g},{chance:.6g}" for name, score, chance in rows), ""]
+    ).encode()
 
 
 # --- the verdict
@@ -408,6 +429,8 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
     ]
+    if record.verdict and (clear := importance(record).clear()):
+        lines.append(f"**What mattered.** {', '.join(clear)}: more than chance explains, the most telling first.")
     if (record.folder / "report.pdf").is_file():
         lines.append("The whole answer is `report.pdf`, under Artifacts.")
     return "\n\n".join(lines)

@@ -47,7 +47,7 @@ STUDY = {
     "pruner": "median",
     "audit": 0.05,
     "baseline": HYPERPARAMETERS,
-    "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},
+    "space": {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}},
     "confirm": {"top": 1, "seeds": 2},
 }
 OUTCOMES = ("complete", "complete", "pruned", "complete", "diverged", "complete", "failed", "pruned", "complete")
