@@ -18,7 +18,6 @@ import math
 import os
 import shutil
 import sqlite3
-import tempfile
 import time
 import uuid
 import warnings
@@ -348,16 +347,27 @@ class _Mirror:
         digests = runs.file_digests(run.files)
         lacking = [name for name, digest in digests.items() if there.get(name) != digest]
         if lacking:
-            with tempfile.TemporaryDirectory() as scratch:
+            with self._scratch() as scratch:
                 for name in lacking:
-                    _put(Path(scratch, name), run.files[name])
+                    _put(scratch / name, run.files[name])
                 self._put_files(known.run_id, scratch)
         return len(lacking)
 
-    def _put_files(self, run_id: str, scratch: str, folder: str | None = None) -> None:
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """An empty folder; it is the turn's own, so that whatever a killed mirror left in it is cleared by the next."""
+        scratch = self.folder / "mirror.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
+
+    def _put_files(self, run_id: str, scratch: Path, folder: str | None = None) -> None:
         """Send what lies in a folder, and see that it arrived: a login page answers an upload with 200 too."""
-        self.client.log_artifacts(run_id, scratch, folder)
-        for path in (Path(scratch), *(path for path in Path(scratch).rglob("*") if path.is_dir())):
+        self.client.log_artifacts(run_id, str(scratch), folder)
+        for path in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
             place = "/".join(([folder] if folder else []) + list(path.relative_to(scratch).parts))
             there = {
                 entry.path.rpartition("/")[2]: entry for entry in self.client.list_artifacts(run_id, place or None)
@@ -406,10 +416,9 @@ class _Mirror:
     def _log_model(self, record: SweepRecord, weights: Path, digest: str) -> str:
         """Store the model among the study run's artifacts; returns its address. Sending it twice stores it once."""
         folder = f"champion-{digest[:12]}"
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "model")
-            _save_model(record, weights, path)
-            self._put_files(self._run_id(runs.STUDY_KEY), str(path), folder)
+        with self._scratch() as scratch:
+            _save_model(record, weights, scratch / "model")
+            self._put_files(self._run_id(runs.STUDY_KEY), scratch / "model", folder)
         return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
 
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
