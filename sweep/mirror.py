@@ -121,7 +121,7 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     while True:
         active, stamp = is_active(), _stamp(folder)
         try:
-            if stamp != seen or not active:
+            if not active or (stamp != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
                 seen, failing = stamp, False
         except (RecordError, MirrorError) as error:
@@ -200,6 +200,14 @@ class _Mirror:
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
                 f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
+
+    def answers(self) -> bool:
+        """False while the tracker is still down; to know that, nothing of the study is read and nothing counted."""
+        try:
+            self._reach()
+        except _TRACKER_ERRORS:
+            return False
+        return True
 
     def _forget(self) -> None:
         self.stale, self.champion = True, None
