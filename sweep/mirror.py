@@ -377,11 +377,11 @@ class _Mirror:
         self.client.log_artifacts(run_id, str(scratch), folder)
         for path in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
             place = "/".join(([folder] if folder else []) + list(path.relative_to(scratch).parts))
-            there = {
-                entry.path.rpartition("/")[2]: entry for entry in self.client.list_artifacts(run_id, place or None)
-            }
+            listed = self.client.list_artifacts(run_id, place or None)
+            sizes = {entry.path.rpartition("/")[2]: entry.file_size for entry in listed}
             for file in (file for file in path.iterdir() if file.is_file()):
-                if file.name not in there or there[file.name].file_size != file.stat().st_size:
+                # Some stores list no sizes.
+                if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
                     raise MlflowException(f"run {run_id} was sent {file.name}, and does not have it")
 
     def _send_state(self, run: Run, known: _Known) -> None:
