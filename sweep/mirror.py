@@ -127,7 +127,7 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     while True:
         active, stamp = is_active(), _stamp(folder)
         try:
-            if stamp != seen or not active:
+            if not active or (stamp != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
                 seen, failing = stamp, False
         except (RecordError, MirrorError) as error:
@@ -210,6 +210,14 @@ class Mirror:
                 f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
                 f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
+
+    def answers(self) -> bool:
+        """False while the tracker is still down; to know that, nothing of the study is read and nothing counted."""
+        try:
+            self._reach()
+        except _TRACKER_ERRORS:
+            return False
+        return True
 
     def _forget(self) -> None:
         self.stale, self.champion = True, None
@@ -419,22 +427,33 @@ class Mirror:
     def _send_files(self, run: Run, known: Held, names: list[str]) -> None:
         """Send the files that are new, or other than those sent before."""
         if names:
-            with tempfile.TemporaryDirectory() as scratch:
+            with self._scratch() as scratch:
                 for name in names:
-                    _put(Path(scratch, name), run.files[name])
+                    _put(scratch / name, run.files[name])
                 self._put_files(known.run_id, scratch)
             known.files |= {name: digest for name, digest in runs.file_digests(run.files).items() if name in names}
 
-    def _put_files(self, run_id: str, scratch: str, folder: str | None = None) -> None:
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """An empty folder; it is the turn's own, so that whatever a killed mirror left in it is cleared by the next."""
+        scratch = self.folder / "mirror.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
+
+    def _put_files(self, run_id: str, scratch: Path, folder: str | None = None) -> None:
         """Send what lies in a folder, and see that it arrived: a login page answers an upload with 200 too."""
-        self.client.log_artifacts(run_id, scratch, folder)
-        for path in (Path(scratch), *(path for path in Path(scratch).rglob("*") if path.is_dir())):
+        self.client.log_artifacts(run_id, str(scratch), folder)
+        for path in (scratch, *(path for path in scratch.rglob("*") if path.is_dir())):
             place = "/".join(([folder] if folder else []) + list(path.relative_to(scratch).parts))
-            there = {
-                entry.path.rpartition("/")[2]: entry for entry in self.client.list_artifacts(run_id, place or None)
-            }
+            listed = self.client.list_artifacts(run_id, place or None)
+            sizes = {entry.path.rpartition("/")[2]: entry.file_size for entry in listed}
             for file in (file for file in path.iterdir() if file.is_file()):
-                if file.name not in there or there[file.name].file_size != file.stat().st_size:
+                # Some stores list no sizes.
+                if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
                     raise MlflowException(f"run {run_id} was sent {file.name}, and does not have it")
 
     def _send_state(self, run: Run, known: Held) -> None:
@@ -491,10 +510,9 @@ class Mirror:
         """Store the model among the study run's artifacts; returns its address. Sending it twice stores it once."""
         champion = self.folder / "champion.npz"
         folder = _model_folder(weights_digest(champion))
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "model")
-            _save_model(record, champion, path)
-            self._put_files(self._run_id(runs.STUDY_KEY), str(path), folder)
+        with self._scratch() as scratch:
+            _save_model(record, champion, scratch / "model")
+            self._put_files(self._run_id(runs.STUDY_KEY), scratch / "model", folder)
         return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
 
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:

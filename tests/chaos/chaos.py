@@ -1,6 +1,7 @@
 """Kills sweeps in every way we know, and checks that nothing is lost, doubled or left behind.
 
-    make chaos              kills 200 workers, 20 coordinators, 40 at a system call, and at every failpoint three times
+    make chaos              kills 200 workers, 20 coordinators, 40 at a system call, 50 mirrors, and at every failpoint
+                            three times
     make chaos SEED=7       the same kills in the same order
     ... chaos.py --quick    10, 3, 10 and every failpoint once: what CI runs
 
@@ -24,9 +25,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import chain as chain_together
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ import numpy as np
 
 from reports import analysis, pdf, records
 from reports.records import SweepRecord
-from sweep import storage
+from sweep import runs, storage
 from sweep.progress import reading_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,6 +77,12 @@ LATE = (
 """Failpoints that are reached only before the first trial and only after the last one, in this order."""
 DISK_CALLS = {"pwrite64": 600, "fdatasync": 30, "fsync": 10, "rename": 10, "mkdir": 10}
 """What finds a full disk, and from which call on at most."""
+SYNC = [sys.executable, "-P", "-m", "sweep", "sync", "chaos"]
+POINTS = """\
+SELECT tags.value, metrics.key, step, timestamp, metrics.value FROM metrics JOIN tags USING (run_uuid)
+WHERE tags.key = 'sweep.key' AND tags.value != 'study'
+"""
+"""As the record's points are told below; the study's own numbers change with it."""
 DONE = re.compile(r"^(trial|confirm run|final model) (\d+): complete (\S+)", re.MULTILINE)
 
 
@@ -233,6 +242,37 @@ def injecting(call: str, what: str) -> list[str]:
     return ["strace", *flags, "-e", f"trace={call}", "-e", f"inject={call}:{what}"]
 
 
+def kill_mirrors(chain: Chain, times: int) -> None:
+    """SIGKILL to `sweep sync` at random moments, beside a sweep and after it; then one more makes MLflow equal."""
+    while chain.deaths.get("mirror", 0) < times:
+        chain.clear_when_done()
+        process = chain.start()
+        while process.poll() is None and chain.record() is None:
+            time.sleep(0.05)
+        for _ in range(min(4, times - chain.deaths.get("mirror", 0))):
+            _kill_mirror(chain)
+        chain.end(process, (0,), "beside killed mirrors")
+        chain.complaints += mirrored(chain)
+
+
+def _kill_mirror(chain: Chain) -> None:
+    """Once it has its turn: it takes seconds to start, and two to send such a study."""
+    lock = chain.folder / "mirror.lock"
+    before = lock.read_text() if lock.exists() else ""
+    mirror = subprocess.Popen(
+        SYNC, env=chain.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while mirror.poll() is None and not (lock.exists() and lock.read_text() not in ("", before)):
+        time.sleep(0.01)
+    time.sleep(chain.dice.uniform(0, 2))
+    mirror.kill()
+    output, _ = mirror.communicate()
+    if mirror.returncode == -signal.SIGKILL:
+        chain.died("mirror")
+    elif mirror.returncode:
+        chain.complaints.append(f"a mirror failed after others were killed: {output[-600:]}")
+
+
 def fill_the_disk(chain: Chain, times: int) -> None:
     """From its n-th call of one kind on, every write of coordinator and workers finds no space.
 
@@ -358,23 +398,35 @@ def drawn(chain: Chain) -> list[str]:
 
 
 def mirrored(chain: Chain) -> list[str]:
-    """After one `sweep sync`, MLflow has every run once, finished, and the same winner."""
-    argv = [sys.executable, "-P", "-m", "sweep", "sync", "chaos"]
-    done = subprocess.run(argv, env=chain.environment(), capture_output=True, text=True, check=False)
+    """After one `sweep sync`, MLflow has every run and every point once, finished, and the same winner."""
+    done = subprocess.run(SYNC, env=chain.environment(), capture_output=True, text=True, check=False)
     record = chain.record()
     assert record is not None
     winner = analysis.winner(record)
     with contextlib.closing(sqlite3.connect(chain.home / "mlflow.db")) as connection:
-        runs = connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
+        states = connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
         champion = connection.execute("SELECT value FROM latest_metrics WHERE key = 'champion_trial'").fetchall()
+        there = Counter(connection.execute(POINTS).fetchall())
+    wanted = Counter(_points(record))
     found = [] if done.returncode == 0 else [f"sweep sync failed: {done.stderr[-400:]}"]
-    if sum(count for _, count in runs) != 1 + len(record.trials) + len(record.confirm):
-        found.append(f"MLflow has {runs} for {len(record.trials)} trials and {len(record.confirm)} confirm runs")
-    if any(status in ("RUNNING", "SCHEDULED") for status, _ in runs):
-        found.append(f"MLflow shows running runs: {runs}")
+    if sum(count for _, count in states) != 1 + len(record.trials) + len(record.confirm):
+        found.append(f"MLflow has {states} for {len(record.trials)} trials and {len(record.confirm)} confirm runs")
+    if any(status in ("RUNNING", "SCHEDULED") for status, _ in states):
+        found.append(f"MLflow shows running runs: {states}")
+    if there != wanted:
+        lost, doubled = (wanted - there).total(), (there - wanted).total()
+        found.append(f"of {wanted.total()} points MLflow lacks {lost} and has {doubled} more often or other ones")
     if winner is None or [number for (number,) in champion] != [winner.number]:
         found.append(f"MLflow's champion is {champion}, the record's {winner and winner.number}")
     return found
+
+
+def _points(record: SweepRecord) -> Iterator[tuple[str, str, int, int, float]]:
+    """Key of the run, name, step, time and value of every point that the trials' runs should have."""
+    trials = [("search", trial) for trial in record.trials] + [("confirm", trial) for trial in record.confirm]
+    for study, trial in trials:
+        for point in chain_together(*runs.trial_points(record, trial)):
+            yield runs.trial_key(study, trial), point.key, point.step, point.time, point.value
 
 
 def findings(record: SweepRecord) -> dict[str, Any]:
@@ -479,6 +531,7 @@ NEMESES: dict[str, tuple[Callable[[Chain, int], None], int, int]] = {
     "coordinator": (kill_coordinator, 3, 20),
     "system-calls": (kill_at_system_calls, 10, 40),
     "disk": (fill_the_disk, 0, 40),
+    "mirror": (kill_mirrors, 0, 50),
 }
 """Name, and how often it strikes in the quick and in the long form."""
 

@@ -493,6 +493,8 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
     recorded = Recorded(tmp_path / "digits")
     recorded.add("complete", 3)
     answers = iter([True] * 6 + [False] * 9)
+    readings, read = [], records.read
+    monkeypatch.setattr(records, "read", lambda *of, **how: readings.append(of) or read(*of, **how))
 
     with pytest.raises(mirror.MirrorError) as failure:
         mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
@@ -503,6 +505,7 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
     assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
     assert "canary" not in str(failure.value) + caplog.text
     assert len([line for line in caplog.records if line.name == "sweep.mirror"]) == 1
+    assert len(readings) == 2  # at the first failure and at the end: between them a study of any size costs nothing
 
 
 def test_the_champion_is_registered_once_and_predicts_as_its_weights_say(home: Path, tracking: str) -> None:

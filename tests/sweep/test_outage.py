@@ -56,7 +56,6 @@ def neighbour(name: str) -> ModuleType:
 
 study = neighbour("test_mirror")
 
-
 Fails = Callable[[str, str, bytes], str | None]
 """How a request with this method, path and body is to fail; None if it is not."""
 
@@ -366,6 +365,8 @@ def test_an_outage_loses_and_doubles_nothing(
 
 
 def test_no_point_of_all_outages_is_lost_or_doubled() -> None:
+    if not FOUND:
+        pytest.skip("sums up the outages, and none was chosen")
     points, lost, doubled = (sum(figures) for figures in zip(*FOUND.values(), strict=True))
 
     assert len(FOUND) == len(MODES) * len(PLACES) == 18
@@ -444,7 +445,7 @@ def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) ->
     points, *wrong = differences(tmp_path, folder)
     assert points > 1000
     assert wrong == [0, 0], history
-    assert not list(tmp_path.glob("*.part*"))
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 def test_of_two_mirrors_at_once_the_second_waits(tmp_path: Path) -> None:
