@@ -240,7 +240,8 @@ class Mirror:
             self.known = self._fetch(record)
             changes += self._bring_view(record)
             self.stale = False
-        changes += self._ensure(record, runs.study_run(record, active=active, links={}))
+        if runs.STUDY_KEY not in self.known:
+            changes += self._ensure(record, runs.study_run(record, active=active, links={}))
         digests = []
         for study, trial in _all_trials(record):
             digest = runs.trial_digest(record, study, trial)

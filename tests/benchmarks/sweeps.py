@@ -34,11 +34,11 @@ pruner = "none"
 hidden_sizes = [128, 64]
 learning_rate = 0.001
 batch_size = 128
-epochs = 25
+epochs = 37
 [space]
 learning_rate = { low = 3e-4, high = 3e-3, log = true }
 """
-"""Forty trainings of equal length: 300 s and more on one core, and at the end no worker waits long for the other."""
+"""Forty trainings of equal length: some 300 s on one core, and at the end no worker waits long for the other."""
 SWEEPS = 3
 
 
