@@ -247,7 +247,9 @@ def test_a_healthy_study_is_found_so(patient):
     assert patient.examine() == [[], []]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=[pytest.mark.slow] if i % 4 else []) for i, name in enumerate(DAMAGES)]
+)
 def test_damage_is_found_and_mended(patient, damage):
     """By name; without --fix nothing is changed, with it nothing is left, and another look agrees."""
     hurt, said = DAMAGES[damage]

@@ -397,6 +397,7 @@ def failing_syncs(folder: Path, address: str) -> int:
 
 
 @pytest.mark.usefixtures("hurry")
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "methods"), [("lose", ("POST", "PUT", "PATCH", "DELETE")), ("html", ("PUT",))])
 def test_every_request_that_changes_something_fails_once(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, methods: tuple[str, ...]
