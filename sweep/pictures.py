@@ -92,16 +92,16 @@ def _lines(
     for split, curve in heights.items():
         mask = Image.new("L", size, 0)
         draw = ImageDraw.Draw(mask)
-        at = [
-            ((pad + i / max(len(curve) - 1, 1) * (x1 - x0)) * _FINER, (pad + (1 - h) * (y1 - y0)) * _FINER)
-            for i, h in enumerate(curve)
+        at = {
+            epoch: ((pad + epoch / max(len(curve) - 1, 1) * (x1 - x0)) * _FINER, (pad + (1 - h) * (y1 - y0)) * _FINER)
+            for epoch, h in enumerate(curve)
             if math.isfinite(h) and -0.01 <= h <= 1.01
-        ]
+        }
         if len(at) > 1:
-            draw.line(at, 255, 2 * _FINER, joint="curve")
-        for x, y in at if len(at) == 1 else ():
+            draw.line(list(at.values()), 255, 2 * _FINER, joint="curve")
+        for x, y in at.values() if len(at) == 1 else ():
             draw.ellipse((x - 9, y - 9, x + 9, y + 9), 255)
-        if split == "validation" and counted is not None and counted < len(at):
+        if split == "validation" and counted in at:
             x, y = at[counted]
             draw.ellipse((x - 5 * _FINER, y - 5 * _FINER, x + 5 * _FINER, y + 5 * _FINER), None, 255, _FINER)
         small = mask.resize((size[0] // _FINER, size[1] // _FINER), Image.Resampling.BOX)

@@ -46,6 +46,15 @@ def test_what_was_not_measured_is_left_out(count, hole):
         assert not set(COLOURS.values()) & colours(curves_png(nothing, None))[0]
 
 
+def test_the_ring_is_at_the_epoch_that_counts_whatever_is_missing_before_it():
+    """The last of four, of which the first was not measured."""
+    losses = np.array([np.nan, 0.4, 0.3, 0.2])
+    ringed, plain = (curves_png(epochs(4, validation_loss=losses), counted) for counted in (3, None))
+
+    left = [Image.open(io.BytesIO(png)).crop((0, 0, 450, 340)).tobytes() for png in (ringed, plain)]
+    assert left[0] != left[1]
+
+
 @pytest.mark.parametrize("classes", [2, 10, 40])
 def test_a_confusion_matrix_has_a_dark_diagonal(classes):
     """A share of one is the darkest blue, none is white; with many classes the numbers are left out."""
