@@ -33,14 +33,19 @@ seeds = 2
 """
 
 
+def sweep(*arguments):
+    """Run the program without its variables."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    argv = [sys.executable, "-P", "-m", "sweep", *map(str, arguments)]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory):
     """A finished study in MLflow: the home folder, and a copy of it to begin each test with."""
     folder = tmp_path_factory.mktemp("doctor")
     (folder / "tiny.toml").write_text(STUDY)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    argv = [sys.executable, "-P", "-m", "sweep", "run", str(folder / "tiny.toml"), "--home", str(folder / "home")]
-    subprocess.run(argv, env=environment, check=True, capture_output=True)
+    assert sweep("run", folder / "tiny.toml", "--home", folder / "home").returncode == 0
     shutil.copytree(folder / "home", folder / "copy")
     return folder
 
@@ -282,12 +287,7 @@ def test_a_moved_home_is_followed(patient, tmp_path):
 def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
     """As a person would use it."""
     patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
-    argv = [sys.executable, "-P", "-m", "sweep", "doctor", "tiny", "--home", str(patient.home)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    said = [
-        subprocess.run([*argv, *more], env=environment, capture_output=True, text=True, check=False)
-        for more in ([], ["--fix"], [])
-    ]
+    said = [sweep("doctor", "tiny", "--home", patient.home, *more) for more in ([], ["--fix"], [])]
 
     assert [one.returncode for one in said] == [5, 0, 0], said
     assert "tiny: search/1     wrong    state RUNNING\ntiny: 1 differences\n" in said[0].stdout
