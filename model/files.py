@@ -18,6 +18,16 @@ def part_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
 
 
+def fresh_part(path: Path) -> Path:
+    """The temporary name of a file that one process at a time makes; what an earlier one left of it is removed.
+
+    A database being made has companions, `-wal` and others, whose names begin with this one.
+    """
+    for leftover in path.parent.glob(f"{path.name}{PART}*"):
+        leftover.unlink()
+    return path.with_name(path.name + PART)
+
+
 def lock_within(descriptor: int, seconds: float) -> bool:
     """Take the kernel's exclusive lock on an open file or folder; False if another process held it all that time."""
     import fcntl  # not on every system; nothing else here needs it

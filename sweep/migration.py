@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
+from model.files import fresh_part
 from reports.records import SCHEMA, readable, require_whole, seal, trial_seal
 from sweep.failpoints import failpoint
 from sweep.storage import TrialLog, address
@@ -29,8 +30,7 @@ def migrate(path: Path) -> Path | None:
     Raises:
         RecordError: it is damaged.
     """
-    for leftover in path.parent.glob(f"{path.name}.part*"):
-        leftover.unlink()
+    part = fresh_part(path)
     require_whole(path)
     with _opened(path) as storage:
         versions = storage.get_all_versions()
@@ -40,7 +40,6 @@ def migrate(path: Path) -> Path | None:
         if version == storage.get_head_version() and schema >= SCHEMA:
             return None
     kept = path.with_name(f"{path.name}.schema-{schema}-{version}")
-    part = path.with_name(f"{path.name}.part")
     _copy(path, part)
     part.replace(kept)
     _copy(path, part)

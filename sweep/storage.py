@@ -25,7 +25,7 @@ from optuna.storages._rdb import models  # its tables; the range of versions in 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from model.files import lock_within, sync_folder
+from model.files import fresh_part, lock_within, sync_folder
 from reports.records import (
     SCHEMA,
     RecordError,
@@ -116,6 +116,11 @@ class TrialLog:
             trials = self._storage.get_all_trials(self._study_id)
         require_trials(self._path, trials)
         return trials
+
+    def count(self) -> int:
+        """How many trials were begun, without reading them."""
+        with Session(self._storage.engine) as session:
+            return session.query(models.TrialModel).filter_by(study_id=self._study_id).count()
 
     def begin(self, template: FrozenTrial) -> FrozenTrial:
         """Add a running trial, its parameters and attributes, in one commit."""
@@ -230,7 +235,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
     database = Database(folder)
     recorded = database.attributes()
     _require_same(folder, recorded, study, dataset)
-    begun = len(database.search.trials())
+    begun = database.search.count()
     _require_growth(folder, recorded["study"]["confirm"], study.as_dict()["confirm"])
     wanted = {**study.as_dict(), "trials": max(study.trials, begun)}
     if recorded["study"] != wanted:
@@ -240,9 +245,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
 
 def _create(folder: Path, study: Study, dataset: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     """Make the database under another name and rename it: it exists complete or not at all."""
-    part = folder / "study.db.part"
-    for leftover in folder.glob("study.db.part*"):
-        leftover.unlink()
+    part = fresh_part(folder / "study.db")
     storage = _open(part, create=True)
     direction = (
         optuna.study.StudyDirection.MAXIMIZE if study.direction == "maximize" else optuna.study.StudyDirection.MINIMIZE
