@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -359,20 +359,16 @@ def _tidy(task: Task) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_leftovers(log: TrialLog, folder: Path) -> None:
+def remove_leftovers(folder: Path, finished: Iterable[int]) -> None:
     """Remove what a kill between a trial's end and its clean-up, or in the middle of a write, may have left behind.
 
     Args:
-        log: the trials, of which the finished ones need no checkpoint.
-        folder: where they keep their files; the study's own is the one above it.
+        folder: where trials keep their files; the study's own is the one above it.
+        finished: numbers of the trials that need no checkpoint any more.
     """
-    for path in folder.parent.glob(f".*{PART}"):
+    parts = [*folder.parent.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")]
+    for path in (*parts, *(folder / f"{number:04d}" / "checkpoint.npz" for number in finished)):
         path.unlink(missing_ok=True)
-    for trial in log.trials():
-        place = folder / f"{trial.number:04d}"
-        left = [*place.glob(f".*{PART}"), *([place / "checkpoint.npz"] if trial.state.is_finished() else [])]
-        for path in left:
-            path.unlink(missing_ok=True)
 
 
 def _note_steps(task: Task, steps: int) -> None:

@@ -181,12 +181,12 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.objective)
-    remove_leftovers(database.search, folder / "trials")
-    remove_leftovers(database.confirm, folder / "confirm")
+    record = records.read(folder, active=True)
+    for place, trials in (("trials", record.trials), ("confirm", record.confirm)):
+        remove_leftovers(folder / place, [trial.number for trial in trials if trial.state != "running"])
     workers = Workers(options.workers, folder)
     with _signals(stop, workers, console), contextlib.closing(workers), progress:
         coordinator = Coordinator(workers, progress, stop)
-        record = records.read(folder, active=True)
         best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
         counts = {key: count for key, count in record.counts().items() if key != "running"}
         progress.begin("search", max(study.trials, len(record.trials)), counts, best[0] if best else None)
