@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sweep.runs import Point, Run, file_digests
 
@@ -41,15 +41,15 @@ class Held:
 
 @dataclass(frozen=True)
 class Lack:
-    """What has to be sent to make a run equal to the record."""
+    """What has to be sent to make a run equal to the record; of files the SHA-256 by name."""
 
-    points: list[Point] = field(default_factory=list)
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    files: list[str] = field(default_factory=list)
-    dataset: bool = False
-    name: bool = False
-    state: bool = False
+    points: list[Point]
+    params: dict[str, str]
+    tags: dict[str, str]
+    files: dict[str, str]
+    dataset: bool
+    name: bool
+    state: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def lack(run: Run, held: Held) -> Lack:
         points=lacking_points(run.curves, run.scalars, held),
         params={key: value for key, value in run.params.items() if key not in held.params},
         tags={key: value for key, value in run.tags.items() if held.tags.get(key) != value},
-        files=[name for name, digest in file_digests(run.files).items() if held.files.get(name) != digest],
+        files={name: digest for name, digest in file_digests(run.files).items() if held.files.get(name) != digest},
         dataset=not held.has_dataset,
         name=held.name != run.name,
         state=held.status != run.status or (run.ended is not None and held.whole and held.ended != run.ended),
@@ -113,7 +113,7 @@ def beyond_sending(run: Run, held: Held) -> Iterator[Difference]:
                 yield Difference(run.key, "doubled", what, final=True)
             elif wanted is None:
                 yield Difference(run.key, "extra", what, final=True)
-            elif not same(wanted, point.value):
+            elif not _same(wanted, point.value):
                 yield Difference(run.key, "wrong", what, final=True)
             seen.add(point.step)
 
@@ -132,7 +132,7 @@ def lacking_points(curves: Sequence[Point], scalars: Sequence[Point], held: Held
         found = held.points.get(point.key)
         if not found:
             lacking.append(point)
-        elif not same((newest := max(found, key=lambda p: p.time)).value, point.value):
+        elif not _same((newest := max(found, key=lambda p: p.time)).value, point.value):
             lacking.append(Point(point.key, point.value, max(point.time, newest.time + 1), point.step))
     return lacking
 
@@ -152,6 +152,6 @@ def _by_step(run: Run) -> Mapping[str, dict[int, float]]:
     return curves
 
 
-def same(one: float, other: float) -> bool:
+def _same(one: float, other: float) -> bool:
     """Equal, or both not a number."""
     return one == other or (math.isnan(one) and math.isnan(other))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model import weights
-from model.files import write_atomic
+from model.files import fresh_part, write_atomic
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
@@ -236,12 +235,10 @@ class Mirror:
         """Send what MLflow is not known to have; within a turn."""
         changes = Changes()
         if self.stale:
-            self.experiment_id = _experiment(self.client, record, self.tracking)
+            changes += self.make_experiment(record)
             self.known = self._fetch(record)
-            changes += self._bring_view(record)
             self.stale = False
-        if runs.STUDY_KEY not in self.known:
-            changes += self._ensure(record, runs.study_run(record, active=active, links={}))
+        changes += self._ensure(record, runs.study_head(record))
         digests = []
         for study, trial in _all_trials(record):
             digest = runs.trial_digest(record, study, trial)
@@ -292,10 +289,10 @@ class Mirror:
         self.experiment_id = str(found.experiment_id)
         return True
 
-    def make_experiment(self, record: SweepRecord) -> None:
+    def make_experiment(self, record: SweepRecord) -> Changes:
         """Create the study's experiment and its view, or restore them."""
         self.experiment_id = _experiment(self.client, record, self.tracking)
-        self._bring_view(record)
+        return self._bring_view(record)
 
     def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
         """Every run as it should be."""
@@ -309,11 +306,7 @@ class Mirror:
             history = self.client.get_metric_history(held.run_id, key)
             held.points[key] = sorted((_point(metric) for metric in history), key=lambda p: (p.step, p.time))
         there = self._files(held.run_id, None)
-        held.files = {
-            name: self._download(held.run_id, name, lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
-            for name in run.files
-            if name in there
-        }
+        held.files = {name: self._download(held.run_id, name, runs.file_digest) for name in run.files if name in there}
         held.whole = True
 
     def _files(self, run_id: str, folder: str | None) -> set[str]:
@@ -396,7 +389,7 @@ class Mirror:
             known.name = run.name
         if lacking.state:
             self._send_state(run, known)
-        self._send(known, tags={_DIGEST: digest, _FILES: json.dumps(runs.file_digests(run.files))})
+        self._send(known, tags={_DIGEST: digest, _FILES: json.dumps({name: known.files[name] for name in run.files})})
         updated = 0 if run.key in self.fresh else 1
         self.fresh.discard(run.key)
         return created + changes + Changes(artifacts=len(lacking.files), runs_updated=updated)
@@ -425,14 +418,14 @@ class Mirror:
         known.params |= params or {}
         known.tags |= tags or {}
 
-    def _send_files(self, run: Run, known: Held, names: list[str]) -> None:
+    def _send_files(self, run: Run, known: Held, lacking: Mapping[str, str]) -> None:
         """Send the files that are new, or other than those sent before."""
-        if names:
+        if lacking:
             with self._scratch() as scratch:
-                for name in names:
+                for name in lacking:
                     _put(scratch / name, run.files[name])
                 self._put_files(known.run_id, scratch)
-            known.files |= {name: digest for name, digest in runs.file_digests(run.files).items() if name in names}
+            known.files |= lacking
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -600,10 +593,8 @@ def _create(path: Path) -> None:
     """Make MLflow's tables under another name: a database that was killed in a migration is refused for ever."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # an http server needs none of it
 
-    part = path.with_name(path.name + ".part")
-    for leftover in path.parent.glob(part.name + "*"):
-        leftover.unlink()
-    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / "mlartifacts").as_uri()).engine.dispose()
+    part = fresh_part(path)
+    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / ARTIFACTS).as_uri()).engine.dispose()
     part.replace(path)
 
 
@@ -681,7 +672,7 @@ def _all_trials(record: SweepRecord) -> Iterator[tuple[str, TrialRecord]]:
 
 def _refuse_other_params(run: Run, known: Held) -> None:
     """A param that was changed by hand cannot be put right: MLflow's params are written once."""
-    for wrong in beyond_sending(run, known):
+    if wrong := next(beyond_sending(run, known), None):
         raise MlflowException(
             f"run {known.run_id} ({known.name}) has another {wrong.what} than the record; "
             "`sweep doctor --fix` writes it anew"

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from reports import analysis
-from reports.importance import importance
+from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.pictures import confusion_png, curves_png
 
@@ -107,10 +107,12 @@ def weights_file(folder: Path, study: str, trial: TrialRecord) -> Path:
 
 def file_digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
     """SHA-256 of each artifact's bytes."""
-    return {
-        name: hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
-        for name, content in files.items()
-    }
+    return {name: file_digest(content) for name, content in files.items()}
+
+
+def file_digest(content: bytes | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
 
 
 def without_password(text: str) -> str:
@@ -257,18 +259,23 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
     state = study_state(record, active=active)
     ended = [_milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished]
     over = state not in ("running", "interrupted")
-    return Run(
-        key=STUDY_KEY,
-        name=record.name if record.folder.name == record.name else f"{record.name} ({record.folder.name})",
+    found = importance(record) if record.verdict else None
+    return replace(
+        study_head(record),
         status="FINISHED" if over else _STATUS[state],
-        started=_milliseconds(record.created),
         ended=max(ended) if over and ended else None,
         params=_study_params(record),
-        tags=_study_tags(record, state, links),
+        tags=_study_tags(record, state, links, found),
         curves=_best_so_far(record),
         scalars=_study_scalars(record, max(ended, default=_milliseconds(record.created))),
-        files=_study_files(record, active=active),
+        files=_study_files(record, found, active=active),
     )
+
+
+def study_head(record: SweepRecord) -> Run:
+    """The run of the study as it is created: without anything that takes time to make."""
+    name = record.name if record.folder.name == record.name else f"{record.name} ({record.folder.name})"
+    return Run(STUDY_KEY, name, _STATUS["running"], _milliseconds(record.created), None)
 
 
 def study_state(record: SweepRecord, *, active: bool) -> str:
@@ -288,7 +295,7 @@ def _study_params(record: SweepRecord) -> dict[str, str]:
     return {"dataset": _text(record.dataset["name"]), **params}
 
 
-def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str]) -> dict[str, str]:
+def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found: Importance | None) -> dict[str, str]:
     values = {
         "state": state,
         "role": "study",
@@ -298,7 +305,7 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str]) -> di
         "machine": _text(record.provenance.get("machine")),
         "command": _text(record.provenance.get("command")),
         **{f"version.{name}": text for name, text in record.provenance.get("versions", {}).items()},
-        "mlflow.note.content": description(record, state, links),
+        "mlflow.note.content": description(record, state, links, found),
         **_source_tags(record),
     }
     return _tags(values)
@@ -358,7 +365,7 @@ def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     }
 
 
-def _study_files(record: SweepRecord, *, active: bool) -> dict[str, bytes | Path]:
+def _study_files(record: SweepRecord, found: Importance | None, *, active: bool) -> dict[str, bytes | Path]:
     """The study file, the table of trials, the verdict, the report.
 
     While a sweep is at work the table leaves running trials out: it then changes with a trial, not with an epoch.
@@ -372,16 +379,16 @@ def _study_files(record: SweepRecord, *, active: bool) -> dict[str, bytes | Path
     }
     if record.verdict is not None:
         files["verdict.json"] = _json(record.verdict)
-        files["importance.csv"] = _importance_csv(record)
+    if found is not None:
+        files["importance.csv"] = _importance_csv(found)
     report = record.folder / "report.pdf"
     if report.is_file():
         files["report.pdf"] = report
     return files
 
 
-def _importance_csv(record: SweepRecord) -> bytes:
+def _importance_csv(found: Importance) -> bytes:
     """Every searched axis with its score and the score that chance reaches; only the head where trials are too few."""
-    found = importance(record)
     rows = zip(found.names, found.score, found.chance, strict=True)
     return "\n".join(
         ["axis,score,chance", *(f"{name},{score:.6g},{chance:.6g}" for name, score, chance in rows), ""]
@@ -418,7 +425,7 @@ def confirmed_mean(record: SweepRecord, number: int) -> float | None:
 # --- words
 
 
-def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> str:
+def description(record: SweepRecord, state: str, links: Mapping[str, str], found: Importance | None) -> str:
     """The study in Markdown: what was asked, what won and by how much, how far it got."""
     question = str(record.study.get("question") or f"Which settings give the best {_words(record.objective)}?")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items()) or "none"
@@ -429,7 +436,7 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str]) -> st
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
     ]
-    if record.verdict and (clear := importance(record).clear()):
+    if found is not None and (clear := found.clear()):
         lines.append(f"**What mattered.** {', '.join(clear)}: more than chance explains, the most telling first.")
     if (record.folder / "report.pdf").is_file():
         lines.append("The whole answer is `report.pdf`, under Artifacts.")
