@@ -169,6 +169,7 @@ class Mirror:
 
     def __init__(self, folder: Path, tracking: str, *, trusted: bool) -> None:
         self.folder, self.tracking = folder, tracking
+        self.reader = records.Reader(folder)
         self.client: Any = None
         self.experiment_id = ""
         self.known: dict[str, Held] = {}
@@ -180,7 +181,7 @@ class Mirror:
 
     def sync(self, *, active: bool) -> Changes:
         """One pass."""
-        record = records.read(self.folder, active=active)
+        record = self.reader.read(active=active)
         with self.turn(record):
             return self.bring(record, active)
 

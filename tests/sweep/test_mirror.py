@@ -493,8 +493,8 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
     recorded = Recorded(tmp_path / "digits")
     recorded.add("complete", 3)
     answers = iter([True] * 6 + [False] * 9)
-    readings, read = [], records.read
-    monkeypatch.setattr(records, "read", lambda *of, **how: readings.append(of) or read(*of, **how))
+    readings, read = [], records.Reader.read
+    monkeypatch.setattr(records.Reader, "read", lambda *of, **how: readings.append(of) or read(*of, **how))
 
     with pytest.raises(mirror.MirrorError) as failure:
         mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
