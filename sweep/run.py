@@ -189,6 +189,10 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
         coordinator = Coordinator(workers, progress, stop)
         best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
         counts = {key: count for key, count in record.counts().items() if key != "running"}
+        if len(record.trials) > study.trials:
+            progress.note(
+                f"{len(record.trials)} trials are recorded, more than {study.trials}: none is added or removed"
+            )
         progress.begin("search", max(study.trials, len(record.trials)), counts, best[0] if best else None)
         coordinator.run(Search(study, database.search, folder / "trials", dataset))
         if options.confirm and not stop.asked():
