@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model import weights
-from model.files import fresh_part, write_atomic
+from model.files import write_atomic
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.relocation import ARTIFACTS, relocate
+from sweep.local_mlflow import ARTIFACTS, make_ready, path_of
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -571,43 +571,18 @@ def _answer_within(seconds: int) -> None:
 
 
 def _open(tracking: str) -> Any:
-    """A client; a SQLite database is created on first use, and switched to WAL once (the mode stays in the file)."""
+    """A client; a SQLite database is made first if need be."""
     mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
-    path = _sqlite_path(tracking)
-    if path is None:
-        return MlflowClient(tracking, registry_uri=tracking)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
-        if relocate(path):
-            logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", path.parent)
-        if not path.exists():
-            _create(path)
-        client = MlflowClient(tracking, registry_uri=tracking)
-        client.search_experiments(max_results=1)
-        with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-    return client
-
-
-def _create(path: Path) -> None:
-    """Make MLflow's tables under another name: a database that was killed in a migration is refused for ever."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # an http server needs none of it
-
-    part = fresh_part(path)
-    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / ARTIFACTS).as_uri()).engine.dispose()
-    part.replace(path)
-
-
-def _sqlite_path(tracking: str) -> Path | None:
-    return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
+    if path := path_of(tracking):
+        make_ready(path)
+    return MlflowClient(tracking, registry_uri=tracking)
 
 
 def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
     """The id of the study's experiment, created if need be. Artifacts of a local database lie beside it."""
     found = client.get_experiment_by_name(record.name)
     if found is None:
-        path = _sqlite_path(tracking)
+        path = path_of(tracking)
         location = (path.parent / ARTIFACTS / record.name).as_uri() if path else None
         tags = {
             "mlflow.experimentKind": "custom_model_development",

@@ -12,12 +12,15 @@ ignores the view.
 import json
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
+
+from sweep.local_mlflow import make_ready, path_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -54,6 +57,7 @@ def application() -> App:
     """The guarded application, set up from the environment that `sweep/ui.py` prepared. A uvicorn factory."""
     _end_with_parent()
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
+    _make_database_ready()
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
 
@@ -68,6 +72,14 @@ def application() -> App:
 
     page = Path(server.app.static_folder, "index.html").read_text()
     return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
+
+
+def _make_database_ready() -> None:
+    if path := path_of(os.environ["MLFLOW_BACKEND_STORE_URI"]):
+        try:
+            make_ready(path)
+        except (OSError, sqlite3.Error) as error:
+            sys.exit(f"MLflow's database {path} cannot be used: {error}")
 
 
 def with_preferences(page: str) -> bytes:

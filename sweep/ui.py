@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from reports.records import SweepRecord
-from sweep.relocation import ARTIFACTS, relocate
+from sweep.local_mlflow import ARTIFACTS
 
 HOST = "127.0.0.1"
 PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
@@ -185,8 +185,6 @@ def serve(
     if tracking and tracking.startswith(("http://", "https://")):
         return _say_links(home, study, tracking, say)
     _refuse_taken(port)
-    if not tracking:
-        relocate(home / "mlflow.db")
     say("starting MLflow (about 10 s) ...")
     with (
         _stop_on_sigterm(),

@@ -23,7 +23,7 @@ ALLOWED = {
 }  # fmt: skip
 ONLY = {
     "sklearn": {"model/estimator.py"},
-    "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/mlflow_app.py"},
+    "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/local_mlflow.py", "sweep/mlflow_app.py"},
     "optuna": {
         "sweep/coordinator.py",
         "sweep/champion.py",
