@@ -2,9 +2,9 @@
 
 What MLflow should show is decided in `sweep/runs.py`; this file finds the runs that exist, compares and sends the
 difference. A run is found again by its tags (`sweep.study`, `sweep.key`) before anything is created. Its digest is the
-last thing written, so an equal digest means that the run is complete. This is the only file that imports mlflow
-(besides the server in `sweep/mlflow_app.py` and the champion's own script), and only the process of `sweep sync` pays
-for it: 4 s of CPU and 200 MB.
+last thing written, so an equal digest means that the run is complete. Besides it only the server, the making of its
+database and the champion's own script import mlflow; of a sweep's processes that of `sweep sync` alone pays for it: 4 s
+of CPU and 200 MB.
 """
 
 from __future__ import annotations
