@@ -10,6 +10,7 @@ ignores the view.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,7 +18,9 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
+
+from sweep.passwords import Clean
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -53,6 +56,14 @@ REFUSED = "/mlflow/assistant"
 def application() -> App:
     """The guarded application, set up from the environment that `sweep/ui.py` prepared. A uvicorn factory."""
     _end_with_parent()
+    _write_no_passwords(os.environ["MLFLOW_BACKEND_STORE_URI"])
+    try:
+        return _application()
+    except Exception as error:  # of a driver, a database, an address: too many kinds to name
+        sys.exit(f"MLflow cannot open its database: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _application() -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
@@ -68,6 +79,14 @@ def application() -> App:
 
     page = Path(server.app.static_folder, "index.html").read_text()
     return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
+
+
+def _write_no_passwords(address: str) -> None:
+    """Keep the database's password out of what MLflow, SQLAlchemy and uvicorn log."""
+    sys.stderr = cast(TextIO, Clean(sys.stderr, [address]))
+    for handler in logging.getLogger("uvicorn").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
 
 
 def with_preferences(page: str) -> bytes:
@@ -113,7 +132,8 @@ def _end_with_parent() -> None:
     """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # and not sys.stdin, whose lock Python wants as it ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

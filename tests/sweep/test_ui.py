@@ -68,13 +68,13 @@ def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
     assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
 
 
-def test_of_a_server_elsewhere_only_the_links_are_printed(tmp_path: Path) -> None:
+def test_of_a_server_elsewhere_only_the_links_are_printed_and_no_password(tmp_path: Path) -> None:
     said: list[str] = []
     shown(tmp_path, "digits", winner_run_id=None)
     shown(tmp_path, "mnist")
 
-    ui.serve(tmp_path, "http://tracker:8080", 5000, None, say=said.append)
-    ui.serve(tmp_path, "http://tracker:8080", 5000, "other", say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, None, say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, "other", say=said.append)
 
     assert [line.split("?")[0] for line in said] == [
         "digits: http://tracker:8080/#/experiments/3/runs",
