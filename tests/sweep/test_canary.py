@@ -9,8 +9,13 @@ import importlib.util
 import io
 import os
 import re
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -235,6 +240,22 @@ def test_no_failure_gives_the_password_away(
     assert len([text for text in said if text.strip()]) == 4 * len(MODES)
 
 
+def test_a_damaged_record_does_not_give_it_away(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = study.Recorded(tmp_path / "digits").close()
+    (folder / "study.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    monkeypatch.setenv("SWEEP_TRACKING", address("field", "401", stub))
+
+    with pytest.raises(SystemExit) as end:
+        main(["sync", "digits", "--debug", "--home", str(tmp_path)])
+
+    said = capfd.readouterr().err
+    assert end.value.code == 5, said
+    (folder / "study.db").unlink()  # no database any more that could be searched
+    assert leaks(tmp_path, said) == []
+
+
 def test_the_password_reaches_the_tracker_that_it_is_for(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,3 +269,141 @@ def test_the_password_reaches_the_tracker_that_it_is_for(
     header = "Basic " + base64.b64encode(f"me:@{CANARY}/:".encode()).decode()
     assert set(stub.authorized) == {header}
     assert "401" in capfd.readouterr().err
+
+
+# --- whole sweeps, and the list of processes
+
+STUDY = """\
+question = "Which learning rate?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 3
+trials = 2
+
+[baseline]
+hidden_sizes = [8]
+learning_rate = 0.003
+epochs = 2
+
+[space]
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+
+[confirm]
+top = 1
+seeds = 2
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ui.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Watch(threading.Thread):
+    """Looks at the arguments of every process again and again, and keeps the numbers of those that have the canary."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.looks, self.found, self.over = 0, set[int](), threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.02):
+            self.looks += 1
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    if any(needle in path.read_bytes().lower() for needle in needles()):
+                        self.found.add(int(path.parent.name))
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join()
+
+
+def started(folder: Path, tracking: str | None, *words: str) -> subprocess.Popen[str]:
+    """`sweep run` of a small study, with the address in the environment or among the words."""
+    (folder / "tiny.toml").write_text(STUDY)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    environment |= {"SWEEP_HOME": str(folder / "home")} | ({"SWEEP_TRACKING": tracking} if tracking else {})
+    argv = [sys.executable, "-P", "-m", "sweep", "run", str(folder / "tiny.toml"), *words]
+    return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, tmp_path: Path) -> None:
+    """Record, logs, weights, champion, report, terminal, processes."""
+    stub.mode = "echo"
+    with Watch() as watch:
+        process = started(tmp_path, address("field", "echo", stub))
+        said = process.communicate(timeout=120)
+
+    assert process.returncode == 0, said
+    assert "later: sweep sync tiny" in said[0]
+    folder = tmp_path / "home" / "tiny"
+    assert {"study.db", "mirror.log", "report.pdf", "champion.npz"} <= {path.name for path in folder.iterdir()}
+    assert "did not take study tiny" in (folder / "mirror.log").read_text()
+    assert leaks(tmp_path, *said) == []
+    assert watch.looks > 20
+    assert watch.found == set()
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_says_how_to_continue_without_the_password(stub: Stub, tmp_path: Path) -> None:
+    """Given as an argument it shows in the list of processes, but only with the process that was given it."""
+    stub.mode = "401"
+    tracking = address("encoded", "401", stub)
+    with Watch() as watch:
+        process = started(tmp_path, None, "--set", "baseline.epochs=5000", "--tracking", tracking)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and "did not take" not in log(tmp_path):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=120)
+
+    assert process.returncode == 130, said
+    line, remark = said[0].strip().splitlines()[-2:]
+    assert line.startswith("stopped; nothing is lost, continue with: sweep run ")
+    assert line.endswith(f" --tracking 'http://***@127.0.0.1:{stub.server_port}'")
+    assert "SWEEP_TRACKING" in remark
+    assert leaks(tmp_path, *said) == []
+    assert watch.found == {process.pid}
+
+
+def log(folder: Path) -> str:
+    path = folder / "home" / "tiny" / "mirror.log"
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.mark.slow
+def test_a_tracker_that_takes_it_all_is_not_sent_the_password_among_it(tmp_path: Path) -> None:
+    """A server that asks for no password holds every run, artifact and model of a sweep, and the canary nowhere."""
+    place, port = tmp_path / "place", free_port()
+    with ui._server(place, None, port) as server, Watch() as watch:
+        ui._await_health(server, port)
+        process = started(tmp_path, f"http://me:{CANARY}@{ui.HOST}:{port}")
+        said = process.communicate(timeout=120)
+
+    assert "all trials in MLflow" in said[0], said
+    with contextlib.closing(sqlite3.connect(place / "mlflow.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM runs").fetchone()[0] > 5
+        assert database.execute("SELECT COUNT(*) FROM model_versions").fetchone() == (1,)
+    assert leaks(tmp_path, *said) == []
+    assert watch.found == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tail", ["", "?password=CANARY", "?sslpassword=CANARY"])
+def test_a_database_that_the_page_cannot_open_keeps_its_password(tail: str, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "SWEEP_TRACKING": f"postgresql://me:CANARY@127.0.0.1:9/db{tail}".replace("CANARY", CANARY)
+    }
+    argv = [sys.executable, "-P", "-m", "sweep", "ui", "--debug", "--home", str(tmp_path), "--port", str(free_port())]
+    with Watch() as watch:
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+
+    assert (done.returncode, "cannot open its database" in done.stderr) == (3, True), done.stderr
+    assert leaks(tmp_path, done.stdout, done.stderr) == []
+    assert watch.found == set()
