@@ -104,6 +104,8 @@ def guarded(app: App, hosts: list[str], page: bytes) -> App:
             return await app(scope, receive, send)
         if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
             return await _answer(send, scope, 403, b"this host name is not ours")
+        if not scope["path"].startswith("/"):  # a whole address, as a proxy is asked; its host may be another
+            return await _answer(send, scope, 400, b"this is no proxy")
         if REFUSED in scope["path"].lower():
             return await _answer(send, scope, 404, b"not offered here")
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
