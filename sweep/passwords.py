@@ -26,6 +26,14 @@ _FORMS = {
     "database": r"(?:[^\s@]*@)?(?:\[[^\s/?@\]]+\]|[^\s/?@:\[\]]*)(?::\d+)?(?:[/?][^\s@]*)?",
 }
 
+_WHERE = "it comes from --tracking or SWEEP_TRACKING; `none` means no MLflow"
+_ENCODE = "in a user or password write @ as %40, / as %2F, ? as %3F, # as %23, a space as %20; the port is a number"
+_HINTS = {
+    "http": f"MLflow's address cannot be read: it has no ? or #, and {_ENCODE}",
+    "sqlite": "MLflow's address cannot be read: a database file is sqlite:///FILE",
+    "database": f"MLflow's address cannot be read: {_ENCODE}",
+}
+
 
 class AddressError(Exception):
     """Text that is no address of MLflow; where its password would end is not known, so it is not repeated."""
@@ -46,15 +54,6 @@ def checked_address(address: str) -> str:
     if not re.fullmatch(_FORMS.get(kind, _FORMS["database"]), rest):
         raise AddressError(f"{_HINTS.get(kind, _HINTS['database'])}\n{_WHERE}")
     return f"{scheme.lower()}://{rest}"
-
-
-_WHERE = "it comes from --tracking or SWEEP_TRACKING; `none` means no MLflow"
-_ENCODE = "in a user or password write @ as %40, / as %2F, ? as %3F, # as %23, a space as %20; the port is a number"
-_HINTS = {
-    "http": f"MLflow's address cannot be read: it has no ? or #, and {_ENCODE}",
-    "sqlite": "MLflow's address cannot be read: a database file is sqlite:///FILE",
-    "database": f"MLflow's address cannot be read: {_ENCODE}",
-}
 
 
 def without_passwords(text: str, known: Iterable[str] = ()) -> str:

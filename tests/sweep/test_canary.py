@@ -256,6 +256,27 @@ def test_a_damaged_record_does_not_give_it_away(
     assert leaks(tmp_path, said) == []
 
 
+def test_an_error_that_nobody_expected_is_shown_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With its traceback, whether that was asked for or not, and exit code 1."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(f"of http://me:{CANARY}@host, where {CANARY} is no number")
+
+    monkeypatch.setattr("sweep.cli._recorded", fail)
+    monkeypatch.setenv("SWEEP_TRACKING", f"http://me:{CANARY}@host")
+
+    with pytest.raises(SystemExit) as end:
+        main(["studies", "--home", str(tmp_path)])
+
+    said = capfd.readouterr().err
+    assert end.value.code == 1
+    assert "Traceback" in said
+    assert said.endswith("ZeroDivisionError: of http://***@host, where *** is no number\n")
+    assert leaks(tmp_path, said) == []
+
+
 def test_the_password_reaches_the_tracker_that_it_is_for(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
