@@ -32,6 +32,7 @@ from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
 from sweep.local_mlflow import ARTIFACTS, make_ready, path_of
+from sweep.passwords import without_passwords
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -71,7 +72,14 @@ MODEL_FILES = ("artifacts/champion.npz", "MLmodel", "champion_model.py", "python
 T = TypeVar("T")
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
 _OVER = ("FINISHED", "FAILED", "KILLED")
-_TRACKER_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
+_TRACKER_ERRORS = (
+    MlflowException,
+    requests.RequestException,
+    sqlalchemy.exc.SQLAlchemyError,
+    sqlite3.Error,
+    OSError,
+    ImportError,  # of a database's driver, which is looked for as the database is opened
+)
 
 
 class MirrorError(Exception):
@@ -207,7 +215,8 @@ class Mirror:
             self._forget()
             self.trusted = False
             raise MirrorError(
-                f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
+                f"MLflow at {without_passwords(self.tracking)} did not take study {record.name}: "
+                f"{_first_line(error, self.tracking)}\n"
                 f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
 
@@ -531,7 +540,7 @@ class Mirror:
         """Leave word in the study's folder of where it is shown, for `sweep/ui.py`, which never imports mlflow."""
         winner = runs.winner(record)
         place = {
-            "tracking": runs.without_password(self.tracking),
+            "tracking": without_passwords(self.tracking),
             "experiment_id": self.experiment_id,
             "run_id": self._run_id(runs.STUDY_KEY),
             "winner_run_id": self._run_id(runs.trial_key("search", winner)) if winner else None,
@@ -716,10 +725,6 @@ def _save_model(record: SweepRecord, champion: Path, path: Path) -> None:
 # --- words
 
 
-def _shown(tracking: str) -> str:
-    return f"MLflow at {runs.without_password(tracking)}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = runs.without_password(str(error)).strip().splitlines()
+def _first_line(error: Exception, tracking: str) -> str:
+    lines = without_passwords(str(error), [tracking]).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

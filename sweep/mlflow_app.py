@@ -10,17 +10,18 @@ ignores the view.
 """
 
 import json
+import logging
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from sweep.local_mlflow import make_ready, path_of
+from sweep.passwords import Clean, without_passwords
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -56,12 +57,21 @@ REFUSED = "/mlflow/assistant"
 def application() -> App:
     """The guarded application, set up from the environment that `sweep/ui.py` prepared. A uvicorn factory."""
     _end_with_parent()
+    store = os.environ["MLFLOW_BACKEND_STORE_URI"]
+    _write_no_passwords(store)
+    try:
+        return _application(store, os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"])
+    except Exception as error:  # of a driver, a database, an address: too many kinds to name
+        sys.exit(f"MLflow cannot open {without_passwords(store)}: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _application(store: str, artifacts: str) -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
-    _make_database_ready()
+    if path := path_of(store):
+        make_ready(path)
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
 
-    store, artifacts = os.environ["MLFLOW_BACKEND_STORE_URI"], os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"]
     os.environ |= {
         constants.BACKEND_STORE_URI_ENV_VAR: store,
         constants.REGISTRY_STORE_URI_ENV_VAR: store,
@@ -74,12 +84,12 @@ def application() -> App:
     return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
 
 
-def _make_database_ready() -> None:
-    if path := path_of(os.environ["MLFLOW_BACKEND_STORE_URI"]):
-        try:
-            make_ready(path)
-        except (OSError, sqlite3.Error) as error:
-            sys.exit(f"MLflow's database {path} cannot be used: {error}")
+def _write_no_passwords(address: str) -> None:
+    """Keep the database's password out of what MLflow, SQLAlchemy and uvicorn log."""
+    sys.stderr = cast(TextIO, Clean(sys.stderr, [address]))
+    for handler in logging.getLogger("uvicorn").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
 
 
 def with_preferences(page: str) -> bytes:
@@ -97,6 +107,8 @@ def guarded(app: App, hosts: list[str], page: bytes) -> App:
             return await app(scope, receive, send)
         if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
             return await _answer(send, scope, 403, b"this host name is not ours")
+        if not scope["path"].startswith("/"):  # a whole address, as a proxy is asked; its host may be another
+            return await _answer(send, scope, 400, b"this is no proxy")
         if REFUSED in scope["path"].lower():
             return await _answer(send, scope, 404, b"not offered here")
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
@@ -125,7 +137,8 @@ def _end_with_parent() -> None:
     """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # and not sys.stdin, whose lock Python wants as it ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -29,6 +29,7 @@ from sweep import champion, storage
 from sweep.coordinator import Coordinator, Stop, remove_leftovers
 from sweep.failpoints import failpoint
 from sweep.migration import migrate
+from sweep.passwords import shown_command
 from sweep.progress import Progress, reading_of
 from sweep.provenance import provenance
 from sweep.search import Search
@@ -308,7 +309,7 @@ def _farewell(
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     if reason is not None:
-        say(f"stopped; nothing is lost, continue with: {shlex.join(['sweep', *options.arguments])}")
+        say(f"stopped; nothing is lost, continue with: {shown_command(['sweep', *options.arguments])}")
         return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
@@ -341,7 +342,9 @@ def sync_command(name: str, arguments: Sequence[str]) -> str:
             named[option] = value if equals else following
     if named.get("--tracking") == "none":
         del named["--tracking"]
-    return shlex.join(["sweep", "sync", name, *(word for option in sorted(named) for word in (option, named[option]))])
+    return shown_command(
+        ["sweep", "sync", name, *(word for option in sorted(named) for word in (option, named[option]))]
+    )
 
 
 def conclusion(record: SweepRecord) -> list[str]:

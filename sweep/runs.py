@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +21,7 @@ import pandas as pd
 from reports import analysis
 from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
+from sweep.passwords import without_passwords
 from sweep.pictures import confusion_png, curves_png
 
 FORMAT = 3  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
@@ -113,11 +113,6 @@ def file_digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
 def file_digest(content: bytes | Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
-
-
-def without_password(text: str) -> str:
-    """The text with whatever stands between `//` and `@` of a URL removed."""
-    return re.sub(r"//[^/@\s]*(?:/[^/@\s]*)*@", "//", text)
 
 
 # --- one trial
@@ -534,7 +529,7 @@ def _milliseconds(moment: datetime) -> int:
 
 def _tags(values: Mapping[str, object]) -> dict[str, str]:
     return {
-        key: without_password(_text(value))[:_TAG_LENGTH] for key, value in values.items() if value not in (None, "")
+        key: without_passwords(_text(value))[:_TAG_LENGTH] for key, value in values.items() if value not in (None, "")
     }
 
 

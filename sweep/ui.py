@@ -23,6 +23,7 @@ from urllib.parse import quote, urlencode
 
 from reports.records import SweepRecord
 from sweep.local_mlflow import ARTIFACTS
+from sweep.passwords import HIDDEN, without_passwords
 
 HOST = "127.0.0.1"
 PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
@@ -152,7 +153,7 @@ def links(folder: Path, address: str) -> Links | None:
         place = json.loads((folder / PLACE).read_text())
     except FileNotFoundError:
         return None
-    base = f"{address.rstrip('/')}/#/experiments/{place['experiment_id']}/runs"
+    base = f"{_without_user(address).rstrip('/')}/#/experiments/{place['experiment_id']}/runs"
     order = {
         "workflowType": "machine_learning",
         "orderByKey": f"metrics.`{place['objective']}`",
@@ -164,6 +165,11 @@ def links(folder: Path, address: str) -> Links | None:
         runs=f"{base}?{urlencode(order, quote_via=quote)}",
         winner=f"{base}/{winner}/model-metrics" if winner else None,
     )
+
+
+def _without_user(address: str) -> str:
+    """The address without user and password: a browser asks for them itself."""
+    return without_passwords(address).replace(f"{HIDDEN}@", "")
 
 
 def serve(
@@ -211,7 +217,8 @@ def _say_links(home: Path, study: str | None, address: str, say: Callable[[str],
     for name, link in found.items():
         say(f"{name}: {link}")
     if not found:
-        say(f"no {'sweep' if study is None else study} has been sent to MLflow yet; the page is {address}")
+        name, page = "sweep" if study is None else study, _without_user(address)
+        say(f"no {name} has been sent to MLflow yet; the page is {page}")
 
 
 def _refuse_taken(port: int) -> None:
@@ -242,6 +249,7 @@ def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.
     """The server in a session of its own, so that Ctrl-C reaches only us; ended with everything it started."""
     home.mkdir(parents=True, exist_ok=True)
     options = ["--host", HOST, "--port", str(port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
+    options += ["--http", "h11"]  # requests are read in one way, whatever else is installed
     options += ["--timeout-graceful-shutdown", "2"]  # a browser keeps its connections open for ever
     server = subprocess.Popen(
         [sys.executable, "-P", "-m", "uvicorn", "--factory", "sweep.mlflow_app:application", *options],

@@ -235,12 +235,16 @@ def _waiting(record):
     return f"{len(record.trials)} runs with {points} points wait"
 
 
+REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address too, unseen by others)"
+
+
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
         (["run", "tiny.toml"], "sweep sync tiny"),
         (["run", "--tracking", "none", "--home=my runs"], "sweep sync tiny --home 'my runs'"),
         (["run", "--tracking=none", "--tracking", "http://me"], "sweep sync tiny --tracking http://me"),
+        (["run", "--tracking", "http://me:canary@host"], f"sweep sync tiny --tracking 'http://***@host'\n{REMARK}"),
     ],
 )
 def test_the_command_that_brings_mlflow_up_to_date_names_the_same_places(arguments, command):

@@ -47,10 +47,13 @@ def test_the_page_says_in_a_line_what_is_wrong_with_it(tmp_path, monkeypatch):
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"no database, and longer than the header of one" * 10)
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{path}")
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", tmp_path.as_uri())
+    monkeypatch.setattr(mlflow_app, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(mlflow_app, "_write_no_passwords", lambda address: None)
     with pytest.raises(SystemExit) as ended:
-        mlflow_app._make_database_ready()
+        mlflow_app.application()
 
-    assert ended.value.code == f"MLflow's database {path} cannot be used: file is not a database"
+    assert ended.value.code == f"MLflow cannot open sqlite:///{path}: file is not a database"
     assert path.read_bytes().startswith(b"no database")
 
 

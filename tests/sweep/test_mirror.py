@@ -341,7 +341,6 @@ def test_no_password_reaches_mlflow(shown: tuple[Path, Path, mirror.Changes]) ->
     home, _, _ = shown
 
     assert b"canary" not in (home / "mlflow.db").read_bytes() + _wal(home)
-    assert runs.without_password("postgresql://me:a/b%40@host/db x@y") == "postgresql://host/db x@y"
 
 
 def _wal(home: Path) -> bytes:
@@ -500,7 +499,7 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
         mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
 
     first, second = str(failure.value).splitlines()
-    assert first.startswith("MLflow at http://127.0.0.1:9 did not take study digits: ")
+    assert first.startswith("MLflow at http://***@127.0.0.1:9 did not take study digits: ")
     assert second.startswith("1 runs with 25 points wait in ")
     assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
     assert "canary" not in str(failure.value) + caplog.text

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -68,13 +70,13 @@ def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
     assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
 
 
-def test_of_a_server_elsewhere_only_the_links_are_printed(tmp_path: Path) -> None:
+def test_of_a_server_elsewhere_only_the_links_are_printed_and_no_password(tmp_path: Path) -> None:
     said: list[str] = []
     shown(tmp_path, "digits", winner_run_id=None)
     shown(tmp_path, "mnist")
 
-    ui.serve(tmp_path, "http://tracker:8080", 5000, None, say=said.append)
-    ui.serve(tmp_path, "http://tracker:8080", 5000, "other", say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, None, say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, "other", say=said.append)
 
     assert [line.split("?")[0] for line in said] == [
         "digits: http://tracker:8080/#/experiments/3/runs",
@@ -135,6 +137,20 @@ def request(path: str, hosts: list[bytes]) -> int:
     scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", host) for host in hosts]}
     asyncio.run(app(scope, receive, send))
     return int(sent[0]["status"])
+
+
+def test_the_server_logs_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logs it, uvicorn's handler included, which was made before the server knew of an address."""
+    terminal = io.StringIO()
+    logger, handler = logging.getLogger("uvicorn"), logging.StreamHandler(terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(logger, "handlers", [handler])
+
+    mlflow_app._write_no_passwords("postgresql://me:canary@host/db")
+    logger.error("no postgresql://me:canary@host/db")
+    sys.stderr.write("canary is wrong\n")
+
+    assert terminal.getvalue() == "no postgresql://***@host/db\n*** is wrong\n"
 
 
 def test_the_page_sets_defaults_before_its_own_script() -> None:
