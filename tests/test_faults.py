@@ -17,7 +17,7 @@ from scipy import stats
 
 from reports import records
 from sweep import storage
-from sweep.run import sync_command
+from sweep.run import command_here
 
 STUDY = """\
 question = "Two at once?"
@@ -245,7 +245,7 @@ def _waiting(record):
     ],
 )
 def test_the_command_that_brings_mlflow_up_to_date_names_the_same_places(arguments, command):
-    assert sync_command("tiny", arguments) == command
+    assert command_here("sync", "tiny", arguments) == command
 
 
 @pytest.mark.slow
