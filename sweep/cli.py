@@ -209,6 +209,17 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
 @sweep.command()
 @shared
 @click.argument("study", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+def dashboard(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
+    """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1; nothing can be changed there."""
+    from sweep import dashboard as server
+
+    server.serve(_folder(home, study) if study else _last(home, "study.db"), port, click.echo)
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
 @click.option("--follow", is_flag=True, help="Stay until the sweep ends.")
 def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debug: bool) -> None:
     """Make MLflow equal to the record of STUDY (or of all studies); safe to repeat and to interrupt."""

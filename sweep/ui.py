@@ -32,7 +32,7 @@ PATIENCE = 60.0  # seconds for the server to answer; about 10 on two idle cores
 
 
 class UiError(Exception):
-    """The MLflow page cannot be shown."""
+    """A page cannot be shown."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def serve(
     say = say or _print
     if tracking and address_of(tracking) == tracking:
         return _show(home, study, tracking, browser, say)
-    _refuse_taken(port)
+    refuse_taken(port)
     if not tracking:
         relocate(home / "mlflow.db")
     say("starting MLflow (about 10 s) ...")
@@ -258,7 +258,12 @@ def _show(home: Path, study: str | None, address: str, browser: bool, say: Calla
         say(f"opened {list(found)[-1]} in the browser; --no-browser leaves that out")
 
 
-def _refuse_taken(port: int) -> None:
+def refuse_taken(port: int) -> None:
+    """Make sure that the port is free.
+
+    Raises:
+        UiError: it is not.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for uvicorn too
         try:
