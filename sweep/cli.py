@@ -201,13 +201,25 @@ def export(study: str | None, home: Path, tracking: str | None, out: Path, debug
 @shared
 @click.argument("study", required=False)
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
-    """Open MLflow on 127.0.0.1 with the recorded sweeps; prints the link to every trial's curves."""
+@click.option("--no-browser", is_flag=True, help="Print the links, and open none on a desktop.")
+def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browser: bool, debug: bool) -> None:
+    """Show the recorded sweeps in MLflow on 127.0.0.1; prints, and on a desktop opens, every trial's curves."""
     from sweep import ui as server
 
     if study is not None:
         _folder(home, study)
-    server.serve(home, tracking, port, study)
+    server.serve(home, tracking, port, study, browser=not no_browser and server.on_desktop())
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+def dashboard(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
+    """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1; nothing can be changed there."""
+    from sweep import dashboard as server
+
+    server.serve(_folder(home, study) if study else _last(home, "study.db"), port, click.echo)
 
 
 @sweep.command()

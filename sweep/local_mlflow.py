@@ -53,7 +53,9 @@ def _make(database: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # seconds, and only the first time
 
     part = fresh_part(database)
-    SqlAlchemyStore(f"sqlite:///{part}", (database.parent / ARTIFACTS).as_uri()).engine.dispose()
+    store = SqlAlchemyStore(f"sqlite:///{part}", (database.parent / ARTIFACTS).as_uri())
+    store.delete_experiment("0")  # MLflow's own, which would stand empty among the studies
+    store.engine.dispose()
     part.replace(database)
 
 

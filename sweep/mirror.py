@@ -243,12 +243,13 @@ class Mirror:
 
     def bring(self, record: SweepRecord, active: bool) -> Changes:
         """Send what MLflow is not known to have; within a turn."""
-        changes = Changes()
-        if self.stale:
-            changes += self.make_experiment(record)
+        changes, stale = Changes(), self.stale
+        if stale:
+            self.make_experiment(record)
             self.known = self._fetch(record)
             self.stale = False
         changes += self._ensure(record, runs.study_head(record))
+        changes += self._bring_views(record) if stale else Changes()
         digests = []
         for study, trial in _all_trials(record):
             digest = runs.trial_digest(record, study, trial)
@@ -289,7 +290,8 @@ class Mirror:
 
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
-        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
+        found = {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
+        return {**found, "charts": ui.charts(self.experiment_id)}
 
     def find_experiment(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
@@ -299,10 +301,9 @@ class Mirror:
         self.experiment_id = str(found.experiment_id)
         return True
 
-    def make_experiment(self, record: SweepRecord) -> Changes:
-        """Create the study's experiment and its view, or restore them."""
+    def make_experiment(self, record: SweepRecord) -> None:
+        """Create the study's experiment, or restore it."""
         self.experiment_id = _experiment(self.client, record, self.tracking)
-        return self._bring_view(record)
 
     def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
         """Every run as it should be."""
@@ -342,13 +343,17 @@ class Mirror:
 
     # --- making it so
 
-    def _bring_view(self, record: SweepRecord) -> Changes:
-        """The view of the learning curves that the printed link opens."""
-        key, wanted = f"mlflow.sharedViewState.{ui.VIEW}", ui.view(record)
-        if self.client.get_experiment(self.experiment_id).tags.get(key) == wanted:
-            return Changes()
-        self.client.set_experiment_tag(self.experiment_id, key, wanted)
-        return Changes(tags=1)
+    def _bring_views(self, record: SweepRecord) -> Changes:
+        """The views of the trials that the printed links open."""
+        there = self.client.get_experiment(self.experiment_id).tags
+        wanted = {
+            f"mlflow.sharedViewState.{key}": view
+            for key, view in ui.views(record, self._run_id(runs.STUDY_KEY)).items()
+        }
+        lacking = {key: view for key, view in wanted.items() if there.get(key) != view}
+        for key, view in lacking.items():
+            self.client.set_experiment_tag(self.experiment_id, key, view)
+        return Changes(tags=len(lacking))
 
     def _ensure(self, record: SweepRecord, run: Run) -> Changes:
         """Create the run unless it exists."""

@@ -3,10 +3,9 @@
 MLflow has switches for its job runner, gateway and telemetry, and none for its assistant, which runs a shell on the
 host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
 checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
-And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; the page served here
-carries other defaults, which a browser remembers once its user has chosen otherwise. It also keeps a shared view:
-MLflow writes the view's filter and order into the address and then, finding them there after a reload or a step back,
-ignores the view.
+And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; its table of runs has
+no metric, and a run's charts begin with bars of single numbers. The page served here has other defaults
+(`sweep/mlflow_page.js`), which a browser remembers once its user has chosen otherwise.
 """
 
 import json
@@ -20,6 +19,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from sweep import ui
 from sweep.local_mlflow import make_ready, path_of
 from sweep.passwords import Clean, without_passwords
 
@@ -28,8 +28,14 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PREFERENCES = {"mlflow.workflowType_v1": "machine_learning", "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True}
-"""Keys of the browser's local storage, as MLflow 3.17's page reads them."""
+DEFAULTS = {
+    "^mlflow.workflowType_v1$": "machine_learning",
+    "^mlflow.assistant.fab.autoOpenedOnFirstLoad_v1$": True,
+    "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # there is none: `sweep/ui.py` has switched it off
+    "^mlflow.settings.telemetry.enabled_v1$": False,
+    "-ExperimentView-.*-expandRows$": True,
+}
+"""What MLflow 3.17's page finds in the browser's local storage, by patterns of its keys, until it keeps something."""
 FACETS = (
     "searchFilter",
     "orderByKey",
@@ -40,17 +46,11 @@ FACETS = (
     "datasetsFilter",
 )
 """What the page of MLflow 3.17 adds to the address of a shared view."""
-_SCRIPT = """<script>
-for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v);
-function keepSharedView() {
-  const [path, query] = location.hash.split("?"), asked = new URLSearchParams(query);
-  if (!asked.has("viewStateShareKey")) return;
-  for (const k of %s) asked.delete(k);
-  history.replaceState(history.state, "", path + "?" + asked);
-}
-keepSharedView();
-addEventListener("popstate", keepSharedView);
-</script>"""
+STYLE = """<style>
+[data-assistant-ui] { display: none !important; }  /* a button for the assistant, which is not offered */
+div:has(> [data-testid="note-view-outer-container"]) { max-height: none !important; }  /* unfold the answer */
+div[data-testid="truncation-gradient"], button[data-testid="show-comment-toggle"] { display: none !important; }
+</style>"""
 REFUSED = "/mlflow/assistant"
 
 
@@ -81,7 +81,7 @@ def _application(store: str, artifacts: str) -> App:
     from mlflow.server.fastapi_app import app
 
     page = Path(server.app.static_folder, "index.html").read_text()
-    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
+    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_defaults(page))
 
 
 def _write_no_passwords(address: str) -> None:
@@ -92,10 +92,17 @@ def _write_no_passwords(address: str) -> None:
             handler.setStream(sys.stderr)
 
 
-def with_preferences(page: str) -> bytes:
-    """The page with our defaults set before its own script runs."""
-    values = {key: json.dumps(value) for key, value in PREFERENCES.items()}
-    return page.replace("<head>", "<head>" + _SCRIPT % (json.dumps(values), json.dumps(FACETS)), 1).encode()
+def with_defaults(page: str) -> bytes:
+    """The page with our defaults ahead of its own script, and without what is not offered."""
+    values = {
+        "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
+        "view": f"mlflow.sharedViewState.{ui.TABLE}",
+        "charts": ui.run_charts(),
+        "facets": FACETS,
+    }
+    script = Path(__file__).with_name("mlflow_page.js").read_text()
+    ours = f"{STYLE}<script>const SWEEP = {json.dumps(values)};\n{script}</script>"
+    return page.replace("<head>", "<head>" + ours, 1).encode()
 
 
 def guarded(app: App, hosts: list[str], page: bytes) -> App:

@@ -24,7 +24,7 @@ from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.passwords import without_passwords
 from sweep.pictures import confusion_png, curves_png
 
-FORMAT = 3  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 4  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -249,7 +249,7 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
     Args:
         record: the study.
         active: whether a sweep is at work on it.
-        links: key of a run to its address in the MLflow UI.
+        links: key of a run, and `charts` for all of them, to the address in the MLflow UI.
     """
     state = study_state(record, active=active)
     ended = [_milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished]
@@ -425,8 +425,9 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
     question = str(record.study.get("question") or f"Which settings give the best {_words(record.objective)}?")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items()) or "none"
     lines = [
-        *_answer(record, links),  # first: MLflow folds a description after four lines
         f"**Asked.** {question}",
+        *_answer(record, links),  # so early, because MLflow folds a description after five lines
+        *([f"[All trials side by side]({links['charts']}), the best first."] if "charts" in links else []),
         f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",

@@ -16,7 +16,7 @@ import pytest
 
 from reports import records
 from sweep import storage
-from sweep.run import sync_command
+from sweep.run import command_here
 
 STUDY = """\
 question = "Two at once?"
@@ -248,7 +248,7 @@ REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address to
     ],
 )
 def test_the_command_that_brings_mlflow_up_to_date_names_the_same_places(arguments, command):
-    assert sync_command("tiny", arguments) == command
+    assert command_here("sync", "tiny", arguments) == command
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
