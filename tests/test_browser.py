@@ -13,10 +13,12 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -202,6 +204,10 @@ CELLS = """[...document.querySelectorAll(".ag-center-cols-container .ag-row")].m
 NAMES = """[...document.querySelectorAll(".ag-pinned-left-cols-container .ag-row a")].map(a => a.innerText)"""
 
 
+ROWS = """Object.fromEntries([...document.querySelectorAll("table tr")].map(
+    row => [...row.cells].map(cell => cell.innerText.trim())).map(([head, ...cells]) => [head, cells]))"""
+
+
 def _curves(browser, count):
     """What the first four charts show, once each has so many curves drawn."""
     browser.until(f"({CURVES}).length == 4 && ({CURVES}).every(lines => lines.length == {count})")
@@ -305,6 +311,31 @@ def test_the_link_to_all_trials_shows_their_curves_side_by_side_best_first(shown
     for metric, lines in zip(ui.CURVES, drawn, strict=True):
         for trial in record.ranked()[:5]:
             np.testing.assert_allclose(dict(lines)[_name(trial)], trial.epochs[metric], rtol=1e-6)
+    assert browser.complaints() == []
+
+
+def _run_ids(record, trials):
+    """MLflow's ids of trials of the search."""
+    query = "SELECT run_uuid FROM tags WHERE key = 'sweep.key' AND value = ?"
+    with contextlib.closing(sqlite3.connect(record.folder.parent / "mlflow.db")) as database:
+        return [database.execute(query, [f"search/{trial.number}"]).fetchone()[0] for trial in trials]
+
+
+def test_five_trials_can_be_compared(shown, browser):
+    """As MLflow does when five runs are ticked: every setting and result of each, and a chart of both."""
+    record = shown["record"]
+    best = record.ranked()[:5]
+    ids, experiments = json.dumps(_run_ids(record, best)), json.dumps([shown["place"]["experiment_id"]])
+    browser.open(f"{shown['address']}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}", "Parameters")
+    browser.until("document.querySelectorAll('.js-plotly-plot .parcoords').length == 1")
+    browser.screenshot("comparison")
+    rows = browser.value(ROWS)
+
+    assert browser.value("document.querySelector('h1, h2').innerText") == "Comparing 5 Runs from 1 Experiment"
+    assert rows["Run Name:"] == [_name(trial) for trial in best]
+    assert rows["hidden_sizes"] == ["-".join(map(str, trial.hyperparameters["hidden_sizes"])) for trial in best]
+    assert [float(cell) for cell in rows["learning_rate"]] == [t.hyperparameters["learning_rate"] for t in best]
+    assert "\n".join(f"{round(trial.value, 3):g}" for trial in best) in browser.text()  # MLflow shows three digits
     assert browser.complaints() == []
 
 
