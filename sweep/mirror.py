@@ -248,8 +248,10 @@ class Mirror:
             self.make_experiment(record)
             self.known = self._fetch(record)
             self.stale = False
-        changes += self._ensure(record, runs.study_head(record))
-        changes += self._bring_views(record) if stale else Changes()
+        created = self._ensure(record, runs.study_head(record))
+        changes += created
+        if stale or created:  # one of the views names the study's run
+            changes += self._bring_views(record)
         digests = []
         for study, trial in _all_trials(record):
             digest = runs.trial_digest(record, study, trial)
