@@ -203,11 +203,17 @@ def export(study: str | None, home: Path, tracking: str | None, out: Path, debug
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--no-browser", is_flag=True, help="Print the links, and open none on a desktop.")
 def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browser: bool, debug: bool) -> None:
-    """Show the recorded sweeps in MLflow on 127.0.0.1; prints, and on a desktop opens, every trial's curves."""
+    """Show the recorded sweeps in MLflow on 127.0.0.1.
+
+    Prints, and on a desktop opens, the page of all trials, best first, with the curves of the ten best side by side;
+    the eye above the names draws the others too.
+    """
     from sweep import ui as server
 
     if study is not None:
         _folder(home, study)
+    elif not tracking and not home.is_dir():
+        raise click.UsageError(f"nothing is recorded in {home}; begin with: sweep run")
     server.serve(home, tracking, port, study, browser=not no_browser and server.on_desktop())
 
 
@@ -300,8 +306,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _call(words: list[str], stderr: TextIO) -> int:
     try:
         return sweep.main(words, prog_name="sweep", standalone_mode=False) or 0
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "sweep"
+        stderr.write(f"sweep: {error.format_message()}\n{command} --help tells more\n")
+        return error.exit_code
     except click.ClickException as error:
-        error.show(stderr)
+        stderr.write(f"sweep: {error.format_message()}\n")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         stderr.write("sweep: interrupted; nothing is lost, the same command continues\n")

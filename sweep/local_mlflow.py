@@ -37,7 +37,6 @@ def make_ready(database: Path) -> None:
     Raises:
         OSError, sqlite3.Error: it cannot be written, or is something else.
     """
-    database.parent.mkdir(parents=True, exist_ok=True)
     with database.with_name(database.name + ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once both would make it
         if relocate(database):

@@ -22,6 +22,8 @@ TITLES = {
 NAMES = {"search": "trial", "confirm": "confirm run", "final": "final model"}
 EVERY = 0.25
 """Seconds between two drawings of the table."""
+NARROW = 72
+"""Columns of a terminal that leave no room for a bar beside the numbers."""
 
 
 @dataclass
@@ -119,16 +121,15 @@ class Progress:
 
     def _picture(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for title in ("trial", "epoch", "", self._objective.replace("_", " "), "settings"):
-            table.add_column(title, no_wrap=title != "settings", overflow="ellipsis")
+        narrow = self._console.width < NARROW
+        for title in (NAMES[self._phase], "epoch", *([] if narrow else ["progress"])):
+            table.add_column(title, no_wrap=True)
+        for title in (self._objective.replace("_", " "), "settings"):
+            table.add_column(title, overflow="fold")
         for running in self._running.values():
-            table.add_row(
-                str(running.number),
-                f"{running.done}/{running.epochs}",
-                ProgressBar(total=running.epochs, completed=running.done, width=16),
-                self._value(running.value) if running.value is not None else "",
-                running.settings,
-            )
+            bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
+            value = self._value(running.value) if running.value is not None else ""
+            table.add_row(str(running.number), f"{running.done}/{running.epochs}", *bar, value, running.settings)
         return Group(table, self._summary())
 
     def _summary(self) -> Text:

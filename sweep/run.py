@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from sweep.progress import Progress, reading_of
 from sweep.provenance import provenance
 from sweep.search import Search
 from sweep.status import one_line
-from sweep.storage import Database
+from sweep.storage import UNFIT, Database
 from sweep.workers import Workers
 
 MIRROR_PATIENCE = 90.0
@@ -95,7 +96,8 @@ def run(options: Options, console: Console) -> int:
             database.close()
         record = records.read(folder, active=False)
         if reason is None:
-            _write_report(record)
+            with console.status("writing the report"):
+                _write_report(record)
     return _farewell(options, record, mirror, reason, console)
 
 
@@ -105,6 +107,11 @@ def make_home(home: Path) -> None:
     Raises:
         HomeError: it cannot.
     """
+    if unfit := UNFIT & set(str(home.absolute())):
+        raise HomeError(
+            f"the path of the home folder {home} has a {min(unfit)}, which a database's address cannot hold\n"
+            "choose another one with --home DIR or SWEEP_HOME"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):  # without a name where the system can: nothing to leave behind
@@ -309,11 +316,13 @@ def _farewell(
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     if reason is not None:
-        say(f"stopped; nothing is lost, continue with: {shown_command(['sweep', *options.arguments])}")
+        say(f"stopped; nothing is lost, continue with: {command_here(options, *options.arguments)}")
         return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
-    for line in _mirror_lines(mirror, record, options):
+    with console.status("bringing MLflow up to date"):
+        lines = _mirror_lines(mirror, record, options)
+    for line in lines:
         say(line)
     say(str(record.folder / "report.pdf"))
     return 0
@@ -321,7 +330,7 @@ def _farewell(
 
 def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, options: Options) -> list[str]:
     """Where to look in MLflow, or what is still to be done for it."""
-    later = command_here("sync", record.name, options.arguments)
+    later = command_here(options, "sync", record.name)
     if mirror is None:
         return [f"MLflow was left out; later: {later}"]
     log = record.folder / "mirror.log"
@@ -341,7 +350,7 @@ def _links(record: SweepRecord, options: Options) -> list[str]:
 
     address = ui.address_of(options.tracking)
     places = ui.links(record.folder, address)
-    command = command_here("ui", record.name, options.arguments)
+    command = command_here(options, "ui", record.name)
     if places is None:
         return [f"all trials in MLflow: {command}"]
     here = [] if address == options.tracking else [f"all trials in MLflow: {command} (these links work while it runs)"]
@@ -349,16 +358,19 @@ def _links(record: SweepRecord, options: Options) -> list[str]:
     return [*here, f"all trials side by side: {places.charts}", *winner]
 
 
-def command_here(verb: str, name: str, arguments: Sequence[str]) -> str:
-    """A command on the study, with the home folder and the address that the command line named, if it did."""
-    named = {}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        if option in ("--home", "--tracking"):
-            named[option] = value if equals else following
-    if named.get("--tracking") == "none":
-        del named["--tracking"]
-    return shown_command(["sweep", verb, name, *(word for option in sorted(named) for word in (option, named[option]))])
+def command_here(options: Options, *words: str) -> str:
+    """A command for the same places: with the home folder and MLflow's address, where it would find others by itself.
+
+    The program is named by its path where a shell would not find it, as after `make sweep`.
+    """
+    path = Path(sys.argv[0])
+    known = path.name != "sweep" or shutil.which("sweep")
+    places = ["--home", str(options.home)] if options.home != Path("runs") else []
+    if options.tracking not in (None, "none", os.environ.get("SWEEP_TRACKING")):
+        places += ["--tracking", str(options.tracking)]
+    named = [word.partition("=")[0] for word in words]
+    new = [word for at in range(0, len(places), 2) if places[at] not in named for word in places[at : at + 2]]
+    return shown_command(["sweep" if known else os.path.relpath(path), *words, *new])
 
 
 def conclusion(record: SweepRecord) -> list[str]:

@@ -46,10 +46,12 @@ def lines(record: SweepRecord) -> list[str]:
 
 def one_line(record: SweepRecord) -> str:
     """Name, how far, outcomes."""
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items())
+    counts = record.counts()
+    open_ = [f", {count} {outcome}" for outcome in ("running", "interrupted") if (count := counts.pop(outcome, 0))]
+    done = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none"
     spent = duration(sum(trial.seconds for trial in record.trials))
-    ended = sum(trial.state != "running" for trial in record.trials)
-    return f"{record.name}: {ended} of {record.study['trials']} trials done ({outcomes or 'none'}), {spent} of training"
+    total = record.study["trials"]
+    return f"{record.name}: {sum(counts.values())} of {total} trials done ({done}){''.join(open_)}, {spent} of training"
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:

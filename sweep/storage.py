@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -81,7 +82,8 @@ def _acquire(descriptor: int, folder: Path) -> None:
     if not lock_within(descriptor, 1.0):
         holder = (folder / "lock").read_text() or "another process"
         raise StudyBusy(
-            f"{folder.name} is already running ({holder})\nwait for it, or watch it with: sweep status {folder.name}"
+            f"{folder.name} is already running ({holder})\n"
+            f"wait for it, or watch it with: sweep status {folder.name} --home {shlex.quote(str(folder.parent))}"
         )
 
 
@@ -307,13 +309,17 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
         return RDBStorage(address(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
 
 
+UNFIT = frozenset("?#%{}")
+"""Characters that an SQLite database's path cannot have: its address would end, or mean something else, there."""
+
+
 def address(path: Path) -> str:
     """The address of an SQLite file whatever its folders are called.
 
     Raises:
         RecordError: the path holds a character that such an address cannot.
     """
-    if set("?#%{}") & set(str(path)):
+    if UNFIT & set(str(path)):
         raise RecordError(f"the folder {path.parent} cannot hold a study: its path has one of ? # % {{ }}")
     return f"sqlite:///{path}"
 

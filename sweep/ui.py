@@ -223,17 +223,21 @@ def serve(
     if tracking and address_of(tracking) == tracking:
         return _show(home, study, tracking, browser, say)
     refuse_taken(port)
-    say("starting MLflow (about 10 s) ...")
     with (
         _stop_on_sigterm(),
         contextlib.suppress(KeyboardInterrupt),
         _server(home.absolute(), tracking, port) as server,
     ):
-        _await_health(server, port)
+        say("starting MLflow (about 10 s) ...")
+        try:
+            _await_health(server, port)
+        except KeyboardInterrupt:
+            server.kill()  # it would answer a signal once it is up, in ten seconds
+            raise
         _show(home, study, f"http://{HOST}:{port}", browser, say)
         say("Ctrl-C ends it")
         server.wait()
-    if server.returncode not in (0, -signal.SIGTERM, None):
+    if server.returncode not in (0, -signal.SIGTERM, -signal.SIGKILL, None):
         raise UiError(f"MLflow ended with code {server.returncode}; run it again, or see the lines above")
     return None
 
@@ -290,7 +294,6 @@ def _stop_on_sigterm() -> Iterator[None]:
 @contextlib.contextmanager
 def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """The server in a session of its own, so that Ctrl-C reaches only us; ended with everything it started."""
-    home.mkdir(parents=True, exist_ok=True)
     options = ["--host", HOST, "--port", str(port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
     options += ["--http", "h11"]  # requests are read in one way, whatever else is installed
     options += ["--timeout-graceful-shutdown", "2"]  # a browser keeps its connections open for ever

@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from reports import records
 from sweep import storage
-from sweep.run import command_here
+from sweep.run import Options, command_here
 
 STUDY = """\
 question = "Two at once?"
@@ -153,6 +154,20 @@ def test_a_home_that_is_no_folder_is_said(started, tmp_path):
     assert "choose another one with --home DIR or SWEEP_HOME" in errors
 
 
+@pytest.mark.parametrize("character", "?#%{")
+def test_a_home_that_no_database_can_lie_in_is_said(started, tmp_path, character):
+    """Before anything is made there."""
+    process = started(f"a{character}b")
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, output) == (3, "")
+    assert errors.startswith(
+        f"sweep: the path of the home folder {tmp_path / f'a{character}b'} has a {character}, which"
+    )
+    assert "choose another one with --home DIR or SWEEP_HOME" in errors
+    assert not list(tmp_path.glob("a*"))
+
+
 def without_privilege():
     """In a child: take from root what lets it write where nobody may (CAP_DAC_OVERRIDE, by PR_CAPBSET_DROP)."""
     if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0):
@@ -239,16 +254,32 @@ REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address to
 
 
 @pytest.mark.parametrize(
-    ("arguments", "command"),
+    ("home", "tracking", "words", "command"),
     [
-        (["run", "tiny.toml"], "sweep sync tiny"),
-        (["run", "--tracking", "none", "--home=my runs"], "sweep sync tiny --home 'my runs'"),
-        (["run", "--tracking=none", "--tracking", "http://me"], "sweep sync tiny --tracking http://me"),
-        (["run", "--tracking", "http://me:canary@host"], f"sweep sync tiny --tracking 'http://***@host'\n{REMARK}"),
+        ("runs", None, ["sync", "tiny"], "sweep sync tiny"),
+        ("my runs", "none", ["sync", "tiny"], "sweep sync tiny --home 'my runs'"),
+        ("runs", "http://me", ["sync", "tiny"], "sweep sync tiny --tracking http://me"),
+        ("runs", "http://me:canary@host", ["ui", "tiny"], f"sweep ui tiny --tracking 'http://***@host'\n{REMARK}"),
+        ("x", "none", ["run", "--tracking", "none", "--home=x"], "sweep run --tracking none --home=x"),
+        ("x", "http://known", ["run", "tiny.toml"], "sweep run tiny.toml --home x"),
     ],
 )
-def test_the_command_that_brings_mlflow_up_to_date_names_the_same_places(arguments, command):
-    assert command_here("sync", "tiny", arguments) == command
+def test_a_command_to_type_names_the_same_places(monkeypatch, home, tracking, words, command):
+    """Unless the command line does already, or they would be found without."""
+    monkeypatch.setenv("SWEEP_TRACKING", "http://known")
+    options = Options(Path(home), tracking, None, None, 1, (), None, True, words)
+
+    assert command_here(options, *words) == command
+
+
+def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
+    """After `make sweep` it is in .venv/bin, which no shell looks into."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/sweep")])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = Options(Path("runs"), None, None, None, 1, (), None, True, [])
+
+    assert command_here(options, "run", "tiny.toml") == ".venv/bin/sweep run tiny.toml"
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

@@ -61,6 +61,7 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["rnu"], "No such command 'rnu'"),
         (["status", "digits"], "nothing is recorded yet"),
         (["status"], "begin with: sweep run"),
+        (["ui"], "home; begin with: sweep run"),
         (["report", "digits"], "no study named 'digits' is recorded"),
         (["sync", "digits"], "no study named 'digits' is recorded"),
         (["ui", "digits"], "no study named 'digits' is recorded"),

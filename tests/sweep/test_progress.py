@@ -37,7 +37,7 @@ def test_elsewhere_a_trial_is_a_line():
     ]
 
 
-@pytest.mark.parametrize("width", [60, 80, 150])
+@pytest.mark.parametrize("width", [40, 60, 80, 150])
 def test_on_a_terminal_it_is_a_table(width):
     """Running trials with their epochs, the best, the counts, the time left; no line wider than the screen."""
     output = io.StringIO()

@@ -256,6 +256,19 @@ def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     assert not Path(f"/proc/{server}").exists()
 
 
+def test_ctrl_c_while_it_starts_ends_it_quietly_and_at_once(tmp_path: Path) -> None:
+    launch = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(tmp_path), "--port", str(free_port())]
+    with subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+        launcher.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        _, errors = launcher.communicate(timeout=30)
+
+    assert (launcher.returncode, errors) == (0, "")
+    assert time.monotonic() - sent < 3
+
+
 def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
