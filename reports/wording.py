@@ -51,6 +51,10 @@ class Metric:
         sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
         return f"{sign}{number}{self.points}"
 
+    def oriented(self, difference: float) -> str:
+        """A difference that is positive where better, as a signed difference of the metric itself."""
+        return self.signed(difference if self.maximize else -difference)
+
     def compared(self, value: float, reference: float) -> str:
         """Where a value lies relative to a reference: `0.40 points above`, `level with`."""
         if float(self._number(abs(value - reference))) == 0:

@@ -8,6 +8,9 @@ import pytest
 
 from reports import pages, pdf
 from reports.layout import HEIGHT, INNER, SIDE, UNKNOWN, WIDTH, Page, measure, printable, settings, shorten, wrap
+from reports.pages.report import report
+from reports.pages.verdict import _test_figure, _tested
+from reports.pages.verdict import headline as headline_of
 
 HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07"]
 
@@ -28,7 +31,7 @@ def findings(record):
 
 
 def headline(record):
-    return pages.headline(pages.report(record))
+    return headline_of(report(record))
 
 
 @pytest.mark.parametrize(
@@ -107,14 +110,14 @@ def test_the_verdict_says_by_how_much_and_how_sure(made_up):
 
 def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
     """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends change places."""
-    report = pages.report(made_up(confirmed=True))
-    figure, note = pages._test_figure(report)
+    found = report(made_up(confirmed=True))
+    figure, note = _test_figure(found)
 
     assert figure == "98.07\u00a0%"
     assert note == (
         "mean test accuracy of 3 final models; 95\u00a0% interval over examples 97.78\u00a0% to 98.32\u00a0%"
     )
-    assert pages._tested(report.record) == [
+    assert _tested(found.record) == [
         "The 3 final models, trained on train and validation data for 9 epochs, have a mean test error of 1.93\u00a0%"
         " (95\u00a0% Wilson interval over test examples 1.68\u00a0% to 2.22\u00a0%; one by one 1.94\u00a0%,"
         " 1.87\u00a0% and 1.98\u00a0%). The test set of mnist had been opened 2 times, this one included; every opening"

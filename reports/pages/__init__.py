@@ -1,0 +1,40 @@
+"""One file a question: each takes its findings to a sheet whose title is the answer.
+
+The order of `pages` is the order of reading. Nothing is computed here beyond choosing words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reports.layout import Page
+from reports.pages.budget import budget
+from reports.pages.confirmation import confirmation
+from reports.pages.curves import curves
+from reports.pages.mistakes import mistakes
+from reports.pages.progress import progress
+from reports.pages.ranking import ranking
+from reports.pages.report import Report, report
+from reports.pages.space import hyperparameters
+from reports.pages.table import failures, table
+from reports.pages.verdict import verdict
+from reports.records import SweepRecord
+
+QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
+    verdict,
+    progress,
+    curves,
+    hyperparameters,
+    ranking,
+    confirmation,
+    mistakes,
+    budget,
+    table,
+    failures,
+)
+
+
+def pages(record: SweepRecord) -> list[Page]:
+    """All pages of a report, in reading order."""
+    found = report(record)
+    return [page for question in QUESTIONS for page in question(found)]

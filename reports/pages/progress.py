@@ -1,0 +1,90 @@
+"""The course of the search: best so far against trials and against training time."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reports import analysis, plots, wording
+from reports.layout import Page
+from reports.pages.report import Report, name
+from reports.wording import counted
+
+
+def progress(report: Report) -> list[Page]:
+    """Best so far against trials and against training time."""
+    shown = analysis.progress(report.record)
+    if not np.isfinite(shown.value).any():
+        return []
+    page = Page(_progress_finding(report, shown), _progress_note(shown))
+    page.keys(report.keys([n for n in report.looks if n in shown.number], ("complete", "best", "pruned", "broken")))
+    places = (
+        ("Best so far, by trial", "trials in the order in which they finished", np.arange(1.0, len(shown.number) + 1)),
+        ("Best so far, by training time", *_time_axis(shown.seconds)),
+    )
+    for ax, (title, label, x) in zip(page.grid(2, 1, min(8.0, page.room)), places, strict=True):
+        _progress_panel(ax, report, shown, x, label, title)
+    return [page]
+
+
+def _progress_panel(
+    ax: Axes, report: Report, shown: analysis.Progress, x: analysis.Floats, label: str, title: str = ""
+) -> None:
+    ends, maximize = report.ends(shown.value), report.metric.maximize
+    plots.frame(ax, title=title, x=label, y=report.metric.axis)
+    plots.objective_window(ax, ends, maximize=maximize)
+    ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
+    plots.whole_numbers(ax, up_to=float(x[-1]))
+    plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
+    plots.unvalued(ax, x, shown.outcome, maximize=maximize)
+    if report.standing.baseline:
+        value = (report.standing.baseline.value or 0.0) * report.metric.scale
+        plots.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
+
+
+def glance(page: Page, report: Report, height: float) -> None:
+    """The search in one small plot, no higher than `height` inches, where it has both room and something to show."""
+    shown = analysis.progress(report.record)
+    if height < 1.5 or not np.isfinite(shown.value).any():
+        return
+    page.heading("The search: best so far, trial by trial")
+    page.space(-0.16)
+    x, label = np.arange(1.0, len(shown.number) + 1), "trials in the order in which they finished"
+    _progress_panel(page.grid(1, 1, min(height, 2.5), left=0.5)[0], report, shown, x, label)
+
+
+def _progress_finding(report: Report, shown: analysis.Progress) -> str:
+    best = report.standing.best
+    assert best is not None
+    # Of several with the best value, the first to reach it: what came after it brought no gain.
+    place = int(np.flatnonzero(shown.value == best.value)[0]) + 1
+    after = len(shown.number) - place
+    who = name(int(shown.number[place - 1]))
+    if len(shown.number) == 1:
+        return f"{who} is the only finished trial so far"
+    if after <= 0.1 * len(shown.number):
+        return (
+            f"The search was still improving: its best, {who.lower()}, was the {wording.ordinal(place)} of"
+            f" {len(shown.number)} to finish"
+        )
+    return (
+        f"{who}, the {wording.ordinal(place)} of {len(shown.number)} to finish, is the best;"
+        f" {counted(after, 'later trial')} brought no gain"
+    )
+
+
+def _progress_note(shown: analysis.Progress) -> str:
+    n = int(np.isfinite(shown.value).sum())
+    left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
+    return (
+        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
+        " Trials far worse than the rest are drawn at its end, so that they do not flatten the axis."
+        f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
+    )
+
+
+def _time_axis(seconds: analysis.Floats) -> tuple[str, analysis.Floats]:
+    for size, unit in ((3_600.0, "hours"), (60.0, "minutes")):
+        if seconds[-1] >= 2 * size:
+            return f"training time of all trials together ({unit})", seconds / size
+    return "training time of all trials together (seconds)", seconds
