@@ -225,41 +225,6 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
 
 
 @dataclass(frozen=True)
-class Course:
-    """What the learning curve of one trial shows.
-
-    Attributes:
-        counted: the epoch that counts, from 1.
-        epochs: how many it ran.
-        improving: its validation loss was lowest in the last tenth of the epochs (at least in the very last).
-        overfit: by how much its validation loss has risen since its lowest, as a fraction of that lowest.
-        gap: training minus validation accuracy at the epoch that counts, a fraction; NaN when not recorded.
-    """
-
-    counted: int
-    epochs: int
-    improving: bool
-    overfit: float
-    gap: float
-
-
-def course(trial: TrialRecord) -> Course | None:
-    """What a completed trial's learning curve shows; None without epochs."""
-    if trial.counted_epoch is None or not len(trial.epochs):
-        return None
-    loss = trial.epochs["validation_loss"]
-    lowest = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
-    row = trial.epochs[trial.counted_epoch]
-    return Course(
-        counted=trial.counted_epoch + 1,
-        epochs=len(loss),
-        improving=lowest >= len(loss) - max(1, len(loss) // 10),
-        overfit=float(loss[-1] / loss[lowest] - 1) if loss[lowest] > 0 else 0.0,
-        gap=float(row["train_accuracy"] - row["validation_accuracy"]),
-    )
-
-
-@dataclass(frozen=True)
 class Budget:
     """Where the training time went, and at which epoch trials were at their best.
 
@@ -268,6 +233,7 @@ class Budget:
         counted: (complete,), share of its epochs after which each completed trial was at its best, in 0..1.
         early: share of completed trials that were at their best in the first tenth of their epochs.
         late: share that were at their best in the last quarter.
+        annealed: share whose schedule had taken the learning rate to nothing: that these are best late is no finding.
         spared: epochs that pruned trials did not run, counted against the longest completed trial.
         audited: trials that were judged but never stopped.
         misjudged: audited trials that would have been pruned and ended in the best quarter of the completed ones.
@@ -278,6 +244,7 @@ class Budget:
     counted: Floats
     early: float
     late: float
+    annealed: float
     spared: int
     audited: int
     would_prune: int
@@ -301,6 +268,7 @@ def budget(record: SweepRecord) -> Budget:
         counted=shares,
         early=float(np.mean(shares <= 0.1)) if shares.size else 0.0,
         late=float(np.mean(shares > 0.75)) if shares.size else 0.0,
+        annealed=float(np.mean([trial.annealed for trial in ranked])) if ranked else 0.0,
         spared=sum(max(0, longest - len(trial.epochs)) for trial in pruned),
         audited=len(audited),
         would_prune=len(doomed),

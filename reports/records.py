@@ -133,6 +133,12 @@ class TrialRecord:
     candidate: int | None = None
     seed_index: int | None = None
 
+    @property
+    def annealed(self) -> bool:
+        """Whether the learning rate of its last epoch was less than a twentieth of the highest: a schedule ended it."""
+        rates = self.epochs["learning_rate"]
+        return bool(rates.size and rates[-1] < 0.05 * rates.max())
+
 
 @dataclass(frozen=True)
 class SweepRecord:

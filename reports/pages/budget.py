@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports import analysis, plots, wording
 from reports.layout import BODY, Page
-from reports.pages.report import Report
+from reports.pages.report import Report, capital
 from reports.wording import counted, listed
 
 
@@ -47,7 +47,7 @@ def _budget_finding(report: Report, found: analysis.Budget) -> str:
     total = sum(found.seconds.values()) or 1.0
     spent = wording.percent(found.seconds.get("complete", 0.0) / total)
     first = f"Completed trials took {spent} of {wording.duration(total)} training time"
-    if found.late > 0.5:
+    if found.late > 0.5 and found.annealed <= 0.5:
         return f"{first}; most were best near their last epoch, so more epochs may help"
     if found.early > 0.5:
         return f"{first}; most were best in the first tenth of their epochs, so fewer epochs would do"
@@ -55,10 +55,16 @@ def _budget_finding(report: Report, found: analysis.Budget) -> str:
 
 
 def _epochs_text(found: analysis.Budget) -> str:
+    schedule = (
+        f" {capital(wording.percent(found.annealed))} of them ended with a learning rate near 0: a schedule is best"
+        " near its end by design, so that this says nothing of more epochs; only a longer schedule, trained anew, would."
+        if found.annealed
+        else ""
+    )
     return (
         f"Shaded: the first tenth ({wording.percent(found.early)} of the completed trials; many there mean"
         f" that the epochs were too many) and the last quarter ({wording.percent(found.late)}; many there"
-        " mean that they were too few)."
+        f" mean that they were too few).{schedule}"
     )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports import analysis, plots, wording
+from reports.courses import Course, course
 from reports.layout import Page
 from reports.pages.report import Report, epoch, name
 from reports.records import TrialRecord
 from reports.wording import counted
-
-OVERFIT = 0.05  # a rise of the validation loss beyond its own scatter from epoch to epoch
 
 
 def curves(report: Report) -> list[Page]:
@@ -47,47 +46,48 @@ def curves(report: Report) -> list[Page]:
 
 
 def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> None:
-    """The named trials at the epoch that counts."""
+    """The named trials at the epoch that counts, and what their curves show."""
     if not trials:
         return
-    losses, accuracies = wording.loss(), wording.accuracy(int(report.record.dataset["validation"]))
     page.heading("At the epoch that counts")
-    rows: list[list[str]] = []
-    for trial in trials:
-        row, seen = trial.epochs[trial.counted_epoch or 0], analysis.course(trial)
-        gap = accuracies.signed(seen.gap) if seen else "–"
-        losses_shown = [losses.text(float(row[f"{split}_loss"])) for split in ("train", "validation")]
-        accuracies_shown = [accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")]
-        rows.append(
-            [name(trial.number), f"{epoch(trial)} of {len(trial.epochs)}", *losses_shown, *accuracies_shown, gap]
-        )
-    head = [
-        "trial",
-        "epoch",
-        "train_loss",
-        "validation_loss",
-        "train_accuracy",
-        "validation_accuracy",
-        "train minus_validation",
+    head = ["trial", "course", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
+    page.table(head, [_curve_row(report, trial) for trial in trials[:6]], right=range(2, 8))
+
+
+def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
+    row, seen = trial.epochs[trial.counted_epoch or 0], course(trial)
+    losses, accuracies = wording.loss(), wording.accuracy(int(report.record.dataset["validation"]))
+    return [
+        name(trial.number),
+        seen.label if seen else "–",
+        f"{epoch(trial)} of {len(trial.epochs)}",
+        *(losses.text(float(row[f"{split}_loss"])) for split in ("train", "validation")),
+        *(accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")),
+        accuracies.signed(seen.gap) if seen else "–",
     ]
-    page.table(head, rows[:6], right=range(1, 7))
 
 
 def _curves_finding(report: Report) -> str:
     best = analysis.winner(report.record)
-    seen = analysis.course(best) if best else None
+    seen = course(best) if best else None
     if best is None or seen is None:
         return "Learning curves of trials that have not completed"
-    who = name(best.number)
-    if seen.improving:
-        return f"{who} was still improving in its last epoch, {seen.epochs}: more epochs may help"
-    if seen.overfit > OVERFIT:
-        rise = wording.percent(seen.overfit)
-        return (
-            f"{who} is best at epoch {seen.counted} of {seen.epochs} and then overfits: its validation loss"
-            f" rises by {rise}"
-        )
-    return f"{who} has converged: it is best at epoch {seen.counted} of {seen.epochs} and stays level"
+    return f"{name(best.number)} {_course_in_words(seen)}"
+
+
+def _course_in_words(seen: Course) -> str:
+    at = f"is best at epoch {seen.counted} of {seen.epochs}"
+    if seen.label == "overfitting":
+        return f"{at} and then overfits: its validation loss ends {wording.percent(seen.rise)} higher"
+    if seen.label == "still improving" and seen.annealed:
+        return "improved until its schedule ended; only a longer schedule can show whether there is more"
+    if seen.label == "still improving":
+        return f"was still improving when it ended, at epoch {seen.epochs}: more epochs may help"
+    if seen.label == "noisy":
+        return f"{at}; its validation loss scatters by {wording.percent(seen.scatter)} from epoch to epoch"
+    if seen.label == "saturated":
+        return f"{at} and its loss stays level" + (", as its schedule ends it" if seen.annealed else "")
+    return at
 
 
 def _curves_note(others: analysis.Band) -> str:
@@ -104,5 +104,6 @@ def _curves_note(others: analysis.Band) -> str:
     return (
         f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are"
         " means over the epoch, each batch before its update and with the regularisation on; validation"
-        " is measured after the epoch."
+        " is measured after the epoch. The course is judged by medians of several epochs against the curve's own"
+        " scatter; the gap is training minus validation accuracy."
     )

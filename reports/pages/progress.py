@@ -54,23 +54,18 @@ def glance(page: Page, report: Report, height: float) -> None:
 
 
 def _progress_finding(report: Report, shown: analysis.Progress) -> str:
-    best = report.standing.best
+    best, finished = report.standing.best, len(shown.number)
     assert best is not None
-    # Of several with the best value, the first to reach it: what came after it brought no gain.
-    place = int(np.flatnonzero(shown.value == best.value)[0]) + 1
-    after = len(shown.number) - place
-    who = name(int(shown.number[place - 1]))
-    if len(shown.number) == 1:
-        return f"{who} is the only finished trial so far"
-    if after <= 0.1 * len(shown.number):
-        return (
-            f"The search was still improving: its best, {who.lower()}, was the {wording.ordinal(place)} of"
-            f" {len(shown.number)} to finish"
-        )
-    return (
-        f"{who}, the {wording.ordinal(place)} of {len(shown.number)} to finish, is the best;"
-        f" {counted(after, 'later trial')} brought no gain"
-    )
+    if finished == 1:
+        return f"{name(best.number)} is the only finished trial so far"
+    level = np.flatnonzero(shown.value == best.value)
+    after = finished - 1 - int(level[0])  # what came after the first to reach the best value brought no gain
+    tied = f", with the same value as {counted(len(level) - 1, 'other')}" if len(level) > 1 else ""
+    place = wording.ordinal(int(np.flatnonzero(shown.number == best.number)[0]) + 1)
+    if after <= 0.1 * finished and not tied:
+        return f"The best trial came late: {name(best.number).lower()} was the {place} of {finished} to finish"
+    gain = f"the last {after} brought no gain" if after else "the last trial brought the gain"
+    return f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied}; {gain}"
 
 
 def _progress_note(shown: analysis.Progress) -> str:
@@ -78,6 +73,7 @@ def _progress_note(shown: analysis.Progress) -> str:
     left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
     return (
         f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
+        " Of equal values the one with the lower validation loss is called the best, then the lower number."
         " Trials far worse than the rest are drawn at its end, so that they do not flatten the axis."
         f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
     )

@@ -23,7 +23,7 @@ def table(report: Report) -> list[Page]:
         return []
     shown = ranked[:TOP_ROWS]
     left = len(ranked) - len(shown)
-    more = f" {left} more are in trials.csv." if left else ""
+    more = f" {left} more: {export(report)}." if left else ""
     spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
     page = Page(
         f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
@@ -53,6 +53,11 @@ def table(report: Report) -> list[Page]:
         page.heading(_failures_finding(report))
         _failures_table(page, report, broken)
     return [page]
+
+
+def export(report: Report) -> str:
+    """The command that writes every trial to a file."""
+    return f"sweep export {report.record.name} --out trials.csv"
 
 
 def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
@@ -107,7 +112,7 @@ def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -
     page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
     if len(broken) > MOST_FAILURES:
         page.space(0.08)
-        page.paragraph(f"{len(broken) - MOST_FAILURES} more are in trials.csv.", SMALL, colour=MUTED)
+        page.paragraph(f"{len(broken) - MOST_FAILURES} more: {export(report)}.", SMALL, colour=MUTED)
 
 
 def _failure(trial: TrialRecord, keys: Sequence[str]) -> list[str]:

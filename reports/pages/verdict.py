@@ -261,7 +261,7 @@ def advice(report: Report) -> list[str]:
     for axis, end in (at_bounds(record, best) if best and enough else {}).items():
         found.append(f"Widen {axis} beyond its {end} bound: the winner lies within {wording.percent(EDGE)} of it.")
     time = analysis.budget(record)
-    if time.late > 0.5 and enough:
+    if time.late > 0.5 and time.annealed <= 0.5 and enough:
         found.append(
             f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the"
             " last quarter of their epochs."

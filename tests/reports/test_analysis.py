@@ -117,20 +117,6 @@ def test_few_other_trials_are_lines_and_many_are_a_band(made_up):
     assert (found.low < found.high).all()
 
 
-def test_course_says_where_the_best_epoch_lies(made_up):
-    trial = made_up(1, outcome="complete").trials[0]
-    epochs = trial.epochs[:4].copy()
-    epochs["validation_loss"] = [0.4, 0.2, 0.25, 0.3]
-    epochs["train_accuracy"] = 0.9
-    epochs["validation_accuracy"] = 0.8
-
-    found = analysis.course(replace(trial, epochs=epochs, counted_epoch=1))
-
-    assert (found.counted, found.epochs, found.improving) == (2, 4, False)
-    assert found.overfit == pytest.approx(0.5)
-    assert found.gap == pytest.approx(0.1)
-
-
 @pytest.mark.parametrize(
     ("low", "high", "finding"),
     [

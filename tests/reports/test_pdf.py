@@ -4,12 +4,14 @@ import time
 from dataclasses import replace
 
 import matplotlib
+import numpy as np
 import pytest
 
 from reports import pages, pdf
 from reports.layout import HEIGHT, INNER, SIDE, UNKNOWN, WIDTH, Page, measure, printable, settings, shorten, wrap
 from reports.pages.report import report
-from reports.pages.verdict import _test_figure, _tested
+from reports.pages.table import table
+from reports.pages.verdict import _test_figure, _tested, advice
 from reports.pages.verdict import headline as headline_of
 
 HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07"]
@@ -160,3 +162,45 @@ def test_a_page_is_filled_from_the_top():
     page.paragraph("text")
 
     assert 0 < room - page.room < 0.3
+
+
+def test_of_equal_values_the_title_names_the_one_that_the_rule_chose(made_up):
+    """Trials 2 and 4 tie; 4 has the lower validation loss. The gain ended when 2 was the first to reach the value."""
+    record = made_up(8, outcome="complete")
+    values = [0.5, 0.6, 0.9, 0.6, 0.9, 0.6, 0.6, 0.6]
+    losses = [1.0, 1.0, 0.4, 1.0, 0.3, 1.0, 1.0, 1.0]
+    trials = [
+        replace(t, value=v, validation_loss=loss, finished=t.started)
+        for t, v, loss in zip(record.trials, values, losses, strict=True)
+    ]
+
+    assert (
+        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 brought no gain"
+        in (findings(replace(record, trials=tuple(trials))))
+    )
+
+
+def test_a_schedule_that_ends_at_nothing_is_no_reason_to_train_longer(made_up):
+    """The same curves, all best in their last epochs, under a learning rate that stays and under one that falls."""
+    record = made_up(20, outcome="complete", epochs=12)
+
+    def improving(rate):
+        def curve(trial):
+            epochs = trial.epochs.copy()
+            epochs["validation_loss"] = np.linspace(1, 0.1, 12)
+            epochs["learning_rate"] = rate
+            return replace(trial, epochs=epochs, counted_epoch=11)
+
+        return report(replace(record, trials=tuple(map(curve, record.trials))))
+
+    assert any("Train longer" in step for step in advice(improving(0.001)))
+    assert not any("Train longer" in step for step in advice(improving(np.linspace(0.001, 0, 12))))
+
+
+def test_trials_beyond_the_table_are_told_with_the_command_that_writes_them(made_up):
+    with matplotlib.rc_context(settings()):
+        texts = [
+            text.get_text() for page in table(report(made_up(30, outcome="complete"))) for text in page.figure.texts
+        ]
+
+    assert "10 more: sweep export mnist --out trials.csv." in " ".join(texts)
