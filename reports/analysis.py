@@ -325,6 +325,30 @@ def _repeated(record: SweepRecord) -> list[Confirmed]:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """How much the objective changes when nothing but the seed does.
+
+    Attributes:
+        deviation: standard deviation of one training, pooled over the trials that were repeated.
+        freedom: its degrees of freedom: repeats minus trials.
+    """
+
+    deviation: float
+    freedom: int
+
+
+def seed_noise(record: SweepRecord) -> Noise | None:
+    """From the repeats on fresh seeds of the best trials; the baseline, far from them, only if there is no other."""
+    rows = [row for row in confirmation(record) if len(row.values) > 1]
+    used = [row for row in rows if row.trial != BASELINE] or rows
+    if not used:
+        return None
+    freedom = sum(len(row.values) - 1 for row in used)
+    squares = math.fsum(float(((row.values - row.mean) ** 2).sum()) for row in used)
+    return Noise(math.sqrt(squares / freedom), freedom)
+
+
+@dataclass(frozen=True)
 class Confusion:
     """Who was taken for whom.
 

@@ -169,14 +169,19 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write it; default: report.pdf in the study's folder.",
 )
-def report(study: str | None, home: Path, tracking: str | None, out: Path | None, debug: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON, for programs.")
+def report(study: str | None, home: Path, tracking: str | None, out: Path | None, as_json: bool, debug: bool) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs."""
     record = _record(home, study)
-    from reports import pdf  # a second of matplotlib, after the name was found to be one
+    from reports import checks, pdf  # a second of matplotlib, after the name was found to be one
 
     out = out or record.folder / "report.pdf"
     pdf.write(record, out)
-    click.echo(str(out))
+    if as_json:
+        found = [check.as_dict() for check in checks.checks(record)]
+        click.echo(json.dumps({"study": record.name, "report": str(out), "checks": found}, indent=2))
+    else:
+        click.echo(str(out))
 
 
 @sweep.command()

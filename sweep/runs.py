@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 
 from reports import analysis
+from reports.checks import checks, summary
 from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.pictures import confusion_png, curves_png
 
-FORMAT = 3  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 4  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -300,6 +301,7 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found
         "state": state,
         "role": "study",
         "trials": record.study["trials"],
+        "checks": summary(checks(record)),
         "question": record.study.get("question"),
         "dataset_digest": record.dataset["digest"],
         "machine": _text(record.provenance.get("machine")),

@@ -12,6 +12,7 @@ from reports.pages.budget import budget
 from reports.pages.confirmation import confirmation
 from reports.pages.curves import curves
 from reports.pages.mistakes import mistakes
+from reports.pages.origin import origin
 from reports.pages.progress import progress
 from reports.pages.ranking import ranking
 from reports.pages.report import Report, report
@@ -22,6 +23,7 @@ from reports.records import SweepRecord
 
 QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
     verdict,
+    origin,
     progress,
     curves,
     hyperparameters,

@@ -37,9 +37,6 @@ def budget(report: Report) -> list[Page]:
         page.paragraph(_epochs_text(found), BODY)
     page.heading("Was pruning right?")
     page.paragraph(_pruning_text(report, found), BODY)
-    if causes := list(analysis.causes(report.record).items())[:8]:
-        page.heading("Why trials broke")
-        page.table(["cause", "trials"], [[reason, str(number)] for reason, number in causes], right=(1,))
     return [page]
 
 
@@ -57,7 +54,7 @@ def _budget_finding(report: Report, found: analysis.Budget) -> str:
 def _epochs_text(found: analysis.Budget) -> str:
     schedule = (
         f" {capital(wording.percent(found.annealed))} of them ended with a learning rate near 0: a schedule is best"
-        " near its end by design, so that this says nothing of more epochs; only a longer schedule, trained anew, would."
+        " near its end by design, so that this says nothing of more epochs; only a longer one, trained anew, would."
         if found.annealed
         else ""
     )

@@ -42,17 +42,6 @@ def _progress_panel(
         plots.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
 
 
-def glance(page: Page, report: Report, height: float) -> None:
-    """The search in one small plot, no higher than `height` inches, where it has both room and something to show."""
-    shown = analysis.progress(report.record)
-    if height < 1.5 or not np.isfinite(shown.value).any():
-        return
-    page.heading("The search: best so far, trial by trial")
-    page.space(-0.16)
-    x, label = np.arange(1.0, len(shown.number) + 1), "trials in the order in which they finished"
-    _progress_panel(page.grid(1, 1, min(height, 2.5), left=0.5)[0], report, shown, x, label)
-
-
 def _progress_finding(report: Report, shown: analysis.Progress) -> str:
     best, finished = report.standing.best, len(shown.number)
     assert best is not None

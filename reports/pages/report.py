@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reports import analysis, plots, wording
 from reports.analysis import BASELINE, Floats, Paired, Standing
+from reports.checks import Check, checks
 from reports.importance import Importance, importance
 from reports.layout import INK, Key
 from reports.records import SweepRecord, TrialRecord
@@ -32,6 +33,7 @@ class Report:
     standing: Standing
     looks: Mapping[int, plots.Look]
     importance: Importance
+    checks: Sequence[Check]
 
     def ends(self, objective: Floats) -> tuple[float, float]:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
@@ -65,7 +67,9 @@ class Report:
 def report(record: SweepRecord) -> Report:
     """Everything that more than one page needs."""
     looks = plots.looks(analysis.notable(record), BASELINE)
-    return Report(record, wording.objective(record), analysis.standing(record), looks, importance(record))
+    return Report(
+        record, wording.objective(record), analysis.standing(record), looks, importance(record), checks(record)
+    )
 
 
 def name(number: int) -> str:

@@ -6,17 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from reports import analysis, plots, wording
-from reports.analysis import BASELINE, BROKEN
-from reports.dimensions import EDGE, at_bounds
-from reports.layout import BODY, MUTED, SMALL, TINY, Cell, Page
-from reports.pages.progress import glance
+from reports import analysis, wording
+from reports.analysis import BASELINE
+from reports.checks import PASS, THIN, WARN
+from reports.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.pages.report import Report, capital, epoch, interval, name
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import counted, listed, setting
 
-FEWEST_FOR_ADVICE = 10  # completed trials before the report suggests another search
-BELOW_THE_GLANCE = 1.75  # inches for the command and the small print of the first page
+FOR_THE_COMMAND = 0.8  # inches for its heading and three lines
+FOR_A_SETTING = 0.167  # inches a row
+MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), THIN: ("thin evidence", MUTED)}
 
 
 def verdict(report: Report) -> list[Page]:
@@ -28,15 +28,11 @@ def verdict(report: Report) -> list[Page]:
         page.figures(_key_figures(report))
         page.space(0.08)
     page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    _checks(page, report)
     _settings(page, report)
-    _endings(page, report)
-    _next_steps(page, report)
-    glance(page, report, page.room - BELOW_THE_GLANCE)
-    page.heading("Repeat it")
-    page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
-    page.space(0.1)
-    for line in _provenance(report.record):
-        page.paragraph(line, TINY, colour=MUTED, leading=1.36, most=3)
+    if page.room > FOR_THE_COMMAND:
+        page.heading("Repeat it")
+        page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
     return [page]
 
 
@@ -197,6 +193,17 @@ def _causes(record: SweepRecord) -> list[str]:
     return [f"Causes on record: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
 
 
+def _checks(page: Page, report: Report) -> None:
+    """What was looked at, and what came of it; warnings first."""
+    order = {WARN: 0, THIN: 1, PASS: 2}
+    found = sorted(report.checks, key=lambda check: order[check.status])
+    warned = sum(check.status == WARN for check in found)
+    page.heading(f"Checks: {warned} of {len(found)} warn" if warned else f"Checks: none of {len(found)} warns")
+    for check in found:
+        mark, colour = MARKS[check.status]
+        page.item(mark, check.finding, colour=colour, label=capital(check.name))
+
+
 def _settings(page: Page, report: Report) -> None:
     """The winner's settings beside the baseline's, searched ones first; what was fixed, in one line."""
     record, best = report.record, analysis.winner(report.record)
@@ -207,15 +214,14 @@ def _settings(page: Page, report: Report) -> None:
     page.heading("Settings" if best else "Settings of the baseline, and what is searched")
     same = best is None or best.number == BASELINE
     head = ["hyperparameter", *([] if same else [name(best.number) if best else ""]), "baseline", "searched"]
-    rows = [
-        _setting_row(key, shown, baseline, dimension, same)
-        for key, dimension in list(record.study["space"].items())[:14]
-    ]
-    page.table(head, rows)
+    most = max(1, int((page.room - FOR_THE_COMMAND - 1.0) / FOR_A_SETTING))
+    searched = list(record.study["space"].items())
+    page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
+    left = f"{counted(len(searched) - most, 'more searched hyperparameter')}. " if len(searched) > most else ""
     fixed = [f"{key} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
     page.space(0.05)
     page.paragraph(
-        f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched.",
+        left + (f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."),
         SMALL,
         colour=MUTED,
         most=3,
@@ -228,70 +234,3 @@ def _setting_row(
     mine, base = setting(shown.get(key, "–")), setting(baseline.get(key, "–"))
     winner = [] if same else [Cell(mine, bold=mine != base)]
     return [Cell(key), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]
-
-
-def _endings(page: Page, report: Report) -> None:
-    counts = report.record.counts()
-    if not counts:
-        return
-    ordered = {name: counts[name] for name in (*wording.OUTCOMES, *counts) if name in counts}
-    page.heading(f"{counted(len(report.record.trials), 'trial')}: {wording.outcomes(counts)}")
-    page.space(0.03)
-    plots.outcomes(
-        page.strip(0.2), {k: float(v) for k, v in ordered.items()}, {k: f"{v} {k}" for k, v in ordered.items()}
-    )
-
-
-def _next_steps(page: Page, report: Report) -> None:
-    steps = advice(report)
-    if not steps or page.room < 2.2:
-        return
-    page.heading("What to look at next")
-    for step in steps[:4]:
-        page.paragraph(f"–  {step}", BODY, most=2)
-
-
-def advice(report: Report) -> list[str]:
-    """What the findings suggest doing next, the most telling first."""
-    record, best, found = report.record, analysis.winner(report.record), []
-    paired = analysis.paired(record)
-    if paired and paired.finding == "not distinguishable":
-        found.append("Confirm on more seeds: the interval of the difference contains 0.")
-    enough = report.standing.complete >= FEWEST_FOR_ADVICE
-    for axis, end in (at_bounds(record, best) if best and enough else {}).items():
-        found.append(f"Widen {axis} beyond its {end} bound: the winner lies within {wording.percent(EDGE)} of it.")
-    time = analysis.budget(record)
-    if time.late > 0.5 and time.annealed <= 0.5 and enough:
-        found.append(
-            f"Train longer: {wording.percent(time.late)} of the completed trials were at their best in the"
-            " last quarter of their epochs."
-        )
-    broken = sum(count for name, count in record.counts().items() if name in BROKEN)
-    if broken > 0.1 * max(1, report.standing.finished):
-        found.append(f"Look at the {counted(broken, 'trial')} that broke: {next(iter(analysis.causes(record)))}.")
-    if record.provenance.get("git_dirty"):
-        found.append("Commit the code and repeat: it had uncommitted changes when this study was made.")
-    return found
-
-
-def _provenance(record: SweepRecord) -> list[str]:
-    data, study, origin = record.dataset, record.study, record.provenance
-    sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
-    end = analysis.last_finish(record)
-    commit = str(origin.get("git_commit") or "none recorded")[:12]
-    dirty = " with uncommitted changes" if origin.get("git_dirty") else ""
-    until = f"; last finish {wording.moment(end)}" if end else ""
-    audit = f"audit {wording.percent(float(study.get('audit') or 0))}"
-    return [
-        f"Data: {data['name']} ({sizes}), SHA-256 {str(data['digest'])[:32]}",
-        f"Search: {study['objective']} ({study['direction']}) at the {study['epoch']} epoch, seed"
-        f" {study['seed']}, sampler {study['sampler']}, pruner {study['pruner']}, {audit}",
-        f"Code: commit {commit}{dirty}; {_flat(origin.get('versions', {}))}",
-        f"Machine: {_flat(origin.get('machine', 'not recorded'))}; study made {wording.moment(record.created)}{until}",
-    ]
-
-
-def _flat(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {part}" for key, part in value.items())
-    return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
