@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from reports.analysis import BROKEN, Band, Confirmed, Confusion, Floats, Mistake, Progress
 from reports.dimensions import Axis
-from reports.importance import Importance
+from reports.importance import Scores
 from reports.layout import INK, MUTED, RULE, SMALL, TINY, WASH, printable
 
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
@@ -309,20 +309,15 @@ def scatter(
     in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
 
 
-def importance(ax: Axes, found: Importance) -> None:
-    """A bar for each axis, highest first, and a tick where chance would reach."""
-    y = np.arange(len(found.names))[::-1]
-    clear = found.score > found.chance
-    ax.barh(
-        y,
-        found.score,
-        height=0.55,
-        color=np.where(clear, PALETTE[0], RULE),
-        edgecolor=np.where(clear, PALETTE[0], GREY),
-        linewidth=0.6,
-    )
-    ax.plot(found.chance, y, "|", color=FAILURE, markersize=15, markeredgewidth=1.6)
-    ax.set_yticks(y, [printable(name) for name in found.names], parse_math=False)
+def importance(ax: Axes, found: Scores, names: Sequence[str]) -> None:
+    """A bar for each axis with its interval as a line, and a red tick where chance would reach."""
+    y = np.arange(len(names))[::-1]
+    clear = found.score > np.maximum(found.chance, 0)
+    face, edge = np.where(clear, "#7fb3d5", WASH), np.where(clear, PALETTE[0], GREY)
+    ax.barh(y, np.maximum(found.score, 0), height=0.5, linewidth=0.6, color=face, edgecolor=edge)
+    ax.hlines(y, found.low, found.high, color=INK, linewidth=1.1)
+    ax.plot(found.chance, y, "|", color=FAILURE, markersize=13, markeredgewidth=1.6)
+    ax.set_yticks(y, [printable(name) for name in names], parse_math=False)
     ax.set_ylim(-0.6, len(y) - 0.4)
     ax.set_xlim(0, None)
     ax.grid(False, axis="y")

@@ -390,11 +390,18 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
 
 
 def _importance_csv(found: Importance) -> bytes:
-    """Every searched axis with its score and the score that chance reaches; only the head where trials are too few."""
-    rows = zip(found.names, found.score, found.chance, strict=True)
-    return "\n".join(
-        ["axis,score,chance", *(f"{name},{score:.6g},{chance:.6g}" for name, score, chance in rows), ""]
-    ).encode()
+    """Every searched axis with its scores, intervals and chance levels; only the head where trials are too few."""
+    columns = {
+        f"{method}{suffix}": values
+        for method, scores in (("best", found.best), ("all", found.all))
+        for suffix, values in (
+            ("", scores.score),
+            ("_low", scores.low),
+            ("_high", scores.high),
+            ("_chance", scores.chance),
+        )
+    }
+    return pd.DataFrame({"axis": found.names, **columns}).to_csv(index=False, float_format="%.6g").encode()
 
 
 # --- the verdict

@@ -1,38 +1,44 @@
-"""Which hyperparameters separate the best trials from the rest."""
+"""Which hyperparameters matter, by two methods that ask two questions."""
 
 from __future__ import annotations
 
 from reports import plots
 from reports.importance import FEWEST, SHUFFLES, Importance
-from reports.layout import MUTED, SMALL, Key, Page
+from reports.layout import INK, MUTED, SMALL, Key, Page
 from reports.pages.report import Report
 from reports.wording import counted, listed
 
 
 def ranking(report: Report) -> list[Page]:
-    """Which hyperparameters separate the best trials from the rest."""
+    """Which hyperparameters matter; no page where there are too few trials to rank them."""
     found = report.importance
     if not found.names:
         return []  # the page of the axes says why
-    page = Page(_ranking_finding(found), _ranking_note(found))
+    page = Page(_finding(found), _note(found))
     page.keys(
         [
             Key("above chance", plots.PALETTE[0], "s"),
             Key("not above chance", plots.GREY, "s", hollow=True),
+            Key("95 % interval", INK, line="-"),
             Key("reached by chance in 1 of 20 sweeps", plots.FAILURE, "|"),
         ]
     )
-    ax = page.grid(1, 1, min(0.9 + 0.34 * len(found.names), page.room - 1.5), left=1.6)[0]
-    plots.frame(ax, x="PED-ANOVA: divergence of the best trials from all judged trials along this axis")
-    plots.importance(ax, found)
+    height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
+    left, right = page.grid(1, 2, height, left=1.25)
+    plots.frame(left, title="What sets the best trials apart", x="divergence of the best from all (PED-ANOVA)")
+    plots.importance(left, found.best, found.names)
+    plots.frame(right, title="What orders all trials", x="explained share of the variance of ranks")
+    plots.importance(right, found.all, found.names)
+    right.set_yticklabels([])
     page.space(0.1)
     page.paragraph(
-        "How to read it. A long bar says that the best trials gather in one part of that axis while all"
-        " trials together do"
-        " not. It does not say how much of the objective's variance the axis explains, nor that the axis"
-        " acts alone; and"
-        " because the sampler itself moves towards good regions, a region it soon left counts little. Pruned and"
-        " diverged trials have no final value; they count as judged, and as not among the best.",
+        "How to read it. Left: a long bar says that the best trials gather in one part of that axis while all trials"
+        " together do not. Right: how much of the order of all trials five buckets of that axis explain alone (an"
+        " effect size of Kruskal and Wallis, adjusted for the number of buckets; at or below 0 is nothing). Neither"
+        " sees what two axes do together; and because the sampler itself moves towards good regions, a region it soon"
+        " left counts little. Pruned and diverged trials have no final value; they count as judged, with the last rank."
+        " Intervals are over other trials of the same sampler in the same space: 1.96 standard errors of the"
+        " delete-half jackknife.",
         SMALL + 0.6, colour=MUTED,
     )  # fmt: skip
     return [page]
@@ -48,18 +54,20 @@ def no_ranking(found: Importance) -> str:
     )
 
 
-def _ranking_finding(found: Importance) -> str:
-    clear = found.clear()
-    if not clear:
+def _finding(found: Importance) -> str:
+    best, order = found.clear(), found.ordering()
+    if not best and not order:
         return f"No hyperparameter stands out from chance among {found.judged} judged trials"
-    rest = len(found.names) - len(clear)
-    others = f"; {counted(rest, 'other')} not above chance" if rest else ""
-    more = f", then {listed(clear[1:3])}" if len(clear) > 1 else ""
-    return f"The best trials stand apart most in {clear[0]}{more}{others}"
+    if not best:
+        return f"{listed(order[:3])} order the trials, but nothing sets the best ones apart from chance"
+    agreed = " by both methods" if best[0] in order[:1] else ""
+    more = f", then {listed(best[1:3])}" if len(best) > 1 else ""
+    other = f"; all trials are ordered most by {order[0]}" if order and order[0] != best[0] else ""
+    return f"The best trials stand apart most in {best[0]}{agreed}{more}{other}"
 
 
-def _ranking_note(found: Importance) -> str:
+def _note(found: Importance) -> str:
     return (
-        f"n = {found.judged} completed, pruned and diverged trials; the best {found.top} of them against all."
-        f" Chance level: the highest of {SHUFFLES} shuffles of the objective among the trials."
+        f"n = {found.judged} completed, pruned and diverged trials; on the left the best {found.top} of them against"
+        f" all. Chance level: the highest score in {SHUFFLES} shuffles of the objective among the trials."
     )

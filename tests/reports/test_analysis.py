@@ -8,7 +8,6 @@ import pytest
 
 from reports import analysis
 from reports.dimensions import axes, values
-from reports.importance import FEWEST, importance
 from reports.wording import accuracy, duration, loss, ordinal, setting
 
 
@@ -219,19 +218,6 @@ def test_every_dimension_becomes_axes_with_gaps_where_a_layer_is_absent(made_up)
 )
 def test_bounds_are_those_of_the_hyperparameter_on_its_own_scale(name, value, bound):
     assert next(axis for axis in axes(SPACE) if axis.name == name).bound(value) == bound
-
-
-def test_importance_finds_the_axis_that_matters(made_up):
-    found = importance(made_up(120, outcome="complete"))
-
-    assert found.names[0] == found.clear()[0] == "learning_rate"
-    assert found.top == 12
-    assert found.score[0] > 2 * found.chance[0]
-
-
-def test_importance_refuses_to_rank_too_few_trials(made_up):
-    assert importance(made_up(FEWEST - 1, outcome="complete")).names == ()
-    assert importance(made_up(FEWEST, outcome="complete")).names != ()
 
 
 def test_digits_follow_the_noise():
