@@ -225,55 +225,30 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Where the training time went, and at which epoch trials were at their best.
+class BestEpochs:
+    """At which epoch the completed trials were at their best.
 
     Attributes:
-        seconds: training time by outcome.
-        counted: (complete,), share of its epochs after which each completed trial was at its best, in 0..1.
-        early: share of completed trials that were at their best in the first tenth of their epochs.
+        counted: (complete,), share of its epochs after which each was at its best, in 0..1.
+        early: share of them that were at their best in the first tenth of their epochs.
         late: share that were at their best in the last quarter.
         annealed: share whose schedule had taken the learning rate to nothing: that these are best late is no finding.
-        spared: epochs that pruned trials did not run, counted against the longest completed trial.
-        audited: trials that were judged but never stopped.
-        misjudged: audited trials that would have been pruned and ended in the best quarter of the completed ones.
-        would_prune: audited trials that would have been pruned.
     """
 
-    seconds: Mapping[str, float]
     counted: Floats
     early: float
     late: float
     annealed: float
-    spared: int
-    audited: int
-    would_prune: int
-    misjudged: int
 
 
-def budget(record: SweepRecord) -> Budget:
-    """Where the training time went, and at which epoch trials were at their best."""
-    ranked = record.ranked()
-    shares = np.array([(_at_best(record, t) + 1) / len(t.epochs) for t in ranked if t.counted_epoch is not None])
-    seconds: dict[str, float] = {}
-    for trial in record.trials:
-        seconds[trial.outcome] = seconds.get(trial.outcome, 0.0) + trial.seconds
-    longest = max((len(trial.epochs) for trial in ranked), default=0)
-    pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
-    audited = [trial for trial in ranked if trial.audit is not None]
-    doomed = [trial for trial in audited if (trial.audit or {}).get("would_prune_at") is not None]
-    best_quarter = {trial.number for trial in ranked[: math.ceil(len(ranked) / 4)]}
-    return Budget(
-        seconds=seconds,
-        counted=shares,
-        early=float(np.mean(shares <= 0.1)) if shares.size else 0.0,
-        late=float(np.mean(shares > 0.75)) if shares.size else 0.0,
-        annealed=float(np.mean([trial.annealed for trial in ranked])) if ranked else 0.0,
-        spared=sum(max(0, longest - len(trial.epochs)) for trial in pruned),
-        audited=len(audited),
-        would_prune=len(doomed),
-        misjudged=sum(trial.number in best_quarter for trial in doomed),
-    )
+def best_epochs(record: SweepRecord) -> BestEpochs:
+    """At which epoch the completed trials were at their best."""
+    ranked = [trial for trial in record.ranked() if trial.counted_epoch is not None]
+    if not ranked:
+        return BestEpochs(np.empty(0), 0.0, 0.0, 0.0)
+    shares = np.array([(_at_best(record, trial) + 1) / len(trial.epochs) for trial in ranked])
+    annealed = float(np.mean([trial.annealed for trial in ranked]))
+    return BestEpochs(shares, float(np.mean(shares <= 0.1)), float(np.mean(shares > 0.75)), annealed)
 
 
 def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
@@ -457,6 +432,38 @@ def tested(record: SweepRecord) -> Tested | None:
     mean = math.fsum(accuracies) / len(accuracies)
     opening, epochs = int(test["opening"]), int(record.verdict["epochs"])
     return Tested(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), opening, epochs)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether the shipped model's confidence is its accuracy, on the test set; arrays are (groups,), least first.
+
+    Attributes:
+        n: examples in each group.
+        confidence: mean probability of the predicted class.
+        accuracy: share classified rightly.
+        low, high: Wilson's 95 % interval of it, over other test examples.
+        error: expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): mean distance of the two.
+    """
+
+    n: NDArray[np.int64]
+    confidence: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    error: float
+
+
+def calibration(record: SweepRecord) -> Calibration | None:
+    """The shipped model's calibration; None while the test set is closed, or where it was not recorded."""
+    groups = (record.verdict or {}).get("test", {}).get("calibration")
+    if not groups:
+        return None
+    n = np.array([group["n"] for group in groups])
+    confidence, accuracy = (np.array([group[key] for group in groups], float) for key in ("confidence", "accuracy"))
+    ends = np.array([wilson(share, int(size)) for share, size in zip(accuracy, n, strict=True)])
+    error = float(np.abs(confidence - accuracy) @ n / n.sum())
+    return Calibration(n, confidence, accuracy, ends[:, 0], ends[:, 1], error)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from reports.analysis import BASELINE, BROKEN, wilson
 from reports.courses import Course, course
 from reports.dimensions import Axis, axes, values
 from reports.enough import enough
+from reports.pruning import audited, misjudged
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import counted, listed, percent
 
@@ -191,7 +192,7 @@ def still_improving(record: SweepRecord) -> Check:
 def best_epoch(record: SweepRecord) -> Check:
     """Was the number of epochs right? Best in the first tenth: too many; in the last quarter: too few."""
     name = "best epoch"
-    time = analysis.budget(record)
+    time = analysis.best_epochs(record)
     n = len(time.counted)
     if n < FEWEST:
         return _thin(name, n, FEWEST)
@@ -261,17 +262,17 @@ def pruning(record: SweepRecord) -> Check:
 
     Wilson's interval of the share of the audited, given up by the pruner, that ended in the best quarter.
     """
-    name, found = "pruning", analysis.budget(record)
-    if not record.counts().get("pruned", 0) and not found.would_prune:
+    name, ranked = "pruning", record.ranked()
+    given_up, good = misjudged(audited(record), len(ranked))
+    if not record.counts().get("pruned", 0) and not given_up:
         return Check(name, PASS, "No trial was pruned.", {"pruned": 0})
-    if not found.would_prune:
+    if not given_up:
         return Check(name, THIN, "No audited trial was given up by the pruner: its mistakes cannot be counted.")
-    share = found.misjudged / found.would_prune
-    low, high = wilson(share, found.would_prune)
-    numbers = {"given up": found.would_prune, "misjudged": found.misjudged, "low": low, "high": high}
+    low, high = wilson(good / given_up, given_up)
+    numbers = {"given up": given_up, "misjudged": good, "low": low, "high": high}
     text = (
-        f"{found.misjudged} of {counted(found.would_prune, 'audited trial')} that the pruner gave up ended in the best"
-        f" quarter ({percent(low)} to {percent(high)})."
+        f"{good} of {counted(given_up, 'audited trial')} that the pruner gave up ended in the best quarter"
+        f" ({percent(low)} to {percent(high)})."
     )
     status = WARN if low > MISJUDGED else PASS if high <= MOST_MISJUDGED else THIN
     return Check(name, status, text, numbers)

@@ -125,6 +125,11 @@ def _range(low: object, high: object) -> str:
     return setting(low) if low == high else f"{setting(low)} to {setting(high)}"
 
 
+def small(value: float) -> str:
+    """A loss in three decimals, or in two digits where it is smaller than that shows."""
+    return "–" if not math.isfinite(value) else f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.1e}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit a person would use."""
     for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):

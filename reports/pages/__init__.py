@@ -8,29 +8,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.layout import Page
-from reports.pages.budget import budget
 from reports.pages.confirmation import confirmation
+from reports.pages.cost import cost
 from reports.pages.curves import curves
+from reports.pages.enough import trials
+from reports.pages.epochs import epochs
+from reports.pages.isolation import isolation
 from reports.pages.mistakes import mistakes
 from reports.pages.origin import origin
+from reports.pages.pairs import interactions, parallel
 from reports.pages.progress import progress
+from reports.pages.pruning import pruning
 from reports.pages.ranking import ranking
 from reports.pages.report import Report, report
 from reports.pages.space import hyperparameters
 from reports.pages.table import failures, table
 from reports.pages.verdict import verdict
+from reports.pages.winner import changes
 from reports.records import SweepRecord
 
 QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
     verdict,
     origin,
     progress,
-    curves,
     hyperparameters,
+    isolation,
+    curves,
+    epochs,
+    pruning,
+    trials,
     ranking,
+    interactions,
+    parallel,
+    changes,
     confirmation,
     mistakes,
-    budget,
+    cost,
     table,
     failures,
 )

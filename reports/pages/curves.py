@@ -56,12 +56,12 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
 
 def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
     row, seen = trial.epochs[trial.counted_epoch or 0], course(trial)
-    losses, accuracies = wording.loss(), wording.accuracy(int(report.record.dataset["validation"]))
+    accuracies = wording.accuracy(int(report.record.dataset["validation"]))
     return [
         name(trial.number),
         seen.label if seen else "–",
         f"{epoch(trial)} of {len(trial.epochs)}",
-        *(losses.text(float(row[f"{split}_loss"])) for split in ("train", "validation")),
+        *(wording.small(float(row[f"{split}_loss"])) for split in ("train", "validation")),
         *(accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")),
         accuracies.signed(seen.gap) if seen else "–",
     ]

@@ -32,7 +32,7 @@ def _progress_panel(
 ) -> None:
     ends, maximize = report.ends(shown.value), report.metric.maximize
     plots.frame(ax, title=title, x=label, y=report.metric.axis)
-    plots.objective_window(ax, ends, maximize=maximize)
+    report.axis(ax, ends)
     ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
     plots.whole_numbers(ax, up_to=float(x[-1]))
     plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)

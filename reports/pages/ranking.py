@@ -59,7 +59,8 @@ def _finding(found: Importance) -> str:
     if not best and not order:
         return f"No hyperparameter stands out from chance among {found.judged} judged trials"
     if not best:
-        return f"{listed(order[:3])} order the trials, but nothing sets the best ones apart from chance"
+        verb = "orders" if len(order) == 1 else "order"
+        return f"{listed(order[:3])} {verb} the trials, but nothing sets the best ones apart from chance"
     agreed = " by both methods" if best[0] in order[:1] else ""
     more = f", then {listed(best[1:3])}" if len(best) > 1 else ""
     other = f"; all trials are ordered most by {order[0]}" if order and order[0] != best[0] else ""

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.axes import Axes
+
 from reports import analysis, plots, wording
 from reports.analysis import BASELINE, Floats, Paired, Standing
 from reports.checks import Check, checks
 from reports.importance import Importance, importance
-from reports.layout import INK, Key
+from reports.layout import INK, WASH, Key
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import Metric, counted
 
@@ -39,8 +42,25 @@ class Report:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
         baseline = self.standing.baseline
         keep = [baseline.value] if baseline and baseline.value is not None else []
-        low, high = analysis.window(objective, keep, maximize=self.metric.maximize)
-        return low * self.metric.scale, high * self.metric.scale
+        scale, maximize = self.metric.scale, self.metric.maximize
+        if self.log:
+            logs = np.log(np.where(objective > 0, objective, np.nan))
+            low, high = analysis.window(logs, [math.log(value) for value in keep], maximize=maximize)
+            return math.exp(low) * scale, math.exp(high) * scale
+        low, high = analysis.window(objective, keep, maximize=maximize)
+        return low * scale, high * scale
+
+    @property
+    def log(self) -> bool:
+        """Whether objective axes are logarithmic: a loss that fell to less than a tenth of the median trial's."""
+        ranked = self.record.ranked()
+        least, median = (float(ranked[k].value or 0.0) for k in (0, len(ranked) // 2)) if ranked else (0.0, 0.0)
+        return not self.metric.maximize and 0 < least < 0.1 * median
+
+    def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = plots.GUTTER, wash: str = WASH) -> None:
+        """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""
+        maximize = self.metric.maximize
+        plots.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
 
     def keys(self, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
         """The legend of these trials and of these of `STATES`."""

@@ -17,7 +17,7 @@ from reports.pages.report import Report
 from reports.wording import counted, listed
 
 AXES_A_PAGE = 8
-MOST_AXES = 24
+MOST_AXES = 16
 
 
 def hyperparameters(report: Report) -> list[Page]:
@@ -51,7 +51,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
         plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
         plots.axis_scale(ax, axis)
         x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
-        plots.objective_window(ax, ends, maximize=report.metric.maximize)
+        report.axis(ax, ends)
         plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
         for number in reversed(starred):  # the winner last, on top
             _star(ax, report, number, x, complete, ends)

@@ -76,7 +76,7 @@ def test_no_trials_at_all(made_up):
     assert not analysis.standing(record).over
     assert analysis.progress(record).number.size == 0
     assert analysis.band(record, "validation_loss", []).trials == 0
-    assert analysis.budget(record).counted.size == 0
+    assert analysis.best_epochs(record).counted.size == 0
 
 
 def test_a_sweep_is_over_when_every_trial_has_finished(made_up):
@@ -272,4 +272,4 @@ def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(ma
     trial = replace(record.trials[0], epochs=epochs, counted_epoch=11)
     last = replace(record, trials=(trial,), study={**record.study, "epoch": "last"})
 
-    assert analysis.budget(last).counted.tolist() == [0.25]
+    assert analysis.best_epochs(last).counted.tolist() == [0.25]
