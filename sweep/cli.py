@@ -173,15 +173,13 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
 def report(study: str | None, home: Path, tracking: str | None, out: Path | None, as_json: bool, debug: bool) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs."""
     record = _record(home, study)
-    from reports import checks, pdf  # a second of matplotlib, after the name was found to be one
+    from sweep import report as reports  # a second of matplotlib, after the name was found to be one
 
-    out = out or record.folder / "report.pdf"
-    pdf.write(record, out)
+    written = reports.write(record, out or record.folder / "report.pdf")
     if as_json:
-        found = [check.as_dict() for check in checks.checks(record)]
-        click.echo(json.dumps({"study": record.name, "report": str(out), "checks": found}, indent=2))
+        click.echo(json.dumps(reports.summary(record, written), indent=2))
     else:
-        click.echo(str(out))
+        click.echo("\n".join(str(path) for path in written))
 
 
 @sweep.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.layout import Page
+from reports.next_study import Proposal
 from reports.pages.confirmation import confirmation
 from reports.pages.cost import cost
 from reports.pages.curves import curves
@@ -18,6 +19,7 @@ from reports.pages.mistakes import mistakes
 from reports.pages.origin import origin
 from reports.pages.pairs import interactions, parallel
 from reports.pages.progress import progress
+from reports.pages.proposal import proposal
 from reports.pages.pruning import pruning
 from reports.pages.ranking import ranking
 from reports.pages.report import Report, report
@@ -46,10 +48,11 @@ QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
     cost,
     table,
     failures,
+    proposal,
 )
 
 
-def pages(record: SweepRecord) -> list[Page]:
-    """All pages of a report, in reading order."""
-    found = report(record)
+def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
+    """All pages of a report, in reading order; `following` is the next study, where one is proposed."""
+    found = report(record, following)
     return [page for question in QUESTIONS for page in question(found)]

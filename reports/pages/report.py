@@ -14,6 +14,7 @@ from reports.analysis import BASELINE, Floats, Paired, Standing
 from reports.checks import Check, checks
 from reports.importance import Importance, importance
 from reports.layout import INK, WASH, Key
+from reports.next_study import Proposal
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import Metric, counted
 
@@ -37,6 +38,7 @@ class Report:
     looks: Mapping[int, plots.Look]
     importance: Importance
     checks: Sequence[Check]
+    proposal: Proposal | None
 
     def ends(self, objective: Floats) -> tuple[float, float]:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
@@ -84,11 +86,22 @@ class Report:
         return "it is opened once, after the winner is confirmed on fresh seeds"
 
 
-def report(record: SweepRecord) -> Report:
-    """Everything that more than one page needs."""
+def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
+    """Everything that more than one page needs.
+
+    Args:
+        record: the study.
+        proposal: the next one, to be shown; None for none.
+    """
     looks = plots.looks(analysis.notable(record), BASELINE)
     return Report(
-        record, wording.objective(record), analysis.standing(record), looks, importance(record), checks(record)
+        record,
+        wording.objective(record),
+        analysis.standing(record),
+        looks,
+        importance(record),
+        checks(record),
+        proposal,
     )
 
 
