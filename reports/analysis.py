@@ -166,7 +166,13 @@ def _completed(trial: TrialRecord) -> float:
     return trial.value if trial.state == "complete" and trial.value is not None else math.nan
 
 
-def window(values: Floats, keep: Sequence[float], *, maximize: bool) -> tuple[float, float]:
+def many_magnitudes(values: Floats, *, maximize: bool) -> bool:
+    """Whether an objective needs a log axis: a loss whose lowest value is less than a tenth of the median one."""
+    known = values[np.isfinite(values)]
+    return not maximize and bool(known.size) and 0 < known.min() < 0.1 * np.median(known)
+
+
+def window(values: Floats, keep: Sequence[float], *, maximize: bool, log: bool = False) -> tuple[float, float]:
     """Ends of an objective axis on which the good values can be told apart.
 
     The good side ends at the best value; the bad side at Tukey's outer fence, three interquartile ranges beyond the
@@ -176,7 +182,12 @@ def window(values: Floats, keep: Sequence[float], *, maximize: bool) -> tuple[fl
         values: (trials,), NaN where there is none.
         keep: values that stay inside whatever they are, such as the baseline's.
         maximize: whether the good side is the upper one.
+        log: whether the axis is logarithmic; what is not above 0 has no place on it.
     """
+    if log:
+        logs = np.log(np.where(values > 0, values, math.nan))
+        low, high = window(logs, [math.log(value) for value in keep if value > 0], maximize=maximize)
+        return math.exp(low), math.exp(high)
     sign = 1.0 if maximize else -1.0
     goodness = sign * values[np.isfinite(values)]
     if not goodness.size:

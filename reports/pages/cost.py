@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from reports import plots, wording
 from reports.analysis import BROKEN
 from reports.layout import BODY, INK, Page
+from reports.pages.progress import time_unit
 from reports.pages.report import Report
 from reports.records import SweepRecord, TrialRecord
 from reports.wording import counted, listed, percent
@@ -117,7 +118,7 @@ def _timeline(ax: Axes, spans: list[TrialRecord]) -> None:
     """A bar a trial, one row a worker."""
     begin = min(trial.started.timestamp() for trial in spans if trial.started)
     end = max(trial.finished.timestamp() for trial in spans if trial.finished) - begin
-    size, unit = next(((s, u) for s, u in ((3600.0, "hours"), (60.0, "minutes")) if end >= 2 * s), (1.0, "seconds"))
+    size, unit = time_unit(end)
     workers = sorted({int(trial.worker or 0) for trial in spans})
     plots.frame(ax, x=f"time since the first trial ({unit})")
     for outcome in dict.fromkeys(trial.outcome for trial in spans):

@@ -69,7 +69,12 @@ def _progress_note(shown: analysis.Progress) -> str:
 
 
 def _time_axis(seconds: analysis.Floats) -> tuple[str, analysis.Floats]:
-    for size, unit in ((3_600.0, "hours"), (60.0, "minutes")):
-        if seconds[-1] >= 2 * size:
-            return f"training time of all trials together ({unit})", seconds / size
-    return "training time of all trials together (seconds)", seconds
+    size, unit = time_unit(float(seconds[-1]))
+    return f"training time of all trials together ({unit})", seconds / size
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit in which a time axis of this length is drawn: its size in seconds, and its name."""
+    return next(
+        ((s, unit) for s, unit in ((3_600.0, "hours"), (60.0, "minutes")) if seconds >= 2 * s), (1.0, "seconds")
+    )

@@ -44,20 +44,14 @@ class Report:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
         baseline = self.standing.baseline
         keep = [baseline.value] if baseline and baseline.value is not None else []
-        scale, maximize = self.metric.scale, self.metric.maximize
-        if self.log:
-            logs = np.log(np.where(objective > 0, objective, np.nan))
-            low, high = analysis.window(logs, [math.log(value) for value in keep], maximize=maximize)
-            return math.exp(low) * scale, math.exp(high) * scale
-        low, high = analysis.window(objective, keep, maximize=maximize)
-        return low * scale, high * scale
+        low, high = analysis.window(objective, keep, maximize=self.metric.maximize, log=self.log)
+        return low * self.metric.scale, high * self.metric.scale
 
     @property
     def log(self) -> bool:
-        """Whether objective axes are logarithmic: a loss that fell to less than a tenth of the median trial's."""
-        ranked = self.record.ranked()
-        least, median = (float(ranked[k].value or 0.0) for k in (0, len(ranked) // 2)) if ranked else (0.0, 0.0)
-        return not self.metric.maximize and 0 < least < 0.1 * median
+        """Whether objective axes are logarithmic."""
+        values = np.array([trial.value for trial in self.record.ranked()], dtype=np.float64)
+        return analysis.many_magnitudes(values, maximize=self.metric.maximize)
 
     def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = plots.GUTTER, wash: str = WASH) -> None:
         """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""

@@ -1,7 +1,11 @@
 """Every kind of record gives a valid PDF, and the same record the same bytes."""
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -65,6 +69,34 @@ def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
     time.sleep(1.1)  # a date in the file would differ by a second
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):
         assert written(record, tmp_path) == first
+
+
+ELSEWHERE = """
+import datetime, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+class Later(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2031, 5, 17, 3, 4, 5, tzinfo=tz)
+datetime.datetime = Later
+time.time = lambda: 1_936_753_445.0
+from conftest import make_record
+from reports import pdf
+pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
+"""
+
+
+def test_another_day_place_and_process_give_the_same_bytes(made_up, tmp_path):
+    """Another clock, time zone, language, folder, and order of sets."""
+    out = tmp_path / "elsewhere.pdf"
+    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out))
+    root = str(Path(pdf.__file__).parent.parent)
+    other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "4711", "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env={**os.environ, **other}, timeout=120)
+
+    pdf.write(made_up(6, outcome="complete", confirmed=True), tmp_path / "here.pdf")
+    assert out.read_bytes() == (tmp_path / "here.pdf").read_bytes()
 
 
 def test_no_name_is_read_as_markup(made_up, tmp_path):
