@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from reports.analysis import BROKEN, Band, Calibration, Confirmed, Confusion, Floats, Mistake, Progress
@@ -55,9 +55,9 @@ def frame(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     ax.grid(True, color=RULE, linewidth=0.35, alpha=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(labelsize=TINY, color=MUTED, labelcolor=INK, length=2.5, width=0.6)
-    ax.set_title(
-        printable(title), loc="left", fontsize=SMALL + 0.6, fontweight="bold", color=INK, pad=5, parse_math=False
-    )
+    # A place of its own: looking for one above the ticks takes matplotlib a fifth of a report's time.
+    style: dict[str, Any] = {"fontsize": SMALL + 0.6, "fontweight": "bold", "color": INK, "parse_math": False}
+    ax.set_title(printable(title), loc="left", y=1.0, pad=5, **style)
     ax.set_xlabel(printable(x), fontsize=SMALL, color=INK, labelpad=2.5, parse_math=False)
     ax.set_ylabel(printable(y), fontsize=SMALL, color=INK, labelpad=3, parse_math=False)
 
@@ -131,7 +131,9 @@ def log_numbers(ax: Axes, ends: tuple[float, float]) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     few = ends[0] > 0 and math.log10(ends[1] / ends[0]) < 2.5
-    ax.yaxis.set_minor_formatter(FuncFormatter(_sparse) if few else NullFormatter())
+    ax.yaxis.set_minor_formatter(FuncFormatter(_sparse))
+    if not few:
+        ax.yaxis.set_minor_locator(NullLocator())
     ax.tick_params(axis="y", which="minor", labelsize=TINY, length=1.5)
 
 

@@ -17,8 +17,6 @@ from reports.pages.table import table
 from reports.pages.verdict import _test_figure, _tested
 from reports.pages.verdict import headline as headline_of
 
-HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07"]
-
 
 def written(record, folder):
     out = folder / "report.pdf"
@@ -97,16 +95,6 @@ def test_another_day_place_and_process_give_the_same_bytes(made_up, tmp_path):
 
     pdf.write(made_up(6, outcome="complete", confirmed=True), tmp_path / "here.pdf")
     assert out.read_bytes() == (tmp_path / "here.pdf").read_bytes()
-
-
-def test_no_name_is_read_as_markup(made_up, tmp_path):
-    name = " ".join(HOSTILE)
-    space = {key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}
-    record = made_up(2, outcome="complete", name=name, question=name)
-    trials = tuple(replace(t, hyperparameters={key: key for key in HOSTILE}, reason=name) for t in record.trials)
-    dataset = {**record.dataset, "classes": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
-
-    written(replace(record, study={**record.study, "space": space}, trials=trials, dataset=dataset), tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
