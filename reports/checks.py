@@ -190,7 +190,10 @@ def still_improving(record: SweepRecord) -> Check:
 
 
 def best_epoch(record: SweepRecord) -> Check:
-    """Was the number of epochs right? Best in the first tenth: too many; in the last quarter: too few."""
+    """Was the number of epochs right? Best in the first tenth: too many; in the last quarter: too few.
+
+    The best of many equal epochs lies anywhere: late ones count only where the top group was still improving.
+    """
     name = "best epoch"
     time = analysis.best_epochs(record)
     n = len(time.counted)
@@ -203,7 +206,13 @@ def best_epoch(record: SweepRecord) -> Check:
         words = "Under a schedule that ends at 0 the best epoch is late by design, which says nothing of their number."
         return Check(name, THIN, words, numbers)
     text = f"{percent(time.late)} of {n} trials were best in their last quarter"
-    return Check(name, WARN if time.late > 0.5 else PASS, f"{text}.", numbers)
+    if time.late <= 0.5:
+        return Check(name, PASS, f"{text}.", numbers)
+    going = still_improving(record).status
+    if going == THIN:
+        return Check(name, THIN, f"{text}; their curves are too short to say whether they had levelled.", numbers)
+    level = "" if going == WARN else ", where their curves are level: the best of equal epochs lies anywhere"
+    return Check(name, going, f"{text}{level}.", numbers)
 
 
 def _judged(record: SweepRecord) -> list[Course]:

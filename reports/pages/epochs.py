@@ -25,7 +25,7 @@ def epochs(report: Report) -> list[Page]:
     if not n:
         return []
     note = f"n = {counted(n, 'completed trial')}; where the last epoch counts by rule, its best one is shown here."
-    page = Page(_finding(found), note)
+    page = Page(_finding(report, found), note)
     ax = page.grid(1, 1, 3.0)[0]
     plots.frame(ax, x="best epoch, as a share of the trial's epochs (%)", y="completed trials")
     plots.shares(ax, found.counted)
@@ -37,15 +37,19 @@ def epochs(report: Report) -> list[Page]:
     return [page]
 
 
-def _finding(found: analysis.BestEpochs) -> str:
-    n = len(found.counted)
-    if found.early > 0.5:
+def _finding(report: Report, found: analysis.BestEpochs) -> str:
+    n, check = len(found.counted), next(check for check in report.checks if check.name == "best epoch")
+    if check.status == "warn" and found.early > 0.5:
         return f"Too many epochs: {percent(found.early)} of {n} trials were best in their first tenth"
+    if check.status == "warn":
+        return f"Too few epochs: {percent(found.late)} of {n} trials were best in their last quarter, still improving"
+    if check.status == "pass" and found.late > 0.5:
+        return "The number of epochs fits: trials were best in their last quarter, where their curves are level"
+    if check.status == "pass":
+        return f"The number of epochs fits: {percent(1 - found.late)} of {n} trials were best before their last quarter"
     if found.annealed > 0.5:
         return "A schedule ended the trainings: the best epochs say nothing of their number"
-    if found.late > 0.5:
-        return f"Too few epochs, perhaps: {percent(found.late)} of {n} trials were best in their last quarter"
-    return f"The number of epochs fits: {percent(1 - found.late)} of {n} trials were best before their last quarter"
+    return f"Too little is known to say whether the number of epochs fits (n = {n})"
 
 
 def _text(found: analysis.BestEpochs) -> str:

@@ -79,7 +79,7 @@ def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> st
         return f"{early}; no trial was pruned"
     if check.status == "pass":
         return f"Pruning was right: {good} of {given_up} audited trials that it gave up ended in the best quarter"
-    return f"{early}; whether pruning cost anything, too few audited trials say"
+    return f"{early}; too few audited trials to say what pruning cost"
 
 
 def _known(found: Foresight | None) -> int | None:

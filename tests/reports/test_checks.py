@@ -205,6 +205,18 @@ def test_the_epochs_are_judged_by_the_curves(known, loss, overfitting, improving
     assert checked["best epoch"].status == best_epoch
 
 
+def test_the_best_of_equal_epochs_is_no_reason_to_train_longer(known):
+    """Level after a third, and by luck best in the last quarter; over 7 epochs nobody can say."""
+    rng = np.random.default_rng(1)
+    loss = 0.1 * (1 + 9 * np.exp(-np.arange(30))) * np.exp(rng.normal(0, 0.01, 30))
+    loss[27] = 0.098 * loss[10:].min() / 0.1
+    checked = found(shaped(known(20, valley), loss))
+
+    assert checked["best epoch"].numbers["last quarter"] == 1
+    assert checked["best epoch"].status == PASS
+    assert status(shaped(known(20, valley), np.exp(-np.arange(7) / 4)), "best epoch") == THIN
+
+
 def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
     """Level at the end because the learning rate is 0; improving until then is a reason for a longer schedule."""
     cosine = 0.0005 * (1 + np.cos(np.pi * np.arange(30) / 30))
