@@ -78,7 +78,7 @@ def _curves_finding(report: Report) -> str:
 def _course_in_words(seen: Course) -> str:
     at = f"is best at epoch {seen.counted} of {seen.epochs}"
     if seen.label == "overfitting":
-        return f"{at} and then overfits: its validation loss ends {wording.percent(seen.rise)} higher"
+        return f"overfits: its validation loss ends {wording.percent(seen.rise)} above its lowest level; it {at}"
     if seen.label == "still improving" and seen.annealed:
         return "improved until its schedule ended; only a longer schedule can show whether there is more"
     if seen.label == "still improving":

@@ -45,8 +45,8 @@ def trials(report: Report) -> list[Page]:
 def _finding(report: Report) -> str:
     check = next(check for check in report.checks if check.name == "enough trials")
     said = {
-        "pass": "More trials of this search would bring little",
-        "warn": "More trials would still help",
+        "pass": "Nothing shows that more trials of this search would help",
+        "warn": "More trials would probably still help",
         "not enough evidence": f"Too few trials to say whether they were enough ({report.standing.finished} finished)",
     }
     return said[check.status]

@@ -76,7 +76,7 @@ def _finding(report: Report, found: list[Isolation]) -> str:
     clear = report.importance.ordering()
     lead = next((one for name in clear for one in found if one.axis.name == name and one.spread > 0), None)
     if lead is None:
-        return "No part of any range reaches better scores than chance would give it"
+        return "No part of any range is shown to be better than the others, whatever else is set"
     return (
         f"Whatever else is set, {lead.axis.name} is worth {report.metric.gain(lead.spread)} between the best and the"
         " worst part of its range"
