@@ -68,10 +68,11 @@ test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DA
 chaos: $(VENV)/.installed-dev ## Kill sweeps in every way, for some twenty minutes; SEED=n repeats the kills
 	@$(VENV)/bin/python tests/chaos/chaos.py $${SEED:+--seed "$$SEED"}
 
-bench: $(VENV)/.installed ## Time training, coordination, MLflow, whole sweeps: half an hour; PyTorch: .venv/bin/pip install torch==2.13.0
+bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole sweeps: half an hour; PyTorch: .venv/bin/pip install torch==2.13.0
 	@$(VENV)/bin/python tests/benchmarks/training.py
 	@$(VENV)/bin/python tests/benchmarks/coordination.py
 	@$(VENV)/bin/python tests/benchmarks/mirroring.py
+	@$(VENV)/bin/python tests/benchmarks/reporting.py
 	@$(VENV)/bin/python tests/benchmarks/sweeps.py
 
 check: $(VENV)/.installed-dev ## Check format, lint and types

@@ -43,3 +43,28 @@ def probabilities(network: MLP, examples: Examples, scale: float) -> NDArray[np.
 def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Counts (classes, classes): the row is the true class, the column the predicted one."""
     return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def calibration(hits: NDArray[np.bool_], confidence: NDArray[np.float32], groups: int = 10) -> list[dict[str, float]]:
+    """Whether the network knows what it does not know: the examples by confidence, in groups of equal size.
+
+    Equal sizes, because most confidences lie near 1 (Nixon et al. 2019, https://arxiv.org/abs/1904.01685).
+
+    Args:
+        hits: (n,), whether each example was classified rightly.
+        confidence: (n,), the greatest of its predicted probabilities.
+        groups: how many; fewer where there are fewer examples.
+
+    Returns:
+        Each group's `n`, mean `confidence` and `accuracy`, the least confident first.
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, groups) if len(part)]
+    return [
+        {
+            "n": len(part),
+            "confidence": float(confidence[part].mean(dtype=np.float64)),
+            "accuracy": float(hits[part].mean()),
+        }
+        for part in parts
+    ]

@@ -166,7 +166,13 @@ def _completed(trial: TrialRecord) -> float:
     return trial.value if trial.state == "complete" and trial.value is not None else math.nan
 
 
-def window(values: Floats, keep: Sequence[float], *, maximize: bool) -> tuple[float, float]:
+def many_magnitudes(values: Floats, *, maximize: bool) -> bool:
+    """Whether an objective needs a log axis: a loss whose lowest value is less than a tenth of the median one."""
+    known = values[np.isfinite(values)]
+    return not maximize and bool(known.size) and 0 < known.min() < 0.1 * np.median(known)
+
+
+def window(values: Floats, keep: Sequence[float], *, maximize: bool, log: bool = False) -> tuple[float, float]:
     """Ends of an objective axis on which the good values can be told apart.
 
     The good side ends at the best value; the bad side at Tukey's outer fence, three interquartile ranges beyond the
@@ -176,7 +182,12 @@ def window(values: Floats, keep: Sequence[float], *, maximize: bool) -> tuple[fl
         values: (trials,), NaN where there is none.
         keep: values that stay inside whatever they are, such as the baseline's.
         maximize: whether the good side is the upper one.
+        log: whether the axis is logarithmic; what is not above 0 has no place on it.
     """
+    if log:
+        logs = np.log(np.where(values > 0, values, math.nan))
+        low, high = window(logs, [math.log(value) for value in keep if value > 0], maximize=maximize)
+        return math.exp(low), math.exp(high)
     sign = 1.0 if maximize else -1.0
     goodness = sign * values[np.isfinite(values)]
     if not goodness.size:
@@ -225,87 +236,30 @@ def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
 
 
 @dataclass(frozen=True)
-class Course:
-    """What the learning curve of one trial shows.
+class BestEpochs:
+    """At which epoch the completed trials were at their best.
 
     Attributes:
-        counted: the epoch that counts, from 1.
-        epochs: how many it ran.
-        improving: its validation loss was lowest in the last tenth of the epochs (at least in the very last).
-        overfit: by how much its validation loss has risen since its lowest, as a fraction of that lowest.
-        gap: training minus validation accuracy at the epoch that counts, a fraction; NaN when not recorded.
-    """
-
-    counted: int
-    epochs: int
-    improving: bool
-    overfit: float
-    gap: float
-
-
-def course(trial: TrialRecord) -> Course | None:
-    """What a completed trial's learning curve shows; None without epochs."""
-    if trial.counted_epoch is None or not len(trial.epochs):
-        return None
-    loss = trial.epochs["validation_loss"]
-    lowest = int(np.nanargmin(loss)) if np.isfinite(loss).any() else 0
-    row = trial.epochs[trial.counted_epoch]
-    return Course(
-        counted=trial.counted_epoch + 1,
-        epochs=len(loss),
-        improving=lowest >= len(loss) - max(1, len(loss) // 10),
-        overfit=float(loss[-1] / loss[lowest] - 1) if loss[lowest] > 0 else 0.0,
-        gap=float(row["train_accuracy"] - row["validation_accuracy"]),
-    )
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Where the training time went, and at which epoch trials were at their best.
-
-    Attributes:
-        seconds: training time by outcome.
-        counted: (complete,), share of its epochs after which each completed trial was at its best, in 0..1.
-        early: share of completed trials that were at their best in the first tenth of their epochs.
+        counted: (complete,), share of its epochs after which each was at its best, in 0..1.
+        early: share of them that were at their best in the first tenth of their epochs.
         late: share that were at their best in the last quarter.
-        spared: epochs that pruned trials did not run, counted against the longest completed trial.
-        audited: trials that were judged but never stopped.
-        misjudged: audited trials that would have been pruned and ended in the best quarter of the completed ones.
-        would_prune: audited trials that would have been pruned.
+        annealed: share whose schedule had taken the learning rate to nothing: that these are best late is no finding.
     """
 
-    seconds: Mapping[str, float]
     counted: Floats
     early: float
     late: float
-    spared: int
-    audited: int
-    would_prune: int
-    misjudged: int
+    annealed: float
 
 
-def budget(record: SweepRecord) -> Budget:
-    """Where the training time went, and at which epoch trials were at their best."""
-    ranked = record.ranked()
-    shares = np.array([(_at_best(record, t) + 1) / len(t.epochs) for t in ranked if t.counted_epoch is not None])
-    seconds: dict[str, float] = {}
-    for trial in record.trials:
-        seconds[trial.outcome] = seconds.get(trial.outcome, 0.0) + trial.seconds
-    longest = max((len(trial.epochs) for trial in ranked), default=0)
-    pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
-    audited = [trial for trial in ranked if trial.audit is not None]
-    doomed = [trial for trial in audited if (trial.audit or {}).get("would_prune_at") is not None]
-    best_quarter = {trial.number for trial in ranked[: math.ceil(len(ranked) / 4)]}
-    return Budget(
-        seconds=seconds,
-        counted=shares,
-        early=float(np.mean(shares <= 0.1)) if shares.size else 0.0,
-        late=float(np.mean(shares > 0.75)) if shares.size else 0.0,
-        spared=sum(max(0, longest - len(trial.epochs)) for trial in pruned),
-        audited=len(audited),
-        would_prune=len(doomed),
-        misjudged=sum(trial.number in best_quarter for trial in doomed),
-    )
+def best_epochs(record: SweepRecord) -> BestEpochs:
+    """At which epoch the completed trials were at their best."""
+    ranked = [trial for trial in record.ranked() if trial.counted_epoch is not None]
+    if not ranked:
+        return BestEpochs(np.empty(0), 0.0, 0.0, 0.0)
+    shares = np.array([(_at_best(record, trial) + 1) / len(trial.epochs) for trial in ranked])
+    annealed = float(np.mean([trial.annealed for trial in ranked]))
+    return BestEpochs(shares, float(np.mean(shares <= 0.1)), float(np.mean(shares > 0.75)), annealed)
 
 
 def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
@@ -354,6 +308,30 @@ def _repeated(record: SweepRecord) -> list[Confirmed]:
             found.setdefault(repeat.candidate, []).append(value)
     searched = {trial.number: _completed(trial) for trial in record.trials}
     return [Confirmed(number, searched.get(number, math.nan), np.array(seen)) for number, seen in found.items()]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much the objective changes when nothing but the seed does.
+
+    Attributes:
+        deviation: standard deviation of one training, pooled over the trials that were repeated.
+        freedom: its degrees of freedom: repeats minus trials.
+    """
+
+    deviation: float
+    freedom: int
+
+
+def seed_noise(record: SweepRecord) -> Noise | None:
+    """From the repeats on fresh seeds of the best trials; the baseline, far from them, only if there is no other."""
+    rows = [row for row in confirmation(record) if len(row.values) > 1]
+    used = [row for row in rows if row.trial != BASELINE] or rows
+    if not used:
+        return None
+    freedom = sum(len(row.values) - 1 for row in used)
+    squares = math.fsum(float(((row.values - row.mean) ** 2).sum()) for row in used)
+    return Noise(math.sqrt(squares / freedom), freedom)
 
 
 @dataclass(frozen=True)
@@ -465,6 +443,38 @@ def tested(record: SweepRecord) -> Tested | None:
     mean = math.fsum(accuracies) / len(accuracies)
     opening, epochs = int(test["opening"]), int(record.verdict["epochs"])
     return Tested(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), opening, epochs)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether the shipped model's confidence is its accuracy, on the test set; arrays are (groups,), least first.
+
+    Attributes:
+        n: examples in each group.
+        confidence: mean probability of the predicted class.
+        accuracy: share classified rightly.
+        low, high: Wilson's 95 % interval of it, over other test examples.
+        error: expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): mean distance of the two.
+    """
+
+    n: NDArray[np.int64]
+    confidence: Floats
+    accuracy: Floats
+    low: Floats
+    high: Floats
+    error: float
+
+
+def calibration(record: SweepRecord) -> Calibration | None:
+    """The shipped model's calibration; None while the test set is closed, or where it was not recorded."""
+    groups = (record.verdict or {}).get("test", {}).get("calibration")
+    if not groups:
+        return None
+    n = np.array([group["n"] for group in groups])
+    confidence, accuracy = (np.array([group[key] for group in groups], float) for key in ("confidence", "accuracy"))
+    ends = np.array([wilson(share, int(size)) for share, size in zip(accuracy, n, strict=True)])
+    error = float(np.abs(confidence - accuracy) @ n / n.sum())
+    return Calibration(n, confidence, accuracy, ends[:, 0], ends[:, 1], error)
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

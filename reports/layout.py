@@ -186,6 +186,17 @@ class Page:
         self.paragraph(text, HEADING, bold=True)
         self.space(0.03)
 
+    def item(
+        self, mark: str, text: str, *, colour: str = INK, label: str = "", indent: float = 2.55, most: int = 2
+    ) -> None:
+        """One line of a list, or `most`: a mark, what it is about, and `indent` inches in what is said of it."""
+        first, second = SIDE + 0.95, SIDE + indent
+        self.space(0.035)
+        base = self.y + SMALL * LEADING * POINT - 0.28 * SMALL * POINT
+        self.text(SIDE, base, mark, SMALL, color=colour, weight="bold")
+        self.text(first, base, shorten(label, second - first - 0.1, SMALL), SMALL)
+        self.paragraph(text, SMALL, x=second, width=SIDE + INNER - second, most=most)
+
     def boxed(self, text: str) -> None:
         """A command to copy, on a tinted ground."""
         lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]

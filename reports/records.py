@@ -133,6 +133,12 @@ class TrialRecord:
     candidate: int | None = None
     seed_index: int | None = None
 
+    @property
+    def annealed(self) -> bool:
+        """Whether the learning rate of its last epoch was less than a twentieth of the highest: a schedule ended it."""
+        rates = self.epochs["learning_rate"]
+        return bool(rates.size and rates[-1] < 0.05 * rates.max())
+
 
 @dataclass(frozen=True)
 class SweepRecord:
@@ -202,6 +208,25 @@ class SweepRecord:
             for trial in self.trials
         ]
         return pd.DataFrame(rows)
+
+    def epoch_table(self) -> pd.DataFrame:
+        """One row an epoch: trial, outcome, epoch (from 0, as `counted_epoch`), whether it counts, its numbers."""
+        import pandas as pd
+
+        trials = [trial for trial in self.trials if len(trial.epochs)]
+        lengths = [len(trial.epochs) for trial in trials]
+        epoch = np.concatenate([np.arange(length) for length in lengths] or [np.empty(0, np.int64)])
+        counted = np.repeat([-1 if trial.counted_epoch is None else trial.counted_epoch for trial in trials], lengths)
+        curves = np.concatenate([trial.epochs for trial in trials] or [np.empty(0, EPOCH)])
+        return pd.DataFrame(
+            {
+                "number": np.repeat([trial.number for trial in trials], lengths),
+                "outcome": np.repeat([trial.outcome for trial in trials], lengths),
+                "epoch": epoch,
+                "counts": epoch == counted,
+                **{column: curves[column] for column in EPOCH_COLUMNS},
+            }
+        )
 
 
 def _cell(value: object) -> object:

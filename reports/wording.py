@@ -51,6 +51,10 @@ class Metric:
         sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
         return f"{sign}{number}{self.points}"
 
+    def oriented(self, difference: float) -> str:
+        """A difference that is positive where better, as a signed difference of the metric itself."""
+        return self.signed(difference if self.maximize else -difference)
+
     def compared(self, value: float, reference: float) -> str:
         """Where a value lies relative to a reference: `0.40 points above`, `level with`."""
         if float(self._number(abs(value - reference))) == 0:
@@ -119,6 +123,11 @@ def _items(value: object) -> tuple[object, ...]:
 
 def _range(low: object, high: object) -> str:
     return setting(low) if low == high else f"{setting(low)} to {setting(high)}"
+
+
+def small(value: float) -> str:
+    """A loss in three decimals, or in two digits where it is smaller than that shows."""
+    return "–" if not math.isfinite(value) else f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.1e}"
 
 
 def duration(seconds: float) -> str:

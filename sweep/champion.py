@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model import datasets, weights
 from model.datasets import Dataset
-from model.evaluation import confusion, evaluate, probabilities
+from model.evaluation import calibration, confusion, evaluate, probabilities
 from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
 from model.network import MLP
@@ -291,7 +291,7 @@ def _verdict(
 def _open_test_set(
     study: Study, database: Database, record: SweepRecord, dataset: Path, home: Path, finals: Sequence[FrozenTrial]
 ) -> dict[str, Any]:
-    """Count the opening first, then score all final models at once; confusion and mistakes are the shipped one's."""
+    """Count the opening, then score all final models; confusion, calibration and mistakes are the shipped one's."""
     data = datasets.load(dataset, study.seed)
     hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
     failpoint("before_opening")
@@ -306,6 +306,7 @@ def _open_test_set(
         "accuracies": [score.accuracy for score in scores],
         "losses": [score.loss for score in scores],
         "confusion": confusion(labels, chances.argmax(axis=1), data.classes).tolist(),
+        "calibration": calibration(chances.argmax(axis=1) == labels, chances.max(axis=1)),
         "mistakes": _mistakes(data, labels, chances),
         "opening": opening,
     }

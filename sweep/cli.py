@@ -166,35 +166,51 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     click.echo("\n".join(datasets.verify(name, home / "data")))
 
 
-@sweep.command()
+@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist mnist-2")
 @shared
-@click.argument("study", required=False)
+@click.argument("study", nargs=-1)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write it; default: report.pdf in the study's folder.",
+    help="Where to write it; default: report.pdf in the study's folder, of several a file in the home folder.",
 )
-def report(study: str | None, home: Path, tracking: str | None, out: Path | None, debug: bool) -> None:
-    """Write the PDF report of STUDY; works at any time, also while it runs."""
-    record = _record(home, study)
-    from reports import pdf  # a second of matplotlib, after the name was found to be one
+@click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON, for programs.")
+def report(
+    study: tuple[str, ...], home: Path, tracking: str | None, out: Path | None, as_json: bool, debug: bool
+) -> None:
+    """Write the PDF report of STUDY; works at any time, also while it runs. Of several studies: their comparison."""
+    records = [_record(home, name) for name in study] or [_record(home, None)]
+    from sweep import report as reports  # a second of matplotlib, after the name was found to be one
 
-    out = out or record.folder / "report.pdf"
-    pdf.write(record, out)
-    click.echo(str(out))
+    if len(records) > 1:
+        out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
+        try:
+            reports.compare(records, out)
+        except reports.IncomparableError as error:
+            raise click.UsageError(str(error)) from error
+        click.echo(json.dumps({"report": str(out)}) if as_json else str(out))
+        return
+    record = records[0]
+    written = reports.write(record, out or record.folder / "report.pdf")
+    if as_json:
+        click.echo(json.dumps(reports.summary(record, written), indent=2))
+    else:
+        click.echo("\n".join(str(path) for path in written))
 
 
 @sweep.command()
 @shared
 @click.argument("study", required=False)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The CSV file to write.")
-def export(study: str | None, home: Path, tracking: str | None, out: Path, debug: bool) -> None:
+@click.option("--epochs", is_flag=True, help="One row an epoch, with the curves, instead of one a trial.")
+def export(study: str | None, home: Path, tracking: str | None, out: Path, epochs: bool, debug: bool) -> None:
     """Write all trials of STUDY to a CSV file, one row a trial."""
     from model.files import write_atomic
 
     record = _record(home, study)
-    write_atomic(out, record.table().to_csv(index=False).encode())
-    click.echo(f"{len(record.trials)} trials in {out}")
+    table = record.epoch_table() if epochs else record.table()
+    write_atomic(out, table.to_csv(index=False).encode())
+    click.echo(f"{len(record.trials)} trials in {out}" + (f", {len(table)} epochs" if epochs else ""))
 
 
 @sweep.command()

@@ -300,10 +300,10 @@ def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes] | N
 
 
 def _write_report(record: SweepRecord) -> None:
-    from reports import pdf  # matplotlib takes a second to import, and is needed once, at the end
+    from sweep import report  # matplotlib takes a second to import, and is needed once, at the end
 
     failpoint("before_report")
-    pdf.write(record, record.folder / "report.pdf")
+    report.write(record, record.folder / "report.pdf")
     failpoint("after_report")
 
 

@@ -19,12 +19,13 @@ import numpy as np
 import pandas as pd
 
 from reports import analysis
+from reports.checks import checks, summary
 from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.passwords import without_passwords
 from sweep.pictures import confusion_png, curves_png
 
-FORMAT = 4  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 5  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -295,6 +296,7 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found
         "state": state,
         "role": "study",
         "trials": record.study["trials"],
+        "checks": summary(checks(record)),
         "question": record.study.get("question"),
         "dataset_digest": record.dataset["digest"],
         "machine": _text(record.provenance.get("machine")),
@@ -383,11 +385,18 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
 
 
 def _importance_csv(found: Importance) -> bytes:
-    """Every searched axis with its score and the score that chance reaches; only the head where trials are too few."""
-    rows = zip(found.names, found.score, found.chance, strict=True)
-    return "\n".join(
-        ["axis,score,chance", *(f"{name},{score:.6g},{chance:.6g}" for name, score, chance in rows), ""]
-    ).encode()
+    """Every searched axis with its scores, intervals and chance levels; only the head where trials are too few."""
+    columns = {
+        f"{method}{suffix}": values
+        for method, scores in (("best", found.best), ("all", found.all))
+        for suffix, values in (
+            ("", scores.score),
+            ("_low", scores.low),
+            ("_high", scores.high),
+            ("_chance", scores.chance),
+        )
+    }
+    return pd.DataFrame({"axis": found.names, **columns}).to_csv(index=False, float_format="%.6g").encode()
 
 
 # --- the verdict

@@ -35,9 +35,9 @@ from typing import Any
 
 import numpy as np
 
-from reports import analysis, pdf, records
+from reports import analysis, records
 from reports.records import SweepRecord
-from sweep import runs, storage
+from sweep import report, runs, storage
 from sweep.progress import reading_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -392,7 +392,7 @@ def drawn(chain: Chain) -> list[str]:
     if record is None:
         return []
     with _DRAWING, tempfile.TemporaryDirectory() as place:
-        pdf.write(record, Path(place) / "again.pdf")
+        report.write(record, Path(place) / "again.pdf")
         same = (Path(place) / "again.pdf").read_bytes() == (chain.folder / "report.pdf").read_bytes()
     return [] if same else ["the PDF is not that of the record"]
 

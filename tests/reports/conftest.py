@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -325,3 +326,93 @@ def _mistake(shape: list[int], rng: np.random.Generator) -> dict[str, Any]:
 def made_up() -> Callable[..., SweepRecord]:
     """The builder of made-up records; see `make_record` for what can be asked of it."""
     return make_record
+
+
+Score = Callable[[Mapping[str, Any]], float]
+
+
+def make_study(
+    trials: int,
+    score: Score,
+    *,
+    noise: float = 0.001,
+    space: Mapping[str, Any] | None = None,
+    broken: Callable[[Mapping[str, Any]], bool] = lambda settings: False,
+    pruned: Callable[[Mapping[str, Any], int], bool] = lambda settings, number: False,
+    audited: Callable[[int], bool] = lambda number: False,
+    confirm: int = 0,
+    top: int = 3,
+    sampler: str = "random",
+    seed: int = 1,
+) -> SweepRecord:
+    """A study whose truth is known: the accuracy of settings is `score(settings)` plus noise of one seed.
+
+    Args:
+        trials: how many, drawn at random from the space; trial 0 is the baseline.
+        score: the true mean accuracy of settings.
+        noise: standard deviation of one training.
+        space: what is searched; the usual one by default.
+        broken: which settings diverge.
+        pruned: which are given up by the pruner, by settings and number; the audited ones then run on all the same.
+        audited: which trials are judged but never stopped.
+        confirm: number of fresh seeds for the verdict; none by default.
+        top: how many trials are confirmed beside the baseline.
+        sampler: what the record says drew them.
+        seed: of all that is random.
+    """
+    record = make_record(trials, outcome="complete", space=space, seed=seed)
+    rng = np.random.default_rng([seed, 99])
+    found = [_scored(trial, score, noise, broken, pruned, audited, rng) for trial in record.trials]
+    study = {**record.study, "sampler": sampler, "confirm": {"top": top, "seeds": confirm or 3}}
+    record = replace(record, trials=tuple(found), study=study)
+    return _judged(record, score, noise, confirm, top, rng) if confirm else record
+
+
+def _scored(
+    trial: TrialRecord, score: Score, noise: float, broken: Any, pruned: Any, audited: Any, rng: np.random.Generator
+) -> TrialRecord:
+    settings, number = trial.hyperparameters, trial.number
+    value = score(settings) + float(rng.normal(0, noise))
+    trial = replace(trial, value=value, validation_accuracy=value, validation_loss=1 - value)
+    given_up = bool(number) and pruned(settings, number)
+    if broken(settings):
+        return replace(trial, state="pruned", outcome="diverged", reason="loss became nan in epoch 1", value=None)
+    if audited(number):
+        return replace(trial, audit={"would_prune_at": 3 if given_up else None})
+    return replace(trial, state="pruned", outcome="pruned", epochs=trial.epochs[:4]) if given_up else trial
+
+
+def _judged(
+    record: SweepRecord, score: Score, noise: float, seeds: int, top: int, rng: np.random.Generator
+) -> SweepRecord:
+    """The verdict that `sweep` would come to: paired differences with Student's interval."""
+    ranked = record.ranked()
+    chosen = [*ranked[:top], *(trial for trial in ranked[top:] if trial.number == 0)]
+    candidates = []
+    for trial in chosen:
+        values = [score(trial.hyperparameters) + float(rng.normal(0, noise)) for _ in range(seeds)]
+        mean = float(np.mean(values))
+        candidates.append({"trial": trial.number, "search_value": trial.value, "values": values, "mean": mean})
+    champion = max(candidates, key=lambda one: one["mean"])
+    base = next(one for one in candidates if one["trial"] == 0)
+    differences = np.array(champion["values"]) - np.array(base["values"])
+    quantile = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}[seeds]  # Student's t, 97.5 %
+    half = quantile * float(differences.std(ddof=1)) / math.sqrt(seeds)
+    mean = float(differences.mean())
+    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": seeds, "better": mean - half > 0}
+    made = make_record(30, confirmed=True).verdict or {}
+    verdict = {
+        **made,
+        "champion": champion["trial"],
+        "candidates": candidates,
+        "paired": None if champion is base else paired,
+        "search_value": champion["search_value"],
+        "confirm_mean": champion["mean"],
+    }
+    return replace(record, verdict=verdict)
+
+
+@pytest.fixture
+def known() -> Callable[..., SweepRecord]:
+    """The builder of studies with known truth; see `make_study`."""
+    return make_study

@@ -8,7 +8,6 @@ import pytest
 
 from reports import analysis
 from reports.dimensions import axes, values
-from reports.importance import FEWEST, importance
 from reports.wording import accuracy, duration, loss, ordinal, setting
 
 
@@ -77,7 +76,7 @@ def test_no_trials_at_all(made_up):
     assert not analysis.standing(record).over
     assert analysis.progress(record).number.size == 0
     assert analysis.band(record, "validation_loss", []).trials == 0
-    assert analysis.budget(record).counted.size == 0
+    assert analysis.best_epochs(record).counted.size == 0
 
 
 def test_a_sweep_is_over_when_every_trial_has_finished(made_up):
@@ -115,20 +114,6 @@ def test_few_other_trials_are_lines_and_many_are_a_band(made_up):
     assert found.lines == ()
     np.testing.assert_array_equal(found.epoch, np.arange(1, 13))
     assert (found.low < found.high).all()
-
-
-def test_course_says_where_the_best_epoch_lies(made_up):
-    trial = made_up(1, outcome="complete").trials[0]
-    epochs = trial.epochs[:4].copy()
-    epochs["validation_loss"] = [0.4, 0.2, 0.25, 0.3]
-    epochs["train_accuracy"] = 0.9
-    epochs["validation_accuracy"] = 0.8
-
-    found = analysis.course(replace(trial, epochs=epochs, counted_epoch=1))
-
-    assert (found.counted, found.epochs, found.improving) == (2, 4, False)
-    assert found.overfit == pytest.approx(0.5)
-    assert found.gap == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -235,19 +220,6 @@ def test_bounds_are_those_of_the_hyperparameter_on_its_own_scale(name, value, bo
     assert next(axis for axis in axes(SPACE) if axis.name == name).bound(value) == bound
 
 
-def test_importance_finds_the_axis_that_matters(made_up):
-    found = importance(made_up(120, outcome="complete"))
-
-    assert found.names[0] == found.clear()[0] == "learning_rate"
-    assert found.top == 12
-    assert found.score[0] > 2 * found.chance[0]
-
-
-def test_importance_refuses_to_rank_too_few_trials(made_up):
-    assert importance(made_up(FEWEST - 1, outcome="complete")).names == ()
-    assert importance(made_up(FEWEST, outcome="complete")).names != ()
-
-
 def test_digits_follow_the_noise():
     assert accuracy(10_000).text(0.98347) == "98.35\u00a0%"
     assert accuracy(180).text(0.98347) == "98.3\u00a0%"
@@ -300,4 +272,4 @@ def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(ma
     trial = replace(record.trials[0], epochs=epochs, counted_epoch=11)
     last = replace(record, trials=(trial,), study={**record.study, "epoch": "last"})
 
-    assert analysis.budget(last).counted.tolist() == [0.25]
+    assert analysis.best_epochs(last).counted.tolist() == [0.25]

@@ -1,15 +1,21 @@
 """Every kind of record gives a valid PDF, and the same record the same bytes."""
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 import pytest
 
 from reports import pages, pdf
 from reports.layout import HEIGHT, INNER, SIDE, UNKNOWN, WIDTH, Page, measure, printable, settings, shorten, wrap
-
-HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07"]
+from reports.pages.report import report
+from reports.pages.table import table
+from reports.pages.verdict import _test_figure, _tested
+from reports.pages.verdict import headline as headline_of
 
 
 def written(record, folder):
@@ -28,7 +34,7 @@ def findings(record):
 
 
 def headline(record):
-    return pages.headline(pages.report(record))
+    return headline_of(report(record))
 
 
 @pytest.mark.parametrize(
@@ -63,14 +69,32 @@ def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
         assert written(record, tmp_path) == first
 
 
-def test_no_name_is_read_as_markup(made_up, tmp_path):
-    name = " ".join(HOSTILE)
-    space = {key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}
-    record = made_up(2, outcome="complete", name=name, question=name)
-    trials = tuple(replace(t, hyperparameters={key: key for key in HOSTILE}, reason=name) for t in record.trials)
-    dataset = {**record.dataset, "classes": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
+ELSEWHERE = """
+import datetime, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+class Later(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2031, 5, 17, 3, 4, 5, tzinfo=tz)
+datetime.datetime = Later
+time.time = lambda: 1_936_753_445.0
+from conftest import make_record
+from reports import pdf
+pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
+"""
 
-    written(replace(record, study={**record.study, "space": space}, trials=trials, dataset=dataset), tmp_path)
+
+def test_another_day_place_and_process_give_the_same_bytes(made_up, tmp_path):
+    """Another clock, time zone, language, folder, and order of sets."""
+    out = tmp_path / "elsewhere.pdf"
+    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out))
+    root = str(Path(pdf.__file__).parent.parent)
+    other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "4711", "PYTHONPATH": root}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env={**os.environ, **other}, timeout=120)
+
+    pdf.write(made_up(6, outcome="complete", confirmed=True), tmp_path / "here.pdf")
+    assert out.read_bytes() == (tmp_path / "here.pdf").read_bytes()
 
 
 def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
@@ -107,14 +131,14 @@ def test_the_verdict_says_by_how_much_and_how_sure(made_up):
 
 def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
     """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends change places."""
-    report = pages.report(made_up(confirmed=True))
-    figure, note = pages._test_figure(report)
+    found = report(made_up(confirmed=True))
+    figure, note = _test_figure(found)
 
     assert figure == "98.07\u00a0%"
     assert note == (
         "mean test accuracy of 3 final models; 95\u00a0% interval over examples 97.78\u00a0% to 98.32\u00a0%"
     )
-    assert pages._tested(report.record) == [
+    assert _tested(found.record) == [
         "The 3 final models, trained on train and validation data for 9 epochs, have a mean test error of 1.93\u00a0%"
         " (95\u00a0% Wilson interval over test examples 1.68\u00a0% to 2.22\u00a0%; one by one 1.94\u00a0%,"
         " 1.87\u00a0% and 1.98\u00a0%). The test set of mnist had been opened 2 times, this one included; every opening"
@@ -123,7 +147,7 @@ def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
 
 
 def test_the_title_says_what_is_missing(made_up):
-    assert findings(made_up(0, planned=60)) == ["No trial has run yet"]
+    assert findings(made_up(0, planned=60))[0] == "No trial has run yet"
     assert findings(made_up(3, outcome="failed"))[0] == "No answer: none of 3 finished trials completed (3 failed)"
     assert findings(made_up(8, planned=60))[0].startswith("So far: ")
 
@@ -157,3 +181,28 @@ def test_a_page_is_filled_from_the_top():
     page.paragraph("text")
 
     assert 0 < room - page.room < 0.3
+
+
+def test_of_equal_values_the_title_names_the_one_that_the_rule_chose(made_up):
+    """Trials 2 and 4 tie; 4 has the lower validation loss. The gain ended when 2 was the first to reach the value."""
+    record = made_up(8, outcome="complete")
+    values = [0.5, 0.6, 0.9, 0.6, 0.9, 0.6, 0.6, 0.6]
+    losses = [1.0, 1.0, 0.4, 1.0, 0.3, 1.0, 1.0, 1.0]
+    trials = [
+        replace(t, value=v, validation_loss=loss, finished=t.started)
+        for t, v, loss in zip(record.trials, values, losses, strict=True)
+    ]
+
+    assert (
+        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 brought no gain"
+        in (findings(replace(record, trials=tuple(trials))))
+    )
+
+
+def test_trials_beyond_the_table_are_told_with_the_command_that_writes_them(made_up):
+    with matplotlib.rc_context(settings()):
+        texts = [
+            text.get_text() for page in table(report(made_up(30, outcome="complete"))) for text in page.figure.texts
+        ]
+
+    assert "10 more: sweep export mnist --out trials.csv." in " ".join(texts)

@@ -34,7 +34,7 @@ def test_best_so_far(ax):
     shown = analysis.Progress(
         np.array([0, 7]), ("complete", "pruned"), np.array([0.9, np.nan]), np.array([0.9, 0.9]), np.array([1.0, 2.0])
     )
-    plots.objective_window(ax, (80, 95), maximize=True)
+    plots.objective_axis(ax, (80, 95), maximize=True)
     plots.best_so_far(ax, np.array([1.0, 2.0]), shown, 100, (80, 95), LOOKS)
     plots.unvalued(ax, np.array([1.0, 2.0]), shown.outcome, maximize=True)
 
@@ -47,7 +47,7 @@ def test_best_so_far(ax):
 def test_scatter_puts_trials_without_a_value_into_the_strip(ax, maximize):
     x, value = np.array([1e-3, 2e-3, 3e-3, np.nan]), np.array([0.5, np.nan, 99.0, 0.4])
     plots.axis_scale(ax, RATE)
-    plots.objective_window(ax, (0, 1), maximize=maximize)
+    plots.objective_axis(ax, (0, 1), maximize=maximize)
     plots.scatter(ax, x, value, ("complete", "diverged", "pruned", "complete"), (0, 1), maximize=maximize)
 
 

@@ -148,7 +148,10 @@ class Recorded:
         verdict = {
             "champion": champion,
             "baseline": 0,
-            "candidates": [{"trial": champion, "mean": 0.9732}, {"trial": 0, "mean": 0.9387}],
+            "candidates": [
+                {"trial": champion, "search_value": 0.975, "values": [0.9722, 0.9742], "mean": 0.9732},
+                {"trial": 0, "search_value": 0.94, "values": [0.9377, 0.9397], "mean": 0.9387},
+            ],
             "paired": {"difference": 0.0345, "low": 0.01, "high": 0.05, "n": 2, "better": True},
             "confirm_mean": 0.9732,
             "epochs": 7,

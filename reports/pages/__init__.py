@@ -1,0 +1,58 @@
+"""One file a question: each takes its findings to a sheet whose title is the answer.
+
+The order of `pages` is the order of reading. Nothing is computed here beyond choosing words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reports.layout import Page
+from reports.next_study import Proposal
+from reports.pages.confirmation import confirmation
+from reports.pages.cost import cost
+from reports.pages.curves import curves
+from reports.pages.enough import trials
+from reports.pages.epochs import epochs
+from reports.pages.isolation import isolation
+from reports.pages.mistakes import mistakes
+from reports.pages.origin import origin
+from reports.pages.pairs import interactions, parallel
+from reports.pages.progress import progress
+from reports.pages.proposal import proposal
+from reports.pages.pruning import pruning
+from reports.pages.ranking import ranking
+from reports.pages.report import Report, report
+from reports.pages.space import hyperparameters
+from reports.pages.table import failures, table
+from reports.pages.verdict import verdict
+from reports.pages.winner import changes
+from reports.records import SweepRecord
+
+QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
+    verdict,
+    origin,
+    progress,
+    hyperparameters,
+    isolation,
+    curves,
+    epochs,
+    pruning,
+    trials,
+    ranking,
+    interactions,
+    parallel,
+    changes,
+    confirmation,
+    mistakes,
+    cost,
+    table,
+    failures,
+    proposal,
+)
+
+
+def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
+    """All pages of a report, in reading order; `following` is the next study, where one is proposed."""
+    found = report(record, following)
+    return [page for question in QUESTIONS for page in question(found)]

@@ -1,0 +1,107 @@
+"""The best trials and the baseline on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from reports import analysis, plots
+from reports.analysis import BASELINE
+from reports.layout import BODY, Cell, Page
+from reports.pages.report import Report, interval, name
+from reports.wording import counted
+
+
+def confirmation(report: Report) -> list[Page]:
+    """The best trials and the baseline on fresh seeds."""
+    rows = analysis.confirmation(report.record)
+    if not rows:
+        return []
+    paired, metric = analysis.paired(report.record), report.metric
+    seeds = max(len(row.values) for row in rows)
+    page = Page(
+        _confirmation_finding(report, rows, paired),
+        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for"
+        " each. Dot: one seed. Bar: mean. Hollow diamond: the value that the search had measured.",
+    )
+    names = [name(row.trial) for row in rows]
+    ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
+    plots.frame(ax, x=metric.axis)
+    plots.confirmation(ax, rows, metric.scale, report.looks, names)
+    if paired:
+        _paired(page, report, paired)
+    page.heading("In numbers")
+    _confirmation_table(page, report, rows)
+    page.space(0.12)
+    page.paragraph(_optimism(report, rows), BODY)
+    return [page]
+
+
+def _confirmation_finding(report: Report, rows: Sequence[analysis.Confirmed], paired: analysis.Paired | None) -> str:
+    metric = report.metric
+    if not report.record.verdict:
+        return (
+            f"Confirmation is under way: {name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
+        )
+    if paired is None:
+        return "On fresh seeds the baseline has the best mean"
+    who = name(report.record.verdict["champion"])
+    ends = {
+        "better": "stays ahead of the baseline",
+        "worse": "falls behind the baseline",
+        "not distinguishable": "is not distinguishable from the baseline",
+    }
+    return f"{who} {ends[paired.finding]} on fresh seeds: {metric.oriented(paired.difference)} {metric.name}"
+
+
+def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
+    metric = report.metric
+    assert report.record.verdict is not None
+    look = report.looks[report.record.verdict["champion"]]
+    page.heading("Paired difference to the baseline, seed by seed")
+    page.space(-0.16)
+    ax = page.grid(1, 1, 1.25, left=0.8)[0]
+    sign = metric.scale if metric.maximize else -metric.scale
+    plots.frame(
+        ax, x=f"{metric.name}: champion minus baseline{' (points)' if metric.scale != 1 else ''}, with 95 % interval"
+    )
+    plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
+    page.space(0.04)
+    page.paragraph(interval(metric, paired).capitalize() + f" ({counted(paired.n, 'pair')}).", BODY)
+
+
+def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Confirmed]) -> None:
+    metric = report.metric
+    body: list[list[Cell | str]] = [
+        [
+            name(row.trial),
+            metric.text(row.search_value),
+            Cell(metric.text(row.mean), bold=True),
+            ", ".join(metric.text(v) for v in row.values),
+            metric.signed(row.search_value - row.mean),
+        ]
+        for row in rows
+    ]
+    page.table(["trial", "search", "mean", "each seed", "search minus mean"], body, right=(1, 2, 4))
+
+
+def _optimism(report: Report, rows: Sequence[analysis.Confirmed]) -> str:
+    tops = [row for row in rows if row.trial != BASELINE and math.isfinite(row.search_value)]
+    if not tops:
+        return ""
+    lost = float(np.mean([row.search_value - row.mean for row in tops]))
+    better = lost > 0 if report.metric.maximize else lost < 0
+    word = "optimistic" if better else "pessimistic"
+    lucky = (
+        f"The search's own values of these {counted(len(tops), 'trial')} were {word} by {report.metric.gain(lost)} on"
+        " average: the best of many is chosen partly for its luck. The fresh seeds are free of that choice"
+    )
+    if len(tops) == 1:
+        return f"{lucky}."
+    return (
+        f"{lucky}, but not of the one made among them: the champion is the best of {len(tops)} candidates on these very"
+        " seeds, so that without any true difference its interval excludes 0 in up to"
+        f" {2.5 * len(tops):.3g}\u00a0% of such studies instead of 2.5\u00a0%."
+    )

@@ -1,0 +1,150 @@
+"""What the search cost, and where the time went."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from numpy.typing import NDArray
+
+from reports import plots, wording
+from reports.analysis import BROKEN
+from reports.layout import BODY, INK, Page
+from reports.pages.progress import time_unit
+from reports.pages.report import Report
+from reports.records import SweepRecord, TrialRecord
+from reports.wording import counted, listed, percent
+
+COLOURS = {"complete": "#7fb3d5", "pruned": "#d9c79a"}
+MANY = 400  # bars or dots from which on they are drawn as an image
+
+
+def cost(report: Report) -> list[Page]:
+    """Training time by outcome, against the score, and along the clock."""
+    record = report.record
+    if report.standing.finished == 0:
+        return []
+    spent = _spent(record)
+    page = Page(_finding(spent), "Time is training time of the search, summed over the workers; confirmation is apart.")
+    page.heading("Training time by outcome")
+    words = {outcome: f"{outcome} {wording.duration(seconds)}" for outcome, seconds in spent.items()}
+    plots.outcomes(page.strip(0.24), spent, words)
+    page.space(0.06)
+    page.paragraph(_in_words(record, spent, words), BODY)
+    ranked = record.ranked()
+    if len(ranked) > 1:
+        page.heading("Time of a trial against its score")
+        page.space(-0.16)
+        _pareto(page.grid(1, 1, 2.9, left=0.6)[0], report, ranked)
+        page.paragraph(_fastest(report, ranked), BODY)
+    if spans := [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]:
+        page.heading("The workers along the clock")
+        page.space(-0.16)
+        workers = len({trial.worker for trial in spans})
+        _timeline(page.grid(1, 1, min(0.8 + 0.3 * workers, max(1.2, page.room - 0.3)), left=0.75)[0], spans)
+        page.paragraph(_busy(spans), BODY)
+    return [page]
+
+
+def _spent(record: SweepRecord) -> dict[str, float]:
+    """Training time in seconds by outcome, in the house order."""
+    found: dict[str, float] = {}
+    for trial in record.trials:
+        found[trial.outcome] = found.get(trial.outcome, 0.0) + trial.seconds
+    return {name: found[name] for name in (*wording.OUTCOMES, *found) if found.get(name)}
+
+
+def _finding(spent: dict[str, float]) -> str:
+    total = sum(spent.values()) or 1.0
+    text = f"{percent(spent.get('complete', 0.0) / total)} of {wording.duration(total)} went into completed trials"
+    pruned, broken = spent.get("pruned", 0.0), sum(spent.get(name, 0.0) for name in BROKEN)
+    others = [f"{percent(part / total)} into {what}" for part, what in ((pruned, "pruned"), (broken, "broken")) if part]
+    return f"{text}{', ' + ' and '.join(others) + ' ones' if others else ''}"
+
+
+def _in_words(record: SweepRecord, spent: dict[str, float], words: dict[str, str]) -> str:
+    if not spent:
+        return "No time was recorded."
+    confirm = sum(trial.seconds for trial in record.confirm)
+    more = f" Confirmation and final models took {wording.duration(confirm)} more." if confirm else ""
+    return f"{wording.duration(sum(spent.values()))} in all: {listed(words.values())}.{more}"
+
+
+def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
+    """Completed trials, and the line of those that no other beats in both time and score."""
+    metric = report.metric
+    seconds = np.array([trial.seconds for trial in ranked])
+    value = np.array([trial.value for trial in ranked], dtype=np.float64)
+    low, high = report.ends(value)
+    plots.frame(ax, x="training time of the trial (seconds)", y=metric.axis)
+    y = np.clip(value * metric.scale, low, high)
+    ax.plot(seconds, y, "o", color=plots.GREY, markersize=3, markeredgewidth=0, alpha=0.75, rasterized=len(y) > MANY)
+    front = _front(seconds)
+    ax.step(seconds[front], y[front], where="post", color=INK, linewidth=1.1)
+    for trial, x, height in zip(ranked, seconds, y, strict=True):
+        if trial.number in report.looks:
+            plots.star(ax, float(x), float(height), report.looks[trial.number])
+    if seconds.max() > 8 * max(seconds.min(), 1e-9):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    report.axis(ax, (low, high), gutter=0)
+
+
+def _front(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the trials that are faster than every better one, fastest first; the trials come best first."""
+    fastest = np.minimum.accumulate(seconds)
+    first = np.concatenate([[True], seconds[1:] < fastest[:-1]])
+    return np.flatnonzero(first)[::-1]
+
+
+def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
+    """The cheapest trial that is nearly as good as the best: within a tenth of what the best is above the median."""
+    best, metric = ranked[0], report.metric
+    margin = 0.1 * abs(float(best.value or 0.0) - float(np.median([trial.value or 0.0 for trial in ranked])))
+    near = [trial for trial in ranked if abs(float(trial.value or 0.0) - float(best.value or 0.0)) <= margin]
+    quick = min(near, key=lambda trial: (trial.seconds, trial.number))
+    text = "Line: the trials that no other beats in both time and score."
+    if quick is best or quick.seconds > 0.8 * best.seconds:
+        return text
+    return (
+        f"{text} Trial {quick.number} took {wording.duration(quick.seconds)} instead of"
+        f" {wording.duration(best.seconds)} and is {metric.gain((quick.value or 0.0) - (best.value or 0.0))} from the"
+        " best, one seed each."
+    )
+
+
+def _timeline(ax: Axes, spans: list[TrialRecord]) -> None:
+    """A bar a trial, one row a worker."""
+    begin = min(trial.started.timestamp() for trial in spans if trial.started)
+    end = max(trial.finished.timestamp() for trial in spans if trial.finished) - begin
+    size, unit = time_unit(end)
+    workers = sorted({int(trial.worker or 0) for trial in spans})
+    plots.frame(ax, x=f"time since the first trial ({unit})")
+    for outcome in dict.fromkeys(trial.outcome for trial in spans):
+        for row, worker in enumerate(workers):
+            bars = [
+                ((trial.started.timestamp() - begin) / size, (trial.finished - trial.started).total_seconds() / size)
+                for trial in spans
+                if trial.started and trial.finished and (trial.worker, trial.outcome) == (worker, outcome)
+            ]
+            ax.broken_barh(
+                bars, (row - 0.36, 0.72), facecolors=COLOURS.get(outcome, "#e6a89f"), edgecolor="white",
+                linewidth=0.0 if len(spans) > MANY else 0.5, rasterized=len(spans) > MANY,
+            )  # fmt: skip
+    ax.set_xlim(0, end / size or 1)
+    ax.set_yticks(range(len(workers)), [f"worker {worker}" for worker in workers])
+    ax.set_ylim(len(workers) - 0.4, -0.6)
+    ax.grid(False, axis="y")
+
+
+def _busy(spans: list[TrialRecord]) -> str:
+    begin = min(trial.started.timestamp() for trial in spans if trial.started)
+    end = max(trial.finished.timestamp() for trial in spans if trial.finished)
+    workers = len({trial.worker for trial in spans})
+    share = sum(trial.seconds for trial in spans) / max(1e-9, workers * (end - begin))
+    return (
+        f"{counted(workers, 'worker')} trained {percent(min(1.0, share))} of the time between the first start and the"
+        f" last finish, {wording.duration(end - begin)}; a pause of the whole sweep counts as idle. Blue: complete;"
+        " sand: pruned; red: broken."
+    )

@@ -1,0 +1,93 @@
+"""The best that each part of every range reaches, whatever else was set."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reports import plots
+from reports.dimensions import values
+from reports.isolation import SOLID, Isolation, isolations
+from reports.layout import MUTED, SMALL, TINY, Key, Page, shorten
+from reports.pages.report import Report
+from reports.plots import PALETTE
+from reports.wording import counted
+
+PANELS = 8
+
+
+def isolation(report: Report) -> list[Page]:
+    """One panel an axis, those with the largest differences first."""
+    found = sorted(isolations(report.record), key=lambda one: -one.spread)
+    if report.standing.complete < SOLID or not found:
+        return []
+    page = Page(_finding(report, found), _note(found))
+    page.keys(
+        [
+            Key("best of that part", PALETTE[0], line="-"),
+            Key("best to be expected of equally many", plots.FAILURE, line=(0, (2, 1.2))),
+            Key("completed trial", plots.GREY, "o"),
+        ]
+    )
+    shown = found[:PANELS]
+    rows = math.ceil(len(shown) / 2)
+    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, one in zip(grid, shown, strict=False):
+        _panel(ax, report, one)
+    for ax in grid[len(shown) :]:
+        ax.remove()
+    return [page]
+
+
+def _panel(ax: Axes, report: Report, found: Isolation) -> None:
+    axis, metric, ranked = found.axis, report.metric, report.record.ranked()
+    value = np.array([trial.value for trial in ranked], dtype=np.float64)
+    low, high = report.ends(value)
+    plots.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
+    plots.axis_scale(ax, axis)
+    x = plots.spread(axis, values(axis, ranked), [trial.number for trial in ranked])
+    ax.plot(
+        x, np.clip(value * metric.scale, low, high), "o", color=plots.GREY, markersize=2.2, markeredgewidth=0, alpha=0.6
+    )
+    for part in found.parts:
+        solid = part.complete >= SOLID
+        if part.complete:
+            width, alpha = (2.2, 1.0) if solid else (1.0, 0.5)
+            ax.hlines(part.best * metric.scale, part.low, part.high, PALETTE[0], linewidth=width, alpha=alpha)
+        if solid:
+            even = part.even * metric.scale
+            ax.hlines(even, part.low, part.high, plots.FAILURE, linewidth=1.1, linestyle=(0, (2, 1.2)))
+        _count(ax, part.low, part.high, part.complete, part.judged, log=axis.scale == "log", maximize=metric.maximize)
+    report.axis(ax, (low, high), wash="white")
+
+
+def _count(ax: Axes, low: float, high: float, complete: int, judged: int, *, log: bool, maximize: bool) -> None:
+    """How many completed, of how many judged, at the worse end of the axis."""
+    middle = math.sqrt(low * high) if log else (low + high) / 2
+    ax.text(
+        middle, 0.03 if maximize else 0.97, f"{complete} of {judged}", transform=ax.get_xaxis_transform(),
+        ha="center", va="bottom" if maximize else "top", fontsize=TINY - 0.6, color=MUTED, parse_math=False,
+    )  # fmt: skip
+
+
+def _finding(report: Report, found: list[Isolation]) -> str:
+    clear = report.importance.ordering()
+    lead = next((one for name in clear for one in found if one.axis.name == name and one.spread > 0), None)
+    if lead is None:
+        return "No part of any range is shown to be better than the others, whatever else is set"
+    return (
+        f"Whatever else is set, {lead.axis.name} is worth {report.metric.gain(lead.spread)} between the best and the"
+        " worst part of its range"
+    )
+
+
+def _note(found: list[Isolation]) -> str:
+    left = f" {len(found) - PANELS} axes with smaller differences are not drawn." if len(found) > PANELS else ""
+    return (
+        "Each range in five equal parts, each choice by itself, and the best completed trial there over everything"
+        " else. The best of many is better than the best of few: dashed is the best to be expected of as many trials as"
+        f" the emptiest part with {counted(SOLID, 'completed trial')} or more has; thin lines rest on fewer. Below: n"
+        f" completed of n judged.{left}"
+    )

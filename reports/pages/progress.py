@@ -1,0 +1,80 @@
+"""The course of the search: best so far against trials and against training time."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reports import analysis, plots, wording
+from reports.layout import Page
+from reports.pages.report import Report, name
+from reports.wording import counted
+
+
+def progress(report: Report) -> list[Page]:
+    """Best so far against trials and against training time."""
+    shown = analysis.progress(report.record)
+    if not np.isfinite(shown.value).any():
+        return []
+    page = Page(_progress_finding(report, shown), _progress_note(shown))
+    page.keys(report.keys([n for n in report.looks if n in shown.number], ("complete", "best", "pruned", "broken")))
+    places = (
+        ("Best so far, by trial", "trials in the order in which they finished", np.arange(1.0, len(shown.number) + 1)),
+        ("Best so far, by training time", *_time_axis(shown.seconds)),
+    )
+    for ax, (title, label, x) in zip(page.grid(2, 1, min(8.0, page.room)), places, strict=True):
+        _progress_panel(ax, report, shown, x, label, title)
+    return [page]
+
+
+def _progress_panel(
+    ax: Axes, report: Report, shown: analysis.Progress, x: analysis.Floats, label: str, title: str = ""
+) -> None:
+    ends, maximize = report.ends(shown.value), report.metric.maximize
+    plots.frame(ax, title=title, x=label, y=report.metric.axis)
+    report.axis(ax, ends)
+    ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
+    plots.whole_numbers(ax, up_to=float(x[-1]))
+    plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
+    plots.unvalued(ax, x, shown.outcome, maximize=maximize)
+    if report.standing.baseline:
+        value = (report.standing.baseline.value or 0.0) * report.metric.scale
+        plots.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
+
+
+def _progress_finding(report: Report, shown: analysis.Progress) -> str:
+    best, finished = report.standing.best, len(shown.number)
+    assert best is not None
+    if finished == 1:
+        return f"{name(best.number)} is the only finished trial so far"
+    level = np.flatnonzero(shown.value == best.value)
+    after = finished - 1 - int(level[0])  # what came after the first to reach the best value brought no gain
+    tied = f", with the same value as {counted(len(level) - 1, 'other')}" if len(level) > 1 else ""
+    place = wording.ordinal(int(np.flatnonzero(shown.number == best.number)[0]) + 1)
+    if after <= 0.1 * finished and not tied:
+        return f"The best trial came late: {name(best.number).lower()} was the {place} of {finished} to finish"
+    gain = f"the last {after} brought no gain" if after else "the last trial brought the gain"
+    return f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied}; {gain}"
+
+
+def _progress_note(shown: analysis.Progress) -> str:
+    n = int(np.isfinite(shown.value).sum())
+    left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
+    return (
+        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
+        " Of equal values the one with the lower validation loss is called the best, then the lower number."
+        " Trials far worse than the rest are drawn at its end, so that they do not flatten the axis."
+        f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
+    )
+
+
+def _time_axis(seconds: analysis.Floats) -> tuple[str, analysis.Floats]:
+    size, unit = time_unit(float(seconds[-1]))
+    return f"training time of all trials together ({unit})", seconds / size
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit in which a time axis of this length is drawn: its size in seconds, and its name."""
+    return next(
+        ((s, unit) for s, unit in ((3_600.0, "hours"), (60.0, "minutes")) if seconds >= 2 * s), (1.0, "seconds")
+    )

@@ -1,0 +1,100 @@
+"""Was pruning right?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports import plots, wording
+from reports.analysis import wilson
+from reports.layout import BODY, Page
+from reports.pages.report import Report
+from reports.pruning import Audited, Foresight, audited, foresight, misjudged, spared
+from reports.wording import counted, percent
+
+MOST_AUDITED = 12
+GOOD = 0.9  # a rank correlation from which on the order of the trials is known
+
+
+def pruning(report: Report) -> list[Page]:
+    """How early the order was known, what stopping spared, and what the audit says it cost."""
+    found, seen = foresight(report.record), audited(report.record)
+    saved = spared(report.record)
+    if found is None and not saved.pruned and not seen:
+        return []
+    page = Page(_finding(report, found, seen), _note(report, found))
+    if found is not None:
+        page.heading("How well an epoch foretells the order at the end")
+        page.space(-0.16)
+        ax = page.grid(1, 1, 2.9, left=0.6)[0]
+        plots.frame(ax, x="epoch", y="rank correlation with the end")
+        ax.fill_between(found.epoch, found.low, found.high, color=plots.GREY, alpha=0.3, linewidth=0)
+        ax.plot(found.epoch, found.correlation, "o-", color=plots.PALETTE[0], markersize=3, linewidth=1.2)
+        ax.axhline(GOOD, color=plots.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
+        ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
+        plots.whole_numbers(ax, up_to=float(found.epoch[-1]))
+    page.heading("What it spared")
+    page.paragraph(
+        f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run, which at each trial's own"
+        f" pace would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of what all trials would"
+        " have taken without pruning."
+        if saved.pruned
+        else "No trial was pruned.",
+        BODY,
+    )
+    page.heading("What it cost: the audit")
+    _audit(page, report, seen)
+    return [page]
+
+
+def _audit(page: Page, report: Report, seen: list[Audited]) -> None:
+    if not seen:
+        words = "No trial was kept for audit, so whether a pruned one would have won is not known."
+        page.paragraph(f"{words} `audit` in the study file sets the share of trials that are judged but never stopped.")
+        return
+    given_up, good = misjudged(seen, report.standing.complete)
+    low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)
+    page.paragraph(
+        f"{counted(len(seen), 'trial')}, chosen by their numbers alone, were judged but never stopped. The pruner would"
+        f" have given up {given_up} of them; {good} of these ended in the best quarter of the completed trials"
+        + (f" (95\u00a0% Wilson interval of the share: {percent(low)} to {percent(high)})." if given_up else "."),
+        BODY,
+    )
+    page.space(0.06)
+    rows = [
+        [str(one.trial), str(one.given_up or "never"), report.metric.text(one.value), f"{one.rank}"]
+        for one in sorted(seen, key=lambda one: (one.given_up is None, one.rank))[:MOST_AUDITED]
+    ]
+    head = ["trial", "given up after epoch", report.metric.name, f"rank of {report.standing.complete}"]
+    page.table(head, rows, right=(0, 1, 2, 3))
+
+
+def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> str:
+    check = next(check for check in report.checks if check.name == "pruning")
+    given_up, good = misjudged(seen, report.standing.complete)
+    if report.record.counts().get("pruned", 0) and check.status == "warn":
+        return f"Pruning stops good trials: {good} of {given_up} that it gave up ended in the best quarter"
+    known = _known(found)
+    early = f"The order of the trials is known from epoch {known} on" if known else "No epoch foretells the order well"
+    if not report.record.counts().get("pruned", 0):
+        return f"{early}; no trial was pruned"
+    if check.status == "pass":
+        return f"Pruning was right: {good} of {given_up} audited trials that it gave up ended in the best quarter"
+    return f"{early}; too few audited trials to say what pruning cost"
+
+
+def _known(found: Foresight | None) -> int | None:
+    """The first epoch, from 1, from which on the correlation stays above `GOOD`."""
+    if found is None or found.correlation[-1] < GOOD:
+        return None
+    low = np.flatnonzero(found.correlation < GOOD)
+    return int(found.epoch[low[-1] + 1]) if low.size else int(found.epoch[0])
+
+
+def _note(report: Report, found: Foresight | None) -> str:
+    if found is None:
+        return f"n = {counted(report.standing.complete, 'completed trial')}: too few for a rank correlation."
+    return (
+        f"n = {counted(found.trials, 'completed trial')}. Spearman's rank correlation of {report.metric.name} at each"
+        " epoch with the value that counts; band: its 95\u00a0% interval over other trials (Bonett and Wright). Pruned"
+        " trials are missing: among the survivors, which are more alike, the correlation is lower than among all."
+    )

@@ -1,0 +1,105 @@
+"""Every searched hyperparameter against the objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reports import analysis, plots, wording
+from reports.analysis import BASELINE
+from reports.dimensions import EDGE, Axis, at_bounds, axes, values
+from reports.layout import SMALL, Page, shorten
+from reports.pages.ranking import no_ranking
+from reports.pages.report import Report
+from reports.wording import counted, listed
+
+AXES_A_PAGE = 8
+MOST_AXES = 16
+
+
+def hyperparameters(report: Report) -> list[Page]:
+    """Every searched hyperparameter against the objective."""
+    if not report.record.trials:
+        return []
+    shown = axes(report.record.study["space"])
+    chosen, left = shown[:MOST_AXES], len(shown) - MOST_AXES
+    sheets = [chosen[start : start + AXES_A_PAGE] for start in range(0, len(chosen), AXES_A_PAGE)]
+    found = []
+    for number, sheet in enumerate(sheets):
+        page = Page(_axes_finding(report, continued=number > 0), _axes_note(report, left))
+        _axes_page(page, report, sheet)
+        found.append(page)
+    return found
+
+
+def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
+    trials = report.record.trials
+    top = [t.number for t in report.record.ranked()[:3]]
+    known = {trial.number for trial in trials}
+    starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
+    page.keys(report.keys(starred, ("complete", "pruned value", "broken")))
+    rows = math.ceil(len(sheet) / 2)
+    objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
+    outcome = [t.outcome for t in trials]
+    complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
+    ends = report.ends(complete)
+    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, axis in zip(grid, sheet, strict=False):
+        plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
+        plots.axis_scale(ax, axis)
+        x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
+        report.axis(ax, ends)
+        plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
+        for number in reversed(starred):  # the winner last, on top
+            _star(ax, report, number, x, complete, ends)
+    for ax in grid[len(sheet) :]:
+        ax.remove()
+
+
+def _star(
+    ax: Axes, report: Report, number: int, x: analysis.Floats, value: analysis.Floats, ends: tuple[float, float]
+) -> None:
+    """Mark one trial, where it has both a place on the axis and a final value."""
+    at = next(index for index, trial in enumerate(report.record.trials) if trial.number == number)
+    if math.isfinite(x[at]) and math.isfinite(value[at]):
+        height = float(np.clip(value[at] * report.metric.scale, *ends))
+        plots.star(ax, float(x[at]), height, report.looks[number])
+
+
+def _axis_title(report: Report, axis: Axis) -> str:
+    best = analysis.winner(report.record)
+    bound = axis.bound(float(values(axis, [best])[0])) if best else None
+    text = f"{axis.name}: winner at {bound} bound" if bound else axis.name
+    return shorten(text, 2.75, SMALL + 0.6, bold=True)
+
+
+def _axes_finding(report: Report, *, continued: bool) -> str:
+    best = analysis.winner(report.record)
+    if best is None:
+        return "Where the trials lay in the search space; none completed"
+    bounds = at_bounds(report.record, best)
+    lead = report.importance.clear()[:1]
+    last = f"; {lead[0]} matters most" if lead else ""
+    if not bounds:
+        text = f"The winner lies inside every searched range{last}"
+    else:
+        ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
+        more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
+        text = f"The winner lies within {wording.percent(EDGE)} of {ends}{more}{last}"
+    return text + (" (continued)" if continued else "")
+
+
+def _axes_note(report: Report, left: int) -> str:
+    more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
+    unfinished = f"; {report.standing.unfinished} unfinished left out" if report.standing.unfinished else ""
+    return (
+        "n ="
+        f" {report.endings() or 'no finished trial'}{unfinished}."
+        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before"
+        " it was stopped,"
+        " or in the shaded strip where that is beyond the axis. A trial without such a layer is not in"
+        f" that panel.{more}{no_ranking(report.importance)}"
+    )

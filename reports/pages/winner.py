@@ -1,0 +1,139 @@
+"""From the baseline to the winner: what each change is worth, as far as the trials show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from reports import analysis, plots
+from reports.analysis import BASELINE
+from reports.dimensions import Axis, values
+from reports.isolation import PARTS, Isolation, isolations
+from reports.layout import BODY, Cell, Page
+from reports.pages.report import Report, name
+from reports.records import TrialRecord
+from reports.wording import counted, setting
+
+
+@dataclass(frozen=True)
+class Step:
+    """One axis on which the winner left the baseline.
+
+    Attributes:
+        axis: the axis.
+        before, after: where the baseline and the winner lie on it.
+        worth: best of the winner's part of the range over best of the baseline's, at equal numbers of trials, positive
+            where better; NaN where both lie in one part or a part holds too few trials.
+        even: that number.
+    """
+
+    axis: Axis
+    before: float
+    after: float
+    worth: float
+    even: int
+
+
+def steps(report: Report) -> list[Step]:
+    """The axes on which baseline and winner differ, the most telling first, those that cannot be told last."""
+    record, best = report.record, analysis.winner(report.record)
+    baseline = next((trial for trial in record.trials if trial.number == BASELINE), None)
+    if best is None or baseline is None or best.number == BASELINE:
+        return []
+    found = [_step(report, one, baseline, best) for one in isolations(record)]
+    changed = [step for step in found if not _same(step.before, step.after)]
+    return sorted(changed, key=lambda step: -step.worth if math.isfinite(step.worth) else math.inf)
+
+
+def _step(report: Report, found: Isolation, baseline: TrialRecord, best: TrialRecord) -> Step:
+    before, after = (float(values(found.axis, [trial])[0]) for trial in (baseline, best))
+    old, new = found.part_of(before), found.part_of(after)
+    worth = new.even - old.even if old is not None and new is not None and old is not new else math.nan
+    return Step(found.axis, before, after, worth if report.metric.maximize else -worth, found.even)
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def changes(report: Report) -> list[Page]:
+    """Every change between baseline and winner, with what other trials say of it."""
+    found = steps(report)
+    if not found:
+        return []
+    best = analysis.winner(report.record)
+    assert best is not None
+    told = [step for step in found if math.isfinite(step.worth)]
+    page = Page(_finding(report, best, found, told), _note())
+    if told:
+        ax = page.grid(1, 1, 0.8 + 0.36 * len(told), left=1.5)[0]
+        unit = " (points)" if report.metric.scale != 1 else ""
+        plots.frame(ax, x=f"better where the winner lies than where the baseline lies{unit}: {report.metric.name}")
+        labels = [step.axis.name for step in told]
+        plots.gains(ax, [step.worth * report.metric.scale for step in told], labels)
+    page.space(0.1)
+    page.table(
+        ["axis", "baseline", name(best.number), "better by", "at equal"],
+        [_row(report, step) for step in found],
+        right=(3, 4),
+    )
+    page.space(0.1)
+    for line in _one_change(report):
+        page.paragraph(line, BODY)
+    return [page]
+
+
+def _row(report: Report, step: Step) -> list[Cell | str]:
+    told = math.isfinite(step.worth)
+    worth = report.metric.signed(step.worth) if told else "cannot be told"
+    return [
+        step.axis.label,
+        _place(step.axis, step.before),
+        _place(step.axis, step.after),
+        Cell(worth, bold=told and step.axis.name in report.importance.ordering()),
+        f"{step.even} trials" if told else "–",
+    ]
+
+
+def _place(axis: Axis, value: float) -> str:
+    if not math.isfinite(value):
+        return "none"
+    return axis.choices[int(value)] if axis.scale == "choice" else setting(float(f"{value:.6g}"))
+
+
+def _finding(report: Report, best: TrialRecord, found: list[Step], told: list[Step]) -> str:
+    text = f"From the baseline to {name(best.number).lower()}: {counted(len(found), 'change')}"
+    clear = [step for step in told if step.axis.name in report.importance.ordering() and step.worth > 0]
+    if not clear:
+        return f"{text}, none of which stands out from chance by itself"
+    return f"{text}; the one that other trials support most is {clear[0].axis.name}"
+
+
+def _note() -> str:
+    return (
+        "Not a path of trainings: the record holds none that change one setting at a time. Each change is read from all"
+        " completed trials: the best of those that lie in the winner's part of that range (a choice, or one"
+        f" of {PARTS} parts) against the best of those in the baseline's, whatever else they set, at equal numbers of"
+        " trials. The changes were chosen because their trial did well, they act together, and do not add up."
+        " Bold: that axis orders all trials more than chance would."
+    )
+
+
+def _one_change(report: Report) -> list[str]:
+    """Completed trials that differ from the baseline in one searched hyperparameter only, where there are any."""
+    keys, base = list(report.record.study["space"]), report.standing.baseline
+    if base is None:
+        return []
+    found = []
+    for trial in report.record.ranked():
+        differs = [key for key in keys if trial.hyperparameters.get(key) != base.hyperparameters.get(key)]
+        if len(differs) == 1:
+            value = setting(trial.hyperparameters[differs[0]])
+            compared = report.metric.compared(trial.value or 0.0, base.value or 0.0)
+            found.append(
+                f"{name(trial.number)} changed {differs[0]} alone, to {value}: {compared} the baseline, one seed each."
+            )
+    missing = (
+        "No trial differs from the baseline in one hyperparameter alone; to measure single changes is to train them."
+    )
+    return found[:5] or [missing]

@@ -1,0 +1,58 @@
+"""`sweep report` and `sweep export` on a real, small study."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from click.testing import CliRunner
+
+from sweep.cli import sweep
+
+
+def run(home, *arguments):
+    result = CliRunner().invoke(sweep, [*arguments, "--home", str(home)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
+    """The checks are those of the record; the file is where it says."""
+    searched(tiny(), opened(tiny()))
+    home = tmp_path / "runs"
+
+    told = json.loads(run(home, "report", "tiny", "--json"))
+    assert told["study"] == "tiny"
+    assert Path(told["report"]).read_bytes().startswith(b"%PDF-")
+    assert {check["status"] for check in told["checks"]} <= {"pass", "warn", "not enough evidence"}
+    assert "boundary" in [check["name"] for check in told["checks"]]
+
+
+def test_an_export_has_a_row_a_trial_or_a_row_an_epoch(tiny, opened, searched, tmp_path):
+    """Ready for pandas: the two tables share `number`, and the epoch that counts is the trial's."""
+    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    home, out = tmp_path / "runs", tmp_path / "out.csv"
+
+    run(home, "export", "tiny", "--out", str(out))
+    trials = pd.read_csv(out)
+    assert "2 trials in" in run(home, "export", "tiny", "--epochs", "--out", str(out))
+    epochs = pd.read_csv(out)
+
+    assert list(trials["number"]) == [0, 1]
+    assert list(epochs["number"]) == [0] * 4 + [1] * 4
+    assert list(epochs["epoch"]) == [0, 1, 2, 3] * 2
+    counted = epochs[epochs["counts"]].set_index("number")
+    assert list(counted["epoch"]) == list(trials["counted_epoch"])
+    assert list(counted["validation_loss"]) == list(trials["validation_loss"])
+
+
+def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
+    """Bad input, told in a line; a copy of the folder holds the same study."""
+    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    home = tmp_path / "runs"
+    shutil.copytree(home / "tiny", home / "copy")
+    result = CliRunner().invoke(sweep, ["report", "tiny", "copy", "--home", str(home)])
+
+    assert result.exit_code == 2
+    assert "1 different studies were given; compare 2 or 3" in result.output
+    assert not list(home.glob("*.pdf"))
