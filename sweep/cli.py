@@ -60,6 +60,18 @@ def shared(command: Command) -> Command:
     )(command)
 
 
+def writable(_context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """The file to write: where a link leads, and never something that is no file, which a rename would replace."""
+    if path is None or (path == Path("-") and getattr(option.type, "allow_dash", False)):
+        return path
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise click.BadParameter(f"{path} is no file")
+    if not target.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {target.parent}")
+    return target
+
+
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def sweep() -> None:
     """Sweep the hyperparameters of a NumPy network, watch it in MLflow, and get a report."""
@@ -172,6 +184,7 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=writable,
     help="Where to write it; default: report.pdf in the study's folder, of several a file in the home folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON, for programs.")
@@ -201,7 +214,13 @@ def report(
 @sweep.command()
 @shared
 @click.argument("study", required=False)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The CSV file to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    callback=writable,
+    help="The CSV file to write; - for standard output.",
+)
 @click.option("--epochs", is_flag=True, help="One row an epoch, with the curves, instead of one a trial.")
 def export(study: str | None, home: Path, tracking: str | None, out: Path, epochs: bool, debug: bool) -> None:
     """Write all trials of STUDY to a CSV file, one row a trial."""
@@ -209,7 +228,11 @@ def export(study: str | None, home: Path, tracking: str | None, out: Path, epoch
 
     record = _record(home, study)
     table = record.epoch_table() if epochs else record.table()
-    write_atomic(out, table.to_csv(index=False).encode())
+    text = table.to_csv(index=False)
+    if out == Path("-"):
+        click.echo(text, nl=False)
+        return
+    write_atomic(out, text.encode())
     click.echo(f"{len(record.trials)} trials in {out}" + (f", {len(table)} epochs" if epochs else ""))
 
 

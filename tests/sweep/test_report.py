@@ -1,6 +1,7 @@
 """`sweep report` and `sweep export` on a real, small study."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,27 @@ def test_an_export_has_a_row_a_trial_or_a_row_an_epoch(tiny, opened, searched, t
     counted = epochs[epochs["counts"]].set_index("number")
     assert list(counted["epoch"]) == list(trials["counted_epoch"])
     assert list(counted["validation_loss"]) == list(trials["validation_loss"])
+
+
+def test_a_file_is_written_and_nothing_else(tiny, opened, searched, tmp_path):
+    """Where a link leads; to standard output; never over a device or into a folder that is not there."""
+    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    home, target, link = tmp_path / "runs", tmp_path / "target.csv", tmp_path / "link.csv"
+    link.symlink_to(target)
+    os.mkfifo(tmp_path / "pipe")
+
+    run(home, "export", "tiny", "--out", str(link))
+    assert link.is_symlink()
+    assert run(home, "export", "tiny", "--out", "-") == target.read_text()
+    for verb, out, told in (
+        ("export", tmp_path / "pipe", "pipe is no file"),
+        ("report", Path("/dev/null"), "/dev/null is no file"),
+        ("report", tmp_path / "none/x.pdf", f"there is no folder {tmp_path / 'none'}"),
+    ):
+        result = CliRunner().invoke(sweep, [verb, "tiny", "--out", str(out), "--home", str(home)])
+        assert (result.exit_code, told in result.output) == (2, True), result.output
+    assert (tmp_path / "pipe").is_fifo()
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
