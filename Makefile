@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR, PORT and SEED are passed on where given.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui report test test-all chaos bench check format lock clean
+.PHONY: help sweep ui dashboard report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -43,11 +43,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.installed-dashboard: $(VENV)/.installed requirements-dashboard.lock
+	@$(PIP) --require-hashes -r requirements-dashboard.lock
+	@touch $@
+
 sweep: $(VENV)/.installed ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
 	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"}
 
 ui: $(VENV)/.installed ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
+
+dashboard: $(VENV)/.installed-dashboard ## Show a study in optuna-dashboard; nothing can be changed there
+	@$(RUN) dashboard $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
 report: $(VENV)/.installed ## Write the PDF report of STUDY
 	@$(RUN) report $${STUDY:+"$$STUDY"}
@@ -77,9 +84,10 @@ format: $(VENV)/.installed-dev ## Rewrite the code in the house format
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-lock: ## Resolve pyproject.toml into the two lock files (needs uv)
+lock: ## Resolve pyproject.toml into the three lock files (needs uv)
 	@echo 'setuptools>=80' | uv pip compile pyproject.toml - -o requirements.lock $(LOCK_FLAGS)
 	@uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_FLAGS)
+	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock -o requirements-dashboard.lock $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

@@ -35,7 +35,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,41 +243,76 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
 
     Raises:
         RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
+        DatabaseTrouble: it cannot be read now.
     """
-    path = folder / "study.db"
-    if not path.is_file():
-        raise RecordError(f"no study has been recorded in {folder}")
-    require_whole(path)
-    with readable(path):
-        storage = open_readonly(path)
+    return Reader(folder).read(active=active)
+
+
+class Reader:
+    """Reads one study again and again. Finished trials are read and verified once: they never change.
+
+    Between two reads no connection stays open, so that whoever writes the study finds nobody in the way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "study.db"
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file: tuple[int, int] | None = None
+        self._finished: dict[str, dict[int, TrialRecord]] = {"search": {}, "confirm": {}}
+
+    def read(self, *, active: bool = False) -> SweepRecord:
+        """As `read`."""
         try:
-            ids = {summary.study_name: summary._study_id for summary in storage.get_all_studies()}
-            if "search" not in ids or "confirm" not in ids:
-                raise RecordError(f"{path} holds no sweep")
-            attributes = storage.get_study_user_attrs(ids["search"])
-            search, confirm = (storage.get_all_trials(ids[name], deepcopy=False) for name in ("search", "confirm"))
-        finally:
-            storage.engine.dispose()
-        require_sealed(path, attributes)
-        for trials in (search, confirm):
-            require_trials(path, trials, sealed=attributes["schema"] > 1)
-        return _record(folder, attributes, search, confirm, active)
+            self._open()
+            with readable(self.path):
+                return self._read(active)
+        except Exception:
+            self._forget()
+            raise
 
+    def _open(self) -> None:
+        """Look at the file as a whole, when it is new to us."""
+        try:
+            stat = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise RecordError(f"no study has been recorded in {self.folder}") from None
+        if self._file != (stat.st_dev, stat.st_ino):
+            self._forget()
+            require_whole(self.path)
+            self._storage = optuna.storages.get_storage(open_readonly(self.path))  # it keeps what is finished
+            self._file = stat.st_dev, stat.st_ino
 
-def _record(
-    folder: Path, attributes: Mapping[str, Any], search: list[FrozenTrial], confirm: list[FrozenTrial], active: bool
-) -> SweepRecord:
-    return SweepRecord(
-        folder=folder,
-        uid=attributes["uid"],
-        created=datetime.fromisoformat(attributes["created"]),
-        study=attributes["study"],
-        dataset=attributes["dataset"],
-        provenance=attributes["provenance"],
-        trials=tuple(_trial(trial, active) for trial in search),
-        confirm=tuple(_trial(trial, active) for trial in confirm),
-        verdict=attributes.get("verdict"),
-    )
+    def _read(self, active: bool) -> SweepRecord:
+        ids = {summary.study_name: summary._study_id for summary in self._storage.get_all_studies()}
+        if "search" not in ids or "confirm" not in ids:
+            raise RecordError(f"{self.path} holds no sweep")
+        attributes = self._storage.get_study_user_attrs(ids["search"])
+        require_sealed(self.path, attributes)
+        trials = {name: self._trials(name, ids[name], attributes["schema"] > 1, active) for name in self._finished}
+        return SweepRecord(
+            folder=self.folder,
+            uid=attributes["uid"],
+            created=datetime.fromisoformat(attributes["created"]),
+            study=attributes["study"],
+            dataset=attributes["dataset"],
+            provenance=attributes["provenance"],
+            trials=trials["search"],
+            confirm=trials["confirm"],
+            verdict=attributes.get("verdict"),
+        )
+
+    def _trials(self, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
+        known, found = self._finished[name], []
+        trials = self._storage.get_all_trials(study_id, deepcopy=False)
+        require_trials(self.path, trials, sealed=sealed, known=known)
+        for trial in trials:
+            record = known.get(trial.number) or _trial(trial, active)
+            if trial.state.is_finished():
+                known[trial.number] = record
+            found.append(record)
+        return tuple(found)
 
 
 def seal(attributes: Mapping[str, Any]) -> str:
@@ -370,8 +405,10 @@ def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
         raise damaged(path, "what is said of the study is not what was written")
 
 
-def require_trials(path: Path, trials: list[FrozenTrial], *, sealed: bool = True) -> None:
-    """Make sure that no trial is missing, and that the finished ones are as they were written.
+def require_trials(
+    path: Path, trials: list[FrozenTrial], *, sealed: bool = True, known: Container[int] = frozenset()
+) -> None:
+    """Make sure that no trial is missing, and that the finished ones, those known excepted, are as they were written.
 
     Raises:
         RecordError: they are not.
@@ -379,7 +416,9 @@ def require_trials(path: Path, trials: list[FrozenTrial], *, sealed: bool = True
     if [trial.number for trial in trials] != list(range(len(trials))):
         raise damaged(path, "a trial is missing")
     for trial in trials:
-        if sealed and trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
+        if not sealed or trial.number in known or not trial.state.is_finished():
+            continue
+        if trial.user_attrs.get("seal") != trial_seal(trial):
             raise damaged(path, f"trial {trial.number} is not what was written")
 
 
@@ -398,7 +437,9 @@ def open_readonly(path: Path) -> optuna.storages.RDBStorage:
     """
     with sql_errors(path), version_errors(path):
         return optuna.storages.RDBStorage(
-            f"sqlite:///file:{path}?mode=ro&uri=true", skip_table_creation=True, engine_kwargs={"pool_pre_ping": False}
+            f"sqlite:///file:{path}?mode=ro&uri=true",
+            skip_table_creation=True,
+            engine_kwargs={"poolclass": sqlalchemy.NullPool, "pool_pre_ping": False},
         )
 
 

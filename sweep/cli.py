@@ -7,16 +7,19 @@ the traceback.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 
 from sweep.errors import DAMAGED, exit_code
+from sweep.passwords import Clean, checked_address
 
 if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the verb that needs them
     from reports.records import SweepRecord
@@ -43,7 +46,9 @@ def shared(command: Command) -> Command:
         "--tracking",
         envvar="SWEEP_TRACKING",
         metavar="URI",
-        help="MLflow's address, or none; default: mlflow.db in the home folder.",
+        callback=lambda _context, _option, value: value and checked_address(value),
+        help="MLflow's address, or none; default: mlflow.db in the home folder. One with a password is better given "
+        "as the variable SWEEP_TRACKING, which stays out of the list of processes.",
     )(command)
     return click.option(
         "--home",
@@ -212,13 +217,25 @@ def export(study: str | None, home: Path, tracking: str | None, out: Path, epoch
 @shared
 @click.argument("study", required=False)
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-def ui(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
-    """Open MLflow on 127.0.0.1 with the recorded sweeps; prints the link to every trial's curves."""
+@click.option("--no-browser", is_flag=True, help="Print the links, and open none on a desktop.")
+def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browser: bool, debug: bool) -> None:
+    """Show the recorded sweeps in MLflow on 127.0.0.1; prints, and on a desktop opens, every trial's curves."""
     from sweep import ui as server
 
     if study is not None:
         _folder(home, study)
-    server.serve(home, tracking, port, study)
+    server.serve(home, tracking, port, study, browser=not no_browser and server.on_desktop())
+
+
+@sweep.command()
+@shared
+@click.argument("study", required=False)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+def dashboard(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
+    """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1; nothing can be changed there."""
+    from sweep import dashboard as server
+
+    server.serve(_folder(home, study) if study else _last(home, "study.db"), port, click.echo)
 
 
 @sweep.command()
@@ -285,22 +302,33 @@ def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a verb and exit with its code; what is known to go wrong is told in at most three lines."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    """Run a verb and exit with its code; what is known to go wrong is told in at most three lines.
+
+    Nothing that anyone writes to stderr meanwhile, a library's log or a traceback, holds a password.
+    """
+    words = _arguments() if arguments is None else list(arguments)
+    stderr = cast(TextIO, Clean(sys.stderr, [*words, os.environ.get("SWEEP_TRACKING", "")]))
+    with contextlib.redirect_stderr(stderr):
+        code = _call(words, stderr)
+    sys.exit(code)
+
+
+def _call(words: list[str], stderr: TextIO) -> int:
     try:
-        code = sweep.main(arguments, prog_name="sweep", standalone_mode=False)
+        return sweep.main(words, prog_name="sweep", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        error.show(stderr)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("sweep: interrupted; nothing is lost, the same command continues", err=True)
-        code = 130
+        stderr.write("sweep: interrupted; nothing is lost, the same command continues\n")
+        return 130
     except Exception as error:
         code = exit_code(error)
-        if debug or code is None:
-            raise
-        click.echo("\n".join(f"sweep: {error}".splitlines()[:3]), err=True)
-    sys.exit(code or 0)
+        if "--debug" in words or code is None:
+            traceback.print_exc(file=stderr)
+        else:
+            stderr.write("\n".join(f"sweep: {error}".splitlines()[:3]) + "\n")
+        return code or 1
 
 
 def _arguments() -> list[str]:

@@ -8,6 +8,7 @@ BAD_INPUT, ENVIRONMENT, FAILING, DAMAGED = 2, 3, 4, 5
 CODES = {
     "studies.definition:StudyError": BAD_INPUT,
     "model.sources:DatasetInvalid": BAD_INPUT,
+    "sweep.passwords:AddressError": BAD_INPUT,
     "sweep.storage:StudyBusy": BAD_INPUT,
     "sweep.storage:StudyChanged": BAD_INPUT,
     "sweep.predict:ImageError": BAD_INPUT,

@@ -2,9 +2,9 @@
 
 What MLflow should show is decided in `sweep/runs.py`; this file finds the runs that exist, compares and sends the
 difference. A run is found again by its tags (`sweep.study`, `sweep.key`) before anything is created. Its digest is the
-last thing written, so an equal digest means that the run is complete. This is the only file that imports mlflow
-(besides the server in `sweep/mlflow_app.py` and the champion's own script), and only the process of `sweep sync` pays
-for it: 4 s of CPU and 200 MB.
+last thing written, so an equal digest means that the run is complete. Besides it only the server, the making of its
+database and the champion's own script import mlflow; of a sweep's processes that of `sweep sync` alone pays for it: 4 s
+of CPU and 200 MB.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model import weights
-from model.files import fresh_part, write_atomic
+from model.files import write_atomic
 from reports import analysis, records
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.relocation import ARTIFACTS, relocate
+from sweep.local_mlflow import ARTIFACTS, make_ready, path_of
+from sweep.passwords import without_passwords
 from sweep.runs import Point, Run
 
 # Read by MLflow when it is imported.
@@ -71,7 +72,14 @@ MODEL_FILES = ("artifacts/champion.npz", "MLmodel", "champion_model.py", "python
 T = TypeVar("T")
 _BATCH = 900  # metrics a request: the limit is 1,000 entities, params and tags included
 _OVER = ("FINISHED", "FAILED", "KILLED")
-_TRACKER_ERRORS = (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, OSError)
+_TRACKER_ERRORS = (
+    MlflowException,
+    requests.RequestException,
+    sqlalchemy.exc.SQLAlchemyError,
+    sqlite3.Error,
+    OSError,
+    ImportError,  # of a database's driver, which is looked for as the database is opened
+)
 
 
 class MirrorError(Exception):
@@ -169,6 +177,7 @@ class Mirror:
 
     def __init__(self, folder: Path, tracking: str, *, trusted: bool) -> None:
         self.folder, self.tracking = folder, tracking
+        self.reader = records.Reader(folder)
         self.client: Any = None
         self.experiment_id = ""
         self.known: dict[str, Held] = {}
@@ -180,7 +189,7 @@ class Mirror:
 
     def sync(self, *, active: bool) -> Changes:
         """One pass."""
-        record = records.read(self.folder, active=active)
+        record = self.reader.read(active=active)
         with self.turn(record):
             return self.bring(record, active)
 
@@ -206,7 +215,8 @@ class Mirror:
             self._forget()
             self.trusted = False
             raise MirrorError(
-                f"{_shown(self.tracking)} did not take study {record.name}: {_first_line(error)}\n"
+                f"MLflow at {without_passwords(self.tracking)} did not take study {record.name}: "
+                f"{_first_line(error, self.tracking)}\n"
                 f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
             ) from error
 
@@ -233,12 +243,15 @@ class Mirror:
 
     def bring(self, record: SweepRecord, active: bool) -> Changes:
         """Send what MLflow is not known to have; within a turn."""
-        changes = Changes()
-        if self.stale:
-            changes += self.make_experiment(record)
+        changes, stale = Changes(), self.stale
+        if stale:
+            self.make_experiment(record)
             self.known = self._fetch(record)
             self.stale = False
-        changes += self._ensure(record, runs.study_head(record))
+        created = self._ensure(record, runs.study_head(record))
+        changes += created
+        if stale or created:  # one of the views names the study's run
+            changes += self._bring_views(record)
         digests = []
         for study, trial in _all_trials(record):
             digest = runs.trial_digest(record, study, trial)
@@ -279,7 +292,8 @@ class Mirror:
 
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
-        return {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
+        found = {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
+        return {**found, "charts": ui.charts(self.experiment_id)}
 
     def find_experiment(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
@@ -289,10 +303,9 @@ class Mirror:
         self.experiment_id = str(found.experiment_id)
         return True
 
-    def make_experiment(self, record: SweepRecord) -> Changes:
-        """Create the study's experiment and its view, or restore them."""
+    def make_experiment(self, record: SweepRecord) -> None:
+        """Create the study's experiment, or restore it."""
         self.experiment_id = _experiment(self.client, record, self.tracking)
-        return self._bring_view(record)
 
     def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
         """Every run as it should be."""
@@ -332,13 +345,17 @@ class Mirror:
 
     # --- making it so
 
-    def _bring_view(self, record: SweepRecord) -> Changes:
-        """The view of the learning curves that the printed link opens."""
-        key, wanted = f"mlflow.sharedViewState.{ui.VIEW}", ui.view(record)
-        if self.client.get_experiment(self.experiment_id).tags.get(key) == wanted:
-            return Changes()
-        self.client.set_experiment_tag(self.experiment_id, key, wanted)
-        return Changes(tags=1)
+    def _bring_views(self, record: SweepRecord) -> Changes:
+        """The views of the trials that the printed links open."""
+        there = self.client.get_experiment(self.experiment_id).tags
+        wanted = {
+            f"mlflow.sharedViewState.{key}": view
+            for key, view in ui.views(record, self._run_id(runs.STUDY_KEY)).items()
+        }
+        lacking = {key: view for key, view in wanted.items() if there.get(key) != view}
+        for key, view in lacking.items():
+            self.client.set_experiment_tag(self.experiment_id, key, view)
+        return Changes(tags=len(lacking))
 
     def _ensure(self, record: SweepRecord, run: Run) -> Changes:
         """Create the run unless it exists."""
@@ -530,7 +547,7 @@ class Mirror:
         """Leave word in the study's folder of where it is shown, for `sweep/ui.py`, which never imports mlflow."""
         winner = runs.winner(record)
         place = {
-            "tracking": runs.without_password(self.tracking),
+            "tracking": without_passwords(self.tracking),
             "experiment_id": self.experiment_id,
             "run_id": self._run_id(runs.STUDY_KEY),
             "winner_run_id": self._run_id(runs.trial_key("search", winner)) if winner else None,
@@ -570,43 +587,18 @@ def _answer_within(seconds: int) -> None:
 
 
 def _open(tracking: str) -> Any:
-    """A client; a SQLite database is created on first use, and switched to WAL once (the mode stays in the file)."""
+    """A client; a SQLite database is made first if need be."""
     mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
-    path = _sqlite_path(tracking)
-    if path is None:
-        return MlflowClient(tracking, registry_uri=tracking)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first mirrors at once would both create the tables
-        if relocate(path):
-            logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", path.parent)
-        if not path.exists():
-            _create(path)
-        client = MlflowClient(tracking, registry_uri=tracking)
-        client.search_experiments(max_results=1)
-        with contextlib.closing(sqlite3.connect(path, timeout=20)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-    return client
-
-
-def _create(path: Path) -> None:
-    """Make MLflow's tables under another name: a database that was killed in a migration is refused for ever."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # an http server needs none of it
-
-    part = fresh_part(path)
-    SqlAlchemyStore(f"sqlite:///{part}", (path.parent / ARTIFACTS).as_uri()).engine.dispose()
-    part.replace(path)
-
-
-def _sqlite_path(tracking: str) -> Path | None:
-    return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
+    if path := path_of(tracking):
+        make_ready(path)
+    return MlflowClient(tracking, registry_uri=tracking)
 
 
 def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
     """The id of the study's experiment, created if need be. Artifacts of a local database lie beside it."""
     found = client.get_experiment_by_name(record.name)
     if found is None:
-        path = _sqlite_path(tracking)
+        path = path_of(tracking)
         location = (path.parent / ARTIFACTS / record.name).as_uri() if path else None
         tags = {
             "mlflow.experimentKind": "custom_model_development",
@@ -740,10 +732,6 @@ def _save_model(record: SweepRecord, champion: Path, path: Path) -> None:
 # --- words
 
 
-def _shown(tracking: str) -> str:
-    return f"MLflow at {runs.without_password(tracking)}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = runs.without_password(str(error)).strip().splitlines()
+def _first_line(error: Exception, tracking: str) -> str:
+    lines = without_passwords(str(error), [tracking]).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -3,13 +3,13 @@
 MLflow has switches for its job runner, gateway and telemetry, and none for its assistant, which runs a shell on the
 host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
 checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
-And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; the page served here
-carries other defaults, which a browser remembers once its user has chosen otherwise. It also keeps a shared view:
-MLflow writes the view's filter and order into the address and then, finding them there after a reload or a step back,
-ignores the view.
+And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; its table of runs has
+no metric, and a run's charts begin with bars of single numbers. The page served here has other defaults
+(`sweep/mlflow_page.js`), which a browser remembers once its user has chosen otherwise.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,15 +17,25 @@ import threading
 import warnings
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
+
+from sweep import ui
+from sweep.local_mlflow import make_ready, path_of
+from sweep.passwords import Clean, without_passwords
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PREFERENCES = {"mlflow.workflowType_v1": "machine_learning", "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True}
-"""Keys of the browser's local storage, as MLflow 3.17's page reads them."""
+DEFAULTS = {
+    "^mlflow.workflowType_v1$": "machine_learning",
+    "^mlflow.assistant.fab.autoOpenedOnFirstLoad_v1$": True,
+    "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # there is none: `sweep/ui.py` has switched it off
+    "^mlflow.settings.telemetry.enabled_v1$": False,
+    "-ExperimentView-.*-expandRows$": True,
+}
+"""What MLflow 3.17's page finds in the browser's local storage, by patterns of its keys, until it keeps something."""
 FACETS = (
     "searchFilter",
     "orderByKey",
@@ -36,28 +46,32 @@ FACETS = (
     "datasetsFilter",
 )
 """What the page of MLflow 3.17 adds to the address of a shared view."""
-_SCRIPT = """<script>
-for (const [k, v] of Object.entries(%s)) localStorage.getItem(k) ?? localStorage.setItem(k, v);
-function keepSharedView() {
-  const [path, query] = location.hash.split("?"), asked = new URLSearchParams(query);
-  if (!asked.has("viewStateShareKey")) return;
-  for (const k of %s) asked.delete(k);
-  history.replaceState(history.state, "", path + "?" + asked);
-}
-keepSharedView();
-addEventListener("popstate", keepSharedView);
-</script>"""
+STYLE = """<style>
+[data-assistant-ui] { display: none !important; }  /* a button for the assistant, which is not offered */
+div:has(> [data-testid="note-view-outer-container"]) { max-height: none !important; }  /* unfold the answer */
+div[data-testid="truncation-gradient"], button[data-testid="show-comment-toggle"] { display: none !important; }
+</style>"""
 REFUSED = "/mlflow/assistant"
 
 
 def application() -> App:
     """The guarded application, set up from the environment that `sweep/ui.py` prepared. A uvicorn factory."""
     _end_with_parent()
+    store = os.environ["MLFLOW_BACKEND_STORE_URI"]
+    _write_no_passwords(store)
+    try:
+        return _application(store, os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"])
+    except Exception as error:  # of a driver, a database, an address: too many kinds to name
+        sys.exit(f"MLflow cannot open {without_passwords(store)}: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _application(store: str, artifacts: str) -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
+    if path := path_of(store):
+        make_ready(path)
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
 
-    store, artifacts = os.environ["MLFLOW_BACKEND_STORE_URI"], os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"]
     os.environ |= {
         constants.BACKEND_STORE_URI_ENV_VAR: store,
         constants.REGISTRY_STORE_URI_ENV_VAR: store,
@@ -67,13 +81,28 @@ def application() -> App:
     from mlflow.server.fastapi_app import app
 
     page = Path(server.app.static_folder, "index.html").read_text()
-    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_preferences(page))
+    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_defaults(page))
 
 
-def with_preferences(page: str) -> bytes:
-    """The page with our defaults set before its own script runs."""
-    values = {key: json.dumps(value) for key, value in PREFERENCES.items()}
-    return page.replace("<head>", "<head>" + _SCRIPT % (json.dumps(values), json.dumps(FACETS)), 1).encode()
+def _write_no_passwords(address: str) -> None:
+    """Keep the database's password out of what MLflow, SQLAlchemy and uvicorn log."""
+    sys.stderr = cast(TextIO, Clean(sys.stderr, [address]))
+    for handler in logging.getLogger("uvicorn").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+
+
+def with_defaults(page: str) -> bytes:
+    """The page with our defaults ahead of its own script, and without what is not offered."""
+    values = {
+        "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
+        "view": f"mlflow.sharedViewState.{ui.TABLE}",
+        "charts": ui.run_charts(),
+        "facets": FACETS,
+    }
+    script = Path(__file__).with_name("mlflow_page.js").read_text()
+    ours = f"{STYLE}<script>const SWEEP = {json.dumps(values)};\n{script}</script>"
+    return page.replace("<head>", "<head>" + ours, 1).encode()
 
 
 def guarded(app: App, hosts: list[str], page: bytes) -> App:
@@ -85,6 +114,8 @@ def guarded(app: App, hosts: list[str], page: bytes) -> App:
             return await app(scope, receive, send)
         if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
             return await _answer(send, scope, 403, b"this host name is not ours")
+        if not scope["path"].startswith("/"):  # a whole address, as a proxy is asked; its host may be another
+            return await _answer(send, scope, 400, b"this is no proxy")
         if REFUSED in scope["path"].lower():
             return await _answer(send, scope, 404, b"not offered here")
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
@@ -113,7 +144,8 @@ def _end_with_parent() -> None:
     """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # and not sys.stdin, whose lock Python wants as it ends
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -29,6 +29,7 @@ from sweep import champion, storage
 from sweep.coordinator import Coordinator, Stop, remove_leftovers
 from sweep.failpoints import failpoint
 from sweep.migration import migrate
+from sweep.passwords import shown_command
 from sweep.progress import Progress, reading_of
 from sweep.provenance import provenance
 from sweep.search import Search
@@ -189,6 +190,10 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
         coordinator = Coordinator(workers, progress, stop)
         best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
         counts = {key: count for key, count in record.counts().items() if key != "running"}
+        if len(record.trials) > study.trials:
+            progress.note(
+                f"{len(record.trials)} trials are recorded, more than {study.trials}: none is added or removed"
+            )
         progress.begin("search", max(study.trials, len(record.trials)), counts, best[0] if best else None)
         coordinator.run(Search(study, database.search, folder / "trials", dataset))
         if options.confirm and not stop.asked():
@@ -304,32 +309,48 @@ def _farewell(
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     if reason is not None:
-        say(f"stopped; nothing is lost, continue with: {shlex.join(['sweep', *options.arguments])}")
+        say(f"stopped; nothing is lost, continue with: {shown_command(['sweep', *options.arguments])}")
         return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
-    say(_mirror_line(mirror, record, options.arguments))
+    for line in _mirror_lines(mirror, record, options):
+        say(line)
     say(str(record.folder / "report.pdf"))
     return 0
 
 
-def _mirror_line(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, arguments: Sequence[str]) -> str:
+def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, options: Options) -> list[str]:
+    """Where to look in MLflow, or what is still to be done for it."""
+    later = command_here("sync", record.name, options.arguments)
     if mirror is None:
-        return f"MLflow was left out; later: {sync_command(record.name, arguments)}"
+        return [f"MLflow was left out; later: {later}"]
     log = record.folder / "mirror.log"
     try:
         code = mirror.wait(MIRROR_PATIENCE)
     except subprocess.TimeoutExpired:
-        return f"MLflow is still being brought up to date; look at {log}"
+        return [f"MLflow is still being brought up to date; look at {log}"]
     if code:
         waiting = re.search(r"\d+ runs with \d+ points wait", log.read_text().strip().rpartition("\n")[2])
         detail = f"{waiting[0]} ({log})" if waiting else f"see {log}"
-        return f"MLflow could not be brought up to date, {detail}; later: {sync_command(record.name, arguments)}"
-    return f"all trials in MLflow: sweep ui {record.name}"
+        return [f"MLflow could not be brought up to date, {detail}; later: {later}"]
+    return _links(record, options)
 
 
-def sync_command(name: str, arguments: Sequence[str]) -> str:
-    """What brings MLflow up to date: with the home folder and the address that the command line named, if it did."""
+def _links(record: SweepRecord, options: Options) -> list[str]:
+    from sweep import ui  # what it imports would double the memory of the whole sweep
+
+    address = ui.address_of(options.tracking)
+    places = ui.links(record.folder, address)
+    command = command_here("ui", record.name, options.arguments)
+    if places is None:
+        return [f"all trials in MLflow: {command}"]
+    here = [] if address == options.tracking else [f"all trials in MLflow: {command} (these links work while it runs)"]
+    winner = [f"the winner: {places.winner}"] if places.winner else []
+    return [*here, f"all trials side by side: {places.charts}", *winner]
+
+
+def command_here(verb: str, name: str, arguments: Sequence[str]) -> str:
+    """A command on the study, with the home folder and the address that the command line named, if it did."""
     named = {}
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         option, equals, value = word.partition("=")
@@ -337,7 +358,7 @@ def sync_command(name: str, arguments: Sequence[str]) -> str:
             named[option] = value if equals else following
     if named.get("--tracking") == "none":
         del named["--tracking"]
-    return shlex.join(["sweep", "sync", name, *(word for option in sorted(named) for word in (option, named[option]))])
+    return shown_command(["sweep", verb, name, *(word for option in sorted(named) for word in (option, named[option]))])
 
 
 def conclusion(record: SweepRecord) -> list[str]:

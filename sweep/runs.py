@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,9 +22,10 @@ from reports import analysis
 from reports.checks import checks, summary
 from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
+from sweep.passwords import without_passwords
 from sweep.pictures import confusion_png, curves_png
 
-FORMAT = 4  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
+FORMAT = 5  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
@@ -114,11 +114,6 @@ def file_digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
 def file_digest(content: bytes | Path) -> str:
     """SHA-256 of a file's bytes."""
     return hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
-
-
-def without_password(text: str) -> str:
-    """The text with whatever stands between `//` and `@` of a URL removed."""
-    return re.sub(r"//[^/@\s]*(?:/[^/@\s]*)*@", "//", text)
 
 
 # --- one trial
@@ -255,7 +250,7 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
     Args:
         record: the study.
         active: whether a sweep is at work on it.
-        links: key of a run to its address in the MLflow UI.
+        links: key of a run, and `charts` for all of them, to the address in the MLflow UI.
     """
     state = study_state(record, active=active)
     ended = [_milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished]
@@ -439,8 +434,9 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
     question = str(record.study.get("question") or f"Which settings give the best {_words(record.objective)}?")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items()) or "none"
     lines = [
-        *_answer(record, links),  # first: MLflow folds a description after four lines
         f"**Asked.** {question}",
+        *_answer(record, links),  # so early, because MLflow folds a description after five lines
+        *([f"[All trials side by side]({links['charts']}), the best first."] if "charts" in links else []),
         f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
@@ -543,7 +539,7 @@ def _milliseconds(moment: datetime) -> int:
 
 def _tags(values: Mapping[str, object]) -> dict[str, str]:
     return {
-        key: without_password(_text(value))[:_TAG_LENGTH] for key, value in values.items() if value not in (None, "")
+        key: without_passwords(_text(value))[:_TAG_LENGTH] for key, value in values.items() if value not in (None, "")
     }
 
 

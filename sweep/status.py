@@ -12,7 +12,7 @@ from sweep.progress import duration, reading, reading_of
 def summary(record: SweepRecord) -> dict[str, Any]:
     """What a script asks about a study; numbers in full, None where something is not known yet.
 
-    Keys: study, question, dataset, objective, trials (asked for), begun, outcomes, best, baseline, champion,
+    Keys: study, question, dataset, objective, trials (asked for), begun, done, outcomes, best, baseline, champion,
     mean_test_accuracy (of the final models).
     """
     ranked = record.ranked()
@@ -24,6 +24,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "objective": record.objective,
         "trials": record.study["trials"],
         "begun": len(record.trials),
+        "done": sum(trial.state != "running" for trial in record.trials),
         "outcomes": record.counts(),
         "best": _trial(ranked[0]) if ranked else None,
         "baseline": _trial(record.trials[0]) if record.trials else None,
@@ -47,8 +48,8 @@ def one_line(record: SweepRecord) -> str:
     """Name, how far, outcomes."""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items())
     spent = duration(sum(trial.seconds for trial in record.trials))
-    done = f"{len(record.trials)} of {record.study['trials']} trials ({outcomes or 'none'})"
-    return f"{record.name}: {done}, {spent} of training"
+    ended = sum(trial.state != "running" for trial in record.trials)
+    return f"{record.name}: {ended} of {record.study['trials']} trials done ({outcomes or 'none'}), {spent} of training"
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:

@@ -16,21 +16,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 from reports.records import SweepRecord
-from sweep.relocation import ARTIFACTS, relocate
+from sweep.local_mlflow import ARTIFACTS
+from sweep.passwords import HIDDEN, without_passwords
 
 HOST = "127.0.0.1"
+PORT = 5000
 PLACE = "mlflow.json"  # written by sweep/mirror.py into the study's folder
 PATIENCE = 60.0  # seconds for the server to answer; about 10 on two idle cores
 
 
 class UiError(Exception):
-    """The MLflow page cannot be shown."""
+    """A page cannot be shown."""
 
 
 @dataclass(frozen=True)
@@ -39,33 +41,43 @@ class Links:
 
     Attributes:
         charts: the learning curves of the trials side by side, best first.
-        runs: the table of trials below their study.
-        winner: the charts of the best trial, or None before one is complete.
+        winner: the charts of the champion, or of the best trial while there is none; None before one is complete.
     """
 
     charts: str
-    runs: str
     winner: str | None
 
 
 CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
-VIEW = "learning-curves"
-"""Key of the view in the address, and of the experiment's tag that holds it."""
+VIEW, TABLE = "learning-curves", "trials"
+"""Keys of the two views in the address, and of the experiment's tags that hold them."""
+_SECTION = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+_CURVES_SECTION = {**_SECTION, "uuid": "curves", "name": "Learning curves", "columns": 2, "cardHeight": 280}
+_REST_SECTION = {**_SECTION, "uuid": "rest", "name": "Model metrics", "isGenerated": True}
 
 
-def view(record: SweepRecord) -> str:
-    """The page's state that shows the learning curves of the best trials first, as MLflow keeps a shared view.
+def views(record: SweepRecord, study_run: str) -> dict[str, str]:
+    """The states of MLflow's page that are worth a link, by their keys, as MLflow keeps a shared view.
 
     Left to itself the page draws a chart for every metric in the order of the alphabet, bars of single numbers first,
     confirm runs among the trials, and a table without a metric. The fields are those of MLflow 3.17's own
     `mlflow.sharedViewState` tags; a page that does not know one ignores it.
+
+    Args:
+        record: the study.
+        study_run: id of its run, which stands above those of its trials in the table.
     """
+    table = {**_view(record, ("confirm", "final")), "runsPinned": [study_run]}
+    states = {VIEW: _view(record, ("study", "confirm", "final")), TABLE: table}
+    return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
+
+
+def _view(record: SweepRecord, hidden: Sequence[str]) -> dict[str, object]:
+    """The best trials first, without the runs of the `hidden` roles."""
     searched = list(record.study["space"])
-    section = {"display": True, "isReordered": True, "deleted": False}
-    charts = [_line(metric) for metric in CURVES]
-    curves = {"columns": 2, "cardHeight": 280}  # so that all four are on the first screen
-    state = {
-        "searchFilter": "tags.role != 'study' and tags.role != 'confirm' and tags.role != 'final'",
+    settings = {**_SECTION, "uuid": "settings", "name": "Settings against the objective", "columns": 1}
+    return {
+        "searchFilter": " and ".join(f"tags.role != '{role}'" for role in hidden),
         "orderByKey": "metrics.`objective`",
         "orderByAsc": not record.maximize,
         "runsHiddenMode": "FIRST_10_RUNS",
@@ -75,21 +87,24 @@ def view(record: SweepRecord) -> str:
             "metrics.`best_epoch`",
             *(f"params.`{key}`" for key in searched),
         ],
-        "compareRunCharts": [*charts, _parallel([key for key in searched if _drawable(record, key)])],
-        "compareRunSections": [
-            {"uuid": "curves", "name": "Learning curves", "isGenerated": False, **section, **curves},
-            {
-                "uuid": "settings",
-                "name": "Settings against the objective",
-                "columns": 1,
-                "isGenerated": False,
-                **section,
-            },
-            {"uuid": "rest", "name": "Model metrics", "isGenerated": True, **section},
+        "compareRunCharts": [
+            *(_line(metric) for metric in CURVES),
+            _parallel([key for key in searched if _drawable(record, key)]),
         ],
+        "compareRunSections": [_CURVES_SECTION, settings, _REST_SECTION],
         "isAccordionReordered": True,
     }
-    return json.dumps(state, separators=(",", ":"))
+
+
+def run_charts() -> dict[str, object]:
+    """The state of the page with one run's charts: its curves first. `best_so_far` is the study's own."""
+    return {
+        "compareRunCharts": [_line(metric) for metric in (*CURVES, "best_so_far")],
+        "compareRunSections": [_CURVES_SECTION, _REST_SECTION],
+        "isAccordionReordered": True,
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
 
 
 def _line(metric: str) -> dict[str, object]:
@@ -141,33 +156,55 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
     }
 
 
+def charts(experiment_id: str) -> str:
+    """Where the page shows the learning curves of a study side by side, without the server's address."""
+    asked = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
+    return f"#/experiments/{experiment_id}/runs?{asked}"
+
+
 def links(folder: Path, address: str) -> Links | None:
     """Where the study in `folder` is shown, or None if it was never sent to MLflow.
 
     Args:
         folder: the study's folder.
-        address: of the MLflow server, such as `http://127.0.0.1:5000`.
+        address: of the MLflow server, such as `http://127.0.0.1:5000`; a password in it is left out.
     """
     try:
         place = json.loads((folder / PLACE).read_text())
     except FileNotFoundError:
         return None
-    base = f"{address.rstrip('/')}/#/experiments/{place['experiment_id']}/runs"
-    order = {
-        "workflowType": "machine_learning",
-        "orderByKey": f"metrics.`{place['objective']}`",
-        "orderByAsc": "false" if place["maximize"] else "true",
-    }
-    winner = place["winner_run_id"]
+    base, experiment, winner = _without_user(address).rstrip("/"), place["experiment_id"], place["winner_run_id"]
     return Links(
-        charts=f"{base}?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}",
-        runs=f"{base}?{urlencode(order, quote_via=quote)}",
-        winner=f"{base}/{winner}/model-metrics" if winner else None,
+        charts=f"{base}/{charts(experiment)}",
+        winner=f"{base}/#/experiments/{experiment}/runs/{winner}/model-metrics" if winner else None,
     )
 
 
+def _without_user(address: str) -> str:
+    """The address without user and password: a browser asks for them itself."""
+    return without_passwords(address).replace(f"{HIDDEN}@", "")
+
+
+def address_of(tracking: str | None) -> str:
+    """Where the page is: at an MLflow server elsewhere, or here while `sweep ui` runs on its usual port."""
+    return tracking if tracking and tracking.startswith(("http://", "https://")) else f"http://{HOST}:{PORT}"
+
+
+def on_desktop() -> bool:
+    """Whether a browser opened here would be seen by the person who typed the command."""
+    if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def serve(
-    home: Path, tracking: str | None, port: int, study: str | None, *, say: Callable[[str], None] | None = None
+    home: Path,
+    tracking: str | None,
+    port: int,
+    study: str | None,
+    *,
+    browser: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Start MLflow's page, print where to look, and stay until Ctrl-C or SIGTERM.
 
@@ -175,18 +212,17 @@ def serve(
         home: the folder that holds the studies and, unless `tracking` says otherwise, `mlflow.db`.
         tracking: MLflow's tracking URI; of an http server only the links are printed.
         port: to listen on, on 127.0.0.1.
-        study: print the link of this study only; of all studies if None.
+        study: print the links of this study only; of all studies if None.
+        browser: also open the charts of that study, or of the newest one.
         say: where the lines go; standard output if None.
 
     Raises:
         UiError: the port is taken, or the server does not answer within a minute.
     """
     say = say or _print
-    if tracking and tracking.startswith(("http://", "https://")):
-        return _say_links(home, study, tracking, say)
-    _refuse_taken(port)
-    if not tracking:
-        relocate(home / "mlflow.db")
+    if tracking and address_of(tracking) == tracking:
+        return _show(home, study, tracking, browser, say)
+    refuse_taken(port)
     say("starting MLflow (about 10 s) ...")
     with (
         _stop_on_sigterm(),
@@ -194,7 +230,7 @@ def serve(
         _server(home.absolute(), tracking, port) as server,
     ):
         _await_health(server, port)
-        _say_links(home, study, f"http://{HOST}:{port}", say)
+        _show(home, study, f"http://{HOST}:{port}", browser, say)
         say("Ctrl-C ends it")
         server.wait()
     if server.returncode not in (0, -signal.SIGTERM, None):
@@ -207,16 +243,28 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _say_links(home: Path, study: str | None, address: str, say: Callable[[str], None]) -> None:
-    folders = [home / Path(study).stem] if study else sorted(path.parent for path in home.glob(f"*/{PLACE}"))
-    found = {folder.name: place.charts for folder in folders if (place := links(folder, address))}
-    for name, link in found.items():
-        say(f"{name}: {link}")
+def _show(home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None]) -> None:
+    """Print the links, the newest study's last, where the eye is; open that one."""
+    recorded = sorted(home.glob("*/study.db"), key=lambda path: path.stat().st_mtime)
+    folders = [home / Path(study).stem] if study else [path.parent for path in recorded]
+    found = {folder.name: place for folder in folders if (place := links(folder, address))}
+    for name, place in found.items():
+        say(f"{name}: {place.charts}")
+        if place.winner:
+            say(f"{name}, the winner: {place.winner}")
     if not found:
-        say(f"no {'sweep' if study is None else study} has been sent to MLflow yet; the page is {address}")
+        name, page = "sweep" if study is None else study, _without_user(address)
+        say(f"no {name} has been sent to MLflow yet; the page is {page}")
+    elif browser and webbrowser.open(list(found.values())[-1].charts):
+        say(f"opened {list(found)[-1]} in the browser; --no-browser leaves that out")
 
 
-def _refuse_taken(port: int) -> None:
+def refuse_taken(port: int) -> None:
+    """Make sure that the port is free.
+
+    Raises:
+        UiError: it is not.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for uvicorn too
         try:
@@ -244,6 +292,7 @@ def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.
     """The server in a session of its own, so that Ctrl-C reaches only us; ended with everything it started."""
     home.mkdir(parents=True, exist_ok=True)
     options = ["--host", HOST, "--port", str(port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
+    options += ["--http", "h11"]  # requests are read in one way, whatever else is installed
     options += ["--timeout-graceful-shutdown", "2"]  # a browser keeps its connections open for ever
     server = subprocess.Popen(
         [sys.executable, "-P", "-m", "uvicorn", "--factory", "sweep.mlflow_app:application", *options],

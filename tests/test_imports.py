@@ -16,14 +16,15 @@ ALLOWED = {
     "studies": {"pydantic", "model", "studies"},
     "sweep": {
         "numpy", "optuna", "sqlalchemy", "scipy", "click", "rich", "PIL",
-        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas",
+        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas", "optuna_dashboard",
         "model", "studies", "reports", "sweep",
     },
     "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "reports"},
 }  # fmt: skip
 ONLY = {
     "sklearn": {"model/estimator.py"},
-    "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/mlflow_app.py"},
+    "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/local_mlflow.py", "sweep/mlflow_app.py"},
+    "optuna_dashboard": {"sweep/dashboard.py"},
     "optuna": {
         "sweep/coordinator.py",
         "sweep/champion.py",

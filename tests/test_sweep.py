@@ -18,6 +18,7 @@ from PIL import Image
 from model import datasets
 from reports import analysis, records
 from sweep.cli import sweep
+from sweep.status import one_line
 
 STUDY = """\
 question = "Which width and learning rate?"
@@ -137,6 +138,9 @@ def test_ctrl_c_stops_within_five_seconds_and_says_how_to_continue(road):
 
     assert code == 130, output
     assert seconds < 5
+    record = road["after_stop"]
+    left = record.counts()["interrupted"]
+    assert f"{len(record.trials) - left} of {record.study['trials']} trials done" in one_line(record)
     assert f"continue with: sweep run {road['study']}" in output
     assert road["after_stop"].counts().get("interrupted", 0) >= 1
 
@@ -214,13 +218,14 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
 
 @pytest.mark.slow
 def test_started_again_it_opens_nothing_and_trains_nothing(road):
-    """A finished study is finished."""
+    """A finished study is finished, also when fewer trials are asked for."""
     before = road["record"]
-    argv, environment = command(road["home"], "run", road["study"])
+    argv, environment = command(road["home"], "run", road["study"], "--trials", "2")
     again = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
     after = records.read(road["home"] / "tiny")
 
     assert again.returncode == 0
+    assert f"{len(before.trials)} trials are recorded, more than 2: none is added or removed" in again.stdout
     assert after.verdict == before.verdict
     assert [trial.weights_sha256 for trial in after.trials] == [trial.weights_sha256 for trial in before.trials]
 
@@ -231,6 +236,7 @@ def test_status_speaks_json(road):
     record = road["record"]
 
     assert status["outcomes"] == record.counts()
+    assert (status["trials"], status["begun"], status["done"]) == (len(record.trials),) * 3
     assert status["best"]["trial"] == record.ranked()[0].number
     assert status["best"]["value"] == record.ranked()[0].value
     assert status["baseline"]["value"] == record.trials[0].value

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from sweep import errors, storage
 from sweep.cli import main, sweep
 
-VERBS = ["run", "status", "studies", "data", "report", "export", "ui", "sync", "predict"]
+VERBS = ["run", "status", "studies", "data", "report", "export", "ui", "dashboard", "sync", "predict"]
 
 
 def refused(capsys, code, *arguments):
@@ -64,6 +64,8 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["report", "digits"], "no study named 'digits' is recorded"),
         (["sync", "digits"], "no study named 'digits' is recorded"),
         (["ui", "digits"], "no study named 'digits' is recorded"),
+        (["dashboard", "digits"], "no study named 'digits' is recorded"),
+        (["dashboard"], "begin with: sweep run"),
         (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
         (["predict", "image.png"], "no study in"),
         (["data", "fetch", "mnits"], "mnist"),

@@ -260,17 +260,23 @@ def run_of(home: Path, key: str) -> dict[str, Any]:
     }
 
 
-def test_the_linked_view_shows_the_learning_curves_first(shown: tuple[Path, Path, mirror.Changes]) -> None:
-    """The experiment keeps a view: the four curves, trials only, best first, and a table with what was searched."""
+def test_the_views_show_the_learning_curves_first_and_a_table_of_what_was_searched(
+    shown: tuple[Path, Path, mirror.Changes],
+) -> None:
+    """The experiment keeps two: the four curves of the trials, best first; their table below the run of the study."""
     home, folder, _ = shown
-    (text,) = rows(home, "SELECT value FROM experiment_tags WHERE key = 'mlflow.sharedViewState.learning-curves'")[0]
-    view, record = json.loads(text), records.read(folder)
+    kept = dict(rows(home, "SELECT key, value FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'"))
+    charts, table = (json.loads(kept[f"mlflow.sharedViewState.{key}"]) for key in ("learning-curves", "trials"))
+    record = records.read(folder)
 
-    assert len(text) < 5000  # MLflow's limit for the tag of an experiment
-    curves = [chart["metricKey"] for chart in view["compareRunCharts"] if chart["type"] == "LINE"]
+    assert len(kept) == 2
+    assert max(map(len, kept.values())) < 5000  # MLflow's limit for the tag of an experiment
+    curves = [chart["metricKey"] for chart in charts["compareRunCharts"] if chart["type"] == "LINE"]
     assert curves == ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
-    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
-    assert {f"params.`{key}`" for key in record.study["space"]} < set(view["selectedColumns"])
+    assert "tags.role != 'study'" in charts["searchFilter"]
+    assert (table["orderByKey"], table["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
+    assert {f"params.`{key}`" for key in record.study["space"]} < set(table["selectedColumns"])
+    assert table["runsPinned"] == [run_of(home, "study")["id"]]
 
 
 def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> None:
@@ -278,7 +284,7 @@ def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> 
     space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
     recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
 
-    view = json.loads(ui.view(records.read(recorded.close())))
+    view = json.loads(ui.views(records.read(recorded.close()), "aa")[ui.VIEW])
 
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert parallel["selectedParams"] == ["learning_rate"]
@@ -304,7 +310,10 @@ def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> N
     assert parent["latest"]["mean_test_accuracy"] == pytest.approx(0.9722)
     assert 0.94 < parent["latest"]["mean_test_accuracy_low"] < 0.96
     assert parent["latest"]["trials_pruned"] == 2
-    assert "[trial 10](#/experiments/" in parent["tags"]["mlflow.note.content"]
+    asked, answer, *rest = parent["tags"]["mlflow.note.content"].split("\n\n")
+    assert asked.startswith("**Asked.** ")
+    assert answer.startswith("**Answer.** [trial 10](#/experiments/")
+    assert any(line.startswith("[All trials side by side](#/experiments/") for line in rest)
 
     child, record = run_of(home, "search/10"), records.read(folder)
     assert child["params"] == {
@@ -344,7 +353,6 @@ def test_no_password_reaches_mlflow(shown: tuple[Path, Path, mirror.Changes]) ->
     home, _, _ = shown
 
     assert b"canary" not in (home / "mlflow.db").read_bytes() + _wal(home)
-    assert runs.without_password("postgresql://me:a/b%40@host/db x@y") == "postgresql://host/db x@y"
 
 
 def _wal(home: Path) -> bytes:
@@ -465,7 +473,7 @@ def test_a_study_begun_anew_keeps_the_runs_of_the_old_one(home: Path, tracking: 
 
     studies = rows(home, "SELECT value FROM tags WHERE key = 'sweep.study' ORDER BY value")
     assert studies == [("new/digits",), ("new/digits",), ("old/digits",), ("old/digits",)]
-    assert rows(home, "SELECT name FROM experiments ORDER BY experiment_id") == [("Default",), ("digits",)]
+    assert rows(home, "SELECT name FROM experiments WHERE lifecycle_stage = 'active'") == [("digits",)]
 
 
 def test_follow_shows_epochs_while_they_come_and_ends_with_the_sweep(
@@ -496,14 +504,14 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
     recorded = Recorded(tmp_path / "digits")
     recorded.add("complete", 3)
     answers = iter([True] * 6 + [False] * 9)
-    readings, read = [], records.read
-    monkeypatch.setattr(records, "read", lambda *of, **how: readings.append(of) or read(*of, **how))
+    readings, read = [], records.Reader.read
+    monkeypatch.setattr(records.Reader, "read", lambda *of, **how: readings.append(of) or read(*of, **how))
 
     with pytest.raises(mirror.MirrorError) as failure:
         mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
 
     first, second = str(failure.value).splitlines()
-    assert first.startswith("MLflow at http://127.0.0.1:9 did not take study digits: ")
+    assert first.startswith("MLflow at http://***@127.0.0.1:9 did not take study digits: ")
     assert second.startswith("1 runs with 25 points wait in ")
     assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
     assert "canary" not in str(failure.value) + caplog.text

@@ -15,6 +15,7 @@ import pytest
 from reports import records
 from reports.records import RecordError
 from sweep import storage
+from sweep.coordinator import Stop
 from sweep.migration import migrate
 from sweep.storage import StudyBusy, StudyChanged
 
@@ -162,6 +163,56 @@ def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
 
     assert database.attributes()["schema"] == records.SCHEMA
     assert not list(folder.glob("*.part*"))
+
+
+def test_a_reader_that_stays_sees_what_a_fresh_one_sees(tiny, opened, searched):
+    """After every epoch of a whole search; and it reads each finished trial once."""
+    study = tiny("trials=3")
+    database = opened(study)
+    reader, seen = records.Reader(database.folder), []
+
+    def same():
+        kept, fresh = reader.read(active=True), records.read(database.folder, active=True)
+        assert everything(kept) == everything(fresh)
+        seen.append(kept)
+
+    searched(study, database, stop=Watch(same))
+    same()
+
+    assert len({len(record.trials) for record in seen}) > 2
+    last = {trial.number: trial for trial in seen[-1].trials}
+    assert all(last[trial.number] is trial for record in seen for trial in record.trials if trial.state != "running")
+
+
+class Watch(Stop):
+    """Looks whenever the coordinator asks whether to stop, and never stops it."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look = look
+
+    def asked(self):
+        self.look()
+        return False
+
+
+def test_a_reader_notices_damage_and_another_file(tiny, opened, searched):
+    """A trial that was changed before it was first read; and the whole database, put back under the same name."""
+    study = tiny("trials=2")
+    database = opened(study)
+    searched(study, database)
+    database.close()
+    path = database.folder / "study.db"
+    whole, reader = path.read_bytes(), records.Reader(database.folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE trial_values SET value = value + 1 WHERE trial_id = 2")
+    connection.close()
+    with pytest.raises(RecordError, match="trial 1 is not what was written"):
+        reader.read()
+    (database.folder / "copy").write_bytes(whole)
+    (database.folder / "copy").replace(path)
+
+    assert everything(reader.read()) == everything(records.read(database.folder))
 
 
 def test_a_changed_byte_is_never_believed(tiny, opened, searched):

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
+import logging
+import os
 import signal
 import socket
 import subprocess
@@ -34,6 +37,7 @@ def free_port() -> int:
 def shown(home: Path, name: str = "digits", **changed: Any) -> Path:
     folder = home / name
     folder.mkdir()
+    (folder / "study.db").touch()
     (folder / ui.PLACE).write_text(json.dumps(PLACE | changed))
     return folder
 
@@ -52,15 +56,13 @@ def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_links_lead_to_the_charts_best_first(tmp_path: Path) -> None:
-    links = ui.links(shown(tmp_path), "http://127.0.0.1:5000/")
+def test_links_lead_to_the_charts_best_first_and_hold_no_password(tmp_path: Path) -> None:
+    links = ui.links(shown(tmp_path), "https://ann:secret@tracker:8080/")
 
     assert links == ui.Links(
-        charts="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
+        charts="https://tracker:8080/#/experiments/3/runs?workflowType=machine_learning"
         "&compareRunsMode=CHART&viewStateShareKey=learning-curves",
-        runs="http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
-        "&orderByKey=metrics.%60validation_loss%60&orderByAsc=true",
-        winner="http://127.0.0.1:5000/#/experiments/3/runs/bb/model-metrics",
+        winner="https://tracker:8080/#/experiments/3/runs/bb/model-metrics",
     )
 
 
@@ -68,19 +70,63 @@ def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
     assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
 
 
-def test_of_a_server_elsewhere_only_the_links_are_printed(tmp_path: Path) -> None:
+def test_of_a_server_elsewhere_only_the_links_are_printed_and_no_password(tmp_path: Path) -> None:
     said: list[str] = []
+    os.utime(shown(tmp_path, "mnist") / "study.db", (1, 1))
     shown(tmp_path, "digits", winner_run_id=None)
-    shown(tmp_path, "mnist")
 
-    ui.serve(tmp_path, "http://tracker:8080", 5000, None, say=said.append)
-    ui.serve(tmp_path, "http://tracker:8080", 5000, "other", say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, None, say=said.append)
+    ui.serve(tmp_path, "http://me:canary@tracker:8080", 5000, "other", say=said.append)
 
     assert [line.split("?")[0] for line in said] == [
-        "digits: http://tracker:8080/#/experiments/3/runs",
         "mnist: http://tracker:8080/#/experiments/3/runs",
+        "mnist, the winner: http://tracker:8080/#/experiments/3/runs/bb/model-metrics",
+        "digits: http://tracker:8080/#/experiments/3/runs",
         "no other has been sent to MLflow yet; the page is http://tracker:8080",
     ]
+
+
+@pytest.mark.parametrize(("study", "opened"), [(None, "4"), ("digits", "4"), ("mnist", "3")])
+def test_a_browser_opens_the_charts_of_the_study_or_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study: str | None, opened: str
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ui.webbrowser, "open", lambda link: asked.append(link) or True)
+    os.utime(shown(tmp_path, "mnist") / "study.db", (1, 1))
+    shown(tmp_path, "digits", experiment_id="4")
+    said: list[str] = []
+
+    ui.serve(tmp_path, "http://tracker:8080", 5000, study, browser=True, say=said.append)
+
+    assert asked == [f"http://tracker:8080/{ui.charts(opened)}"]
+    assert said[-1] == f"opened {study or 'digits'} in the browser; --no-browser leaves that out"
+
+
+@pytest.mark.parametrize(
+    ("platform", "terminal", "environment", "desktop"),
+    [
+        ("linux", True, {"DISPLAY": ":0"}, True),
+        ("linux", True, {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", True, {}, False),
+        ("linux", True, {"DISPLAY": ""}, False),
+        ("linux", False, {"DISPLAY": ":0"}, False),
+        ("linux", True, {"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "1 2 3 4"}, False),
+        ("darwin", True, {}, True),
+        ("darwin", False, {}, False),
+        ("win32", True, {}, True),
+    ],
+)
+def test_a_browser_is_opened_only_where_it_is_seen(
+    monkeypatch: pytest.MonkeyPatch, platform: str, terminal: bool, environment: dict[str, str], desktop: bool
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ui.sys, "platform", platform)
+    monkeypatch.setattr(ui.sys.stdout, "isatty", lambda: terminal)
+
+    assert ui.on_desktop() is desktop
 
 
 @pytest.mark.parametrize(
@@ -137,17 +183,27 @@ def request(path: str, hosts: list[bytes]) -> int:
     return int(sent[0]["status"])
 
 
-def test_the_page_sets_defaults_before_its_own_script() -> None:
-    page = mlflow_app.with_preferences("<html><head><script src='main.js'></script></head></html>").decode()
+def test_the_server_logs_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logs it, uvicorn's handler included, which was made before the server knew of an address."""
+    terminal = io.StringIO()
+    logger, handler = logging.getLogger("uvicorn"), logging.StreamHandler(terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(logger, "handlers", [handler])
 
-    assert page.index("mlflow.workflowType_v1") < page.index("main.js")
+    mlflow_app._write_no_passwords("postgresql://me:canary@host/db")
+    logger.error("no postgresql://me:canary@host/db")
+    sys.stderr.write("canary is wrong\n")
+
+    assert terminal.getvalue() == "no postgresql://***@host/db\n*** is wrong\n"
 
 
-def test_the_page_forgets_the_filter_that_mlflow_adds_to_a_shared_view() -> None:
-    page = mlflow_app.with_preferences("<html><head><script src='main.js'></script></head></html>").decode()
+def test_the_page_has_defaults_before_its_own_script() -> None:
+    page = mlflow_app.with_defaults("<html><head><script src='main.js'></script></head></html>").decode()
+    ahead = page[: page.index("main.js")]
 
-    assert page.index('for (const k of ["searchFilter", "orderByKey"') < page.index("main.js")
-    assert page.index('addEventListener("popstate"') < page.index("main.js")  # ahead of MLflow's own listener
+    assert "mlflow.workflowType_v1" in ahead
+    assert '"facets": ["searchFilter", "orderByKey"' in ahead
+    assert 'addEventListener("popstate"' in ahead  # ahead of MLflow's own listener
 
 
 @pytest.mark.slow

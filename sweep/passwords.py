@@ -1,0 +1,113 @@
+"""The passwords in addresses: no log, tag, file, terminal line or traceback of ours holds one."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
+from urllib.parse import quote, unquote
+
+HIDDEN = "***"
+# From // to the last @: a password may hold / and @ itself. A file of SQLite has none, and folders are called me@work.
+_USER = r"(?s)(?<!/)(?!(?<=sqlite:)///)//(ANY*)@"
+# To the end of the word: a password may hold & itself. %3D is the = of an address inside an address.
+_SETTING = r"(?si)(\b(?:\w{0,40}(?:passw|passphrase|pwd|token|secret|api_?key)\w{0,40}|pass)(?:=|%3d))(ANY+)"
+_IN_TEXT = [re.compile(pattern.replace("ANY", r"\S")) for pattern in (_USER, _SETTING)]
+_IN_ADDRESS = [re.compile(pattern.replace("ANY", ".")) for pattern in (_USER, _SETTING)]
+_SHORTEST = 4  # characters of a password that is looked for on its own; a shorter one could be read from the gaps
+
+_SCHEMES = ("http://", "https://", "sqlite:///", "postgresql://", "mysql://", "mssql://")
+_SCHEME = re.compile(r"https?|(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?", re.IGNORECASE)
+_FORMS = {
+    "http": r"(?:[^\s/?#@]*@)?(?:\[[^\s/?#@\]]+\]|[^\s/?#@:\[\]]+)(?::\d+)?(?:/[^\s?#@]*)?",
+    "sqlite": r"/[^?]*",
+    "database": r"(?:[^\s@]*@)?(?:\[[^\s/?@\]]+\]|[^\s/?@:\[\]]*)(?::\d+)?(?:[/?][^\s@]*)?",
+}
+
+_WHERE = "it comes from --tracking or SWEEP_TRACKING; `none` means no MLflow"
+_ENCODE = "in a user or password write @ as %40, / as %2F, ? as %3F, # as %23, a space as %20; the port is a number"
+_HINTS = {
+    "http": f"MLflow's address cannot be read: it has no ? or #, and {_ENCODE}",
+    "sqlite": "MLflow's address cannot be read: a database file is sqlite:///FILE",
+    "database": f"MLflow's address cannot be read: {_ENCODE}",
+}
+
+
+class AddressError(Exception):
+    """Text that is no address of MLflow; where its password would end is not known, so it is not repeated."""
+
+
+def checked_address(address: str) -> str:
+    """MLflow's address as typed, but its scheme in small letters; `none` is one too.
+
+    Raises:
+        AddressError: it is none, or could be read in more than one way.
+    """
+    if address == "none":
+        return address
+    scheme, _, rest = address.partition("://")
+    if not _SCHEME.fullmatch(scheme) or len(scheme) == len(address):
+        raise AddressError(f"MLflow's address begins with none of {' '.join(_SCHEMES)}\n{_WHERE}")
+    kind = scheme.lower().partition("+")[0].replace("https", "http")
+    if not re.fullmatch(_FORMS.get(kind, _FORMS["database"]), rest):
+        raise AddressError(f"{_HINTS.get(kind, _HINTS['database'])}\n{_WHERE}")
+    return f"{scheme.lower()}://{rest}"
+
+
+def without_passwords(text: str, known: Iterable[str] = ()) -> str:
+    """The text with `***` for every user and password of an address.
+
+    Args:
+        text: anything; an address in it ends at white space.
+        known: addresses whose passwords are taken out wherever they stand alone, encoded or not.
+    """
+    alone = {form for address in known for form in _forms(address) if len(form) >= _SHORTEST}
+    for form in sorted(alone, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    user, setting = _IN_TEXT
+    # Settings first: a password among them may hold an @, and would be taken for the end of a user.
+    return user.sub(f"//{HIDDEN}@", setting.sub(rf"\1{HIDDEN}", text))
+
+
+def _forms(address: str) -> Iterator[str]:
+    """What an address keeps to itself, as typed, decoded, encoded, and as it is sent to a server."""
+    user, setting = _IN_ADDRESS
+    for found in user.finditer(address):
+        yield base64.b64encode(unquote(found[1]).encode()).decode()
+        yield from _spellings(found[1].partition(":")[2] or found[1])
+    for found in setting.finditer(address):
+        yield from _spellings(found[2])
+        yield from _spellings(found[2].partition("&")[0])
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield from (secret, unquote(secret), quote(unquote(secret), safe=""))
+
+
+def shown_command(words: Sequence[str]) -> str:
+    """A command for a person to type; where it had a password, a second line says what to put for it."""
+    typed, line = shlex.join(words), shlex.join(without_passwords(word) for word in words)
+    if line == typed:
+        return line
+    return f"{line}\n({HIDDEN} is the password; the variable SWEEP_TRACKING takes the address too, unseen by others)"
+
+
+class Clean:
+    """A stream that writes no passwords."""
+
+    def __init__(self, stream: TextIO, known: Iterable[str]) -> None:
+        self._stream, self._known = stream, list(known)
+
+    def write(self, text: str) -> int:
+        """Write the text without the passwords in it."""
+        return self._stream.write(without_passwords(text, self._known))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each of them."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)

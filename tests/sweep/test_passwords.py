@@ -1,0 +1,191 @@
+"""No spelling of an address gives its password away; what is no password stays as it was."""
+
+from __future__ import annotations
+
+import base64
+import io
+import string
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sweep import passwords
+from sweep.passwords import AddressError, Clean, checked_address, shown_command, without_passwords
+
+SHAPES = {
+    "field": "http://me:{}@host:5000",
+    "user only": "https://{}@host/path",
+    "password only": "postgresql://:{}@host/db",
+    "at": "http://me:a@{}@host",
+    "tail": "http://me:{}@b@host@c/x",
+    "slash": "postgresql://me:a/{}@host/db",
+    "colon": "http://me:a:{}@host:1",
+    "question mark": "http://me:a?{}@host",
+    "hash": "http://me:a#{}@host",
+    "encoded": "mysql+pymysql://me:%40{}%2F@host/db",
+    "upper case": "HTTPS://ME:{}@HOST",
+    "query": "postgresql://host/db?password={}",
+    "second query": "postgresql://me@host/db?sslmode=require&sslpassword={}&x=y",
+    "token": "http://host/?token={}",
+    "upper query": "postgresql://host/db?PASSWORD={}",
+    "cut query": "postgresql://host/db?password=a&{}",
+    "socket": "postgresql://me:{}@%2Fvar%2Frun%2Fpostgresql/db",
+    "socket query": "postgresql://me:{}@/db?host=/var/run/postgresql",
+    "odbc": "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3D{}%3B",
+    "sqlite": "sqlite://me:{}@host/db",
+    "sqlcipher": "sqlite+pysqlcipher://:{}@/path.db",
+    "dsn": "host=here password={} dbname=db",
+}
+unbroken = st.text(st.characters(exclude_categories=("C", "Z")))
+
+
+@settings(max_examples=500)
+@given(
+    shape=st.sampled_from(sorted(SHAPES)), ahead=unbroken, behind=unbroken, before=st.sampled_from(["", "'", "a=b,"])
+)
+@example("second query", "@", "", "")
+@example("field", "//@:", "//@&=", "'")
+def test_a_password_is_taken_out_of_a_text(shape: str, ahead: str, behind: str, before: str) -> None:
+    """Written in any way, whatever stands around it; doing it again changes nothing more."""
+    found = without_passwords(f"{before}{SHAPES[shape].format(f'{ahead}canary{behind}')}, it says")
+
+    assert "canary" not in found
+    assert found.endswith("it says")
+    assert without_passwords(found) == found
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_shape_is_still_to_be_recognised(shape: str) -> None:
+    found = without_passwords(SHAPES[shape].format("canary"))
+
+    assert "canary" not in found
+    assert "***" in found
+
+
+def test_several_addresses_in_one_text() -> None:
+    text = "http://me:canary@a and http://you:canary@b/x,http://c@canary@d\nhttp://e?token=canary http://f/g"
+
+    assert without_passwords(text) == "http://***@a and http://***@d\nhttp://e?token=*** http://f/g"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:5000/#/experiments/3/runs?orderByKey=metrics.`objective`&viewStateShareKey=learning-curves",
+        "sqlite:////home/me@work.example/runs/mlflow.db",
+        "models:/sweep-digits@champion, write to me@work.example // or not",
+        "tests passed=3 of 4; a/b//c",
+        "",
+    ],
+)
+def test_what_is_no_password_stays(text: str) -> None:
+    assert without_passwords(text) == text
+
+
+@given(st.text(string.printable))
+def test_a_text_without_an_address_stays(text: str) -> None:
+    bare = text.replace("//", "/").replace("=", "").replace("%", "")
+
+    assert without_passwords(bare) == bare
+
+
+@given(password=st.text(string.ascii_letters + string.digits + " @:/?#%&+é", min_size=4))
+@example("canary")
+@example("p@ss/w:rd?#")
+def test_a_known_password_is_taken_out_where_it_stands_alone(password: str) -> None:
+    """As typed, percent-encoded and not, and as a server sees it that takes a user and a password."""
+    encoded = quote(password, safe="")
+    header = base64.b64encode(f"me:{password}".encode()).decode()
+    text = f"could not find {password}, {encoded}; Authorization: Basic {header}"
+
+    for address in (f"http://me:{encoded}@host", f"postgresql://me@host/db?x=y&password={encoded}"):
+        found = without_passwords(text if "me:" in address else text.partition(";")[0], [address])
+        assert [form for form in {password, encoded, header} if form in found.replace("***", "")] == []
+
+
+def test_a_password_of_three_letters_is_not_looked_for_everywhere() -> None:
+    """It could be read from what is missing."""
+    assert (
+        without_passwords("a cat sat at http://me:cat@host", ["http://me:cat@host"]) == "a cat sat at http://***@host"
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "none",
+        "http://host",
+        "https://me:p%40ss@host:5000/prefix/",
+        "http://me:a:b@[::1]:5000",
+        "sqlite:////home/me@work/my runs/mlflow.db",
+        "postgresql+psycopg://me:a/b%40@host:5432/db?sslmode=require&password=x",
+        "postgresql://me@%2Fvar%2Frun/db",
+        "postgresql:///db?host=/var/run",
+        "mssql+pyodbc:///?odbc_connect=x",
+    ],
+)
+def test_an_address_that_can_be_read_is_taken(address: str) -> None:
+    assert checked_address(address) == address
+
+
+def test_a_scheme_is_written_small() -> None:
+    assert checked_address("HTTP://Me:Canary@Host") == "http://Me:Canary@Host"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ftp://me:canary@host", "begins with none of"),
+        ("me:canary@host:5000", "begins with none of"),
+        ("http:me:canary@host", "begins with none of"),
+        ("databricks://me:canary@host", "begins with none of"),
+        ("canary", "begins with none of"),
+        ("http://me:a@canary@host", "%40"),
+        ("http://me:a/canary@host", "%2F"),
+        ("http://me:12/canary@host", "%2F"),
+        ("http://me:12?canary@host", "%3F"),
+        ("http://me:12#canary@host", "%23"),
+        ("http://me:my canary@host", "%20"),
+        ("http://me:canary\n@host", "%20"),
+        ("http://me:canary@host:port", "a number"),
+        ("http://host:canary", "a number"),
+        ("http://me:canary@", "%40"),
+        ("http://host?password=canary", "no ? or #"),
+        ("http://host/#canary", "no ? or #"),
+        ("postgresql://me:a@canary@host/db", "%40"),
+        ("postgresql://me:canary@host:port/db", "a number"),
+        ("sqlite://me:canary@host/db", "sqlite:///FILE"),
+    ],
+)
+def test_an_address_that_hides_where_its_password_ends_is_refused(address: str, told: str) -> None:
+    """In two lines, and without being repeated."""
+    with pytest.raises(AddressError) as refusal:
+        checked_address(address)
+
+    assert told in str(refusal.value)
+    assert "canary" not in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+def test_a_command_is_shown_with_the_way_that_keeps_the_password_unseen() -> None:
+    words = ["sweep", "run", "digits", "--tracking", "http://me:canary@host:5000", "--home", "my runs"]
+
+    line, remark = shown_command(words).splitlines()
+
+    assert line == "sweep run digits --tracking 'http://***@host:5000' --home 'my runs'"
+    assert "SWEEP_TRACKING" in remark
+    assert shown_command(words[:3]) == "sweep run digits"
+
+
+def test_a_clean_stream_takes_out_what_is_written_and_is_the_stream_otherwise() -> None:
+    inner = io.StringIO()
+    stream = Clean(inner, ["http://me:canary@host"])
+
+    stream.write("canary at http://you:secret@b\n")
+    stream.writelines(["of a ", "canary\n"])
+
+    assert inner.getvalue() == "*** at http://***@b\nof a ***\n"
+    assert (stream.isatty(), stream.writable()) == (False, True)
+    assert passwords.HIDDEN == "***"

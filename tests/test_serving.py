@@ -1,0 +1,249 @@
+"""The champion behind `mlflow models serve`: our own predictions to the last bit, and every bad body refused."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import weights
+from model.network import MLP
+
+pytestmark = pytest.mark.slow
+
+STUDY = """\
+question = "Which learning rate?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 3
+trials = 3
+
+[baseline]
+hidden_sizes = [32, 16]
+learning_rate = 0.003
+epochs = 4
+
+[space]
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+
+[confirm]
+top = 1
+seeds = 2
+"""
+FEATURES, CLASSES = 64, 10
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(home):
+    """Where the model is looked for, and that nothing is unpickled."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(("SWEEP_", "MLFLOW_"))}
+    return ours | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # MLflow starts `uvicorn` by its name
+        "SWEEP_HOME": str(home),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The home folder of a study that was swept, confirmed and mirrored."""
+    folder = tmp_path_factory.mktemp("serving")
+    study, home = folder / "tiny.toml", folder / "home"
+    study.write_text(STUDY)
+    argv = [sys.executable, "-P", "-m", "sweep", "run", str(study)]
+    done = subprocess.run(argv, env=environment(home), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "all trials in MLflow" in done.stdout
+    return home
+
+
+@pytest.fixture(scope="module")
+def served(home):
+    """The address of MLflow's own server for the champion."""
+    port = free_port()
+    argv = [sys.executable, "-P", "-m", "mlflow", "models", "serve", "--model-uri", "models:/sweep-tiny@champion"]
+    argv += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    log = home.parent / "serve.log"
+    with log.open("wb") as file:
+        server = subprocess.Popen(argv, env=environment(home), stdout=file, stderr=file, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and server.poll() is None:
+            with contextlib.suppress(OSError):
+                assert ask(f"http://127.0.0.1:{port}", "/ping")[0] == 200
+                break
+            time.sleep(0.2)
+        else:
+            pytest.fail(log.read_text())
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def ask(address, path, body=None, kind="application/json"):
+    """Status and text of an answer."""
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, content, {"Content-Type": kind} if kind else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def table(pixels):
+    return {"columns": [str(column) for column in range(FEATURES)], "data": pixels.tolist()}
+
+
+def own(home, pixels):
+    """Our network's probabilities."""
+    stored = weights.load(home / "tiny" / "champion.npz")
+    network = MLP(stored.sizes)
+    network.theta[...] = stored.theta
+    return network.predict(pixels * np.float32(stored.scale))
+
+
+def wraps(pixels):
+    """The ways to send a batch."""
+    return {
+        "dataframe_split": {"dataframe_split": table(pixels)},
+        "dataframe_records": {"dataframe_records": [dict(enumerate(row)) for row in pixels.tolist()]},
+        "inputs": {"inputs": pixels.tolist()},
+        "instances": {"instances": pixels.tolist()},
+    }
+
+
+@pytest.mark.parametrize("wrap", ["dataframe_split", "dataframe_records", "inputs", "instances"])
+@pytest.mark.parametrize("count", [1, 2, 7, 359])
+def test_a_served_prediction_is_our_own_to_the_last_bit(served, home, digits, count, wrap):
+    """Every probability as float32, after it was written as JSON and read; the class is the most probable one."""
+    pixels = np.array(digits.test.images[:count])
+
+    status, text = ask(served, "/invocations", wraps(pixels)[wrap])
+
+    assert status == 200, text
+    rows = json.loads(text)["predictions"]
+    found = np.array([[row[f"probability_{label}"] for label in range(CLASSES)] for row in rows])
+    expected = own(home, pixels)
+    assert found.astype(np.float32).tobytes() == np.ascontiguousarray(expected).tobytes()
+    assert (found == found.astype(np.float32)).all()  # nothing was lost or added on the way
+    assert [row["class"] for row in rows] == expected.argmax(axis=1).tolist()
+    assert len(rows) == len(pixels) == count
+
+
+def test_pixels_of_every_number_type_give_the_same(served, digits):
+    """Whole numbers and floats, as JSON and as CSV."""
+    pixels = np.array(digits.test.images[:5])
+    lines = [",".join(map(str, range(FEATURES))), *(",".join(map(str, row)) for row in pixels.tolist())]
+
+    answers = {
+        ask(served, "/invocations", {"inputs": pixels.tolist()}),
+        ask(served, "/invocations", {"inputs": pixels.astype(float).tolist()}),
+        ask(served, "/invocations", "\n".join(lines).encode(), "text/csv"),
+    }
+
+    assert len(answers) == 1
+    assert answers.pop()[0] == 200
+
+
+ROW = [0] * FEATURES
+BAD = {
+    "too narrow": {"inputs": [ROW[1:]]},
+    "too wide": {"inputs": [[*ROW, 0]]},
+    "a table that is too wide": {"dataframe_split": {"columns": list(range(65)), "data": [[*ROW, 0]]}},
+    "rows of two widths": {"inputs": [ROW, ROW[1:]]},
+    "one row without its list": {"inputs": ROW},
+    "images and not rows": {"inputs": [[[0] * 8] * 8]},
+    "NaN": {"inputs": [[float("nan"), *ROW[1:]]]},
+    "infinite": {"inputs": [[float("inf"), *ROW[1:]]]},
+    "minus infinity in a table": {"dataframe_split": table(np.array([[float("-inf"), *ROW[1:]]]))},
+    "beyond float32": {"inputs": [[1e300, *ROW[1:]]]},
+    "beyond every integer": {"inputs": [[10**400, *ROW[1:]]]},
+    "null": {"inputs": [[None, *ROW[1:]]]},
+    "null in a table": {"dataframe_split": {"columns": list(range(FEATURES)), "data": [[None, *ROW[1:]]]}},
+    "text": {"inputs": [["seven", *ROW[1:]]]},
+    "numbers as text": {"inputs": [["0"] * FEATURES]},
+    "true and false": {"inputs": [[True] * FEATURES]},
+    "a list of lists of tables": {"inputs": [[{}] * FEATURES]},
+    "by name": {"inputs": {"a": [1], "b": [2]}},
+    "no rows": {"inputs": []},
+    "a table without rows": {"dataframe_split": {"columns": list(range(FEATURES)), "data": []}},
+    "empty object": {},
+    "another key": {"pixels": [ROW]},
+    "two keys": {"inputs": [ROW], "instances": [ROW]},
+    "a list": [ROW],
+    "a number": 7,
+    "not JSON": b"{inputs:",
+    "empty": b"",
+    "not UTF-8": b'{"inputs": "\xff"}',
+    "deep": b'{"inputs": ' + b"[" * 500 + b"]" * 500 + b"}",
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_body_is_answered_with_400(served, what):
+    """Never 500, and no traceback."""
+    status, text = ask(served, "/invocations", BAD[what])
+
+    assert status == 400, text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-pickle", "application/octet-stream", "application/json; charset=latin-1"]
+)
+def test_another_content_type_is_answered_with_415(served, kind):
+    """What the body holds is not looked at."""
+    assert ask(served, "/invocations", {"inputs": [ROW]}, kind)[0] == 415
+
+
+def test_it_still_answers_after_all_that(served):
+    """Alive, ready, and right."""
+    assert ask(served, "/ping")[0] == 200
+    assert ask(served, "/invocations", {"inputs": [ROW]})[0] == 200
+
+
+def test_nothing_that_is_stored_is_a_pickle(home):
+    """No file, no member of an archive; every array is read without it, and the model is code."""
+    seen = set()
+    for path in (path for path in home.rglob("*") if path.is_file()):
+        for name, content in members(path):
+            seen.add(name.rpartition(".")[2])
+            assert not name.endswith((".pkl", ".pickle", ".joblib", ".cloudpickle")), name
+            assert not (content[:1] == b"\x80" and content[1:2] in b"\2\3\4\5" and content[-1:] == b"."), name
+            if name.endswith(".npy"):
+                np.load(io.BytesIO(content), allow_pickle=False)
+    (model,) = home.glob("mlartifacts/**/MLmodel")
+
+    assert {"npy", "db", "py", "pdf", "yaml"} <= seen
+    assert "loader_module: mlflow.pyfunc.loaders.code_model" in model.read_text()
+    assert "python_model:" not in model.read_text()  # the key of a pickled one
+
+
+def members(path):
+    """The file by name and content, and what is in it where it is an archive."""
+    yield path.name, path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from ((name, archive.read(name)) for name in archive.namelist())
