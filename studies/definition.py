@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from model import datasets
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 
 FOLDER = Path(__file__).parent
@@ -206,7 +207,8 @@ class Study(_Strict):
     Attributes:
         name: of the file; also of the folder the study is recorded in.
         question: what the report answers.
-        dataset: `digits`, `mnist`, or a path to an .npz file.
+        dataset: `digits`, `mnist`, or a path to an .npz file; of a study that was loaded, a path that can be opened,
+            while the record keeps what was written: so a study may be moved together with its data.
         objective: validation_accuracy (maximised) or validation_loss (minimised).
         epoch: which epoch of a trial counts, `best` or `last`.
         seed: of everything random.
@@ -237,6 +239,7 @@ class Study(_Strict):
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)
     confirm: Confirm = Confirm()
+    _written: str | None = PrivateAttr(None)  # the dataset as the study file has it, where that is another path
 
     @field_validator("name")
     @classmethod
@@ -298,6 +301,7 @@ class Study(_Strict):
     def as_dict(self) -> dict[str, Any]:
         """The study in full, ready for JSON; the form in which it is recorded and compared."""
         plain = self.model_dump(mode="json", exclude={"baseline"})
+        plain["dataset"] = self._written or self.dataset
         return {**plain, "direction": self.direction, "baseline": self.baseline.as_dict()}
 
 
@@ -338,7 +342,8 @@ def load(study: str, changes: Sequence[str] = ()) -> Study:
     if "name" in table:
         source = _source(["name"], path, text, changes)
         raise StudyError(f"{source}: a study is named by its file; remove the key 'name'")
-    return _validated({"name": path.stem, **table}, path, text, changes)
+    checked = _validated({"name": path.stem, **table}, path, text, changes)
+    return _with_data(checked, path, _source(["dataset"], path, text, changes))
 
 
 def names() -> list[str]:
@@ -423,14 +428,38 @@ def _validated(table: dict[str, Any], path: Path, text: str, changes: Sequence[s
         return Study(**table)
     except ValidationError as error:
         where, reason = _reason(error.errors()[0])
-        raise StudyError(f"{_source(where, path, text, changes)}: {reason}") from error
+        source = _source(where, path, text, changes)
+        if changes and not source.startswith("--set") and _is_valid({"name": path.stem, **tomllib.loads(text)}):
+            source = " ".join(f"--set {change}" for change in changes)
+        raise StudyError(f"{source}: {reason}") from error
+
+
+def _with_data(study: Study, path: Path, source: str) -> Study:
+    """The study with a dataset that can be opened: a file beside the study file, or else below the current folder.
+
+    Raises:
+        StudyError: there is no such dataset; `source` is what named it.
+    """
+    name = study.dataset
+    if name.endswith(".npz"):
+        places = (
+            [Path.cwd() / name] if source.startswith("--set") else [path.parent.absolute() / name, Path.cwd() / name]
+        )
+        name = str(next((place for place in places if place.is_file()), places[0]))
+    try:
+        datasets.check_name(name)
+    except datasets.DatasetInvalid as error:
+        raise StudyError(f"{source}: {error}") from error
+    if name == study.dataset:
+        return study
+    found = study.model_copy(update={"dataset": name})
+    found._written = study.dataset
+    return found
 
 
 def _source(where: Sequence[str], path: Path, text: str, changes: Sequence[str]) -> str:
     """What to blame for a wrong key: the `--set` that gave it, or else the file, with the line where there is one."""
     given = [change for change in changes if _overlap(_keys(change), where)]
-    if changes and not given and _is_valid({"name": path.stem, **tomllib.loads(text)}):
-        given = list(changes)
     if given:
         return " ".join(f"--set {change}" for change in given)
     line = _line(text, where)

@@ -278,6 +278,36 @@ def test_a_wrong_change_is_not_blamed_on_the_file(written, changes, said):
     assert str(caught.value).startswith(said)
 
 
+def test_a_dataset_is_looked_for_beside_the_study_file(written, tmp_path, monkeypatch):
+    """Then below the current folder; the record keeps what was written, so both may move."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = written('"digits"', '"good.npz"')
+    for place in (tmp_path / "here" / "good.npz", tmp_path / "good.npz"):
+        place.touch()
+        study = load(file)
+        assert study.dataset == str(place)
+        assert study.as_dict()["dataset"] == "good.npz"
+    assert load(written(), ["dataset=good.npz"]).dataset == str(tmp_path / "here" / "good.npz")
+    assert study.model_copy(update={"trials": 3}).as_dict()["dataset"] == "good.npz"
+
+
+def test_a_dataset_that_is_not_there_is_named_with_its_line(written, tmp_path):
+    """The path is the one that was tried."""
+    (tmp_path / "dir.npz").mkdir()
+    for name, said in [
+        ("digit", "mine.toml, line 2: unknown dataset 'digit', known are digits, mnist"),
+        ("good.npz", f"mine.toml, line 2: {tmp_path}/good.npz: there is no such file"),
+        ("/x/good.npz", "mine.toml, line 2: /x/good.npz: there is no such file"),
+        ("dir.npz", f"mine.toml, line 2: {tmp_path}/dir.npz: is a folder"),
+    ]:
+        with pytest.raises(StudyError) as caught:
+            load(written('"digits"', f'"{name}"'), ["seed=8"])
+        assert str(caught.value).startswith(said)
+    with pytest.raises(StudyError, match=r"^--set dataset=digit: unknown dataset"):
+        load(written(), ["dataset=digit"])
+
+
 def test_a_wrong_file_is_not_blamed_on_the_changes(written):
     """They concern other keys."""
     with pytest.raises(StudyError, match=r"^mine\.toml, line 5: trials must be"):
