@@ -276,13 +276,22 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
 @shared
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--study", help="Whose champion to ask; default: the one recorded last.")
-def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> None:
+def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> int:
     """Say which class the champion sees in each of the IMAGES (any size and polarity)."""
+    from sweep.predict import Prediction
     from sweep.predict import predict as look
 
     folder = _folder(home, study) if study else _last(home, "champion.npz")
+    code = 0
     for found in look(images, folder / "champion.npz"):
-        click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
+        if isinstance(found, Prediction):
+            click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
+        elif debug:
+            raise found
+        else:
+            click.echo(f"sweep: {'; '.join(str(found).splitlines())}", err=True)
+            code = code or exit_code(found) or 1
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

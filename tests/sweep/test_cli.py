@@ -127,8 +127,9 @@ def test_a_home_that_cannot_be_written_is_three(capsys, tmp_path, study_file):
     assert "--home" in told
 
 
-def test_an_image_that_is_none_is_two(capsys, home, tmp_path, digits):
-    """Named, with what it is instead."""
+@pytest.fixture
+def champion(home):
+    """A champion that knows nothing, and its card."""
     import numpy as np
 
     from model import weights
@@ -139,9 +140,39 @@ def test_an_image_that_is_none_is_two(capsys, home, tmp_path, digits):
     (folder / "champion.json").write_text(
         json.dumps({"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"})
     )
+
+
+@pytest.mark.usefixtures("champion")
+def test_an_image_that_is_none_is_two(capsys, home, tmp_path):
+    """Named, with what it is instead."""
     (tmp_path / "note.png").write_text("this is no image")
 
     assert "note.png" in refused(capsys, 2, "predict", tmp_path / "note.png", "--home", home)
+
+
+@pytest.mark.usefixtures("champion")
+def test_bad_images_do_not_silence_the_good_ones(capsys, home, tmp_path, monkeypatch):
+    """Those are answered on stdout, each bad one in a line on stderr."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    image = Image.new("L", (8, 8))
+    image.putpixel((3, 3), 255)
+    for name in ("a.png", "b.png"):
+        image.save(name)
+    (tmp_path / "folder").mkdir()
+    image.save("film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 255)])
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "a.png", "gone.png", "folder", "film.gif", "b.png", "--home", str(home)])
+    told = capsys.readouterr()
+
+    assert caught.value.code == 2
+    assert told.out == "a.png: 0 (10.0 %)\nb.png: 0 (10.0 %)\n"
+    assert told.err == (
+        "sweep: gone.png: there is no such file\n"
+        "sweep: folder: is a folder, not an image\n"
+        "sweep: film.gif (GIF, 8 x 8, mode P) is animated or has several pages; Save one of them as PNG.\n"
+    )
 
 
 def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
