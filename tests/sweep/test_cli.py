@@ -60,14 +60,20 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["run", "digits", "--timeout", "-1"], "is not in the range"),
         (["rnu"], "No such command 'rnu'"),
         (["status", "digits"], "nothing is recorded yet"),
-        (["status"], "begin with: sweep run"),
+        (["status", "digits"], "nothing is recorded yet; begin with: sweep run digits"),
+        (["status", "mine"], "nothing is recorded yet; begin with: sweep run\n"),
+        (["status"], "nothing is recorded in "),
+        (["sync"], "home; begin with: sweep run"),
+        (["doctor"], "home; begin with: sweep run"),
         (["report", "digits"], "no study named 'digits' is recorded"),
         (["sync", "digits"], "no study named 'digits' is recorded"),
         (["ui", "digits"], "no study named 'digits' is recorded"),
         (["dashboard", "digits"], "no study named 'digits' is recorded"),
         (["dashboard"], "begin with: sweep run"),
         (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
-        (["predict", "image.png"], "no study in"),
+        (["predict", "image.png"], "nothing is recorded in"),
+        (["run", "digits", "--timeout", "nan"], "nan is not a number of seconds"),
+        (["run", "digits", "--timeout", "inf"], "inf is not a number of seconds"),
         (["data", "fetch", "mnits"], "mnist"),
     ],
 )
@@ -193,6 +199,23 @@ def test_a_database_of_something_else_is_five(capsys, home):
     connection.close()
 
     assert "study.db" in refused(capsys, 5, "status", "digits", "--home", home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "MLflow has it all already"),
+        ({"runs_created": 7, "metrics": 13821, "params": 1}, "created 7 runs; sent 13,821 metrics, 1 param"),
+        ({"runs_updated": 1, "models": 1}, "updated 1 run; sent 1 model"),
+        ({"tags": 2}, "sent 2 tags"),
+    ],
+)
+def test_what_was_sent_is_said_in_a_line(changes, said):
+    """Numbers a person can read, and the right plurals."""
+    from sweep.cli import _sent
+    from sweep.mirror import Changes
+
+    assert _sent(Changes(**changes)) == said
 
 
 def test_a_dataset_can_be_fetched_and_verified(home):
