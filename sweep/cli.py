@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -329,8 +330,11 @@ def _call(words: list[str], stderr: TextIO) -> int:
         error.show(stderr)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        stderr.write("sweep: interrupted; nothing is lost, the same command continues\n")
+        going_on = words[:1] in (["run"], ["sync"])
+        stderr.write(f"sweep: interrupted{'; nothing is lost, the same command continues' if going_on else ''}\n")
         return 130
+    except SystemExit:  # no verb exits: click and rich do, when the reader of our output has gone, as `head` does
+        return 128 + signal.SIGPIPE
     except Exception as error:
         code = exit_code(error)
         if "--debug" in words or code is None:

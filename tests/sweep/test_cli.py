@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -216,6 +218,49 @@ def test_what_was_sent_is_said_in_a_line(changes, said):
     from sweep.mirror import Changes
 
     assert _sent(Changes(**changes)) == said
+
+
+@pytest.mark.parametrize(("verb", "said"), [("run", "; nothing is lost, the same command continues"), ("studies", "")])
+def test_an_interruption_is_a_line(capsys, monkeypatch, verb, said):
+    """Only what can be continued is said to be."""
+
+    def interrupted(*_words, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "main", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main([verb])
+
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == f"sweep: interrupted{said}\n"
+
+
+def test_an_interruption_of_the_imports_is_a_line():
+    """They are the first tenths of a second."""
+    program = """if True:
+        import sys
+        class Interrupted:
+            def find_spec(self, name, path=None, target=None):
+                if name == "click":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Interrupted())
+        from sweep.__main__ import main
+        main()
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, "sweep: interrupted\n")
+
+
+def test_a_closed_pipe_is_no_error():
+    """`sweep studies | head -1` has what it wants."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-P", "-m", "sweep", "studies"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_a_dataset_can_be_fetched_and_verified(home):
