@@ -401,6 +401,8 @@ def _toml_reason(error: Exception, text: str) -> str:
     line = text.splitlines()[int(place[1]) - 1] if place and int(place[1]) <= len(text.splitlines()) else ""
     if place and said.startswith("Cannot overwrite a value") and "=" in line:
         return f"the key {line.partition('=')[0].strip()!r} is given twice, the second time in line {place[1]}"
+    if place and said.startswith("Cannot declare") and line.strip().startswith("["):
+        return f"the table {line.strip()} is given twice, the second time in line {place[1]}"
     if place and said.startswith("Invalid value") and (word := re.match(r"[\w./~-]+", line[int(place[2]) - 1 :])):
         return f'{said}; text needs quotes: "{word[0]}"'
     return said

@@ -130,6 +130,7 @@ WRONG = [
     ("trials = 5", "trials = true", "line 5: trials must be"),
     ("trials = 5", "trials = 5 5", "not valid TOML: .*line 5"),
     ("seed = 7", "seed = 7\nseed = 8", "not valid TOML: the key 'seed' is given twice, the second time in line 5"),
+    ("[space]", "[baseline]", r"the table \[baseline\] is given twice, the second time in line 13"),
     ("seed = 7", "seed = true", "line 4: seed must be a whole number, but got true"),
     ('"digits"', "digits", r'not valid TOML: Invalid value \(at line 2, .*\); text needs quotes: "digits"'),
     ("epochs = 3", "epochs = true", "line 11: epochs must be a whole number in .*, but got true"),
