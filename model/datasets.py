@@ -34,9 +34,11 @@ __all__ = [
     "DatasetInvalid",
     "DatasetUnavailable",
     "Examples",
+    "check_name",
     "fetch",
     "load",
     "prepare",
+    "prepared",
     "verify",
 ]
 
@@ -188,6 +190,15 @@ def prepare(name: str, cache: Path, *, download: bool = True, say: Say = _silent
     return folder
 
 
+def prepared(digest: str, cache: Path) -> Path | None:
+    """The undamaged folder in the cache with the data of this digest, whatever they were called; None without one."""
+    for card in sorted(cache.glob("*/dataset.json")):
+        with contextlib.suppress(DatasetDamaged):
+            if _read_card(card.parent).digest == digest and _fault(card.parent) is None:
+                return card.parent
+    return None
+
+
 def fetch(name: str, cache: Path, *, say: Say = _silent, network: Network = PUBLIC) -> list[str]:
     """Get a dataset, from the network if need be, and return lines that say what there is now.
 
@@ -229,17 +240,30 @@ def _describe(folder: Path) -> list[str]:
 # ------------------------------------------------------------------ names and sources
 
 
-def _folder_name(name: str) -> str:
-    """The folder of a dataset inside the cache; a .npz gets one for each content."""
+def check_name(name: str) -> None:
+    """Accept the name of a dataset that is built in, and the path of a .npz that is there.
+
+    Raises:
+        DatasetInvalid: It is neither.
+    """
     if name in BUILT_IN:
-        return name
+        return
     if not name.endswith(".npz"):
         nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
         hint = f"Did you mean {nearest[0]!r}?" if nearest else "A file of your own must end in .npz."
         raise DatasetInvalid(f"unknown dataset {name!r}, known are {', '.join(BUILT_IN)} and paths to .npz\n{hint}")
-    path = Path(name)
-    if not path.is_file():
+    if Path(name).is_dir():
+        raise DatasetInvalid(f"{name}: is a folder, not an .npz file")
+    if not Path(name).is_file():
         raise DatasetInvalid(f"{name}: there is no such file")
+
+
+def _folder_name(name: str) -> str:
+    """The folder of a dataset inside the cache; a .npz gets one for each content."""
+    check_name(name)
+    if name in BUILT_IN:
+        return name
+    path = Path(name)
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:40]

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from model import datasets
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 
 FOLDER = Path(__file__).parent
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLAIN = "a study's name is 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
 SIZE_LIMIT = 1 << 20
 """Bytes; a study file larger than this is some other file."""
 
@@ -159,7 +161,7 @@ class Layers(_Strict):
     @classmethod
     def _pair(cls, value: Any) -> Any:
         if not isinstance(value, list) or len(value) != 2:
-            raise ValueError(f"expected [least, most], but got {value!r}")
+            raise ValueError(f"expected [least, most], but got {_toml(value)}")
         return tuple(value)
 
     @model_validator(mode="after")
@@ -205,7 +207,8 @@ class Study(_Strict):
     Attributes:
         name: of the file; also of the folder the study is recorded in.
         question: what the report answers.
-        dataset: `digits`, `mnist`, or a path to an .npz file.
+        dataset: `digits`, `mnist`, or a path to an .npz file; of a study that was loaded, a path that can be opened,
+            while the record keeps what was written: so a study may be moved together with its data.
         objective: validation_accuracy (maximised) or validation_loss (minimised).
         epoch: which epoch of a trial counts, `best` or `last`.
         seed: of everything random.
@@ -236,12 +239,13 @@ class Study(_Strict):
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)
     confirm: Confirm = Confirm()
+    _written: str | None = PrivateAttr(None)  # the dataset as the study file has it, where that is another path
 
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
         if not NAME.fullmatch(name):
-            raise ValueError("a study's name is 1 to 64 letters, digits, dots, dashes and underscores")
+            raise ValueError(PLAIN)
         return name
 
     @field_validator("baseline", mode="before")
@@ -297,6 +301,7 @@ class Study(_Strict):
     def as_dict(self) -> dict[str, Any]:
         """The study in full, ready for JSON; the form in which it is recorded and compared."""
         plain = self.model_dump(mode="json", exclude={"baseline"})
+        plain["dataset"] = self._written or self.dataset
         return {**plain, "direction": self.direction, "baseline": self.baseline.as_dict()}
 
 
@@ -325,16 +330,20 @@ def load(study: str, changes: Sequence[str] = ()) -> Study:
         StudyError: no such study, or something in it is wrong.
     """
     path = _find(study)
+    if not NAME.fullmatch(path.stem):
+        raise StudyError(f"{path.name}: rename the file; a study is named by its file, and {PLAIN}")
     text = _text(path)
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path.name} is not valid TOML: {_toml_reason(error)}") from error
+        raise StudyError(f"{path.name} is not valid TOML: {_toml_reason(error, text)}") from error
     for change in changes:
         _apply(table, change)
     if "name" in table:
-        raise StudyError(f"{path.name}: a study is named by its file; remove the key 'name'")
-    return _validated({"name": path.stem, **table}, path, text)
+        source = _source(["name"], path, text, changes)
+        raise StudyError(f"{source}: a study is named by its file; remove the key 'name'")
+    checked = _validated({"name": path.stem, **table}, path, text, changes)
+    return _with_data(checked, path, _source(["dataset"], path, text, changes))
 
 
 def names() -> list[str]:
@@ -351,12 +360,18 @@ def from_record(table: Mapping[str, Any]) -> Study:
 def _find(study: str) -> Path:
     if study.endswith(".toml"):
         path = Path(study)
-        if not path.is_file():
+        if path.is_dir():
+            raise StudyError(f"{study} is a folder, not a study file")
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{study} is a pipe or a device, not a study file")
+        if not path.exists():
             raise StudyError(
                 f"there is no study file {study}\ngive the path of a .toml file, or one of: {', '.join(names())}"
             )
         return path
     if study not in names():
+        if Path(study).is_file():
+            raise StudyError(f"{study} is a file, but the name of a study file ends in .toml; rename it")
         near = difflib.get_close_matches(study, names(), n=1)
         hint = (
             f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}; or give the path of a .toml file"
@@ -369,17 +384,28 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise StudyError(f"{path.name} is larger than 1 MiB; that is not a study file")
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise StudyError(f"{path.name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise StudyError(f"{path.name}, line {line}: not UTF-8 text; save the file as UTF-8") from error
     except OSError as error:
         raise StudyError(f"{path.name} cannot be read: {error.strerror}") from error
 
 
-def _toml_reason(error: Exception) -> str:
-    if isinstance(error, tomllib.TOMLDecodeError):
-        return str(error)
-    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
+def _toml_reason(error: Exception, text: str) -> str:
+    """What tomllib says, with the key or the quotes that it leaves out."""
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
+    said = str(error)
+    place = re.search(r"\(at line (\d+), column (\d+)\)", said)
+    line = text.splitlines()[int(place[1]) - 1] if place and int(place[1]) <= len(text.splitlines()) else ""
+    if place and said.startswith("Cannot overwrite a value") and "=" in line:
+        return f"the key {line.partition('=')[0].strip()!r} is given twice, the second time in line {place[1]}"
+    if place and said.startswith("Cannot declare") and line.strip().startswith("["):
+        return f"the table {line.strip()} is given twice, the second time in line {place[1]}"
+    if place and said.startswith("Invalid value") and (word := re.match(r"[\w./~-]+", line[int(place[2]) - 1 :])):
+        return f'{said}; text needs quotes: "{word[0]}"'
+    return said
 
 
 def _apply(table: dict[str, Any], change: str) -> None:
@@ -399,19 +425,74 @@ def _apply(table: dict[str, Any], change: str) -> None:
     table[last] = value
 
 
-def _validated(table: dict[str, Any], path: Path, text: str) -> Study:
+def _validated(table: dict[str, Any], path: Path, text: str, changes: Sequence[str]) -> Study:
     try:
         return Study(**table)
     except ValidationError as error:
         where, reason = _reason(error.errors()[0])
-        line = _line(text, where)
-        raise StudyError(f"{path.name}{f', line {line}' if line else ''}: {reason}") from error
+        source = _source(where, path, text, changes)
+        if changes and not source.startswith("--set") and _is_valid({"name": path.stem, **tomllib.loads(text)}):
+            source = " ".join(f"--set {change}" for change in changes)
+        raise StudyError(f"{source}: {reason}") from error
 
 
-def _reason(error: Mapping[str, Any]) -> tuple[list[str], str]:
-    """Where one of pydantic's errors lies, and one line about it in our words."""
-    where = [str(part) for part in error["loc"] if not isinstance(part, int)]
-    key = ".".join(where)
+def _with_data(study: Study, path: Path, source: str) -> Study:
+    """The study with a dataset that can be opened: a file beside the study file, or else below the current folder.
+
+    Raises:
+        StudyError: there is no such dataset; `source` is what named it.
+    """
+    name = study.dataset
+    if name.endswith(".npz"):
+        places = (
+            [Path.cwd() / name] if source.startswith("--set") else [path.parent.absolute() / name, Path.cwd() / name]
+        )
+        name = str(next((place for place in places if place.is_file()), places[0]))
+    try:
+        datasets.check_name(name)
+    except datasets.DatasetInvalid as error:
+        raise StudyError(f"{source}: {error}") from error
+    if name == study.dataset:
+        return study
+    found = study.model_copy(update={"dataset": name})
+    found._written = study.dataset
+    return found
+
+
+def _source(where: Sequence[str], path: Path, text: str, changes: Sequence[str]) -> str:
+    """What to blame for a wrong key: the `--set` that gave it, or else the file, with the line where there is one."""
+    given = [change for change in changes if _overlap(_keys(change), where)]
+    if given:
+        return " ".join(f"--set {change}" for change in given)
+    line = _line(text, where)
+    return f"{path.name}, line {line}" if line else path.name
+
+
+def _keys(change: str) -> list[str]:
+    return change.partition("=")[0].strip().split(".")
+
+
+def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one path of keys leads to the other, or through it."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _is_valid(table: dict[str, Any]) -> bool:
+    try:
+        Study(**table)
+    except ValidationError:
+        return False
+    return True
+
+
+def _reason(error: Mapping[str, Any], inside: Sequence[str] = ()) -> tuple[list[str], str]:
+    """Where one of pydantic's errors lies, below the keys `inside`, and one line about it in our words."""
+    own = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    scale = own[-1:] != ["log"] and "log" in own  # of a Float: what follows names the types that it can have
+    if scale:
+        own = own[: own.index("log") + 1]
+    where = [*inside, *own]
+    key, got = ".".join(where), _toml(error["input"])
     if error["type"] == "missing":
         return where, f"the key {key!r} is missing"
     if error["type"] == "extra_forbidden":
@@ -424,8 +505,42 @@ def _reason(error: Mapping[str, Any]) -> tuple[list[str], str]:
             if isinstance(reason, _Wrong)
             else (where, f"{key}: {reason}" if key else str(reason))
         )
-    said = str(error["msg"]).removeprefix("Input should be ").replace("a valid integer", "a whole number")
-    return where, f"{key} must be {said}, but got {error['input']!r}"
+    if scale:
+        return where, f'{key} must be true, false or "complement", but got {got}'
+    return where, f"{key} must {_demand(error)}, but got {got}"
+
+
+def _demand(error: Mapping[str, Any]) -> str:
+    """What pydantic asks for, in words of TOML."""
+    demands = {
+        "too_short": "not be empty",
+        "string_too_short": "not be empty",
+        "string_too_long": "have at most {max_length} characters",
+        "model_type": "be a table",
+        "dict_type": "be a table",
+        "list_type": "be a list",
+        "string_type": "be text in quotes",
+        "int_type": "be a whole number",
+        "int_from_float": "be a whole number",
+        "float_type": "be a number",
+        "bool_type": "be true or false",
+    }
+    if error["type"] in demands:
+        return demands[error["type"]].format(**error.get("ctx", {}))
+    return "be " + str(error["msg"]).removeprefix("Input should be ")
+
+
+def _toml(value: Any) -> str:
+    """A value about as a study file writes it, and not longer than a line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        shown = "{ " + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + " }" if value else "{}"
+    elif isinstance(value, list | tuple):
+        shown = f"[{', '.join(map(_toml, value))}]"
+    else:
+        shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def _line(text: str, where: Sequence[str]) -> int | None:
@@ -450,7 +565,7 @@ def _dimension(key: str, entry: Any) -> Dimension:
     if key not in FIELDS:
         raise _Wrong(where, _unknown(key, FIELDS))
     if not isinstance(entry, Mapping):
-        raise _Wrong(where, f"space.{key} must be a table such as {{ low = 1, high = 2 }}, but got {entry!r}")
+        raise _Wrong(where, f"space.{key} must be a table such as {{ low = 1, high = 2 }}, but got {_toml(entry)}")
     kind = _kind(key, entry)
     known = [field for field in kind.model_fields if field != "kind"]
     for word in entry:
@@ -459,8 +574,7 @@ def _dimension(key: str, entry: Any) -> Dimension:
     try:
         dimension = kind(**entry)
     except ValidationError as error:
-        inner, reason = _reason(error.errors()[0])
-        raise _Wrong(where, f"space.{key}{'.' if inner else ': '}{reason}") from error
+        raise _Wrong(*_reason(error.errors()[0], where)) from error
     _checked(where, key, dimension.bounds())
     return dimension
 
@@ -473,7 +587,8 @@ def _checked(where: Sequence[str], key: str, values: Sequence[Any]) -> None:
         try:
             check(key, value)
         except HyperparameterError as error:
-            raise _Wrong(where, str(error)) from error
+            reason = re.sub(r"but got (True|False)$", lambda found: found[0].lower(), str(error))
+            raise _Wrong(where, reason) from error
 
 
 def _kind(key: str, entry: Mapping[str, Any]) -> type[Float] | type[Int] | type[Choice] | type[Layers]:

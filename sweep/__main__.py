@@ -1,5 +1,18 @@
-"""`python -m sweep` is the command `sweep`."""
+"""`python -m sweep` is the command `sweep`; imports wait until an interruption would be told in a line."""
 
-from sweep.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from sweep.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        sys.stderr.write("sweep: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

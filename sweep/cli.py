@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+NOTHING = "nothing is recorded in {home}; begin with: sweep run"
 EPILOG = """\b
 Examples:
   sweep run                              the default study: mnist, or digits without MNIST
@@ -37,6 +41,17 @@ Examples:
   sweep replay mnist 15                  trial 15 once more: are its numbers and weights the same?
   sweep predict seven.png                what the champion sees in a picture
 """
+
+
+class Seconds(click.FloatRange):
+    """A length of time; click takes `nan` to be inside of every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{seconds} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 def shared(command: Command) -> Command:
@@ -93,7 +108,7 @@ def sweep() -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop after so long, to be continued.",
 )
@@ -273,12 +288,13 @@ def dashboard(study: str | None, home: Path, tracking: str | None, port: int, de
 @click.option("--follow", is_flag=True, help="Stay until the sweep ends.")
 def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debug: bool) -> None:
     """Make MLflow equal to the record of STUDY (or of all studies); safe to repeat and to interrupt."""
+    folders = _chosen(home, study)
     if follow:
         os.nice(10)  # training goes first
     from sweep import mirror, storage
 
     tracking = _tracker(home, tracking)
-    for folder in [_folder(home, study)] if study else _recorded(home):
+    for folder in folders:
         if follow:
             changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
         else:
@@ -292,16 +308,17 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
 @click.option("--fix", is_flag=True, help="Mend what differs; a run with wrong params or points is written anew.")
 def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug: bool) -> int:
     """Compare the record of STUDY (or of all) with MLflow and the files, both ways; exit 0 only when they are equal."""
+    folders = _chosen(home, study)
     from sweep import storage
-    from sweep.doctor import examine
+    from sweep.doctor import examine, in_words
 
     left = 0
-    for folder in [_folder(home, study)] if study else _recorded(home):
+    for folder in folders:
         found, still = examine(folder, _tracker(home, tracking), active=storage.is_active(folder), fix=fix)
         for one in found:
             mended = ", mended" if one not in still and fix else ""
-            click.echo(f"{folder.name}: {one.where:12} {one.kind:8} {one.what}{mended}")
-        click.echo(f"{folder.name}: {len(found)} differences" + (f", {len(still)} left" if fix else ""))
+            click.echo(f"{folder.name}: {in_words(one)}{mended}")
+        click.echo(f"{folder.name}: {_diagnosis(folder.name, len(found), len(still), fix)}")
         left += len(still)
     return DAMAGED if left else 0
 
@@ -321,13 +338,22 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
 @shared
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--study", help="Whose champion to ask; default: the one recorded last.")
-def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> None:
+def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> int:
     """Say which class the champion sees in each of the IMAGES (any size and polarity)."""
+    from sweep.predict import Prediction
     from sweep.predict import predict as look
 
     folder = _folder(home, study) if study else _last(home, "champion.npz")
+    code = 0
     for found in look(images, folder / "champion.npz"):
-        click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
+        if isinstance(found, Prediction):
+            click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
+        elif debug:
+            raise found
+        else:
+            click.echo(f"sweep: {'; '.join(str(found).splitlines())}", err=True)
+            code = code or exit_code(found) or 1
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -353,8 +379,11 @@ def _call(words: list[str], stderr: TextIO) -> int:
         stderr.write(f"sweep: {error.format_message()}\n")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        stderr.write("sweep: interrupted; nothing is lost, the same command continues\n")
+        going_on = words[:1] in (["run"], ["sync"])
+        stderr.write(f"sweep: interrupted{'; nothing is lost, the same command continues' if going_on else ''}\n")
         return 130
+    except SystemExit:  # no verb exits: click and rich do, when the reader of our output has gone, as `head` does
+        return 128 + signal.SIGPIPE
     except Exception as error:
         code = exit_code(error)
         if "--debug" in words or code is None:
@@ -384,6 +413,14 @@ def _recorded(home: Path) -> list[Path]:
     return sorted(path.parent for path in home.glob("*/study.db"))
 
 
+def _chosen(home: Path, study: str | None) -> list[Path]:
+    """Folder of the study, or of all that are recorded; there is at least one."""
+    folders = [_folder(home, study)] if study else _recorded(home)
+    if not folders:
+        raise click.UsageError(NOTHING.format(home=home))
+    return folders
+
+
 def _folder(home: Path, study: str) -> Path:
     """Folder of a recorded study, by its name or the path of its file.
 
@@ -393,7 +430,13 @@ def _folder(home: Path, study: str) -> Path:
     name = Path(study).stem if study.endswith(".toml") else study
     known = [path.name for path in _recorded(home)]
     if name not in known:
-        hint = f"recorded: {', '.join(known)}" if known else "nothing is recorded yet; begin with: sweep run"
+        from studies.definition import names
+
+        hint = f"recorded: {', '.join(known)}" if known else "nothing is recorded yet"
+        if name in names() or (study.endswith(".toml") and Path(study).is_file()):
+            hint += f"; begin with: sweep run {shlex.quote(study)}"
+        elif not known:
+            hint += "; begin with: sweep run"
         raise click.UsageError(f"no study named {name!r} is recorded in {home}; {hint}")
     return home / name
 
@@ -402,7 +445,8 @@ def _last(home: Path, file: str) -> Path:
     """Folder of the study in which `file` was written last."""
     found = sorted(home.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise click.UsageError(f"no study in {home} has a {file} yet; begin with: sweep run")
+        nothing = f"no study in {home} has a {file} yet; begin with: sweep run"
+        raise click.UsageError(nothing if _recorded(home) else NOTHING.format(home=home))
     return found[-1].parent
 
 
@@ -415,7 +459,31 @@ def _record(home: Path, study: str | None) -> SweepRecord:
 
 
 def _sent(changes: Any) -> str:
+    """What a mirror did, in a line."""
     if not changes:
         return "MLflow has it all already"
-    counts = {key.replace("_", " "): value for key, value in vars(changes).items() if value}
-    return "sent " + ", ".join(f"{value} {key}" for key, value in counts.items())
+    runs = {"created": changes.runs_created, "updated": changes.runs_updated}
+    done = [f"{did} {_counted(count, 'run')}" for did, count in runs.items() if count]
+    sent = [
+        _counted(getattr(changes, f"{what}s"), what)
+        for what in ("metric", "param", "tag", "artifact", "model")
+        if getattr(changes, f"{what}s")
+    ]
+    return "; ".join(done + (["sent " + ", ".join(sent)] if sent else []))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _diagnosis(name: str, found: int, left: int, fix: bool) -> str:
+    """The last line about a study, with the command that mends what differs."""
+    if not found:
+        return "no differences"
+    differences = _counted(found, "difference")
+    if fix:
+        return f"{differences}, {left} left" if left else f"{differences}, mended"
+    from sweep.run import command_here
+
+    command, _, note = command_here("doctor", name, _arguments()).partition("\n")
+    return f"{differences}; `{command} --fix` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")

@@ -21,6 +21,24 @@ EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 """Where a difference can be, besides in a run."""
 
 
+def in_words(one: Difference) -> str:
+    """A difference as a sentence that says what has, or lacks, what."""
+    place, what = {
+        EXPERIMENT: ("MLflow", f"experiment {one.what}"),
+        MODEL: ("MLflow's model registry", one.what),
+        FOLDER: ("the study's folder", one.what),
+    }.get(one.where, (f"run {one.where} in MLflow", one.what))
+    again = ""
+    if one.what.split()[0] == "run":  # all of it
+        place, what, again = "MLflow", f"run {one.where}", one.what.removeprefix("run")
+    return {
+        "missing": f"{place} has no {what}",
+        "wrong": f"{place} has a wrong {what}",
+        "extra": f"{place} has {what}, which the record has not",
+        "doubled": f"{place} has {what} twice" + (f", again as{again}" if again else ""),
+    }[one.kind]
+
+
 def examine(folder: Path, tracking: str, *, active: bool, fix: bool) -> tuple[list[Difference], list[Difference]]:
     """What differs, and what still does after mending; without `fix` the two are the same.
 

@@ -60,25 +60,29 @@ class _Champion:
     scale: float
 
 
-def predict(images: Sequence[Path], champion: Path) -> list[Prediction]:
-    """What the champion sees in each image.
+def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageError | OSError]:
+    """What the champion sees in each image, or why it sees nothing there: a bad image does not silence the others.
 
     Args:
         images: Files that Pillow can read; see `pixels` for what happens to them.
         champion: The file champion.npz; its card champion.json lies beside it.
 
     Returns:
-        One prediction an image, in the same order.
+        One answer an image, in the same order: a prediction; an ImageError for a file that is no image, or not one
+        that can be read as a digit; an OSError for one that is there but cannot be read.
 
     Raises:
-        ImageError: A file is no image, or not one that can be read as a digit.
         WeightsError: The champion or its card is missing or damaged, the two do not belong together, or it was
             not trained on images.
-        OSError: A file is there but cannot be read.
     """
     loaded = _load(champion)
-    frames = [pixels(image, loaded.shape, loaded.scale) for image in images]
-    return [_prediction(loaded, image, frame) for image, frame in zip(images, frames, strict=True)]
+    found: list[Prediction | ImageError | OSError] = []
+    for image in images:
+        try:
+            found.append(_prediction(loaded, image, pixels(image, loaded.shape, loaded.scale)))
+        except (ImageError, OSError) as error:
+            found.append(error)
+    return found
 
 
 def pixels(path: Path, shape: tuple[int, int], scale: float) -> NDArray[Any]:
@@ -167,6 +171,8 @@ def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
     """Gray levels (height, width) of 0..255, and the words that name the image in errors."""
     from PIL import Image, UnidentifiedImageError
 
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not an image")
     if not path.is_file():
         raise ImageError(f"{path}: there is no such file")
     try:
@@ -176,7 +182,7 @@ def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
                 what = f"{path} ({image.format}, {image.width} x {image.height}, mode {image.mode})"
                 return _decoded(image, what), what
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: has too many pixels, at most {MAX_PIXELS:,} are read ({error})") from error
+        raise ImageError(f"{path}: has too many pixels, at most {MAX_PIXELS:,} are read") from error
     except UnidentifiedImageError as error:
         size = path.stat().st_size
         raise ImageError(f"{path}: not an image of {', '.join(FORMATS)} ({size:,} bytes)") from error

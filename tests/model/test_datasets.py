@@ -66,6 +66,14 @@ def test_the_digest_of_digits_stays(digits_cache: Path) -> None:
     assert datasets.load(digits_cache / "digits", 0).digest == expected
 
 
+def test_a_prepared_dataset_is_found_by_its_digest(digits_cache: Path) -> None:
+    digest = datasets.load(digits_cache / "digits", 0).digest
+
+    assert datasets.prepared(digest, digits_cache) == digits_cache / "digits"
+    assert datasets.prepared("0" * 64, digits_cache) is None
+    assert datasets.prepared(digest, digits_cache / "nowhere") is None
+
+
 def test_splits_are_disjoint_and_together_everything(digits_cache: Path) -> None:
     dataset = datasets.load(digits_cache / "digits", seed=3)
 

@@ -1,6 +1,7 @@
 """Study files: what they mean, and what is said about those that mean nothing."""
 
 import json
+import os
 from dataclasses import fields
 
 import optuna
@@ -128,7 +129,17 @@ WRONG = [
     ("trials = 5", "trials = 2.5", "line 5: trials must be"),
     ("trials = 5", "trials = true", "line 5: trials must be"),
     ("trials = 5", "trials = 5 5", "not valid TOML: .*line 5"),
-    ("seed = 7", "seed = 7\nseed = 8", "not valid TOML: .*line 5"),
+    ("seed = 7", "seed = 7\nseed = 8", "not valid TOML: the key 'seed' is given twice, the second time in line 5"),
+    ("[space]", "[baseline]", r"the table \[baseline\] is given twice, the second time in line 13"),
+    ("seed = 7", "seed = true", "line 4: seed must be a whole number, but got true"),
+    ('"digits"', "digits", r'not valid TOML: Invalid value \(at line 2, .*\); text needs quotes: "digits"'),
+    ("epochs = 3", "epochs = true", "line 11: epochs must be a whole number in .*, but got true"),
+    (", high = 1e-2", "", "line 15: the key 'space.learning_rate.high' is missing"),
+    ('"complement"', '"complemnt"', 'line 17: space.beta2.log must be true, false or "complement", but got'),
+    ("units = [16, 64], log = true", "units = [16, 64], log = 3", "hidden_sizes.log must be true or false, but got 3"),
+    ('"Which?"', '""', "line 1: question must not be empty"),
+    ('"Which?"', f'"{"x" * 501}"', "line 1: question must have at most 500 characters"),
+    ("top = 2", "top = [1]", r"confirm.top must be a whole number, but got \[1\]"),
     ("seed = 7", f"seed = {'9' * 5000}", "not valid TOML: a number in it is too long"),
     ("seed = 7", f"seed = {'[' * 100000}", "not valid TOML: it is nested too deeply"),
     ("seed = 7", "seed = -1", "line 4: seed must be"),
@@ -164,7 +175,8 @@ WRONG = [
     ("layers = [1, 2]", "layers = [2, 1]", "line 14: space.hidden_sizes"),
     ("layers = [1, 2]", "layers = 2", "line 14: space.hidden_sizes.layers: expected"),
     ("units = [16, 64]", "units = [16, 64000000]", "line 14: hidden_sizes must be"),
-    ("choices = [32, 128]", "choices = []", "line 16: space.batch_size.choices must"),
+    ("choices = [32, 128]", "choices = []", "line 16: space.batch_size.choices must not be empty"),
+    ("choices = [32, 128]", "choices = 3", "line 16: space.batch_size.choices must be a list, but got 3"),
     ("choices = [32, 128]", "choices = [128, 128]", "line 16: space.batch_size.choices: each choice must occur once"),
     ("choices = [32, 128]", "choices = [32, 0]", "line 16: batch_size must be"),
     ("choices = [32, 128]", "choices = [32]", "baseline.batch_size lies outside space.batch_size: 128 is not among"),
@@ -197,7 +209,8 @@ def test_what_is_wrong_is_told_with_its_line(written, old, new, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfeq\x00", "not UTF-8"),
+        (b"\xff\xfeq\x00", "line 1: not UTF-8 text; save the file as UTF-8"),
+        (b'seed = 7\r\nquestion = "na\xefve"', "line 2: not UTF-8"),
         (b"a\x00b = 1", "not valid TOML"),
         (b"#" * (2 << 20), "larger than 1 MiB"),
         (b"", "the key 'question' is missing|is missing"),
@@ -233,8 +246,73 @@ def test_an_unknown_study_is_answered_with_the_nearest():
 @pytest.mark.parametrize("name", ["a b", "..", "-x", "x" * 65, "a$b"])
 def test_names_are_plain(written, name):
     """The name becomes a folder."""
-    with pytest.raises(StudyError, match="letters, digits"):
+    with pytest.raises(StudyError, match=r"\.toml: rename the file; .*letters, digits"):
         load(written(name=name))
+
+
+def test_what_is_no_study_file_is_called_what_it_is(tmp_path):
+    """A folder, a pipe, and a study under another ending; none of them is read."""
+    (tmp_path / "folder.toml").mkdir()
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "mine.txt").write_text(TEXT)
+
+    for name, said in [("folder.toml", "is a folder"), ("pipe.toml", "is a pipe"), ("mine.txt", "ends in .toml")]:
+        with pytest.raises(StudyError, match=rf"{name} .*{said}"):
+            load(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["seed=x"], "--set seed=x: seed must be a whole number, but got 'x'"),
+        (["confirm=3"], "--set confirm=3: confirm must be a table, but got 3"),
+        (["trials=9", "seed=true"], "--set seed=true: seed must be a whole number, but got true"),
+        (["space.learning_rate.low=5e-3"], "--set space.learning_rate.low=5e-3: baseline.learning_rate lies outside"),
+        (["name=mine"], "--set name=mine: a study is named by its file"),
+    ],
+)
+def test_a_wrong_change_is_not_blamed_on_the_file(written, changes, said):
+    """The file is right; what was typed is not."""
+    with pytest.raises(StudyError) as caught:
+        load(written(), changes)
+
+    assert str(caught.value).startswith(said)
+
+
+def test_a_dataset_is_looked_for_beside_the_study_file(written, tmp_path, monkeypatch):
+    """Then below the current folder; the record keeps what was written, so both may move."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = written('"digits"', '"good.npz"')
+    for place in (tmp_path / "here" / "good.npz", tmp_path / "good.npz"):
+        place.touch()
+        study = load(file)
+        assert study.dataset == str(place)
+        assert study.as_dict()["dataset"] == "good.npz"
+    assert load(written(), ["dataset=good.npz"]).dataset == str(tmp_path / "here" / "good.npz")
+    assert study.model_copy(update={"trials": 3}).as_dict()["dataset"] == "good.npz"
+
+
+def test_a_dataset_that_is_not_there_is_named_with_its_line(written, tmp_path):
+    """The path is the one that was tried."""
+    (tmp_path / "dir.npz").mkdir()
+    for name, said in [
+        ("digit", "mine.toml, line 2: unknown dataset 'digit', known are digits, mnist"),
+        ("good.npz", f"mine.toml, line 2: {tmp_path}/good.npz: there is no such file"),
+        ("/x/good.npz", "mine.toml, line 2: /x/good.npz: there is no such file"),
+        ("dir.npz", f"mine.toml, line 2: {tmp_path}/dir.npz: is a folder"),
+    ]:
+        with pytest.raises(StudyError) as caught:
+            load(written('"digits"', f'"{name}"'), ["seed=8"])
+        assert str(caught.value).startswith(said)
+    with pytest.raises(StudyError, match=r"^--set dataset=digit: unknown dataset"):
+        load(written(), ["dataset=digit"])
+
+
+def test_a_wrong_file_is_not_blamed_on_the_changes(written):
+    """They concern other keys."""
+    with pytest.raises(StudyError, match=r"^mine\.toml, line 5: trials must be"):
+        load(written("trials = 5", "trials = 0"), ["seed=8"])
 
 
 def test_keys_can_be_set_from_outside(written):

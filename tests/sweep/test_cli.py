@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -60,15 +62,21 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["run", "digits", "--timeout", "-1"], "is not in the range"),
         (["rnu"], "No such command 'rnu'"),
         (["status", "digits"], "nothing is recorded yet"),
-        (["status"], "begin with: sweep run"),
         (["ui"], "home; begin with: sweep run"),
+        (["status", "digits"], "nothing is recorded yet; begin with: sweep run digits"),
+        (["status", "mine"], "nothing is recorded yet; begin with: sweep run\n"),
+        (["status"], "nothing is recorded in "),
+        (["sync"], "home; begin with: sweep run"),
+        (["doctor"], "home; begin with: sweep run"),
         (["report", "digits"], "no study named 'digits' is recorded"),
         (["sync", "digits"], "no study named 'digits' is recorded"),
         (["ui", "digits"], "no study named 'digits' is recorded"),
         (["dashboard", "digits"], "no study named 'digits' is recorded"),
         (["dashboard"], "begin with: sweep run"),
         (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
-        (["predict", "image.png"], "no study in"),
+        (["predict", "image.png"], "nothing is recorded in"),
+        (["run", "digits", "--timeout", "nan"], "nan is not a number of seconds"),
+        (["run", "digits", "--timeout", "inf"], "inf is not a number of seconds"),
         (["data", "fetch", "mnits"], "mnist"),
     ],
 )
@@ -128,8 +136,9 @@ def test_a_home_that_cannot_be_written_is_three(capsys, tmp_path, study_file):
     assert "--home" in told
 
 
-def test_an_image_that_is_none_is_two(capsys, home, tmp_path, digits):
-    """Named, with what it is instead."""
+@pytest.fixture
+def champion(home):
+    """A champion that knows nothing, and its card."""
     import numpy as np
 
     from model import weights
@@ -140,9 +149,39 @@ def test_an_image_that_is_none_is_two(capsys, home, tmp_path, digits):
     (folder / "champion.json").write_text(
         json.dumps({"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"})
     )
+
+
+@pytest.mark.usefixtures("champion")
+def test_an_image_that_is_none_is_two(capsys, home, tmp_path):
+    """Named, with what it is instead."""
     (tmp_path / "note.png").write_text("this is no image")
 
     assert "note.png" in refused(capsys, 2, "predict", tmp_path / "note.png", "--home", home)
+
+
+@pytest.mark.usefixtures("champion")
+def test_bad_images_do_not_silence_the_good_ones(capsys, home, tmp_path, monkeypatch):
+    """Those are answered on stdout, each bad one in a line on stderr."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    image = Image.new("L", (8, 8))
+    image.putpixel((3, 3), 255)
+    for name in ("a.png", "b.png"):
+        image.save(name)
+    (tmp_path / "folder").mkdir()
+    image.save("film.gif", save_all=True, append_images=[Image.new("L", (8, 8), 255)])
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", "a.png", "gone.png", "folder", "film.gif", "b.png", "--home", str(home)])
+    told = capsys.readouterr()
+
+    assert caught.value.code == 2
+    assert told.out == "a.png: 0 (10.0 %)\nb.png: 0 (10.0 %)\n"
+    assert told.err == (
+        "sweep: gone.png: there is no such file\n"
+        "sweep: folder: is a folder, not an image\n"
+        "sweep: film.gif (GIF, 8 x 8, mode P) is animated or has several pages; Save one of them as PNG.\n"
+    )
 
 
 def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
@@ -163,6 +202,66 @@ def test_a_database_of_something_else_is_five(capsys, home):
     connection.close()
 
     assert "study.db" in refused(capsys, 5, "status", "digits", "--home", home)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "MLflow has it all already"),
+        ({"runs_created": 7, "metrics": 13821, "params": 1}, "created 7 runs; sent 13,821 metrics, 1 param"),
+        ({"runs_updated": 1, "models": 1}, "updated 1 run; sent 1 model"),
+        ({"tags": 2}, "sent 2 tags"),
+    ],
+)
+def test_what_was_sent_is_said_in_a_line(changes, said):
+    """Numbers a person can read, and the right plurals."""
+    from sweep.cli import _sent
+    from sweep.mirror import Changes
+
+    assert _sent(Changes(**changes)) == said
+
+
+@pytest.mark.parametrize(("verb", "said"), [("run", "; nothing is lost, the same command continues"), ("studies", "")])
+def test_an_interruption_is_a_line(capsys, monkeypatch, verb, said):
+    """Only what can be continued is said to be."""
+
+    def interrupted(*_words, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "main", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main([verb])
+
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == f"sweep: interrupted{said}\n"
+
+
+def test_an_interruption_of_the_imports_is_a_line():
+    """They are the first tenths of a second."""
+    program = """if True:
+        import sys
+        class Interrupted:
+            def find_spec(self, name, path=None, target=None):
+                if name == "click":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Interrupted())
+        from sweep.__main__ import main
+        main()
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, "sweep: interrupted\n")
+
+
+def test_a_closed_pipe_is_no_error():
+    """`sweep studies | head -1` has what it wants."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-P", "-m", "sweep", "studies"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_a_dataset_can_be_fetched_and_verified(home):

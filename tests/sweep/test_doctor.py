@@ -12,6 +12,7 @@ import pytest
 
 from reports import records
 from sweep import doctor, mirror
+from sweep.comparison import Difference
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -290,6 +291,29 @@ def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
     said = [sweep("doctor", "tiny", "--home", patient.home, *more) for more in ([], ["--fix"], [])]
 
     assert [one.returncode for one in said] == [5, 0, 0], said
-    assert "tiny: search/1     wrong    state RUNNING\ntiny: 1 differences\n" in said[0].stdout
-    assert said[1].stdout.endswith("state RUNNING, mended\ntiny: 1 differences, 0 left\n")
-    assert said[2].stdout == "tiny: 0 differences\n"
+    wrong, command = (
+        "tiny: run search/1 in MLflow has a wrong state RUNNING",
+        f"sweep doctor tiny --home {patient.home}",
+    )
+    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command} --fix` mends it\n"
+    assert said[1].stdout == f"{wrong}, mended\ntiny: 1 difference, mended\n"
+    assert said[2].stdout == "tiny: no differences\n"
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (("experiment", "missing", "tiny"), "MLflow has no experiment tiny"),
+        (("search/1", "missing", "run"), "MLflow has no run search/1"),
+        (("search/99", "extra", "run"), "MLflow has run search/99, which the record has not"),
+        (("search/1", "doubled", "run 8f3a"), "MLflow has run search/1 twice, again as 8f3a"),
+        (("search/1", "missing", "metric objective, step 0"), "run search/1 in MLflow has no metric objective, step 0"),
+        (("search/1", "doubled", "metric loss, step 1"), "run search/1 in MLflow has metric loss, step 1 twice"),
+        (("model", "missing", "version of sweep-tiny"), "MLflow's model registry has no version of sweep-tiny"),
+        (("model", "wrong", "alias champion of x"), "MLflow's model registry has a wrong alias champion of x"),
+        (("folder", "missing", "champion.npz"), "the study's folder has no champion.npz"),
+    ],
+)
+def test_a_difference_is_a_sentence(difference, said):
+    """It says where, which way, and what."""
+    assert doctor.in_words(Difference(*difference)) == said

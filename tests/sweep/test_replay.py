@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from model import datasets
 from reports import records
 from sweep.replay import NothingToReplay, replay
 from sweep.storage import LogMismatch
@@ -29,6 +30,17 @@ def changed(record, number, **fields):
     trials = list(record.trials)
     trials[number] = replace(trials[number], **fields)
     return replace(record, trials=tuple(trials))
+
+
+def test_the_data_are_known_by_their_digest(record, cache):
+    """The file that they came from may have moved: the prepared copy is what counts."""
+    datasets.prepare("digits", cache)
+    moved = replace(record, study={**record.study, "dataset": "gone.npz"})
+
+    assert "equal to the record" in replay(moved, 0, cache)
+    other = replace(moved, dataset={**record.dataset, "digest": "0" * 64})
+    with pytest.raises(datasets.DatasetInvalid, match=r"gone\.npz: there is no such file"):
+        replay(other, 0, cache)
 
 
 def test_complete_and_pruned_trials_come_out_equal(record, cache):
