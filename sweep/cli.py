@@ -318,7 +318,7 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
         for one in found:
             mended = ", mended" if one not in still and fix else ""
             click.echo(f"{folder.name}: {in_words(one)}{mended}")
-        click.echo(f"{folder.name}: {_diagnosis(folder.name, len(found), len(still), fix)}")
+        click.echo(f"{folder.name}: {_diagnosis(home, tracking, folder.name, len(found), len(still), fix)}")
         left += len(still)
     return DAMAGED if left else 0
 
@@ -476,7 +476,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _diagnosis(name: str, found: int, left: int, fix: bool) -> str:
+def _diagnosis(home: Path, tracking: str | None, name: str, found: int, left: int, fix: bool) -> str:
     """The last line about a study, with the command that mends what differs."""
     if not found:
         return "no differences"
@@ -485,5 +485,5 @@ def _diagnosis(name: str, found: int, left: int, fix: bool) -> str:
         return f"{differences}, {left} left" if left else f"{differences}, mended"
     from sweep.run import command_here
 
-    command, _, note = command_here("doctor", name, _arguments()).partition("\n")
-    return f"{differences}; `{command} --fix` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")
+    command, _, note = command_here(home, tracking, "doctor", name, "--fix").partition("\n")
+    return f"{differences}; `{command}` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")

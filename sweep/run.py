@@ -316,7 +316,8 @@ def _farewell(
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     if reason is not None:
-        say(f"stopped; nothing is lost, continue with: {command_here(options, *options.arguments)}")
+        command = command_here(options.home, options.tracking, *options.arguments)
+        say(f"stopped; nothing is lost, continue with: {command}")
         return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
@@ -330,7 +331,7 @@ def _farewell(
 
 def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, options: Options) -> list[str]:
     """Where to look in MLflow, or what is still to be done for it."""
-    later = command_here(options, "sync", record.name)
+    later = command_here(options.home, options.tracking, "sync", record.name)
     if mirror is None:
         return [f"MLflow was left out; later: {later}"]
     log = record.folder / "mirror.log"
@@ -350,7 +351,7 @@ def _links(record: SweepRecord, options: Options) -> list[str]:
 
     address = ui.address_of(options.tracking)
     places = ui.links(record.folder, address)
-    command = command_here(options, "ui", record.name)
+    command = command_here(options.home, options.tracking, "ui", record.name)
     if places is None:
         return [f"all trials in MLflow: {command}"]
     here = [] if address == options.tracking else [f"all trials in MLflow: {command} (these links work while it runs)"]
@@ -358,16 +359,16 @@ def _links(record: SweepRecord, options: Options) -> list[str]:
     return [*here, f"all trials side by side: {places.charts}", *winner]
 
 
-def command_here(options: Options, *words: str) -> str:
+def command_here(home: Path, tracking: str | None, *words: str) -> str:
     """A command for the same places: with the home folder and MLflow's address, where it would find others by itself.
 
     The program is named by its path where a shell would not find it, as after `make sweep`.
     """
     path = Path(sys.argv[0])
     known = path.name != "sweep" or shutil.which("sweep")
-    places = ["--home", str(options.home)] if options.home != Path("runs") else []
-    if options.tracking not in (None, "none", os.environ.get("SWEEP_TRACKING")):
-        places += ["--tracking", str(options.tracking)]
+    places = ["--home", str(home)] if home != Path("runs") else []
+    if tracking not in (None, "none", os.environ.get("SWEEP_TRACKING")):
+        places += ["--tracking", str(tracking)]
     named = [word.partition("=")[0] for word in words]
     new = [word for at in range(0, len(places), 2) if places[at] not in named for word in places[at : at + 2]]
     return shown_command(["sweep" if known else os.path.relpath(path), *words, *new])

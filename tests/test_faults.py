@@ -17,7 +17,7 @@ import pytest
 
 from reports import records
 from sweep import storage
-from sweep.run import Options, command_here
+from sweep.run import command_here
 
 STUDY = """\
 question = "Two at once?"
@@ -267,9 +267,7 @@ REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address to
 def test_a_command_to_type_names_the_same_places(monkeypatch, home, tracking, words, command):
     """Unless the command line does already, or they would be found without."""
     monkeypatch.setenv("SWEEP_TRACKING", "http://known")
-    options = Options(Path(home), tracking, None, None, 1, (), None, True, words)
-
-    assert command_here(options, *words) == command
+    assert command_here(Path(home), tracking, *words) == command
 
 
 def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
@@ -277,9 +275,8 @@ def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/sweep")])
     monkeypatch.setenv("PATH", str(tmp_path))
-    options = Options(Path("runs"), None, None, None, 1, (), None, True, [])
 
-    assert command_here(options, "run", "tiny.toml") == ".venv/bin/sweep run tiny.toml"
+    assert command_here(Path("runs"), None, "run", "tiny.toml") == ".venv/bin/sweep run tiny.toml"
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

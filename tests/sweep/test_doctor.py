@@ -293,9 +293,9 @@ def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
     assert [one.returncode for one in said] == [5, 0, 0], said
     wrong, command = (
         "tiny: run search/1 in MLflow has a wrong state RUNNING",
-        f"sweep doctor tiny --home {patient.home}",
+        f"sweep doctor tiny --fix --home {patient.home}",
     )
-    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command} --fix` mends it\n"
+    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` mends it\n"
     assert said[1].stdout == f"{wrong}, mended\ntiny: 1 difference, mended\n"
     assert said[2].stdout == "tiny: no differences\n"
 
