@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from reports.checks import FEWEST
 from reports.layout import Page
 from reports.next_study import Proposal
 from reports.pages.confirmation import confirmation
@@ -51,8 +52,12 @@ QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
     proposal,
 )
 
+NEED_MANY = (isolation, epochs, trials, parallel, changes)
+"""What is left out where so few trials completed that each of these would only say so; `origin` tells."""
+
 
 def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
     """All pages of a report, in reading order; `following` is the next study, where one is proposed."""
     found = report(record, following)
-    return [page for question in QUESTIONS for page in question(found)]
+    few = found.standing.complete < FEWEST
+    return [page for ask in QUESTIONS if not (few and ask in NEED_MANY) for page in ask(found)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from reports import analysis, plots, wording
 from reports.analysis import UNFINISHED
+from reports.checks import FEWEST
 from reports.layout import BODY, Page
 from reports.pages.report import Report
 from reports.records import SweepRecord, TrialRecord
@@ -30,6 +31,13 @@ def origin(report: Report) -> list[Page]:
     page.heading("What made them")
     for key, text in _provenance(report.record):
         page.item(key, text, indent=1.3)
+    if report.standing.complete < FEWEST:
+        page.space(0.06)
+        page.paragraph(
+            f"With fewer than {FEWEST} completed trials nothing can be said of parts of the ranges, of the number of"
+            " epochs and of trials, and of single changes: those pages are left out.",
+            BODY,
+        )
     return [page]
 
 

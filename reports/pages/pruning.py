@@ -6,6 +6,7 @@ import numpy as np
 
 from reports import plots, wording
 from reports.analysis import wilson
+from reports.checks import FEWEST
 from reports.layout import BODY, Page
 from reports.pages.report import Report
 from reports.pruning import Audited, Foresight, audited, foresight, misjudged, spared
@@ -19,7 +20,8 @@ def pruning(report: Report) -> list[Page]:
     """How early the order was known, what stopping spared, and what the audit says it cost."""
     found, seen = foresight(report.record), audited(report.record)
     saved = spared(report.record)
-    if found is None and not saved.pruned and not seen:
+    few = report.standing.complete < FEWEST
+    if (found is None or few) and not saved.pruned and not seen:
         return []
     page = Page(_finding(report, found, seen), _note(report, found))
     if found is not None:

@@ -63,6 +63,7 @@ def test_a_lower_bound_on_the_complement_scale_is_the_upper_one(known):
     assert found(record)["boundary"].numbers["bounds"] == [{"axis": "beta2", "end": "upper"}]
 
 
+@pytest.mark.slow
 def test_a_bound_where_nothing_matters_is_seldom_warned_of(known):
     """60 sweeps of pure noise over seven axes: at most 1 in 10 warns, though the winner is at some bound in half."""
     warned = sum(boundary(known(30, flat, seed=seed)).status == WARN for seed in range(60))
@@ -79,6 +80,7 @@ def test_trials_that_break_in_a_part_of_the_space_are_counted(known):
     assert status(known(60, flat), "infeasible share") == PASS
 
 
+@pytest.mark.slow
 def test_pure_noise_is_called_noise(known):
     """Of 20 sweeps where every setting is equal in truth, at most one is said to differ by more than noise.
 

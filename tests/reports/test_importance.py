@@ -77,6 +77,7 @@ def test_too_few_trials_are_not_ranked(made_up):
     assert importance(made_up(FEWEST, outcome="complete")).names != ()
 
 
+@pytest.mark.slow
 def test_pure_noise_seldom_stands_out(known):
     """Each of seven axes exceeds its chance level in 1 of 20 records, by either method."""
     found = [importance(known(40, lambda settings: 0.9, seed=seed)) for seed in range(10)]

@@ -34,6 +34,7 @@ def told(record, tmp_path):
     return {check.name: check.status for check in checks(record)}, [sheet.finding for sheet in sheets]
 
 
+@pytest.mark.slow
 def test_a_winner_on_a_bound(known, tmp_path):
     record = known(60, lambda settings: 0.8 + 0.1 * place(settings), space=SPACE, seed=2, confirm=5)
     status, titles = told(record, tmp_path)
@@ -113,6 +114,7 @@ def test_five_thousand_trials(known, tmp_path):
     assert (tmp_path / "report.pdf").stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 def test_hostile_names(known, tmp_path):
     """In every place where a person or a machine may put a word; none is read as markup, and none breaks a page."""
     name = " ".join(HOSTILE)
