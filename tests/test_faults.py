@@ -73,7 +73,7 @@ def test_of_four_simultaneous_starts_one_runs(started, tmp_path, round_):
     assert not storage.is_active(record.folder)
 
 
-@pytest.mark.parametrize("kib", [4, 64, pytest.param(250, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kib", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 250))])
 def test_a_file_that_may_not_grow_is_said_and_survived(started, tmp_path, kib):
     """With `ulimit -f`: exit 3, at most three lines that name the need, no traceback; without it the sweep goes on."""
 
@@ -195,6 +195,7 @@ def test_a_read_only_home_is_said(started, tmp_path, begun):
         path.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_a_damaged_database_is_said_and_not_touched(started, tmp_path):
     """Exit 5; the file is as it was, and once a copy is back the sweep is done."""
     started().communicate(timeout=120)
@@ -225,7 +226,7 @@ def no_tracker(kind):
         yield f"http://127.0.0.1:{place.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("kind", ["refusing", "hanging"])
+@pytest.mark.parametrize("kind", ["refusing", pytest.param("hanging", marks=pytest.mark.slow)])
 def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, kind):
     """Exit 0, how much waits, and what delivers it; at the end it is given up within seconds."""
     with no_tracker(kind) as address:
@@ -279,6 +280,7 @@ def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
     assert command_here(Path("runs"), None, "run", "tiny.toml") == ".venv/bin/sweep run tiny.toml"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_only_the_mirror_knocks_at_the_tracker(started, tmp_path):
     """Every connect of every process, the coordinator and its worker included, while the tracker hangs."""

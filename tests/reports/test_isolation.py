@@ -30,6 +30,7 @@ def test_a_part_is_as_good_as_its_best_trial(known):
     assert found.spread == pytest.approx(0.0224)
 
 
+@pytest.mark.slow
 def test_a_crowded_part_is_not_better_for_its_numbers(known):
     """Nothing matters, but the sampler put nine tenths of the trials into one choice: its best is better by luck."""
     gaps, evened = [], []

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from reports.importance import importance
 from reports.pairs import FEWEST, pairs
 
@@ -28,6 +30,7 @@ def test_two_axes_that_act_together_are_found(known):
     assert pair.share > 0.3
 
 
+@pytest.mark.slow
 def test_two_axes_that_only_add_up_are_not(known):
     """At most 2 of 20 sweeps: the chance level is exceeded in 1 of 20."""
     records = [

@@ -85,6 +85,7 @@ pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
 """
 
 
+@pytest.mark.slow
 def test_another_day_place_and_process_give_the_same_bytes(made_up, tmp_path):
     """Another clock, time zone, language, folder, and order of sets."""
     out = tmp_path / "elsewhere.pdf"

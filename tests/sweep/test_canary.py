@@ -354,6 +354,7 @@ def started(folder: Path, tracking: str | None, *words: str) -> subprocess.Popen
     return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, tmp_path: Path) -> None:
     """Record, logs, weights, champion, report, terminal, processes."""
     stub.mode = "echo"

@@ -285,6 +285,7 @@ def test_a_moved_home_is_followed(patient, tmp_path):
     assert moved.artifact("search/1", "epochs.csv").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
     """As a person would use it."""
     patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")

@@ -449,6 +449,7 @@ def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) ->
     assert not list(tmp_path.rglob("*.part*"))
 
 
+@pytest.mark.slow
 def test_of_two_mirrors_at_once_the_second_waits(tmp_path: Path) -> None:
     """And then finds that everything is there."""
     folder = grown(tmp_path / "both")
