@@ -256,14 +256,18 @@ def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     assert not Path(f"/proc/{server}").exists()
 
 
-def test_ctrl_c_while_it_starts_ends_it_quietly_and_at_once(tmp_path: Path) -> None:
+def test_a_signal_while_it_starts_ends_it_quietly_and_at_once(tmp_path: Path) -> None:
+    """SIGTERM, which goes the way of Ctrl-C and is not ignored where a shell's background jobs ignore that."""
     launch = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(tmp_path), "--port", str(free_port())]
-    with subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as launcher:
+    launcher = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         assert launcher.stdout is not None
         launcher.stdout.readline()
-        launcher.send_signal(signal.SIGINT)
+        launcher.send_signal(signal.SIGTERM)
         sent = time.monotonic()
         _, errors = launcher.communicate(timeout=30)
+    finally:
+        launcher.kill()
 
     assert (launcher.returncode, errors) == (0, "")
     assert time.monotonic() - sent < 3
