@@ -84,9 +84,8 @@ def test_pruning_that_discards_the_winner(known, tmp_path):
     assert any(title.startswith("Pruning stops good trials") for title in titles)
 
 
-@pytest.mark.parametrize(
-    "outcome", ["diverged", *(pytest.param(x, marks=pytest.mark.slow) for x in ("failed", "pruned"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("outcome", ["diverged", "failed", "pruned"])
 def test_no_trial_that_completed(made_up, tmp_path, outcome):
     status, titles = told(made_up(30, outcome=outcome), tmp_path)
 

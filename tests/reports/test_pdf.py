@@ -59,7 +59,8 @@ def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
     written(made_up(**wanted), tmp_path)
 
 
-@pytest.mark.parametrize("trials", [4, pytest.param(24, marks=pytest.mark.slow)])  # 24 are enough to rank importance
+@pytest.mark.slow
+@pytest.mark.parametrize("trials", [4, 24])  # 24 are enough to rank importance
 def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
     """On another second, and whatever the settings of the place."""
     record = made_up(trials, outcome="complete", confirmed=True)

@@ -254,7 +254,7 @@ def test_a_healthy_study_is_found_so(patient):
 
 
 @pytest.mark.parametrize(
-    "damage", [pytest.param(name, marks=[pytest.mark.slow] if i % 4 else []) for i, name in enumerate(DAMAGES)]
+    "damage", [pytest.param(name, marks=[pytest.mark.slow] if i % 8 else []) for i, name in enumerate(DAMAGES)]
 )
 def test_damage_is_found_and_mended(patient, damage):
     """By name; without --fix nothing is changed, with it nothing is left, and another look agrees."""

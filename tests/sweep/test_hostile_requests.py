@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import subprocess
 import sys
@@ -249,7 +250,9 @@ def test_no_file_outside_a_run_is_given_away(page: Page, path: str) -> None:
 
 def run_of(page: Page) -> tuple[str, Path]:
     """A run with a file among its artifacts."""
-    run = json.loads(page.post("/api/2.0/mlflow/runs/create", experiment_id="0", start_time=1)[1])["run"]["info"]
+    made = json.loads(page.post("/api/2.0/mlflow/experiments/create", name=secrets.token_hex(8))[1])
+    answer = page.post("/api/2.0/mlflow/runs/create", experiment_id=made["experiment_id"], start_time=1)[1]
+    run = json.loads(answer)["run"]["info"]
     root = Path(run["artifact_uri"].removeprefix("file://"))
     root.mkdir(parents=True)
     (root / "ours.txt").write_text("root: of a run")
