@@ -388,7 +388,7 @@ def test_a_stopped_sweep_says_how_to_continue_without_the_password(stub: Stub, t
     assert process.returncode == 130, said
     line, remark = said[0].strip().splitlines()[-2:]
     assert line.startswith("stopped; nothing is lost, continue with: sweep run ")
-    assert line.endswith(f" --tracking 'http://***@127.0.0.1:{stub.server_port}'")
+    assert f" --tracking 'http://***@127.0.0.1:{stub.server_port}' --home " in line
     assert "SWEEP_TRACKING" in remark
     assert leaks(tmp_path, *said) == []
     assert watch.found == {process.pid}
@@ -403,12 +403,13 @@ def log(folder: Path) -> str:
 def test_a_tracker_that_takes_it_all_is_not_sent_the_password_among_it(tmp_path: Path) -> None:
     """A server that asks for no password holds every run, artifact and model of a sweep, and the canary nowhere."""
     place, port = tmp_path / "place", free_port()
+    place.mkdir()
     with ui._server(place, None, port) as server, Watch() as watch:
         ui._await_health(server, port)
         process = started(tmp_path, f"http://me:{CANARY}@{ui.HOST}:{port}")
         said = process.communicate(timeout=120)
 
-    assert "all trials in MLflow" in said[0], said
+    assert "all trials side by side: http://127.0.0.1:" in said[0], said
     with contextlib.closing(sqlite3.connect(place / "mlflow.db")) as database:
         assert database.execute("SELECT COUNT(*) FROM runs").fetchone()[0] > 5
         assert database.execute("SELECT COUNT(*) FROM model_versions").fetchone() == (1,)
