@@ -228,8 +228,8 @@ def serve(
         contextlib.suppress(KeyboardInterrupt),
         _server(home.absolute(), tracking, port) as server,
     ):
-        say("starting MLflow (about 10 s) ...")
         try:
+            say("starting MLflow (about 10 s) ...")
             _await_health(server, port)
         except KeyboardInterrupt:
             server.kill()  # it would answer a signal once it is up, in ten seconds
