@@ -68,6 +68,8 @@ test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DA
 chaos: $(VENV)/.installed-dev ## Kill sweeps in every way, for some twenty minutes; SEED=n repeats the kills
 	@$(VENV)/bin/python tests/chaos/chaos.py $${SEED:+--seed "$$SEED"}
 
+# The benchmarks share files, which PYTHONSAFEPATH keeps a script from finding beside it.
+bench: export PYTHONPATH := tests/benchmarks
 bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole sweeps: half an hour; PyTorch: .venv/bin/pip install torch==2.13.0
 	@$(VENV)/bin/python tests/benchmarks/training.py
 	@$(VENV)/bin/python tests/benchmarks/coordination.py

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import sqlite3
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from aims import as_json, show
 from rich.console import Console
 
 from model import datasets
@@ -230,13 +230,11 @@ def main() -> None:
         ("seconds from `sweep run` to the first recorded epoch (digits), at most 2", start, start <= 2),
         ("milliseconds for a trial by TPE after 10,000, at most 100", costs[10_000][0], costs[10_000][0] <= 100),
     ]
-    for text, value, met in judged:
-        print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
+    show(judged)
     print("\nrecorded trials   ms for one more   s to start")
     for recorded, (cost, loading) in costs.items():
         print(f"{recorded:15,}   {cost:15.1f}   {loading:10.2f}")
-    aims = [{"aim": text, "value": value, "met": met} for text, value, met in judged]
-    print(json.dumps({"epochs_a_second": rates, "trial_ms_and_start_s": costs, "start_s": starts, "aims": aims}))
+    print(as_json(judged, epochs_a_second=rates, trial_ms_and_start_s=costs, start_s=starts))
 
 
 if __name__ == "__main__":

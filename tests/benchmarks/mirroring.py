@@ -7,7 +7,6 @@ And what a tracker that hangs costs the training beside it.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import scipy.stats
+from aims import as_json, show
 from optuna.trial import TrialState
 
 from model import datasets, weights
@@ -181,9 +181,8 @@ def main() -> None:
             f"% that a hanging tracker adds to {what}, 95 % {100 * low:+.2f} to {100 * high:+.2f}, 0 in it or below 1"
         )
         judged.append((text, 100 * mean, low <= 0 or high < 0.01))
-    for text, value, met in judged:
-        print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
-    print(json.dumps({"aims": [{"aim": text, "value": value, "met": met} for text, value, met in judged]}))
+    show(judged)
+    print(as_json(judged))
 
 
 if __name__ == "__main__":

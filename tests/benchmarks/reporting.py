@@ -7,7 +7,6 @@ The whole program is timed, as a person starts it: imports, reading, checks, the
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import statistics
@@ -17,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from aims import as_json, show
 from mirroring import EPOCHS, TRIALS, record
 
 REPEATS = 3
@@ -46,9 +46,8 @@ def main() -> None:
         (f"seconds to report on {TRIALS:,} trials of {EPOCHS} epochs, less than 20", seconds, seconds < 20),
         ("MiB of memory at most, less than 600", peak, peak < 600),
     ]
-    for text, value, met in judged:
-        print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
-    print(json.dumps({"aims": [{"aim": text, "value": value, "met": met} for text, value, met in judged]}))
+    show(judged)
+    print(as_json(judged))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from aims import as_json, show
+
 from model import datasets
 from model.hyperparameters import Hyperparameters
 from model.training import Rule, TrainingState, train
@@ -124,16 +126,14 @@ def main() -> None:
         ("sweep on 2 workers / (bare trainings / 2), median of 3, at most 1.05", cost, cost <= 1.05),
         ("sweep on 1 worker / sweep on 2 workers, at least 1.9", gain, gain >= 1.9),
     ]
-    for text, value, met in judged:
-        print(f"{'met    ' if met else 'NOT MET'}  {value:7.3f}  {text}")
+    show(judged)
     pair = sum(together) / sum(alone)
     print(f"\nbare trainings: {sum(alone):.0f} s alone; two at a time each takes {pair:.3f} of that")
     print(f"sweeps on 2 workers: {', '.join(f'{seconds:.1f}' for seconds in walls)} s; on 1 worker: {wall(one):.1f} s")
     print(
         f"a sweep on 2 workers / (bare trainings two at a time / 2): {statistics.median(walls) / sum(together) * 2:.3f}"
     )
-    aims = [{"aim": text, "value": value, "met": met} for text, value, met in judged]
-    print(json.dumps({"walls": walls, "wall_one": wall(one), "alone": alone, "together": together, "aims": aims}))
+    print(as_json(judged, walls=walls, wall_one=wall(one), alone=alone, together=together))
 
 
 if __name__ == "__main__":

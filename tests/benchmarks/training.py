@@ -24,6 +24,7 @@ from time import perf_counter
 
 import numpy as np
 import threadpoolctl
+from aims import as_json, show
 
 from model import datasets
 from model.datasets import Dataset, Examples
@@ -271,12 +272,10 @@ def main() -> None:
     memory = peak_memory(folder)
     print()
     judged = list(aims(cells, memory))
-    for text, value, met in judged:
-        print(f"{'met    ' if met else 'NOT MET'}  {value:7.2f}  {text}")
+    show(judged)
     versions = _versions()
     print("\n" + "\n".join(f"{name}: {text}" for name, text in versions.items()))
-    aimed = [{"aim": text, "value": value, "met": met} for text, value, met in judged]
-    print(json.dumps({"microseconds": cells, "peak_mib": memory, "aims": aimed, "versions": versions}))
+    print(as_json(judged, microseconds=cells, peak_mib=memory, versions=versions))
 
 
 def _versions() -> dict[str, str]:
