@@ -234,12 +234,12 @@ class Page:
             x += width + 0.17
         self.space(0.1)
 
-    def grid(self, rows: int, columns: int, height: float, *, left: float = 0.56, below: float = 0.42) -> list[Axes]:
-        """Axes in reading order; each has room for its labels on the left and below, and for its title above."""
-        across, down = INNER / columns, height / rows
+    def grid(self, count: int, columns: int, height: float, *, left: float = 0.56, below: float = 0.42) -> list[Axes]:
+        """So many axes in reading order, each with room for labels on the left and below, and for a title above."""
+        across, down = INNER / columns, height / -(-count // columns)
         above, right = 0.27, 0.12
         found = []
-        for index in range(rows * columns):
+        for index in range(count):
             x = SIDE + (index % columns) * across + left
             y = self.y + (index // columns) * down + above
             size = (across - left - right, down - above - below)

@@ -22,7 +22,7 @@ def curves(report: Report) -> list[Page]:
     others = analysis.band(record, "validation_loss", named)
     page = Page(_curves_finding(report), _curves_note(others))
     page.keys(report.keys(named, ("band",) if others.trials else ()))
-    grid = page.grid(2, 2, min(6.5, page.room), left=0.5)
+    grid = page.grid(4, 2, min(6.5, page.room), left=0.5)
     for row, kind in enumerate(("loss", "accuracy")):
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):

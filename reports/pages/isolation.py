@@ -33,11 +33,9 @@ def isolation(report: Report) -> list[Page]:
     )
     shown = found[:PANELS]
     rows = math.ceil(len(shown) / 2)
-    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
-    for ax, one in zip(grid, shown, strict=False):
+    grid = page.grid(len(shown), 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, one in zip(grid, shown, strict=True):
         _panel(ax, report, one)
-    for ax in grid[len(shown) :]:
-        ax.remove()
     return [page]
 
 

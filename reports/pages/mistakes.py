@@ -68,7 +68,7 @@ def _calibration(page: Page, found: analysis.Calibration) -> None:
     off = abs(found.confidence.mean() - found.accuracy.mean())
     page.heading(f"Its confidence is off by {metric.gain(found.error)} on average (expected calibration error)")
     page.space(-0.16)
-    left, right = page.grid(1, 2, 2.1, left=0.6)
+    left, right = page.grid(2, 2, 2.1, left=0.6)
     plots.frame(left, x="mean confidence of a group (%)", y="share classified rightly (%)")
     plots.calibration(left, found)
     right.axis("off")

@@ -39,11 +39,9 @@ def interactions(report: Report) -> list[Page]:
         ]
     )
     rows = math.ceil(len(found) / 2)
-    grid = page.grid(rows, 2, rows * 3.3, left=0.62)
-    for ax, pair in zip(grid, found, strict=False):
+    grid = page.grid(len(found), 2, rows * 3.3, left=0.62)
+    for ax, pair in zip(grid, found, strict=True):
         _points(ax, report, pair)
-    for ax in grid[len(found) :]:
-        ax.remove()
     return [page]
 
 

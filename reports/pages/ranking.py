@@ -24,7 +24,7 @@ def ranking(report: Report) -> list[Page]:
         ]
     )
     height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
-    left, right = page.grid(1, 2, height, left=1.25)
+    left, right = page.grid(2, 2, height, left=1.25)
     plots.frame(left, title="What sets the best trials apart", x="divergence of the best from all (PED-ANOVA)")
     plots.importance(left, found.best, found.names)
     plots.frame(right, title="What orders all trials", x="explained share of the variance of ranks")

@@ -46,8 +46,8 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
     outcome = [t.outcome for t in trials]
     complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
     ends = report.ends(complete)
-    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
-    for ax, axis in zip(grid, sheet, strict=False):
+    grid = page.grid(len(sheet), 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, axis in zip(grid, sheet, strict=True):
         plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
         plots.axis_scale(ax, axis)
         x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
@@ -55,8 +55,6 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
         plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
         for number in reversed(starred):  # the winner last, on top
             _star(ax, report, number, x, complete, ends)
-    for ax in grid[len(sheet) :]:
-        ax.remove()
 
 
 def _star(

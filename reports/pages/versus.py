@@ -198,8 +198,8 @@ def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
     every = np.array([trial.value for found in trials for trial in found], dtype=np.float64)
     shown = shared[:PANELS]
     rows = math.ceil(len(shown) / 2)
-    grid = page.grid(rows, 2, min(rows * 2.35, page.room), left=0.5)
-    for ax, axis in zip(grid, shown, strict=False):
+    grid = page.grid(len(shown), 2, min(rows * 2.35, page.room), left=0.5)
+    for ax, axis in zip(grid, shown, strict=True):
         plots.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
         plots.axis_scale(ax, axis)
         low, high = _objective(ax, every, metric)
@@ -211,8 +211,6 @@ def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
                 x, y, MARKERS[place], markersize=2.8, markerfacecolor=face, markeredgecolor=plots.PALETTE[place],
                 markeredgewidth=0.7, alpha=0.8, rasterized=len(found) > 400,
             )  # fmt: skip
-    for ax in grid[len(shown) :]:
-        ax.remove()
     return [page]
 
 
