@@ -208,20 +208,21 @@ def report(
 ) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs. Of several studies: their comparison."""
     records = [_record(home, name) for name in study] or [_record(home, None)]
-    from sweep import report as reports  # a second of matplotlib, after the name was found to be one
+    from reports import pdf, versus  # a second of matplotlib, after the name was found to be one
+    from sweep.report import summary, write
 
     if len(records) > 1:
         out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
         try:
-            reports.compare(records, out)
-        except reports.IncomparableError as error:
+            pdf.write_comparison(records, out)
+        except versus.IncomparableError as error:
             raise click.UsageError(str(error)) from error
         click.echo(json.dumps({"report": str(out)}) if as_json else str(out))
         return
     record = records[0]
-    written = reports.write(record, out or record.folder / "report.pdf")
+    written = write(record, out or record.folder / "report.pdf")
     if as_json:
-        click.echo(json.dumps(reports.summary(record, written), indent=2))
+        click.echo(json.dumps(summary(record, written), indent=2))
     else:
         click.echo("\n".join(str(path) for path in written))
 
@@ -267,7 +268,7 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
     if study is not None:
         _folder(home, study)
     elif not tracking and not home.is_dir():
-        raise click.UsageError(f"nothing is recorded in {home}; begin with: sweep run")
+        raise click.UsageError(NOTHING.format(home=home))
     server.serve(home, tracking, port, study, browser=not no_browser and server.on_desktop())
 
 

@@ -551,8 +551,6 @@ class Mirror:
             "experiment_id": self.experiment_id,
             "run_id": self._run_id(runs.STUDY_KEY),
             "winner_run_id": self._run_id(runs.trial_key("search", winner)) if winner else None,
-            "objective": record.objective,
-            "maximize": record.maximize,
         }
         text, path = json.dumps(place, indent=2) + "\n", self.folder / PLACE
         if not path.is_file() or path.read_text() != text:

@@ -12,9 +12,6 @@ from reports import pdf
 from reports.checks import checks
 from reports.next_study import HEADER, propose
 from reports.records import SweepRecord
-from reports.versus import IncomparableError
-
-__all__ = ["IncomparableError", "compare", "summary", "write"]
 
 
 def write(record: SweepRecord, out: Path) -> list[Path]:
@@ -33,15 +30,6 @@ def write(record: SweepRecord, out: Path) -> list[Path]:
         if path not in written and path.read_text(errors="replace").startswith(HEADER):
             path.unlink()
     return written
-
-
-def compare(records: Sequence[SweepRecord], out: Path) -> None:
-    """Write the comparison of several studies to `out`.
-
-    Raises:
-        IncomparableError: their numbers do not compare.
-    """
-    pdf.write_comparison(records, out)
 
 
 def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:

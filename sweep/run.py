@@ -347,7 +347,7 @@ def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, o
 
 
 def _links(record: SweepRecord, options: Options) -> list[str]:
-    from sweep import ui  # what it imports would double the memory of the whole sweep
+    from sweep import ui  # the first epoch need not wait for urllib and what else it imports
 
     address = ui.address_of(options.tracking)
     places = ui.links(record.folder, address)
@@ -366,11 +366,11 @@ def command_here(home: Path, tracking: str | None, *words: str) -> str:
     """
     path = Path(sys.argv[0])
     known = path.name != "sweep" or shutil.which("sweep")
-    places = ["--home", str(home)] if home != Path("runs") else []
+    places = {"--home": str(home)} if home != Path("runs") else {}
     if tracking not in (None, "none", os.environ.get("SWEEP_TRACKING")):
-        places += ["--tracking", str(tracking)]
-    named = [word.partition("=")[0] for word in words]
-    new = [word for at in range(0, len(places), 2) if places[at] not in named for word in places[at : at + 2]]
+        places["--tracking"] = str(tracking)
+    named = {word.partition("=")[0] for word in words}
+    new = [word for option, place in places.items() if option not in named for word in (option, place)]
     return shown_command(["sweep" if known else os.path.relpath(path), *words, *new])
 
 

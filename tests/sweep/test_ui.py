@@ -23,8 +23,6 @@ PLACE = {
     "experiment_id": "3",
     "run_id": "aa",
     "winner_run_id": "bb",
-    "objective": "validation_loss",
-    "maximize": False,
 }
 
 
