@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
-import importlib.util
 import io
 import os
 import re
@@ -21,9 +20,9 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from recorded import Recorded
 
 from sweep import ui
 from sweep.cli import main
@@ -53,19 +52,6 @@ SAMPLE = ("field", "tail", "token")
 STUB = ("401", "403", "500", "echo", "html", "redirect")
 MODES = (*STUB, "refuses", "unknown", "scheme", "port", "upper", "driver")
 """How a tracker fails, or its address does."""
-
-
-def neighbour(name: str) -> ModuleType:
-    """Another file of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"{name}_of_canary", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-study = neighbour("test_mirror")
 
 # --- looking for it
 
@@ -216,7 +202,7 @@ def test_no_failure_gives_the_password_away(
 ) -> None:
     """Every mode, with the address as a variable and a traceback, and as an argument and without one."""
     monkeypatch.setattr(os, "nice", lambda _: 0)
-    recorded = study.Recorded(tmp_path / "digits")
+    recorded = Recorded(tmp_path / "digits")
     recorded.add("complete", 2)
     recorded.close()
     said: list[str] = []
@@ -243,7 +229,7 @@ def test_no_failure_gives_the_password_away(
 def test_a_damaged_record_does_not_give_it_away(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    folder = study.Recorded(tmp_path / "digits").close()
+    folder = Recorded(tmp_path / "digits").close()
     (folder / "study.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     monkeypatch.setenv("SWEEP_TRACKING", address("field", "401", stub))
 
@@ -280,7 +266,7 @@ def test_an_error_that_nobody_expected_is_shown_without_it(
 def test_the_password_reaches_the_tracker_that_it_is_for(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recorded = study.Recorded(tmp_path / "digits")
+    recorded = Recorded(tmp_path / "digits")
     recorded.close()
     stub.mode, stub.authorized = "401", []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import importlib.util
 import math
 import os
 import random
@@ -21,11 +20,11 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, repeat
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from recorded import STUDY, Recorded
 
 from reports import records
 from reports.records import SweepRecord
@@ -42,19 +41,6 @@ LASTS = {"start": 3, "middle": 3, "end": 1000}
 """So many requests an outage lasts: the first fails what was under way, the others the attempts to begin anew."""
 INSIDE = 4
 """So many requests are answered before it, so that it does not always fall on the first request of a pass."""
-
-
-def neighbour(name: str) -> ModuleType:
-    """Another file of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"{name}_of_outage", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-study = neighbour("test_mirror")
 
 Fails = Callable[[str, str, bytes], str | None]
 """How a request with this method, path and body is to fail; None if it is not."""
@@ -201,7 +187,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorded(folder: Path) -> Any:
     """A study of this name with nothing in it yet."""
-    return study.Recorded(folder, study.STUDY | {"name": folder.name, "trials": 3})
+    return Recorded(folder, STUDY | {"name": folder.name, "trials": 3})
 
 
 def growth(growing: Any) -> list[Callable[[], None]]:
