@@ -477,6 +477,12 @@ def calibration(record: SweepRecord) -> Calibration | None:
     return Calibration(n, confidence, accuracy, ends[:, 0], ends[:, 1], error)
 
 
+def ranks(values: NDArray[Any]) -> Floats:
+    """Ranks from 1 of values (n,); equal ones share the mean of their places."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((count.cumsum() - (count - 1) / 2)[place], dtype=np.float64)
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """95 % interval of a share of n (Wilson 1927): exact enough near 100 %, where the normal one leaves [0, 1]."""
     z2 = NORMAL_975**2

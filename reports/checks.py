@@ -16,7 +16,7 @@ import numpy as np
 from reports import analysis, wording
 from reports.analysis import BASELINE, BROKEN, wilson
 from reports.courses import Course, course
-from reports.dimensions import Axis, axes, values
+from reports.dimensions import Axis, at_bounds, axes, values
 from reports.enough import enough
 from reports.pruning import audited, misjudged
 from reports.records import SweepRecord, TrialRecord
@@ -87,7 +87,7 @@ def boundary(record: SweepRecord) -> Check:
     if found:
         ends = listed(f"the {end} bound of {axis.name}" for axis, end in found.items())
         return Check(name, WARN, f"The winner and the best trials around it lie at {ends}.", numbers)
-    alone = [axis.name for axis in axes(record.study["space"]) if axis.bound(_at(axis, best))]
+    alone = list(at_bounds(record, best))
     text = f"; the other good trials do not gather where the winner does in {listed(alone)}" if alone else ""
     return Check(name, PASS, f"The best trials gather at no bound{text}.", {**numbers, "winner alone": alone})
 
@@ -97,8 +97,9 @@ def crowded(record: SweepRecord) -> dict[Axis, str]:
     best = analysis.winner(record)
     if best is None:
         return {}
-    ends = {axis: axis.bound(_at(axis, best)) for axis in axes(record.study["space"])}
-    return {axis: end for axis, end in ends.items() if end and _gathers(axis, _at(axis, best), top_group(record))}
+    ends, group = at_bounds(record, best), top_group(record)
+    there = [axis for axis in axes(record.study["space"]) if axis.name in ends]
+    return {axis: ends[axis.name] for axis in there if _gathers(axis, float(values(axis, [best])[0]), group)}
 
 
 def top_group(record: SweepRecord) -> list[TrialRecord]:
@@ -128,10 +129,6 @@ def _in_zone(axis: Axis, value: float, upper: bool) -> bool:
 def tail(hits: int, n: int, share: float) -> float:
     """Probability of at least so many hits in n draws that each hit with probability `share` (binomial)."""
     return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(hits, n + 1))
-
-
-def _at(axis: Axis, trial: TrialRecord) -> float:
-    return float(values(axis, [trial])[0])
 
 
 def infeasible(record: SweepRecord) -> Check:

@@ -51,6 +51,17 @@ class Axis:
         low, high, here = (math.log(x) if self.scale == "log" else x for x in (self.low, self.high, value))
         return (here - low) / (high - low) if high > low else 0.5
 
+    def at(self, position: float) -> float:
+        """The value at a position; the inverse of `position`, and defined beyond the ends too."""
+        if self.scale == "log":
+            return float(self.low * (self.high / self.low) ** position)
+        return self.low + (self.high - self.low) * position
+
+    @property
+    def few(self) -> bool:
+        """Whether it is a few whole numbers, each worth a place of its own."""
+        return self.integer and self.scale == "linear" and self.high - self.low < 8
+
     def bound(self, value: float) -> str | None:
         """The end of the hyperparameter's range that a value lies at: `lower`, `upper` or None."""
         if self.scale == "choice" or self.low == self.high or not math.isfinite(value):

@@ -28,8 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.analysis import NORMAL_975, ranks
 from reports.dimensions import Axis, axes, values
-from reports.records import SweepRecord
+from reports.records import SweepRecord, TrialRecord
 
 Floats = NDArray[np.float64]
 Score = Callable[[Axis, Floats, NDArray[np.int64]], float]
@@ -40,7 +41,6 @@ TOP_SHARE = 0.1  # of the judged trials, but never fewer than TOP_FEWEST of them
 TOP_FEWEST = 5  # what PED-ANOVA asks for
 SHUFFLES = 19  # an axis without influence exceeds the highest of 19 in 1 of 20 records: a test at 5 %, exactly
 HALVES = 60  # of the trials, for the standard errors, which this many give to a tenth of themselves
-NORMAL_975 = 1.959963984540054
 SEED = 0  # the chance levels of one record are always the same
 GRID = 50  # points of a density
 BUCKETS = 5
@@ -95,21 +95,27 @@ class Importance:
 
 def importance(record: SweepRecord) -> Importance:
     """Scores of all searched axes; no names where there are too few trials to rank them."""
-    ranked = record.ranked()
-    trials = [*ranked, *(trial for trial in record.trials if trial.state == "pruned")]
+    trials, rank = judged_trials(record)
+    ranked = len(record.ranked())
     shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
     n, top = len(trials), max(TOP_FEWEST, round(TOP_SHARE * len(trials)))
-    if n < FEWEST or len(ranked) < top or not shown:
+    if n < FEWEST or ranked < top or not shown:
         none = Scores(*np.empty((4, 0)))
         return Importance((), none, none, top=top, judged=n)
     table = [values(axis, trials) for axis in shown]
-    rank = np.minimum(np.arange(n), len(ranked))
     share = top / n
     best = _judged(lambda axis, x, r: divergence(axis, x, _top(r, share)), shown, table, rank)
     every = _judged(explained, shown, table, rank)
     order = np.argsort(-best.score, kind="stable")
     names = tuple(shown[index].name for index in order)
     return Importance(names, _in_order(best, order), _in_order(every, order), top, n)
+
+
+def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], NDArray[np.int64]]:
+    """The completed trials, best first, then the pruned ones; and their ranks (n,), the last shared by all pruned."""
+    ranked = record.ranked()
+    trials = [*ranked, *(trial for trial in record.trials if trial.state == "pruned")]
+    return trials, np.minimum(np.arange(len(trials)), len(ranked))
 
 
 def _top(rank: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
@@ -221,14 +227,14 @@ def explained(axis: Axis, x: Floats, rank: NDArray[np.int64]) -> float:
     """Share of the variance of the ranks that the buckets of one axis explain, adjusted for their number."""
     group = buckets(axis, x)
     names, group = np.unique(group, return_inverse=True)
-    ranks = _middle_ranks(rank)
-    n, k = len(ranks), len(names)
-    whole = float(((ranks - ranks.mean()) ** 2).sum())
+    place = ranks(rank)
+    n, k = len(place), len(names)
+    whole = float(((place - place.mean()) ** 2).sum())
     if k < 2 or n <= k or whole == 0:
         return 0.0
     count = np.bincount(group)
-    means = np.bincount(group, weights=ranks) / count
-    between = float((count * (means - ranks.mean()) ** 2).sum())
+    means = np.bincount(group, weights=place) / count
+    between = float((count * (means - place.mean()) ** 2).sum())
     h = (n - 1) * between / whole
     return (h - k + 1) / (n - k)
 
@@ -243,9 +249,3 @@ def buckets(axis: Axis, x: Floats) -> NDArray[np.int64]:
         edges = np.quantile(x[there], np.arange(1, BUCKETS) / BUCKETS)
         found[there] = np.searchsorted(edges, x[there], side="left")
     return found
-
-
-def _middle_ranks(rank: NDArray[np.int64]) -> Floats:
-    """Ranks from 1 where equal ones share the mean of their places."""
-    _, place, count = np.unique(rank, return_inverse=True, return_counts=True)
-    return np.asarray((count.cumsum() - (count - 1) / 2)[place], dtype=np.float64)

@@ -101,7 +101,7 @@ def _at(trials: Sequence[TrialRecord], place: NDArray[np.int64], part: int) -> l
 
 def _single(axis: Axis) -> bool:
     """Whether each value is a part of its own."""
-    return axis.scale == "choice" or (axis.integer and axis.scale == "linear" and axis.high - axis.low < 8)
+    return axis.scale == "choice" or axis.few
 
 
 def _part(axis: Axis, x: Floats) -> NDArray[np.int64]:
@@ -117,9 +117,4 @@ def _part(axis: Axis, x: Floats) -> NDArray[np.int64]:
 def _ends(axis: Axis) -> list[tuple[float, float]]:
     if _single(axis):
         return [(k - 0.5, k + 0.5) for k in range(int(axis.low), int(axis.high) + 1)]
-    share = np.linspace(0, 1, PARTS + 1)
-    if axis.scale == "log":
-        edges = axis.low * (axis.high / axis.low) ** share
-    else:
-        edges = axis.low + (axis.high - axis.low) * share
-    return [(float(low), float(high)) for low, high in pairwise(edges)]
+    return list(pairwise(axis.at(float(share)) for share in np.linspace(0, 1, PARTS + 1)))

@@ -139,7 +139,7 @@ def _wider(record: SweepRecord, axis: Axis, end: str, allowed: Allowed) -> tuple
     upper = (end == "upper") != axis.complement
     for share in WIDER:
         value = axis.high if upper else axis.low
-        value = _at(axis, 1 + share if upper else -share) if not _few(axis) else value + (1 if upper else -1)
+        value = axis.at(1 + share if upper else -share) if not axis.few else value + (1 if upper else -1)
         low, high = (axis.low, _round(axis, value)) if upper else (_round(axis, value), axis.high)
         if _possible(record, axis, low, high, allowed):
             return low, high
@@ -185,8 +185,8 @@ def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[floa
     if high - low > 1 - WORTH_IT:
         return None
     ends = [
-        axis.low if low == 0 else _round(axis, _at(axis, low)),
-        axis.high if high == 1 else _round(axis, _at(axis, high)),
+        axis.low if low == 0 else _round(axis, axis.at(low)),
+        axis.high if high == 1 else _round(axis, axis.at(high)),
     ]
     return _around_baseline(record, axis, *ends)
 
@@ -197,18 +197,6 @@ def _around_baseline(record: SweepRecord, axis: Axis, low: float, high: float) -
     place = 1 - base if axis.complement else base
     low, high = max(axis.low, min(low, place)), min(axis.high, max(high, place))
     return (low, high) if low < high and axis.position(high) - axis.position(low) <= 1 - WORTH_IT / 2 else None
-
-
-def _few(axis: Axis) -> bool:
-    """Whether it is a few whole numbers, which widen by one."""
-    return axis.integer and axis.scale == "linear" and axis.high - axis.low < 8
-
-
-def _at(axis: Axis, position: float) -> float:
-    """The value at a position; 0 is the low end, 1 the high one, on the axis's own scale."""
-    if axis.scale == "log":
-        return float(axis.low * (axis.high / axis.low) ** position)
-    return axis.low + (axis.high - axis.low) * position
 
 
 def _round(axis: Axis, value: float) -> float:

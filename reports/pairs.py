@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.dimensions import Axis, axes, values
-from reports.importance import SEED, SHUFFLES, Importance
+from reports.importance import SEED, SHUFFLES, Importance, judged_trials
 from reports.records import SweepRecord
 
 Floats = NDArray[np.float64]
@@ -49,9 +49,8 @@ def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
     """The pairs of the three leading axes; none where importance is not ranked or only one axis is searched."""
     by_name = {axis.name: axis for axis in axes(record.study["space"])}
     leading = [by_name[name] for name in found.names[:LEADING]]
-    ranked = record.ranked()
-    trials = [*ranked, *(trial for trial in record.trials if trial.state == "pruned")]
-    rank = np.minimum(np.arange(len(trials)), len(ranked)).astype(np.float64)
+    trials, places = judged_trials(record)
+    rank = places.astype(np.float64)
     place = {axis.name: _parts(values(axis, trials)) for axis in leading}
     chosen = [(x, y) for number, x in enumerate(leading) for y in leading[number + 1 :]]
     enough = len(trials) >= FEWEST

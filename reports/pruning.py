@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.analysis import NORMAL_975
+from reports.analysis import NORMAL_975, ranks
 from reports.records import SweepRecord, TrialRecord
 
 Floats = NDArray[np.float64]
@@ -56,15 +56,9 @@ def foresight(record: SweepRecord) -> Foresight | None:
 
 def spearman(x: Floats, y: Floats) -> float:
     """Rank correlation; equal values share the mean of their places. 0 where one of them never changes."""
-    ranks = [_ranks(values) for values in (x, y)]
-    a, b = (rank - rank.mean() for rank in ranks)
+    a, b = (rank - rank.mean() for rank in map(ranks, (x, y)))
     whole = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / whole if whole else 0.0
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((count.cumsum() - (count - 1) / 2)[place], dtype=np.float64)
 
 
 @dataclass(frozen=True)
