@@ -22,7 +22,7 @@ from sweep.failpoints import failpoint
 from sweep.progress import Progress
 from sweep.storage import LogMismatch, TrialLog
 from sweep.worker import Job
-from sweep.workers import Event, Workers
+from sweep.workers import Event
 
 DEATHS = 3
 """A trial whose worker died so often fails."""
@@ -126,6 +126,36 @@ class Asker(Protocol):
         """How many tasks will still be asked for."""
 
 
+class Pool(Protocol):
+    """Where work is done: it starts a job, delivers what is said of it, asks it to stop, and notices its death."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can be started now."""
+
+    @property
+    def busy(self) -> Sequence[str]:
+        """Ids of the jobs that run."""
+
+    def start(self, job: Job) -> int:
+        """Begin a job, and return the number of the worker that has it."""
+
+    def stop(self, job: str) -> None:
+        """Ask for an end after the epoch that runs; `stopped` or `done` will be said."""
+
+    def end(self, job: str) -> None:
+        """End a job at once; nothing more is heard of it."""
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        """What was said, waiting for at most `timeout` seconds for the first word."""
+
+    def kill(self) -> None:
+        """End all that runs; may be called from a signal handler, at any moment."""
+
+    def close(self) -> None:
+        """End all that runs, and forget it."""
+
+
 def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
     """A task as the database has it; of a fresh trial or of an interrupted one."""
     task = Task(log, trial, job, Rule(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
@@ -147,13 +177,13 @@ class Coordinator:
     """Runs tasks on workers until none is left.
 
     Args:
-        workers: where they run.
+        pool: where they run.
         progress: what a person sees.
         stop: set by a signal or a time limit.
     """
 
-    def __init__(self, workers: Workers, progress: Progress, stop: Stop) -> None:
-        self._workers = workers
+    def __init__(self, pool: Pool, progress: Progress, stop: Stop) -> None:
+        self._pool = pool
         self._progress = progress
         self._stop = stop
         self._tasks: dict[str, Task] = {}
@@ -169,11 +199,11 @@ class Coordinator:
         """
         waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
         while not self._stop.asked():
-            while self._workers.free and (task := waiting.pop(0) if waiting else asker.ask()):
+            while self._pool.free and (task := waiting.pop(0) if waiting else asker.ask()):
                 self._dispatch(task)
             if not self._tasks:
                 return
-            for event in self._workers.events(POLL):
+            for event in self._pool.events(POLL):
                 self._handle(event, asker, waiting)
             self._watch(asker)
             self._progress.refresh(asker.left() + len(waiting))
@@ -188,7 +218,7 @@ class Coordinator:
         self._tasks[task.job.id] = task
         task.begun = task.moved = time.monotonic()
         task.before, task.steps = sum(row["seconds"] for row in task.epochs), -1
-        worker = self._workers.start(task.job)
+        worker = self._pool.start(task.job)
         task.log.attribute(task.trial._trial_id, "worker", worker)
         self._progress.started(task.job, task.trial.number, worker, len(task.epochs))
 
@@ -220,7 +250,7 @@ class Coordinator:
 
     def _time_out(self, task: Task, reason: str, asker: Asker) -> None:
         del self._tasks[task.job.id]
-        self._workers.end(task.job.id)
+        self._pool.end(task.job.id)
         if not task.ended:
             self._finish(task, TrialState.PRUNED, "timeout", reason, {}, asker)
         _tidy(task)
@@ -238,7 +268,7 @@ class Coordinator:
         failpoint("after_epoch")
         self._progress.epoch(task.job, index, task.value)
         if asker.judge(task, index):
-            self._workers.stop(task.job.id)
+            self._pool.stop(task.job.id)
             self._prune(task, asker)
 
     def _was_behind(self, task: Task, asker: Asker) -> bool:
@@ -312,11 +342,11 @@ class Coordinator:
 
     def _wind_down(self, asker: Asker) -> None:
         """Let running epochs end, record them, and leave the trials running in the record: they continue next time."""
-        for job in self._workers.busy:
-            self._workers.stop(job)
+        for job in self._pool.busy:
+            self._pool.stop(job)
         deadline = time.monotonic() + GRACE
-        while self._workers.busy and time.monotonic() < deadline:
-            for event in self._workers.events(POLL):
+        while self._pool.busy and time.monotonic() < deadline:
+            for event in self._pool.events(POLL):
                 if event.message["is"] != "died":
                     self._handle(event, asker, [])
         self._tasks.clear()

@@ -27,7 +27,7 @@ from reports import analysis, records
 from reports.records import SweepRecord, sql_errors
 from studies.definition import Study, load
 from sweep import champion, storage
-from sweep.coordinator import Coordinator, Stop, remove_leftovers
+from sweep.coordinator import Coordinator, Pool, Stop, remove_leftovers
 from sweep.failpoints import failpoint
 from sweep.migration import migrate
 from sweep.passwords import shown_command
@@ -192,9 +192,9 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     record = records.read(folder, active=True)
     for place, trials in (("trials", record.trials), ("confirm", record.confirm)):
         remove_leftovers(folder / place, [trial.number for trial in trials if trial.state != "running"])
-    workers = Workers(options.workers, folder)
-    with _signals(stop, workers, console), contextlib.closing(workers), progress:
-        coordinator = Coordinator(workers, progress, stop)
+    pool = Workers(options.workers, folder)
+    with _signals(stop, pool, console), contextlib.closing(pool), progress:
+        coordinator = Coordinator(pool, progress, stop)
         best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
         counts = {key: count for key, count in record.counts().items() if key != "running"}
         if len(record.trials) > study.trials:
@@ -256,7 +256,7 @@ def _repeat(
 
 
 @contextlib.contextmanager
-def _signals(stop: Stop, workers: Workers, console: Console) -> Iterator[None]:
+def _signals(stop: Stop, pool: Pool, console: Console) -> Iterator[None]:
     """The first signal asks for a clean stop, the second ends everything at once; both can be continued."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -264,7 +264,7 @@ def _signals(stop: Stop, workers: Workers, console: Console) -> Iterator[None]:
             stop.reason = number
             return
         try:
-            workers.kill()
+            pool.kill()
             console.show_cursor(True)
         finally:
             os._exit(128 + number)

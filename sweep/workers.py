@@ -1,7 +1,4 @@
-"""Worker processes on this machine: start a job, deliver its lines, ask it to stop, notice its death.
-
-These four verbs are all that the coordinator knows of where work is done.
-"""
+"""Worker processes on this machine, as a `Pool` of the coordinator."""
 
 from __future__ import annotations
 

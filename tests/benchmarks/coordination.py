@@ -124,7 +124,7 @@ def throughput(place: Path, dataset: Path) -> float:
     study = study_in(place)
     database = opened(place, study, dataset)
     progress = Progress(Console(file=io.StringIO()), list(study.space), study.objective)
-    coordinator = Coordinator(SimulatedWorkers(SIMULATED), progress, Stop())  # type: ignore[arg-type]
+    coordinator = Coordinator(SimulatedWorkers(SIMULATED), progress, Stop())
     started = time.perf_counter()
     coordinator.run(Search(study, database.search, database.folder / "trials", dataset))
     seconds = time.perf_counter() - started
