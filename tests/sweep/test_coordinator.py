@@ -46,14 +46,16 @@ class DeadlyWorkers(Workers):
     def __init__(self, count, folder, after, times):
         super().__init__(count, folder)
         self.after, self.times, self.seen = after, times, 0
+        self.killed = set()  # what a dead one had still said is read after its death
 
     def events(self, timeout):
         found = super().events(timeout)
         self.seen += len(found)
         if self.times and self.seen >= self.after:
-            victim = next((slot for slot in self._slots if slot and slot.job), None)
-            if victim:
+            alive = (slot for slot in self._slots if slot and slot.job and slot.process.pid not in self.killed)
+            if victim := next(alive, None):
                 os.kill(victim.process.pid, signal.SIGKILL)
+                self.killed.add(victim.process.pid)
                 self.times, self.seen = self.times - 1, 0
         return found
 
