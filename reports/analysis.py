@@ -90,12 +90,14 @@ class Paired:
         difference: mean of the differences, in the objective's unit.
         low, high: its 95 % interval; NaN where one seed gives none.
         n: number of pairs.
+        among: number of candidates that the champion was chosen among on these seeds; the interval allows for it.
     """
 
     difference: float
     low: float
     high: float
     n: int
+    among: int = 1
 
     @property
     def finding(self) -> str:
@@ -109,7 +111,7 @@ def paired(record: SweepRecord) -> Paired | None:
     if not found:
         return None
     low, high = (math.nan if found[end] is None else float(found[end]) for end in ("low", "high"))
-    return Paired(float(found["difference"]), low, high, int(found["n"]))
+    return Paired(float(found["difference"]), low, high, int(found["n"]), int(found.get("among", 1)))
 
 
 def winner(record: SweepRecord) -> TrialRecord | None:

@@ -1,8 +1,9 @@
 """The winner: the search proposes, confirmation decides, and the test set is opened once.
 
 The best trials and the baseline are trained again on fresh seeds, each seed with the same streams for all of them, so
-that differences are paired. The champion is the best mean. Its settings are then trained on training and validation
-examples together, and only then is the test set looked at: one opening, all final models at once.
+that differences are paired. The champion is the best mean, and its interval allows for that choice. Its settings are
+then trained on training and validation examples together, and only then is the test set looked at: one opening, all
+final models at once.
 
 Confirm runs and final models are trials of the Optuna study `confirm`: recorded, continued and mirrored like others,
 never seen by the sampler.
@@ -207,24 +208,31 @@ def final_plan(study: Study, record: SweepRecord, champion: Mapping[str, Any]) -
     return [Repeat("final", champion["trial"], seed, settings, stop_after) for seed in range(study.confirm.seeds)]
 
 
-def paired(champion: Sequence[float], baseline: Sequence[float], sign: int) -> dict[str, Any]:
-    """Mean of the paired differences with its 95 % interval by Student's t.
+def paired(champion: Sequence[float], baseline: Sequence[float], sign: int, among: int) -> dict[str, Any]:
+    """Mean of the paired differences with its 95 % interval by Student's t, made wider for the choice.
+
+    The champion is the best of `among` candidates on these very seeds. Each of their intervals is one of
+    1 - 0.05 / among (Bonferroni), so that all of them hold together in 95 % of studies: without any true difference a
+    champion is called better in at most 2.5 %, where Student's own interval would say so in up to 2.5 % times `among`.
 
     Args:
         champion: its values on the fresh seeds.
         baseline: the baseline's values on the same seeds.
         sign: 1 where more is better, -1 where less is; a positive difference then says the champion is better.
+        among: number of candidates, the baseline excepted.
     """
     from scipy.special import stdtrit  # a second to import, once a sweep
 
     differences = [sign * (one - other) for one, other in zip(champion, baseline, strict=True)]
     mean = statistics.fmean(differences)
-    half = float(stdtrit(len(differences) - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(len(differences))
+    quantile = float(stdtrit(len(differences) - 1, 1 - 0.025 / among))
+    half = quantile * statistics.stdev(differences) / math.sqrt(len(differences))
     return {
         "difference": mean,
         "low": mean - half,
         "high": mean + half,
         "n": len(differences),
+        "among": among,
         "better": mean - half > 0,
     }
 
@@ -272,7 +280,7 @@ def _verdict(
     sign = 1 if study.direction == "maximize" else -1
     comparison = None
     if baseline is not None and baseline is not champion:
-        comparison = paired(champion["values"], baseline["values"], sign)
+        comparison = paired(champion["values"], baseline["values"], sign, len(found) - 1)
     return {
         "champion": champion["trial"],
         "hyperparameters": Hyperparameters(**record.trials[champion["trial"]].hyperparameters).as_dict(),

@@ -69,7 +69,18 @@ def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
     )
     plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
     page.space(0.04)
-    page.paragraph(interval(metric, paired).capitalize() + f" ({counted(paired.n, 'pair')}).", BODY)
+    page.paragraph(f"{interval(metric, paired)} ({counted(paired.n, 'pair')}).{_allowance(paired)}", BODY)
+
+
+def _allowance(paired: analysis.Paired) -> str:
+    """What the interval allows for, where the champion was chosen among several."""
+    if paired.among == 1:
+        return ""
+    each = f"{100 - 5 / paired.among:.1f}\u00a0%"
+    return (
+        f" The champion is the best of {paired.among} candidates on these very seeds, so each of their intervals is one"
+        f" of {each} and all hold together with 95\u00a0% (Bonferroni)."
+    )
 
 
 def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Confirmed]) -> None:
@@ -94,14 +105,8 @@ def _optimism(report: Report, rows: Sequence[analysis.Confirmed]) -> str:
     lost = float(np.mean([row.search_value - row.mean for row in tops]))
     better = lost > 0 if report.metric.maximize else lost < 0
     word = "optimistic" if better else "pessimistic"
-    lucky = (
+    return (
         f"The search's own values of these {counted(len(tops), 'trial')} were {word} by {report.metric.gain(lost)} on"
         " average: the best of many is chosen partly for its luck. The fresh seeds are free of that choice"
-    )
-    if len(tops) == 1:
-        return f"{lucky}."
-    return (
-        f"{lucky}, but not of the one made among them: the champion is the best of {len(tops)} candidates on these very"
-        " seeds, so that without any true difference its interval excludes 0 in up to"
-        f" {2.5 * len(tops):.3g}\u00a0% of such studies instead of 2.5\u00a0%."
+        + (", though the mean of the champion is again the best of several." if len(tops) > 1 else ".")
     )

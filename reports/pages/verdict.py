@@ -163,7 +163,8 @@ def _comparison(report: Report) -> list[str]:
     }
     return [
         f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
-        f" ({metric.oriented(paired.difference)}; {interval(metric, paired)})."
+        f" ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
+        + (f", allowing for the choice among {paired.among})." if paired.among > 1 else ").")
     ]
 
 

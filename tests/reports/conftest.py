@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from reports.records import EPOCH, SweepRecord, TrialRecord
 
@@ -259,9 +260,9 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
     champion = max(candidates, key=lambda c: sign * c["mean"])
     base = next(c for c in candidates if c["trial"] == 0)
     differences = sign * (np.array(champion["values"]) - np.array(base["values"]))
-    half = 4.303 * float(differences.std(ddof=1)) / math.sqrt(3)
+    half = float(stdtrit(2, 1 - 0.025 / (len(chosen) - 1))) * float(differences.std(ddof=1)) / math.sqrt(3)
     mean = float(differences.mean())
-    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": 3, "better": mean - half > 0}
+    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": 3, "among": len(chosen) - 1}
     n = record.dataset["test"]
     accuracy = 0.9806 if n > 5000 else 0.9694
     repeats = [
@@ -396,10 +397,9 @@ def _judged(
     champion = max(candidates, key=lambda one: one["mean"])
     base = next(one for one in candidates if one["trial"] == 0)
     differences = np.array(champion["values"]) - np.array(base["values"])
-    quantile = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}[seeds]  # Student's t, 97.5 %
-    half = quantile * float(differences.std(ddof=1)) / math.sqrt(seeds)
+    half = float(stdtrit(seeds - 1, 1 - 0.025 / (len(chosen) - 1))) * float(differences.std(ddof=1)) / math.sqrt(seeds)
     mean = float(differences.mean())
-    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": seeds, "better": mean - half > 0}
+    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": seeds, "among": len(chosen) - 1}
     made = make_record(30, confirmed=True).verdict or {}
     verdict = {
         **made,
