@@ -1,4 +1,4 @@
-# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR, PORT and SEED are passed on where given.
+# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR, PORT, PAPER and SEED are passed on where given.
 .DEFAULT_GOAL := help
 .PHONY: help sweep ui dashboard report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:
@@ -9,10 +9,11 @@ TRIALS ?=
 WORKERS ?=
 HOME_DIR ?=
 PORT ?=
+PAPER ?=
 SEED ?=
 
 # Values reach the program through the environment, never through the shell's own reading of the line.
-export STUDY TRIALS WORKERS PORT SEED
+export STUDY TRIALS WORKERS PORT PAPER SEED
 export PYTHONSAFEPATH := 1
 # Where it is set, every start compiles every module anew: 1.8 s of the 3.2 that `sweep run` takes to import all.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +27,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000  SEED=1\n'
+	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
 # Modules are compiled when they are first imported (--no-compile): most never are, and that halves the set-up.
@@ -57,7 +58,7 @@ dashboard: $(VENV)/.installed-dashboard ## Show a study in optuna-dashboard; not
 	@$(RUN) dashboard $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
 report: $(VENV)/.installed ## Write the PDF report of STUDY
-	@$(RUN) report $${STUDY:+"$$STUDY"}
+	@$(RUN) report $${STUDY:+"$$STUDY"} $${PAPER:+--paper "$$PAPER"}
 
 test: $(VENV)/.installed-dev ## Run the fast tests
 	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not mnist and not slow"

@@ -298,7 +298,7 @@ class Page:
 
     def footer(self, left: str, number: int, total: int) -> None:
         """The study's name and the page's number."""
-        y = HEIGHT - 0.52
+        y = HEIGHT - 0.6  # on Letter, 0.3 above its lower edge
         self._line(y - 0.17, SIDE, WIDTH - SIDE, RULE, 0.5)
         self.text(SIDE, y, shorten(left, INNER - 1.2, SMALL), SMALL, color=MUTED)
         self.text(WIDTH - SIDE, y, f"{number} / {total}", SMALL, color=MUTED, ha="right")

@@ -7,32 +7,38 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.transforms import Bbox
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import BooleanObject, DictionaryObject, NameObject, TextStringObject
 
-from reports.layout import Page, printable, settings
+from reports.layout import HEIGHT, WIDTH, Page, printable, settings
 from reports.next_study import Proposal
 from reports.pages import pages
 from reports.pages.versus import comparison
 from reports.records import SweepRecord
 from reports.versus import sides
 
+PAPERS = {"a4": (0.0, 0.0, WIDTH, HEIGHT), "letter": (-0.115, 0.29, 8.385, 11.29)}
+"""Corners of the paper, in inches of the sheet that is laid out: all that is drawn lies within each of them."""
 
-def write(record: SweepRecord, out: Path, following: Proposal | None = None) -> None:
+
+def write(record: SweepRecord, out: Path, following: Proposal | None = None, *, paper: str = "a4") -> None:
     """Write the report of a study to `out`, replacing what is there at once or not at all.
 
     Args:
         record: the study, in whatever state: not begun, under way, or confirmed.
         out: the PDF; its folder must exist.
         following: the next study, to be shown on a page of its own.
+        paper: a key of `PAPERS`.
     """
     with matplotlib.rc_context(settings()):
-        _write(pages(record, following), record.name, record.dataset["name"], out)
+        _write(pages(record, following), record.name, record.dataset["name"], out, paper)
 
 
-def write_comparison(records: Sequence[SweepRecord], out: Path) -> None:
+def write_comparison(records: Sequence[SweepRecord], out: Path, *, paper: str = "a4") -> None:
     """Write the comparison of several studies to `out`, as `write` does.
 
     Raises:
@@ -41,12 +47,12 @@ def write_comparison(records: Sequence[SweepRecord], out: Path) -> None:
     compared = sides(records)
     with matplotlib.rc_context(settings()):
         names = " against ".join(side.name for side in compared)
-        _write(comparison(compared), names, records[0].dataset["name"], out)
+        _write(comparison(compared), names, records[0].dataset["name"], out, paper)
 
 
-def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path) -> None:
-    content = io.BytesIO()  # some 100 KB; the temporary file is there for a millisecond, not for the seconds of drawing
-    _draw(sheets, name, dataset, content)
+def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path, paper: str) -> None:
+    # Some 100 KB; the temporary file is there for a millisecond, not for the seconds of drawing.
+    content = _outlined(_drawn(sheets, name, dataset, paper), sheets)
     part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
@@ -59,10 +65,25 @@ def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path) -> None:
         raise
 
 
-def _draw(sheets: Sequence[Page], name: str, dataset: str, file: IO[bytes]) -> None:
+def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.BytesIO:
+    content = io.BytesIO()
     # A title for the window; no date, no user and no path, so that the bytes depend on the record alone.
     title = printable(f"{name}: {sheets[0].finding}")
-    with PdfPages(file, metadata={"Title": title, "Creator": "numpy-sweep", "CreationDate": None}) as pdf:
+    with PdfPages(content, metadata={"Title": title, "Creator": "numpy-sweep", "CreationDate": None}) as pdf:
         for number, sheet in enumerate(sheets, 1):
             sheet.footer(f"{name} · {dataset}", number, len(sheets))
-            pdf.savefig(sheet.figure)
+            pdf.savefig(sheet.figure, bbox_inches=Bbox.from_extents(*PAPERS[paper]))
+    return content
+
+
+def _outlined(drawn: io.BytesIO, sheets: Sequence[Page]) -> io.BytesIO:
+    """The PDF with what matplotlib cannot write: an outline of the findings, a title for the window, the language."""
+    writer = PdfWriter(clone_from=PdfReader(drawn))
+    writer.pdf_header = "%PDF-1.4"  # matplotlib's; pypdf would say 1.3, which knows no transparency
+    shown = DictionaryObject({NameObject("/DisplayDocTitle"): BooleanObject(True)})
+    writer.root_object.update({NameObject("/ViewerPreferences"): shown, NameObject("/Lang"): TextStringObject("en")})
+    for number, sheet in enumerate(sheets):
+        writer.add_outline_item(title=printable(sheet.finding), page_number=number)
+    content = io.BytesIO()
+    writer.write(content)
+    return content

@@ -193,7 +193,7 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     click.echo("\n".join(datasets.verify(name, home / "data")))
 
 
-@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist mnist-2")
+@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist mnist-2; sweep report mnist --paper letter")
 @shared
 @click.argument("study", nargs=-1)
 @click.option(
@@ -202,9 +202,10 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     callback=writable,
     help="Where to write it; default: report.pdf in the study's folder, of several a file in the home folder.",
 )
+@click.option("--paper", type=click.Choice(["a4", "letter"]), default="a4", show_default=True, help="Its size.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON, for programs.")
 def report(
-    study: tuple[str, ...], home: Path, tracking: str | None, out: Path | None, as_json: bool, debug: bool
+    study: tuple[str, ...], home: Path, tracking: str | None, out: Path | None, paper: str, as_json: bool, debug: bool
 ) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs. Of several studies: their comparison."""
     records = [_record(home, name) for name in study] or [_record(home, None)]
@@ -214,13 +215,13 @@ def report(
     if len(records) > 1:
         out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
         try:
-            pdf.write_comparison(records, out)
+            pdf.write_comparison(records, out, paper=paper)
         except versus.IncomparableError as error:
             raise click.UsageError(str(error)) from error
         click.echo(json.dumps({"report": str(out)}) if as_json else str(out))
         return
     record = records[0]
-    written = write(record, out or record.folder / "report.pdf")
+    written = write(record, out or record.folder / "report.pdf", paper)
     if as_json:
         click.echo(json.dumps(summary(record, written), indent=2))
     else:

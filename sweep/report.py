@@ -14,14 +14,19 @@ from reports.next_study import HEADER, propose
 from reports.records import SweepRecord
 
 
-def write(record: SweepRecord, out: Path) -> list[Path]:
+def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
     """Write the report to `out`, and the proposed study into the study's folder; one that holds no more is removed.
+
+    Args:
+        record: the study.
+        out: the PDF; its folder must exist.
+        paper: `a4` or `letter`.
 
     Returns:
         What was written, the report first.
     """
     proposal = propose(record, _allowed)
-    pdf.write(record, out, proposal)
+    pdf.write(record, out, proposal, paper=paper)
     written = [out]
     if proposal is not None:
         written.append(record.folder / f"{proposal.name}.toml")

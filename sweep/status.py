@@ -13,7 +13,8 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     """What a script asks about a study; numbers in full, None where something is not known yet.
 
     Keys: study, question, dataset, objective, trials (asked for), begun, done, outcomes, best, baseline, champion,
-    mean_test_accuracy (of the final models).
+    confirmed (the champion's mean on fresh seeds; its paired difference to the baseline, positive where it is better,
+    and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval.
     """
     ranked = record.ranked()
     verdict, tested = record.verdict, analysis.tested(record)
@@ -29,7 +30,9 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "best": _trial(ranked[0]) if ranked else None,
         "baseline": _trial(record.trials[0]) if record.trials else None,
         "champion": verdict["champion"] if verdict else None,
+        "confirmed": {"mean": verdict["confirm_mean"], **(verdict["paired"] or {})} if verdict else None,
         "mean_test_accuracy": tested.mean if tested else None,
+        "test_interval": [tested.low, tested.high] if tested else None,
     }
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
         "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas", "optuna_dashboard",
         "model", "studies", "reports", "sweep",
     },
-    "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "reports"},
+    "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "pypdf", "reports"},
 }  # fmt: skip
 ONLY = {
     "sklearn": {"model/estimator.py"},

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from pypdf import PdfReader
 
 from model import datasets
 from reports import analysis, records
@@ -190,6 +192,27 @@ def test_the_pdf_is_one(road):
 
     assert content.startswith(b"%PDF-")
     assert content.rstrip().endswith(b"%%EOF")
+
+
+def test_the_first_page_has_the_numbers_that_status_has(road):
+    """Every number of the answer stands there, rounded to the digits that are printed."""
+    status = json.loads(told(road["home"], "status", "tiny", "--json"))
+    page = PdfReader(road["home"] / "tiny" / "report.pdf").pages[0].extract_text().replace("\u2212", "-")
+    printed = re.findall(r"(?<![\w.])-?\d+\.\d+", page)
+
+    def stands(number):
+        return any(abs(number - float(text)) <= 0.51 * 10.0 ** -len(text.partition(".")[2]) for text in printed)
+
+    confirmed, sign = status["confirmed"], -1  # of a loss, less is better, and the page gives the change
+    assert status["question"] in " ".join(page.split())
+    assert f"{status['done']} trials of {status['trials']} finished" in " ".join(page.split())
+    assert stands(confirmed["mean"])
+    if status["champion"]:
+        assert f"Trial {status['champion']}" in page
+        assert all(stands(sign * confirmed[key]) for key in ("difference", "low", "high"))
+    assert stands(100 * status["mean_test_accuracy"])
+    assert all(stands(100 * end) for end in status["test_interval"])
+    assert not stands(0.7654321)  # the comparison can fail
 
 
 def test_the_verdict_is_recorded_and_told(road):
