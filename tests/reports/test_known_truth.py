@@ -27,7 +27,9 @@ def told(record, tmp_path):
     """Status of each check, and all titles; the PDF must be whole and the pages few and filled."""
     with matplotlib.rc_context(settings()):
         sheets = pages.pages(record, propose(record))
-        pdf._write(sheets, record.name, record.dataset["name"], tmp_path / "report.pdf")  # each page is drawn once
+        pdf._write(
+            sheets, record.name, record.dataset["name"], tmp_path / "report.pdf", "a4"
+        )  # each page is drawn once
     assert len(sheets) <= 20
     assert all(sheet.y < HEIGHT for sheet in sheets)
     assert (tmp_path / "report.pdf").read_bytes().rstrip().endswith(b"%%EOF")
