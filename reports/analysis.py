@@ -168,10 +168,15 @@ def _completed(trial: TrialRecord) -> float:
     return trial.value if trial.state == "complete" and trial.value is not None else math.nan
 
 
-def many_magnitudes(values: Floats, *, maximize: bool) -> bool:
-    """Whether an objective needs a log axis: a loss whose lowest value is less than a tenth of the median one."""
+def many_magnitudes(values: Floats, keep: Sequence[float], *, maximize: bool) -> bool:
+    """Whether an objective needs a log axis: a loss whose lowest value is less than a thirtieth of what is shown.
+
+    What is shown ends where `window` does, whose arguments these are.
+    """
     known = values[np.isfinite(values)]
-    return not maximize and bool(known.size) and 0 < known.min() < 0.1 * np.median(known)
+    if maximize or not known.size:
+        return False
+    return bool(0 < 30 * known.min() < window(values, keep, maximize=False)[1])
 
 
 def window(values: Floats, keep: Sequence[float], *, maximize: bool, log: bool = False) -> tuple[float, float]:

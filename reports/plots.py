@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
@@ -121,20 +122,20 @@ def objective_axis(
     whole = (worse[0], high) if maximize else (low, worse[1])
     if log:
         worse, whole = ((float(np.exp(a)), float(np.exp(b))) for a, b in (worse, whole))
-        log_numbers(ax, whole)
+        log_numbers(ax.yaxis, whole)
     ax.axhspan(*worse, color=wash, linewidth=0, zorder=0)
     ax.set_ylim(*whole)
 
 
-def log_numbers(ax: Axes, ends: tuple[float, float]) -> None:
-    """A vertical log axis whose labels are plain numbers: powers of ten, and 2 and 5 between where there is room."""
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def log_numbers(axis: XAxis | YAxis, ends: tuple[float, float]) -> None:
+    """A log axis whose labels are plain numbers: powers of ten, and 2 and 5 between where there is room."""
+    (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     few = ends[0] > 0 and math.log10(ends[1] / ends[0]) < 2.5
-    ax.yaxis.set_minor_formatter(FuncFormatter(_sparse))
+    axis.set_minor_formatter(FuncFormatter(_sparse))
     if not few:
-        ax.yaxis.set_minor_locator(NullLocator())
-    ax.tick_params(axis="y", which="minor", labelsize=TINY, length=1.5)
+        axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(which="minor", labelsize=TINY, length=1.5)
 
 
 def whole_numbers(ax: Axes, *, up_to: float) -> None:
@@ -223,7 +224,7 @@ def same_window(axs: Sequence[Axes], lines: Sequence[Floats], *, log: bool) -> N
     every = every[every > 0] if log else every
     for ax in axs:
         if log and every.size:
-            log_numbers(ax, (float(every.min()), float(every.max())))
+            log_numbers(ax.yaxis, (float(every.min()), float(every.max())))
         if every.size:
             low, high = float(every.min()), float(every.max())
             pad = 0.05 * (high - low) or 0.01
@@ -346,7 +347,7 @@ def importance(ax: Axes, found: Scores, names: Sequence[str]) -> None:
 
 
 def confirmation(
-    ax: Axes, rows: Sequence[Confirmed], scale: float, marks: Mapping[int, Look], names: Sequence[str]
+    ax: Axes, rows: Sequence[Confirmed], scale: float, marks: Mapping[int, Look], names: Sequence[str], *, log: bool
 ) -> None:
     """Each confirmed trial in a row: every seed a dot, the mean a bar, the search's own value a hollow mark."""
     for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
@@ -377,6 +378,8 @@ def confirmation(
     ax.grid(False, axis="y")
     ax.tick_params(axis="y", labelsize=SMALL, length=0)
     ax.margins(x=0.08)
+    if log:
+        log_numbers(ax.xaxis, ax.get_xlim())
 
 
 def gains(ax: Axes, worth: Sequence[float], names: Sequence[str]) -> None:

@@ -42,8 +42,11 @@ class Metric:
         return "–" if value is None or not math.isfinite(value) else f"{self._number(value)}{self.unit}"
 
     def gain(self, difference: float) -> str:
-        """The size of a difference, without its sign."""
-        return f"{self._number(abs(difference))}{self.points}"
+        """The size of a difference, without its sign; one too small to be printed is `less than` the last digit."""
+        number = self._number(abs(difference))
+        if float(number) == 0:
+            number = f"less than {10.0**-self.decimals:.{self.decimals}f}" if difference else "0"
+        return f"{number}{self.points}"
 
     def signed(self, difference: float) -> str:
         """A difference with its sign, a true minus."""

@@ -29,7 +29,7 @@ def confirmation(report: Report) -> list[Page]:
     names = [name(row.trial) for row in rows]
     ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
     plots.frame(ax, x=metric.axis)
-    plots.confirmation(ax, rows, metric.scale, report.looks, names)
+    plots.confirmation(ax, rows, metric.scale, report.looks, names, log=report.log)
     if paired:
         _paired(page, report, paired)
     page.heading("In numbers")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from reports import plots, wording
@@ -85,9 +84,7 @@ def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
         if trial.number in report.looks:
             plots.star(ax, float(x), float(height), report.looks[trial.number])
     if seconds.max() > 8 * max(seconds.min(), 1e-9):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        plots.log_numbers(ax.xaxis, (float(seconds.min()), float(seconds.max())))
     report.axis(ax, (low, high), gutter=0)
 
 

@@ -42,16 +42,19 @@ class Report:
 
     def ends(self, objective: Floats) -> tuple[float, float]:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
-        baseline = self.standing.baseline
-        keep = [baseline.value] if baseline and baseline.value is not None else []
-        low, high = analysis.window(objective, keep, maximize=self.metric.maximize, log=self.log)
+        low, high = analysis.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
         return low * self.metric.scale, high * self.metric.scale
 
     @property
     def log(self) -> bool:
         """Whether objective axes are logarithmic."""
         values = np.array([trial.value for trial in self.record.ranked()], dtype=np.float64)
-        return analysis.many_magnitudes(values, maximize=self.metric.maximize)
+        return analysis.many_magnitudes(values, self._kept, maximize=self.metric.maximize)
+
+    @property
+    def _kept(self) -> list[float]:
+        baseline = self.standing.baseline
+        return [] if baseline is None or baseline.value is None else [baseline.value]
 
     def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = plots.GUTTER, wash: str = WASH) -> None:
         """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""

@@ -147,7 +147,7 @@ def _draw(ax: Axes, courses: Sequence[Best], metric: Metric, shared: float) -> N
 
 def _objective(ax: Axes, values: Floats, metric: Metric) -> tuple[float, float]:
     """Make the vertical axis the objective's, wide enough to tell the good values apart; returns its ends."""
-    log = analysis.many_magnitudes(values, maximize=metric.maximize)
+    log = analysis.many_magnitudes(values, [], maximize=metric.maximize)
     low, high = (e * metric.scale for e in analysis.window(values, [], maximize=metric.maximize, log=log))
     plots.objective_axis(ax, (low, high), maximize=metric.maximize, log=log, gutter=0)
     return low, high

@@ -227,6 +227,8 @@ def test_digits_follow_the_noise():
     assert loss().signed(-0.0124) == "−0.012"
     assert loss(size=0.0042).text(0.00421) == "0.0042"
     assert accuracy(10).text(None) == "–"
+    assert loss(size=0.0042).gain(-0.00003) == "less than 0.0001"
+    assert accuracy(180).gain(0.0) == "0\u00a0points"
 
 
 def test_settings_are_short_but_tell_values_near_one_apart():

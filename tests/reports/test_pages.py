@@ -93,5 +93,7 @@ def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):
 
     assert report(wide).log
     assert not report(record).log
+    far = replace(record.trials[0], value=60 * min(trial.value for trial in record.trials))
+    assert report(replace(record, trials=(far, *record.trials[1:]))).log  # the baseline alone is that far away
     assert 0 < low < 1e-3
     assert high > 1

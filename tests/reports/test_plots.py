@@ -108,7 +108,7 @@ def test_a_window_of_no_curves(ax, log):
 
 def test_confirmation_of_one_seed(ax):
     rows = [analysis.Confirmed(7, 0.9, np.array([0.8])), analysis.Confirmed(0, np.nan, np.array([0.7, 0.8]))]
-    plots.confirmation(ax, rows, 100.0, LOOKS, ["Trial 7", "Baseline"])
+    plots.confirmation(ax, rows, 100.0, LOOKS, ["Trial 7", "Baseline"], log=False)
 
 
 def test_an_interval_that_does_not_exist(ax):
