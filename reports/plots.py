@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from reports.analysis import BROKEN, Band, Calibration, Confirmed, Confusion, Floats, Mistake, Progress
 from reports.dimensions import Axis
 from reports.importance import Scores
-from reports.layout import INK, MUTED, RULE, SMALL, TINY, WASH, printable
+from reports.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, printable, shorten
 
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
@@ -451,14 +451,14 @@ def calibration(ax: Axes, found: Calibration) -> None:
 
 
 def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
-    """A misread example, dark on light, with what it is and what it was taken for."""
+    """A misread example, dark on light, with what it is, what it was taken for, and how surely."""
     ax.imshow(shown.image, cmap="gray_r", interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_color(RULE)
-    true, taken = names[shown.label][:10], names[shown.predicted][:10]
-    text = printable(f"{true} read as {taken}, {100 * shown.probability:.0f}\u00a0%")
-    ax.set_title(text, fontsize=TINY, color=INK, pad=3, parse_math=False)
+    text = f"{names[shown.label]} → {names[shown.predicted]}, {100 * shown.probability:.0f}\u00a0%"
+    width = 1.2 * ax.get_position().width * WIDTH  # into the gap between two images
+    ax.set_title(shorten(text, width, TINY), fontsize=TINY, color=INK, pad=3, parse_math=False)
 
 
 def outcomes(ax: Axes, counts: Mapping[str, float], words: Mapping[str, str]) -> None:

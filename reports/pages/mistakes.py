@@ -12,7 +12,8 @@ from reports.layout import MUTED, SMALL, Page, wrap
 from reports.pages.report import Report, name
 from reports.wording import counted, listed
 
-IMAGES = 18
+IMAGES, COLUMNS = 18, 9
+TILE, FOR_A_HEADING = 0.86, 0.4  # inches
 
 
 def mistakes(report: Report) -> list[Page]:
@@ -32,7 +33,7 @@ def mistakes(report: Report) -> list[Page]:
     if calibrated is not None:
         _calibration(page, calibrated)
     shown = analysis.mistakes(report.record)[:IMAGES]
-    if shown and page.room > 1.6:
+    if shown and page.room > FOR_A_HEADING + TILE:
         _images(page, shown, found)
     return [page]
 
@@ -86,8 +87,8 @@ def _calibration(page: Page, found: analysis.Calibration) -> None:
 
 
 def _images(page: Page, shown: Sequence[analysis.Mistake], found: analysis.Confusion) -> None:
-    page.heading(f"The {len(shown)} most confident mistakes on the test set")
-    columns = 6
-    rows = min(math.ceil(len(shown) / columns), int(page.room / 1.05))
-    for ax, mistake in zip(page.tiles(min(len(shown), rows * columns), columns, 1.05), shown, strict=False):
+    rows = min(math.ceil(len(shown) / COLUMNS), int((page.room - FOR_A_HEADING) / TILE))
+    shown = shown[: rows * COLUMNS]
+    page.heading(f"The {len(shown)} most confident mistakes on the test set: true → taken for, how surely")
+    for ax, mistake in zip(page.tiles(len(shown), COLUMNS, TILE), shown, strict=True):
         plots.image(ax, mistake, found.names)

@@ -10,6 +10,7 @@ import pytest
 from reports import analysis, pages
 from reports.layout import HEIGHT, settings
 from reports.pages.cost import _front
+from reports.pages.mistakes import mistakes
 from reports.pages.report import report
 from reports.pages.winner import steps
 
@@ -97,3 +98,16 @@ def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):
     assert report(replace(record, trials=(far, *record.trials[1:]))).log  # the baseline alone is that far away
     assert 0 < low < 1e-3
     assert high > 1
+
+
+@pytest.mark.parametrize(("examples", "shown"), [(10, 10), (24, 18)])
+def test_the_heading_counts_the_mistakes_that_are_drawn(made_up, examples, shown):
+    record = made_up(12, outcome="complete", confirmed=True)
+    test = record.verdict["test"]
+    few = {**test, "mistakes": test["mistakes"][:examples]}
+    with matplotlib.rc_context(settings()):
+        page = mistakes(report(replace(record, verdict={**record.verdict, "test": few})))[0]
+
+    assert any(text.get_text().startswith(f"The {shown} most confident") for text in page.figure.texts)
+    assert sum("→" in ax.get_title() for ax in page.figure.axes) == shown
+    assert page.y < HEIGHT
