@@ -43,14 +43,14 @@ class Metric:
 
     def gain(self, difference: float) -> str:
         """The size of a difference, without its sign; one too small to be printed is `less than` the last digit."""
-        number = self._number(abs(difference))
+        number = self._size(difference)
         if float(number) == 0:
             number = f"less than {10.0**-self.decimals:.{self.decimals}f}" if difference else "0"
         return f"{number}{self.points}"
 
     def signed(self, difference: float) -> str:
         """A difference with its sign, a true minus."""
-        number = self._number(abs(difference))
+        number = self._size(difference)
         sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
         return f"{sign}{number}{self.points}"
 
@@ -60,7 +60,7 @@ class Metric:
 
     def compared(self, value: float, reference: float) -> str:
         """Where a value lies relative to a reference: `0.40 points above`, `level with`."""
-        if float(self._number(abs(value - reference))) == 0:
+        if float(self._size(value - reference)) == 0:
             return "level with"
         return f"{self.gain(value - reference)} {'above' if value > reference else 'below'}"
 
@@ -68,6 +68,12 @@ class Metric:
     def axis(self) -> str:
         """The axis label: the name and what is plotted."""
         return f"{self.name} (%)" if self.scale != 1 else self.name
+
+    def _size(self, difference: float) -> str:
+        """A difference without its sign: three significant digits at most, for it scatters more than a value."""
+        size = abs(difference) * self.scale
+        decimals = 2 - math.floor(math.log10(size)) if math.isfinite(size) and size > 0 else self.decimals
+        return f"{size:.{min(self.decimals, max(0, decimals))}f}"
 
     def _number(self, value: float) -> str:
         return f"{value * self.scale:.{self.decimals}f}"
