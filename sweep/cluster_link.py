@@ -27,6 +27,7 @@ from typing import Any
 
 import dask.config
 from distributed import Client, Future
+from distributed.client import FutureCancelledError
 from distributed.versions import VersionMismatchWarning
 
 from sweep.cluster_worker import TOPIC
@@ -114,8 +115,10 @@ class Link:
         return client
 
     async def _stay(self, client: Client) -> None:
+        """Look who is there until the connection breaks; one that Dask itself made again lacks our subscriptions."""
         known: set[str] = set()
-        while client.status == "running" and not self._closed.is_set():
+        stream = client.scheduler_comm
+        while client.status == "running" and client.scheduler_comm is stream and not self._closed.is_set():
             identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), ANSWER)
             for address in identity["workers"].keys() - known:  # a worker says on a topic of its own that it closes
                 client.subscribe_topic(address, lambda event, address=address: self._notice(event[1], address))
@@ -152,8 +155,10 @@ class Link:
     async def _result(self, key: str, future: Future[Any]) -> None:
         try:
             message = "result", key, await future
-        except asyncio.CancelledError:
-            raise
+        except (
+            FutureCancelledError
+        ):  # the connection broke, which is told for all at once; or someone cleared the cluster
+            return
         except Exception as error:  # of Dask, or of the function: whoever submitted it decides
             message = "error", key, f"{type(error).__name__}: {error}".splitlines()[0]
         if self._futures.pop(key, None):
