@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, CLUSTER, HOME_DIR, PORT and SEED are passed on where given.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui dashboard report test test-all chaos bench check format lock clean
+.PHONY: help sweep cluster ui dashboard report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -54,6 +54,8 @@ $(VENV)/.installed-cluster: $(VENV)/.installed requirements-cluster.lock
 
 sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
 	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
+
+cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
 
 ui: $(VENV)/.installed ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
