@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import pkgutil
 import secrets
 import socket
 import time
@@ -266,9 +267,13 @@ class Cluster:
     def _meet(self, address: str, identity: Mapping[str, Any]) -> None:
         number = self._numbers.setdefault(address, len(self._numbers))
         self._workers[address] = _Worker(number, identity["host"], identity["nthreads"])
+        # A worker ends when it is sent a function that it cannot import, and others may be using it.
+        self._ask(address, pkgutil.resolve_name, f"{cluster_worker.__name__}:check")
+
+    def _ask(self, address: str, function: Callable[..., Any], *arguments: Any) -> None:
         key = f"{self._session}-check-{next(self._keys)}"
         self._checks[key] = address
-        self._link.submit(key, address, cluster_worker.check, self._dataset, self._digest)
+        self._link.submit(key, address, function, *arguments)
 
     def _leaves(self, address: str) -> None:
         if worker := self._workers.get(address):
@@ -289,8 +294,13 @@ class Cluster:
 
     def _checked(self, address: str, kind: str, outcome: Any) -> None:
         worker = self._workers[address]
-        trouble = outcome if kind == "error" else self._unfit(outcome)
-        if trouble:
+        if kind == "error":
+            self._refuse(
+                worker, f"{outcome}\nall workers and the scheduler have to run this project's Python: make cluster"
+            )
+        elif outcome is cluster_worker.check:
+            self._ask(address, outcome, self._dataset, self._digest)
+        elif trouble := self._unfit(outcome):
             self._refuse(worker, trouble)
         else:
             worker.dataset = outcome["dataset"]
@@ -317,7 +327,7 @@ class Cluster:
     def _refuse(self, worker: _Worker, trouble: str) -> None:
         worker.refused = True
         self._refusal = f"{worker} gets no work: {trouble}"
-        self._say(self._refusal)
+        self._say("; ".join(self._refusal.splitlines()))
 
     def _hear(self, word: Sequence[Any]) -> list[Event]:
         """A line of a job, if it is the next one of the run that is known."""

@@ -160,7 +160,7 @@ class Link:
         ):  # the connection broke, which is told for all at once; or someone cleared the cluster
             return
         except Exception as error:  # of Dask, or of the function: whoever submitted it decides
-            message = "error", key, f"{type(error).__name__}: {error}".splitlines()[0]
+            message = "error", key, f"{type(error).__name__}: {error}".splitlines()[0].partition(". ")[0]
         if self._futures.pop(key, None):
             self._tell(message)
 

@@ -1,7 +1,6 @@
 """A sweep on a Dask cluster: the same numbers as on this machine, whoever is killed meanwhile."""
 
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -13,18 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dask_processes import DaskProcesses, free_port, frozen, training, within
+from distributed import Client
 
 from model import datasets
 from reports import records
-from sweep.coordinator import EnvironmentTrouble, Stop
-
-if importlib.util.find_spec("distributed") is None:
-    pytest.skip("needs the extra `cluster`", allow_module_level=True)
-
-from dask_processes import DaskProcesses, free_port, frozen, training, within  # of pythonpath in pyproject.toml
-
 from sweep import cluster, cluster_worker
+from sweep.cli import main
 from sweep.cluster import Cluster
+from sweep.coordinator import EnvironmentTrouble, Stop
+from sweep.search import Search
 
 ROOT = Path(__file__).parent.parent.parent
 CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
@@ -155,10 +152,27 @@ def test_a_killed_worker_costs_its_trial_nothing_but_time(tiny, opened, searched
     assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; it starts again", printed)
 
 
-def test_a_killed_training_continues_from_its_checkpoint(tiny, opened, searched, joined, dask, alone, monkeypatch):
+def test_a_retired_worker_is_no_death(tiny, opened, searched, joined, dask, alone):
+    """Somebody else's doing, as when a batch system's time is up; its nanny says the same of SIGTERM."""
+
+    def retire(pool):
+        with Client(dask.address) as client:
+            client.retire_workers([next(iter(pool._runs.values())).address])
+        dask.start_worker()
+
+    database = opened(tiny(*LONG))
+    printed = searched(tiny(*LONG), database, pool=joined(dask, Watched, after=40, act=retire))
+    record = records.read(database.folder)
+
+    assert numbers(record) == alone(*LONG)
+    assert deaths(record) == 0
+    assert re.search(r"worker \d \(127\.0\.0\.1\) was closed; it starts again", printed)
+
+
+def test_a_killed_training_continues_from_its_checkpoint(tiny, opened, searched, joined, dask, alone):
     """The Dask worker lives on and brings what the dead process had saved."""
 
-    def kill(pool):
+    def kill(_):
         os.kill(training(dask.at_work())[0], signal.SIGKILL)
 
     database = opened(tiny(*LONG))
@@ -202,6 +216,50 @@ def test_the_limit_is_kept(joined, dask):
         pool.close()
 
 
+@pytest.fixture
+def begun(tiny, opened, joined, dask, digits_folder):
+    """A pool with an endless job that has begun, and the key of its Dask task."""
+    study = tiny(*ENDLESS)
+    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    pool = joined(dask)
+    within(30, lambda: (pool.events(0.1) and False) or pool.free)
+    pool.start(task.job)
+    assert within(30, lambda: any(event.message["is"] == "epoch" for event in pool.events(0.1)))
+    yield pool, next(iter(pool._runs))
+    pool.close()
+
+
+def said(pool, key, token, number, message):
+    """What comes out when this word comes in, the job's own words left out."""
+    pool._inbox.put(("word", (key, token, number, message)))
+    return [event.message for event in pool.events(0) if event.message.get("mine") or event.message["is"] == "died"]
+
+
+def test_only_the_next_line_of_the_known_run_is_heard(begun):
+    """A line doubled or ahead of its turn is dropped; so is one of another sweep, or of a job that was ended."""
+    pool, key = begun
+    line = {"is": "epoch", "mine": True}
+    run = pool._runs[key]
+
+    assert said(pool, key, run.token, run.heard + 1000, line) == []
+    assert said(pool, key, run.token, 0, line) == []
+    assert said(pool, "sweep-of-another-0", run.token, 0, line) == []
+    pool.end(run.job.id)
+    assert said(pool, key, run.token, run.heard, line) == []
+    assert pool.busy == []
+
+
+def test_a_second_start_of_a_task_is_a_death(begun):
+    """Dask ran it again by itself, after its worker died and came back under the same address."""
+    pool, key = begun
+    number = pool._numbers[pool._runs[key].address]
+
+    assert said(pool, key, "another", 0, {"is": "began"}) == [
+        {"is": "died", "reason": f"worker {number} died and came back"}
+    ]
+    assert pool.busy == []
+
+
 def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
     """The sweep waits for one, and says so once."""
     study = tiny("trials=2")
@@ -218,6 +276,7 @@ def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
     ]
 
 
+@pytest.mark.slow
 def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own, alone):
     """Its workers end with it, as Dask's do; no trial is blamed, and the numbers are the same."""
 
@@ -242,6 +301,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
     assert told[-1] == f"the scheduler {own.address} is back"
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
     """After the patience, with what is recorded kept: the same command continues."""
     monkeypatch.setattr(cluster, "PATIENCE", 1.0)
@@ -255,6 +315,7 @@ def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, join
     assert within(30, lambda: not own.alive())
 
 
+@pytest.mark.slow
 def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, alone, monkeypatch):
     """A frozen one: its trial runs elsewhere, and is not blamed."""
     monkeypatch.setattr(cluster, "SILENCE", 8.0)
@@ -301,17 +362,44 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
     assert records.read(database.folder).counts() == {"complete": 3}
 
 
-def test_a_cluster_without_a_fit_worker_is_refused(joined, own, digits_folder):
-    """At once, with the reason of the first: here, other data under the same name."""
-    own.start_worker()
-    within(30, lambda: _listens(own.address))
-    pool = Cluster(own.address, 4, "digits", digits_folder, lambda line: None)
-    pool._digest = "0" * 64
+def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
+    """At once, with the reason; and the worker, which may be another's, goes on."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/__init__.py").write_text("raise ModuleNotFoundError('no sweep here')")
+    own.start_worker(PYTHONPATH=str(tmp_path))
+    pool = joined(own)
     try:
-        with pytest.raises(EnvironmentTrouble, match=r"no worker of the cluster is fit\nworker 0 .* digits there has"):
+        with pytest.raises(
+            EnvironmentTrouble, match=r"no worker of the cluster is fit\nworker 0 .* no sweep here\nall"
+        ):
             within(30, lambda: pool.events(0.1))
     finally:
         pool.close()
+    assert own.alive()
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"numpy": "2.3.1"}, rf"NumPy there is 2\.3\.1, here {re.escape(np.__version__)}"),
+        ({"python": "3.10"}, r"Python there is 3\.10, here 3\.\d+"),
+        ({"digest": "0" * 64}, r"digits there has the digest 000000000000, here [0-9a-f]{12}"),
+        ({"arithmetic": "other"}, None),
+    ],
+)
+def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
+    """Both versions; arithmetic may differ from this machine's, but not among workers."""
+    pool = joined(dask)
+    pool.close()
+    same = {"facts": pool._here, "dataset": str(digits_folder), "digest": pool._digest}
+    other = {**same, "facts": {**pool._here, **found}, "digest": found.get("digest", pool._digest)}
+
+    if reason:
+        assert re.fullmatch(reason, pool._unfit(other))
+    else:
+        assert pool._unfit(other) is None
+        assert "a replay here may differ" in pool.said[-1]
+        assert "computes other last bits" in pool._unfit(same)
 
 
 def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):
@@ -329,56 +417,34 @@ def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):
     assert cluster_worker.check(str(tmp_path / "mine.npz"), here.digest)["digest"] == here.digest
 
 
-STUDY = """\
-question = "On a cluster?"
-dataset = "digits"
-objective = "validation_loss"
-seed = 3
-trials = 3
-generation = 3
-
-[baseline]
-hidden_sizes = [16]
-learning_rate = 0.003
-batch_size = 32
-epochs = 150
-
-[space]
-learning_rate = { low = 1e-3, high = 3e-2, log = true }
-"""
-
-
 @pytest.fixture
-def started(tmp_path):
+def started(tmp_path, study_file):
     """Starts `sweep run` on a cluster as a process."""
-    (tmp_path / "tiny.toml").write_text(STUDY)
 
     def start(address, *more):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-        argv = [sys.executable, "-P", "-m", "sweep", "run", str(tmp_path / "tiny.toml"), "--no-confirm"]
+        argv = [sys.executable, "-P", "-m", "sweep", "run", str(study_file), "--no-confirm"]
         argv += ["--tracking", "none", "--home", str(tmp_path / "home"), "--cluster", address, *more]
         return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
 
 
-def test_a_killed_coordinator_takes_its_work_with_it(started, dask, tmp_path, alone):
+def test_a_killed_coordinator_takes_its_work_with_it(started, tiny, opened, searched, joined, dask, alone, tmp_path):
     """Within seconds no worker trains; the same command continues to the same bits, and no trial is blamed."""
-    process = started(dask.address)
-    assert dask.at_work()
+    process = started(dask.address, *(word for change in LONG for word in ("--set", change)))
+    assert within(60, lambda: _trials(tmp_path / "home/tiny"))
     process.kill()
     process.communicate()
     idle = within(10, lambda: not any(training(worker) for worker in dask.alive()))
-    process = started(dask.address)
-    _, errors = process.communicate(timeout=120)
-    here = tmp_path / "here"
-    argv = [sys.executable, "-P", "-m", "sweep", "run", str(tmp_path / "tiny.toml"), "--no-confirm"]
-    subprocess.run([*argv, "--tracking", "none", "--home", str(here)], check=True, capture_output=True, timeout=120)
+    before = records.read(tmp_path / "home/tiny")
+    database = opened(tiny(*LONG), "home")
+    searched(tiny(*LONG), database, pool=joined(dask))
+    record = records.read(database.folder)
 
     assert idle
-    assert (process.returncode, errors) == (0, "")
-    record = records.read(tmp_path / "home/tiny")
-    assert numbers(record) == numbers(records.read(here / "tiny"))
+    assert set(before.counts()) == {"interrupted"}
+    assert numbers(record) == alone(*LONG)
     assert deaths(record) == 0
 
 
@@ -386,7 +452,7 @@ def test_ctrl_c_stops_cleanly(started, dask, tmp_path):
     """Exit 130, the command that continues, a checkpoint here, idle workers."""
     process = started(dask.address, "--set", "baseline.epochs=5000")
     folder = tmp_path / "home/tiny"
-    within(30, lambda: (folder / "study.db").exists() and any(len(t.epochs) for t in _trials(folder)))
+    assert within(60, lambda: _trials(folder))
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
 
@@ -397,34 +463,37 @@ def test_ctrl_c_stops_cleanly(started, dask, tmp_path):
 
 
 def _trials(folder):
-    return records.read(folder, active=True).trials
+    """The trials with an epoch, of a sweep that may be about to begin."""
+    with contextlib.suppress(records.RecordError):
+        return [trial for trial in records.read(folder, active=True).trials if len(trial.epochs)]
+    return []
 
 
 @pytest.mark.parametrize(
-    ("address", "code", "told"),
+    ("address", "code", "reason"),
     [
-        (None, 3, "no Dask scheduler can be reached at tcp://127.0.0.1:{port}: Connection refused"),
+        ("tcp://127.0.0.1:{port}", 3, "no Dask scheduler can be reached at tcp://127.0.0.1:{port}: Connection refused"),
         ("http://127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
         ("tcp://127.0.0.1", 2, "it is the address of a Dask scheduler"),
+        ("tcp://127.0.0.1:99999", 2, "it is the address of a Dask scheduler"),
         ("tcp://me:canary@127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
     ],
 )
-def test_a_wrong_address_is_told_at_once(started, address, code, told):
+def test_a_wrong_address_is_told_at_once(address, code, reason, tmp_path, capsys):
     """In at most three lines, without what may be a password in it."""
-    port = free_port()
-    process = started(address or f"tcp://127.0.0.1:{port}")
-    _, errors = process.communicate(timeout=60)
+    words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--home", str(tmp_path), "--tracking", "none"])
+    told = capsys.readouterr().err
 
-    assert process.returncode == code
-    assert told.format(port=port) in errors
-    assert len(errors.splitlines()) <= 3
-    assert "canary" not in errors
+    assert caught.value.code == code
+    assert reason.format(port=port) in told
+    assert len(told.splitlines()) <= 3
+    assert "canary" not in told
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     """Exit 3, in two lines."""
-    from sweep.cli import main
-
     monkeypatch.setitem(sys.modules, "sweep.cluster", None)
     with pytest.raises(SystemExit) as caught:
         main(["run", "digits", "--cluster", "tcp://127.0.0.1:1", "--home", str(tmp_path), "--tracking", "none"])
