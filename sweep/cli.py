@@ -107,7 +107,9 @@ def sweep() -> None:
 @shared
 @click.argument("study", required=False)
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Trainings at once; default: one a core.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Trainings at once; default: one a core, or a cluster's threads."
+)
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file; repeatable."
 )

@@ -13,6 +13,7 @@ import pkgutil
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,6 +66,11 @@ class _Worker:
     leaving: bool = False
     missed: int = 0
     resting: float = 0.0
+
+    def is_ready(self) -> bool:
+        """Whether it may get a job, if it has a thread for it."""
+        fit = self.dataset is not None and not self.refused
+        return fit and self.running and not self.leaving and time.monotonic() >= self.resting
 
     def __str__(self) -> str:
         return f"worker {self.number} ({self.host})"
@@ -139,8 +145,7 @@ class Cluster:
     @property
     def free(self) -> int:
         """How many more jobs can be started now."""
-        slots = sum(max(0, self._slots(address)) for address in self._workers)
-        return max(0, min(slots, self._limit - len(self._runs)))
+        return max(0, min(sum(self._room().values()), self._limit - len(self._runs)))
 
     @property
     def busy(self) -> list[str]:
@@ -149,7 +154,8 @@ class Cluster:
 
     def start(self, job: Job) -> int:
         """Send a job to the worker with most room, with its checkpoint if there is one; return the worker's number."""
-        address = max(self._workers, key=self._slots)
+        room = self._room()
+        address = max(room, key=lambda address: room[address])
         worker, checkpoint = self._workers[address], Path(job.folder) / "checkpoint.npz"
         kept = checkpoint.read_bytes() if checkpoint.exists() else None
         key = f"{self._session}-{next(self._keys)}"
@@ -198,12 +204,14 @@ class Cluster:
     def _of(self, job: str) -> list[tuple[str, _Run]]:
         return [(key, run) for key, run in self._runs.items() if run.job.id == job]
 
-    def _slots(self, address: str) -> int:
-        worker = self._workers[address]
-        fit = worker.dataset is not None and not worker.refused and worker.running and not worker.leaving
-        if not fit or time.monotonic() < worker.resting:
-            return 0
-        return worker.threads - sum(run.address == address for run in self._runs.values())
+    def _room(self) -> dict[str, int]:
+        """How many more jobs each worker can take, by address."""
+        taken = Counter(run.address for run in self._runs.values())
+        return {
+            address: max(0, worker.threads - taken[address])
+            for address, worker in self._workers.items()
+            if worker.is_ready()
+        }
 
     def _give_up(self, key: str) -> _Run:
         """Want a job no longer: its worker ends it, and what it may still say is not heard."""

@@ -9,7 +9,7 @@ Whatever happens there becomes a message in a queue, for the one thread that dec
 | ("workers", {address: identity}) | who is there, every LOOK seconds |
 | ("leaving", address) | a worker said that it closes, or was retired |
 | ("gone", address) | a worker is no longer there |
-| ("word", (key, run, number, line)) | as `sweep.cluster_worker` says them, to any sweep on this cluster |
+| ("word", (key, run, number, line)) | as `sweep.cluster_worker` says them |
 | ("result", key, value) | of what was submitted |
 | ("error", key, text) | instead of a result |
 """
@@ -21,7 +21,7 @@ import contextlib
 import logging
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -40,7 +40,7 @@ LOOK = 1.0
 """Seconds between two looks at who is there."""
 ANSWER = 30.0
 """Seconds after which a scheduler that does not answer counts as gone; Dask's own limit for a silent connection."""
-CLOSE = 3.0
+CLOSE = 1.0
 """Seconds to take leave."""
 
 
@@ -109,7 +109,7 @@ class Link:
 
     async def _connected(self) -> Client:
         client = await Client(self._address, asynchronous=True, set_as_default=False, timeout=CONNECT)
-        client.subscribe_topic(TOPIC, lambda event: self._tell(("word", event[1])))
+        client.subscribe_topic(TOPIC, lambda event: self._hear(event[1]))
         client.subscribe_topic("all", lambda event: self._notice(event[1]))
         self._tell(("up",))
         return client
@@ -126,6 +126,10 @@ class Link:
             self._tell(("workers", identity["workers"]))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), LOOK)
+
+    def _hear(self, word: Sequence[Any]) -> None:
+        if word[0] in self._futures:  # those of other sweeps pass by here too
+            self._tell(("word", word))
 
     def _notice(self, event: dict[str, Any], address: str | None = None) -> None:
         action = event.get("action") if isinstance(event, dict) else None

@@ -93,6 +93,15 @@ def work(key: str, job: Job, checkpoint: bytes | None) -> dict[str, Any] | None:
         `run`, as in the events; `lines`, all that were numbered; `last`, the line that ends the job; `files`, their
         contents by name. None when nobody wants it.
     """
+    try:
+        return _work(key, job, checkpoint)
+    except OSError as error:  # of the scratch folder; the training process tells its own
+        reason = f"{error.strerror}: {error.filename}"
+        last = {"is": "failed", "outcome": "environment", "reason": reason}
+        return {"run": None, "lines": [], "last": last, "files": {}}
+
+
+def _work(key: str, job: Job, checkpoint: bytes | None) -> dict[str, Any] | None:
     worker, run = get_worker(), secrets.token_hex(8)
     lines: list[dict[str, Any]] = []
 

@@ -25,7 +25,7 @@ from sweep.search import Search
 
 ROOT = Path(__file__).parent.parent.parent
 CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
-LONG = ("trials=3", "baseline.epochs=150", "generation=3")
+LONG = ("trials=3", "baseline.epochs=250", "generation=3")
 """A trial of a second or two: long enough to be found at work."""
 ENDLESS = ("trials=2", "baseline.epochs=5000")
 
@@ -258,6 +258,24 @@ def test_a_second_start_of_a_task_is_a_death(begun):
         {"is": "died", "reason": f"worker {number} died and came back"}
     ]
     assert pool.busy == []
+
+
+def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own, digits_folder, tmp_path):
+    """Its trial is not blamed, and waits for another worker."""
+    own.start_worker(DASK_TEMPORARY_DIRECTORY=str(tmp_path / "scratch"))
+    study = tiny(*ENDLESS)
+    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    pool = joined(own)
+    try:
+        within(30, lambda: (pool.events(0.1) and False) or pool.free)
+        shutil.rmtree(tmp_path / "scratch")
+        pool.start(task.job)
+        heard = within(30, lambda: [event.message for event in pool.events(0.1)])
+        assert [message["is"] for message in heard] == ["lost"]
+        assert "gets no work: No such file or directory: " in pool.said[-1]
+        assert pool.free == 0
+    finally:
+        pool.close()
 
 
 def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
