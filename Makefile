@@ -1,19 +1,20 @@
-# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, HOME_DIR, PORT, PAPER and SEED are passed on where given.
+# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
-.PHONY: help sweep ui dashboard report test test-all chaos bench check format lock clean
+.PHONY: help sweep cluster ui dashboard report test test-all chaos bench check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 STUDY ?=
 TRIALS ?=
 WORKERS ?=
+CLUSTER ?=
 HOME_DIR ?=
 PORT ?=
 PAPER ?=
 SEED ?=
 
 # Values reach the program through the environment, never through the shell's own reading of the line.
-export STUDY TRIALS WORKERS PORT PAPER SEED
+export STUDY TRIALS WORKERS CLUSTER PORT PAPER SEED
 export PYTHONSAFEPATH := 1
 # Where it is set, every start compiles every module anew: 1.8 s of the 3.2 that `sweep run` takes to import all.
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,7 +28,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
+	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
 # Modules are compiled when they are first imported (--no-compile): most never are, and that halves the set-up.
@@ -48,8 +49,14 @@ $(VENV)/.installed-dashboard: $(VENV)/.installed requirements-dashboard.lock
 	@$(PIP) --require-hashes -r requirements-dashboard.lock
 	@touch $@
 
-sweep: $(VENV)/.installed ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
-	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"}
+$(VENV)/.installed-cluster: $(VENV)/.installed requirements-cluster.lock
+	@$(PIP) --require-hashes -r requirements-cluster.lock
+	@touch $@
+
+sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
+	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
+
+cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
 
 ui: $(VENV)/.installed ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
@@ -87,10 +94,11 @@ format: $(VENV)/.installed-dev ## Rewrite the code in the house format
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
-lock: ## Resolve pyproject.toml into the three lock files (needs uv)
+lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	@echo 'setuptools>=80' | uv pip compile pyproject.toml - -o requirements.lock $(LOCK_FLAGS)
 	@uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_FLAGS)
 	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock -o requirements-dashboard.lock $(LOCK_FLAGS)
+	@uv pip compile pyproject.toml --extra cluster -c requirements.lock -o requirements-cluster.lock $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

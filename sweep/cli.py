@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -87,16 +88,28 @@ def writable(_context: click.Context, option: click.Parameter, path: Path | None
     return target
 
 
+def scheduler(address: str) -> str:
+    """The address of a Dask scheduler."""
+    found = re.fullmatch(r"(?:tcp|tls)://(?:\[[^\]\s/@]+\]|[^\s/@:\[\]]+):(\d{1,5})", address)
+    if not found or not 0 < int(found[1]) < 1 << 16:
+        raise click.BadParameter("it is the address of a Dask scheduler, as tcp://10.0.0.1:8786 or tls://10.0.0.1:8786")
+    return address
+
+
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def sweep() -> None:
     """Sweep the hyperparameters of a NumPy network, watch it in MLflow, and get a report."""
 
 
-@sweep.command(epilog="Example: sweep run mnist --trials 20 --set confirm.seeds=5")
+@sweep.command(
+    epilog="Examples: sweep run mnist --trials 20 --set confirm.seeds=5; sweep run mnist --cluster tcp://10.0.0.1:8786"
+)
 @shared
 @click.argument("study", required=False)
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes; default: one a core.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Trainings at once; default: one a core, or a cluster's threads."
+)
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file; repeatable."
 )
@@ -112,6 +125,12 @@ def sweep() -> None:
     metavar="SECONDS",
     help="Stop after so long, to be continued.",
 )
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    callback=lambda _context, _option, value: value and scheduler(value),
+    help="Train on the workers of a Dask cluster: its scheduler's address, as tcp://10.0.0.1:8786 (docs/cluster.md).",
+)
 @click.option("--no-confirm", is_flag=True, help="Leave out the confirmation of the winner and the test set.")
 def run(
     study: str | None,
@@ -122,6 +141,7 @@ def run(
     changes: tuple[str, ...],
     generation: int | None,
     timeout: float | None,
+    cluster: str | None,
     no_confirm: bool,
     debug: bool,
 ) -> int:
@@ -131,9 +151,8 @@ def run(
     from sweep.run import Options
     from sweep.run import run as run_study
 
-    options = Options(
-        home, tracking, study, trials, workers or _cores(), changes, timeout, not no_confirm, _arguments()
-    )
+    workers = workers or (_cores() if cluster is None else sys.maxsize)
+    options = Options(home, tracking, study, trials, workers, cluster, changes, timeout, not no_confirm, _arguments())
     return run_study(options, make_console())
 
 

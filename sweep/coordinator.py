@@ -41,7 +41,7 @@ class Failing(Exception):
 
 
 class EnvironmentTrouble(Exception):
-    """A worker could not read or write a file; nothing is lost, the same command continues."""
+    """Files or a cluster cannot be used; nothing is lost, the same command continues."""
 
 
 @dataclass
@@ -147,7 +147,11 @@ class Pool(Protocol):
         """End a job at once; nothing more is heard of it."""
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What was said, waiting for at most `timeout` seconds for the first word."""
+        """What was said, waiting for at most `timeout` seconds for the first word.
+
+        Raises:
+            EnvironmentTrouble: no work can be done there any more.
+        """
 
     def kill(self) -> None:
         """End all that runs; may be called from a signal handler, at any moment."""
@@ -195,14 +199,14 @@ class Coordinator:
         Raises:
             Failing: too many failures in a row.
             LogMismatch: an epoch run again gave other numbers than recorded.
-            EnvironmentTrouble: a worker could not write.
+            EnvironmentTrouble: a worker could not write, or there are none any more.
         """
         waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
         while not self._stop.asked():
             while self._pool.free and (task := waiting.pop(0) if waiting else asker.ask()):
                 self._dispatch(task)
-            if not self._tasks:
-                return
+            if not self._tasks and (self._pool.free or not (waiting or asker.left())):
+                return  # with nothing at work and no room, a cluster's workers are still to come
             for event in self._pool.events(POLL):
                 self._handle(event, asker, waiting)
             self._watch(asker)
@@ -229,9 +233,11 @@ class Coordinator:
             self._observe(task, event.message["epoch"], asker)
         elif kind == "pulse":
             _note_steps(task, event.message["step"])
+        elif kind == "began":
+            task.begun = task.moved = time.monotonic()
         elif kind == "note":
             self._progress.note(event.message["text"])
-        elif kind in ("done", "stopped", "failed", "died"):
+        elif kind in ("done", "stopped", "failed", "died", "lost"):
             del self._tasks[event.job]
             if not task.ended:
                 self._end(task, event.message, asker, waiting)
@@ -291,6 +297,8 @@ class Coordinator:
             self._finish(task, TrialState.COMPLETE, "complete", "all epochs run", result, asker)
         elif kind == "died":
             self._retry(task, message["reason"], asker, waiting)
+        elif kind == "lost":
+            self._again(task, message["reason"], waiting)
         elif kind == "failed":
             self._fail(task, message["outcome"], message["reason"], asker)
 
@@ -300,7 +308,13 @@ class Coordinator:
         if task.deaths >= DEATHS:
             self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, asker)
             return
-        self._progress.note(f"{task.job.id}: {reason}; continuing it from its last checkpoint")
+        self._again(task, reason, waiting)
+
+    def _again(self, task: Task, reason: str | None, waiting: list[Task]) -> None:
+        kept = (Path(task.job.folder) / "checkpoint.npz").exists()
+        how = "continuing it from its last checkpoint" if kept else "it starts again"
+        if reason:  # else it was said once for all
+            self._progress.note(f"{task.job.id}: {reason}; {how}")
         waiting.insert(0, task)
 
     def _fail(self, task: Task, outcome: str, reason: str, asker: Asker) -> None:
@@ -347,7 +361,7 @@ class Coordinator:
         deadline = time.monotonic() + GRACE
         while self._pool.busy and time.monotonic() < deadline:
             for event in self._pool.events(POLL):
-                if event.message["is"] != "died":
+                if event.message["is"] not in ("died", "lost"):
                     self._handle(event, asker, [])
         self._tasks.clear()
 

@@ -44,12 +44,14 @@ class Progress:
         console: where to draw; a table only when it is a terminal.
         searched: names of the hyperparameters worth a column.
         objective: of the study; decides how a value reads and which is better.
+        placed: whether to show which worker has a trial.
     """
 
-    def __init__(self, console: Console, searched: list[str], objective: str) -> None:
+    def __init__(self, console: Console, searched: list[str], objective: str, *, placed: bool = False) -> None:
         self._console = console
         self._searched = searched
         self._objective = objective
+        self._placed = placed
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._running: dict[str, _Running] = {}
         self._counts: dict[str, int] = {}
@@ -122,14 +124,17 @@ class Progress:
     def _picture(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         narrow = self._console.width < NARROW
-        for title in (NAMES[self._phase], "epoch", *([] if narrow else ["progress"])):
+        placed = ["worker"] if self._placed else []
+        for title in (NAMES[self._phase], *placed, "epoch", *([] if narrow else ["progress"])):
             table.add_column(title, no_wrap=True)
         for title in (self._objective.replace("_", " "), "settings"):
             table.add_column(title, overflow="fold")
         for running in self._running.values():
             bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
             value = self._value(running.value) if running.value is not None else ""
-            table.add_row(str(running.number), f"{running.done}/{running.epochs}", *bar, value, running.settings)
+            place = [str(running.worker)] if self._placed else []
+            epochs = f"{running.done}/{running.epochs}"
+            table.add_row(str(running.number), *place, epochs, *bar, value, running.settings)
         return Group(table, self._summary())
 
     def _summary(self) -> Text:

@@ -27,7 +27,7 @@ from reports import analysis, records
 from reports.records import SweepRecord, sql_errors
 from studies.definition import Study, load
 from sweep import champion, storage
-from sweep.coordinator import Coordinator, Pool, Stop, remove_leftovers
+from sweep.coordinator import Coordinator, EnvironmentTrouble, Pool, Stop, remove_leftovers
 from sweep.failpoints import failpoint
 from sweep.migration import migrate
 from sweep.passwords import shown_command
@@ -62,7 +62,8 @@ class Options:
         tracking: MLflow's address; None for the file in the home folder, `none` for no MLflow.
         study: name or path; None for the default study.
         trials: total number.
-        workers: processes.
+        workers: processes; on a cluster, most trainings at once.
+        cluster: address of a Dask scheduler; None for processes on this machine.
         changes: `key=value` over the study file.
         timeout: seconds after which the sweep stops, to be continued.
         confirm: whether to confirm the winner and open the test set.
@@ -74,6 +75,7 @@ class Options:
     study: str | None
     trials: int | None
     workers: int
+    cluster: str | None
     changes: Sequence[str]
     timeout: float | None
     confirm: bool
@@ -188,11 +190,11 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     """Search, confirm, conclude; returns why it stopped early, None when it did not."""
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
-    progress = Progress(console, list(study.space), study.objective)
+    progress = Progress(console, list(study.space), study.objective, placed=options.cluster is not None)
     record = records.read(folder, active=True)
     for place, trials in (("trials", record.trials), ("confirm", record.confirm)):
         remove_leftovers(folder / place, [trial.number for trial in trials if trial.state != "running"])
-    pool = Workers(options.workers, folder)
+    pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
         best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
@@ -206,6 +208,20 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
         if options.confirm and not stop.asked():
             _confirm(study, dataset, database, coordinator, progress, stop, options.home)
     return stop.reason
+
+
+def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress: Progress) -> Pool:
+    """Where the trainings run."""
+    if options.cluster is None:
+        return Workers(options.workers, folder)
+    try:
+        from sweep.cluster import Cluster
+    except ModuleNotFoundError as error:
+        raise EnvironmentTrouble(
+            "--cluster needs the extra `cluster`, which is not installed; make sweep CLUSTER=... installs it,\n"
+            "and so does pip install --require-hashes -r requirements-cluster.lock"
+        ) from error
+    return Cluster(options.cluster, options.workers, study.dataset, dataset, progress.note)
 
 
 def _confirm(

@@ -28,7 +28,9 @@ class Event:
     Attributes:
         job: id of the job it concerns.
         worker: number of the worker.
-        message: the line (see `sweep/worker.py`); {"is": "died", "reason": ...} for a death.
+        message: the line (see `sweep/worker.py`); {"is": "died", "reason": ...} for a death. A cluster also says
+            {"is": "began"} when a job leaves the queue, and {"is": "lost", "reason": ...} for an end that is not the
+            job's fault.
     """
 
     job: str

@@ -16,7 +16,7 @@ ALLOWED = {
     "studies": {"pydantic", "model", "studies"},
     "sweep": {
         "numpy", "optuna", "sqlalchemy", "scipy", "click", "rich", "PIL",
-        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas", "optuna_dashboard",
+        "mlflow", "requests", "fastapi", "uvicorn", "starlette", "pandas", "optuna_dashboard", "dask", "distributed",
         "model", "studies", "reports", "sweep",
     },
     "reports": {"numpy", "optuna", "sqlalchemy", "pandas", "matplotlib", "pypdf", "reports"},
@@ -25,6 +25,8 @@ ONLY = {
     "sklearn": {"model/estimator.py"},
     "mlflow": {"sweep/mirror.py", "sweep/champion_model.py", "sweep/local_mlflow.py", "sweep/mlflow_app.py"},
     "optuna_dashboard": {"sweep/dashboard.py"},
+    "dask": {"sweep/cluster_link.py"},
+    "distributed": {"sweep/cluster_link.py", "sweep/cluster_worker.py"},
     "optuna": {
         "sweep/coordinator.py",
         "sweep/champion.py",

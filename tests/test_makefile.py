@@ -23,6 +23,15 @@ def test_help_lists_every_target():
         assert f"  {target} " in told
 
 
+def test_a_cluster_needs_its_extra_and_is_passed_on():
+    """Only where one is named."""
+    told, without = make("-n", "sweep", "CLUSTER=tcp://127.0.0.1:8786").stdout, make("-n", "sweep").stdout
+
+    assert '${CLUSTER:+--cluster "$CLUSTER"}' in told
+    assert make("-n", "-W", "requirements-cluster.lock", "cluster").stdout.count("requirements-cluster.lock") == 1
+    assert "requirements-cluster.lock" not in without
+
+
 @pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
 def test_a_name_is_only_a_name(tmp_path):
     """The shell reads nothing into STUDY; the program refuses it with its own words and code."""
