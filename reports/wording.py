@@ -38,8 +38,11 @@ class Metric:
     decimals: int
 
     def text(self, value: float | None) -> str:
-        """A value as printed, or a dash."""
-        return "–" if value is None or not math.isfinite(value) else f"{self._number(value)}{self.unit}"
+        """A value as printed, or a dash; a loss of which the decimals would not show two digits, as 4.0e-05."""
+        if value is None or not math.isfinite(value):
+            return "–"
+        tiny = not self.maximize and 0 < value < 10.0 ** (1 - self.decimals)
+        return f"{value:.1e}" if tiny else f"{self._number(value)}{self.unit}"
 
     def gain(self, difference: float) -> str:
         """The size of a difference, without its sign; one too small to be printed is `less than` the last digit."""
@@ -95,11 +98,11 @@ def loss(name: str = "validation loss", size: float = 0.1) -> Metric:
 
 
 def objective(record: SweepRecord) -> Metric:
-    """The metric that ranks this study's trials."""
+    """The metric that ranks this study's trials; a loss has digits for the champion's mean, else for the best value."""
     if record.objective.endswith("accuracy"):
         return accuracy(int(record.dataset["validation"]), record.objective.replace("_", " "))
     best = next((trial.value for trial in record.ranked() if trial.value), 0.1)
-    return loss(record.objective.replace("_", " "), best)
+    return loss(record.objective.replace("_", " "), (record.verdict or {}).get("confirm_mean") or best)
 
 
 def setting(value: object) -> str:

@@ -159,8 +159,10 @@ class Progress:
 
 
 def reading_of(objective: str, value: float) -> str:
-    """An objective as people read it: accuracies in per cent, losses with four digits."""
-    return f"{100 * value:.2f} %" if objective == "validation_accuracy" else f"{value:.4f}"
+    """A metric as people read it: accuracies in per cent, losses with four decimals, or two digits if they are tiny."""
+    if objective.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.4f}"
 
 
 def reading(value: object) -> str:

@@ -24,6 +24,7 @@ from reports.importance import Importance, importance
 from reports.records import EPOCH_COLUMNS, SweepRecord, TrialRecord
 from sweep.passwords import without_passwords
 from sweep.pictures import confusion_png, curves_png
+from sweep.progress import reading_of
 
 FORMAT = 5  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
@@ -512,9 +513,7 @@ def _words(name: str) -> str:
 
 
 def _amount(metric: str, value: float | None) -> str:
-    if value is None:
-        return "unknown"
-    return f"{100 * value:.2f} %" if metric.endswith("accuracy") else f"{value:.4f}"
+    return "unknown" if value is None else reading_of(metric, value)
 
 
 def _short(value: object) -> str:

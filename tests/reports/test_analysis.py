@@ -227,6 +227,7 @@ def test_digits_follow_the_noise():
     assert loss().signed(-0.0124) == "−0.012"
     assert loss(size=0.0042).text(0.00421) == "0.0042"
     assert accuracy(10).text(None) == "–"
+    assert loss(size=0.0042).text(0.00004) == "4.0e-05"
     assert loss(size=0.0042).signed(0.163049) == "+0.163"
     assert loss(size=0.0042).gain(-0.00003) == "less than 0.0001"
     assert accuracy(180).gain(0.0) == "0\u00a0points"

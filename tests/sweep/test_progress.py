@@ -70,6 +70,7 @@ def test_numbers_read_well():
     """Per cent with two digits, losses with four, settings with four significant ones."""
     assert reading_of("validation_accuracy", 0.98123) == "98.12 %"
     assert reading_of("validation_loss", 0.061239) == "0.0612"
+    assert reading_of("validation_loss", 0.0000412) == "4.1e-05"
     assert [reading(value) for value in ([128, 64], 0.00123456, 32, "cosine")] == ["128-64", "0.001235", "32", "cosine"]
     assert [duration(seconds) for seconds in (3, 89, 91, 3600, 5400, 6000)] == [
         "3 s",
