@@ -69,12 +69,12 @@ def _finding(compared: Sequence[Side], metric: Metric) -> str:
         if found is None:
             return f"{listed(side.name for side in compared)} cannot be compared yet: not every champion is confirmed"
         if found.paired.finding == "not distinguishable":
-            said.append(f"{other.name}'s champion is not distinguishable from {one.name}'s")
+            said.append(f"The champion of {other.name} is not distinguishable from that of {one.name}")
         else:
             ahead, behind = (other, one) if found.paired.finding == "better" else (one, other)
             worth = metric.gain(found.paired.difference)
-            said.append(f"{ahead.name}'s champion is better than {behind.name}'s by {worth}")
-    return "; ".join(said)
+            said.append(f"The champion of {ahead.name} is better than that of {behind.name} by {worth}")
+    return "; ".join([*said[:1], *(text[:1].lower() + text[1:] for text in said[1:])])
 
 
 def _gap_in_words(one: Side, other: Side, metric: Metric) -> str:

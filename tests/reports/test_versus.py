@@ -122,7 +122,7 @@ def test_repeated_sweeps_are_compared_over_sweeps(two):
 def test_the_comparison_is_drawn_and_its_bytes_stay(two, tmp_path):
     with matplotlib.rc_context(settings()):
         sheets = comparison(versus.sides(two))
-    assert "second's champion is better than first's" in sheets[0].finding
+    assert "The champion of second is better than that of first" in sheets[0].finding
     assert all(sheet.y < HEIGHT for sheet in sheets)
 
     pdf.write_comparison(two, tmp_path / "one.pdf")
