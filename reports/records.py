@@ -35,7 +35,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,8 @@ from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+
+from reports.trials import read_trials
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
     import pandas as pd
@@ -281,7 +283,7 @@ class Reader:
         if self._file != (stat.st_dev, stat.st_ino):
             self._forget()
             require_whole(self.path)
-            self._storage = optuna.storages.get_storage(open_readonly(self.path))  # it keeps what is finished
+            self._storage = open_readonly(self.path)
             self._file = stat.st_dev, stat.st_ino
 
     def _read(self, active: bool) -> SweepRecord:
@@ -304,15 +306,14 @@ class Reader:
         )
 
     def _trials(self, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
-        known, found = self._finished[name], []
-        trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        require_trials(self.path, trials, sealed=sealed, known=known)
-        for trial in trials:
-            record = known.get(trial.number) or _trial(trial, active)
-            if trial.state.is_finished():
-                known[trial.number] = record
-            found.append(record)
-        return tuple(found)
+        known = self._finished[name]
+        trials = read_trials(self._storage.engine, study_id, known)
+        if sealed:
+            require_sealed_trials(self.path, trials)
+        found = {trial.number: _trial(trial, active) for trial in trials}
+        known |= {trial.number: found[trial.number] for trial in trials if trial.state.is_finished()}
+        everything = known | found
+        return tuple(everything[number] for number in range(len(everything)))
 
 
 def seal(attributes: Mapping[str, Any]) -> str:
@@ -405,20 +406,14 @@ def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
         raise damaged(path, "what is said of the study is not what was written")
 
 
-def require_trials(
-    path: Path, trials: list[FrozenTrial], *, sealed: bool = True, known: Container[int] = frozenset()
-) -> None:
-    """Make sure that no trial is missing, and that the finished ones, those known excepted, are as they were written.
+def require_sealed_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
+    """Make sure that the finished ones among trials are as they were written.
 
     Raises:
         RecordError: they are not.
     """
-    if [trial.number for trial in trials] != list(range(len(trials))):
-        raise damaged(path, "a trial is missing")
     for trial in trials:
-        if not sealed or trial.number in known or not trial.state.is_finished():
-            continue
-        if trial.user_attrs.get("seal") != trial_seal(trial):
+        if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
             raise damaged(path, f"trial {trial.number} is not what was written")
 
 

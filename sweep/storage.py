@@ -21,6 +21,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
 from optuna.trial import FrozenTrial, TrialState
@@ -32,18 +33,20 @@ from reports.records import (
     RecordError,
     readable,
     require_sealed,
-    require_trials,
+    require_sealed_trials,
     seal,
     sql_errors,
     trial_seal,
     version_errors,
 )
+from reports.trials import read_trial, read_trials
 from studies.definition import Study
 from sweep.failpoints import failpoint
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it would say at INFO is what `sweep.progress` shows
 _ATTRIBUTE = sqlalchemy.insert(models.TrialUserAttributeModel)
 _SYSTEM = sqlalchemy.insert(models.TrialSystemAttributeModel)
+_PARAM = sqlalchemy.insert(models.TrialParamModel)
 _VALUE = sqlalchemy.insert(models.TrialValueModel)
 _POINT = sqlalchemy.insert(models.TrialIntermediateValueModel)
 GROWING = ("trials", "confirm")
@@ -115,8 +118,8 @@ class TrialLog:
             RecordError: they are not what was written.
         """
         with readable(self._path):
-            trials = self._storage.get_all_trials(self._study_id)
-        require_trials(self._path, trials)
+            trials = read_trials(self._storage.engine, self._study_id)
+        require_sealed_trials(self._path, trials)
         return trials
 
     def count(self) -> int:
@@ -125,9 +128,25 @@ class TrialLog:
             return session.query(models.TrialModel).filter_by(study_id=self._study_id).count()
 
     def begin(self, template: FrozenTrial) -> FrozenTrial:
-        """Add a running trial, its parameters and attributes, in one commit."""
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-        return self._storage.get_trial(trial_id)
+        """Add a running trial, its parameters and attributes, in one commit.
+
+        Optuna's own call asks three things of the database for every parameter, and counts all trials for a number.
+        """
+        begun = models.TrialModel(
+            study_id=self._study_id, state=TrialState.RUNNING, datetime_start=template.datetime_start
+        )
+        trials = models.TrialModel.__table__.c
+        last = sqlalchemy.select(trials.number).where(trials.study_id == self._study_id)
+        with Session(self._storage.engine) as session, session.begin():
+            number = session.scalar(last.order_by(trials.trial_id.desc()).limit(1))
+            begun.number = 0 if number is None else number + 1
+            session.add(begun)
+            session.flush()
+            trial_id: Any = begun.trial_id  # its column, to the type checker
+            session.execute(_ATTRIBUTE, [_cell(trial_id, key, value) for key, value in template.user_attrs.items()])
+            if template.params:
+                session.execute(_PARAM, [_param(trial_id, template, name) for name in template.params])
+        return read_trial(self._storage.engine, trial_id)
 
     def attribute(self, trial_id: int, key: str, value: Any) -> None:
         """Write one attribute of a trial, in one commit."""
@@ -159,7 +178,7 @@ class TrialLog:
         system: Mapping[str, Any] | None = None,
     ) -> None:
         """Write all that belongs to the trial, its state and its seal, in one commit."""
-        trial = self._storage.get_trial(trial_id)
+        trial = read_trial(self._storage.engine, trial_id)
         trial.user_attrs.update(attributes)
         trial.system_attrs.update(system or {})
         trial.state, trial.values = state, None if value is None else [value]
@@ -177,6 +196,12 @@ class TrialLog:
 
 def _cell(trial_id: int, key: str, content: Any) -> dict[str, Any]:
     return {"trial_id": trial_id, "key": key, "value_json": json.dumps(content)}
+
+
+def _param(trial_id: int, trial: FrozenTrial, name: str) -> dict[str, Any]:
+    kind = trial.distributions[name]
+    stored = {"param_value": kind.to_internal_repr(trial.params[name]), "distribution_json": distribution_to_json(kind)}
+    return {"trial_id": trial_id, "param_name": name, **stored}
 
 
 class Database:

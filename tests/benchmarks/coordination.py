@@ -27,7 +27,6 @@ from rich.console import Console
 
 from model import datasets
 from model.hyperparameters import Hyperparameters
-from reports.records import trial_seal
 from studies.definition import Study, load
 from sweep import storage
 from sweep.coordinator import Coordinator, Stop
@@ -159,16 +158,15 @@ def fill(study: Study, database: storage.Database, number: int) -> None:
         drawn = memory.ask()
         settings: Hyperparameters = study.draw(drawn)
         value = 0.9 + 0.01 * abs(settings.learning_rate - 2e-3)
-        trial = optuna.trial.create_trial(
-            state=optuna.trial.TrialState.COMPLETE,
-            value=value,
-            params=drawn.params,
-            distributions=drawn.distributions,
-            user_attrs={"hyperparameters": settings.as_dict()},
+        trial = database.search.begin(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={"hyperparameters": settings.as_dict()},
+            )
         )
-        trial.number = drawn.number
-        trial.user_attrs["seal"] = trial_seal(trial)
-        database.search.begin(trial)
+        database.search.finish(trial._trial_id, optuna.trial.TrialState.COMPLETE, value, {"outcome": "complete"})
 
 
 def first_batch(place: Path) -> list[float]:
