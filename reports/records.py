@@ -35,7 +35,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -307,13 +307,12 @@ class Reader:
 
     def _trials(self, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
         known = self._finished[name]
-        trials = read_trials(self._storage.engine, study_id, known)
-        if sealed:
-            require_sealed_trials(self.path, trials)
-        found = {trial.number: _trial(trial, active) for trial in trials}
-        known |= {trial.number: found[trial.number] for trial in trials if trial.state.is_finished()}
-        everything = known | found
-        return tuple(everything[number] for number in range(len(everything)))
+        running: dict[int, TrialRecord] = {}
+        for trial in read_trials(self._storage.engine, study_id, known):
+            if sealed:
+                require_sealed_trial(self.path, trial)
+            (known if trial.state.is_finished() else running)[trial.number] = _trial(trial, active)
+        return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
 
 
 def seal(attributes: Mapping[str, Any]) -> str:
@@ -406,15 +405,14 @@ def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
         raise damaged(path, "what is said of the study is not what was written")
 
 
-def require_sealed_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
-    """Make sure that the finished ones among trials are as they were written.
+def require_sealed_trial(path: Path, trial: FrozenTrial) -> None:
+    """Make sure that a trial, if it is finished, is as it was written.
 
     Raises:
-        RecordError: they are not.
+        RecordError: it is not.
     """
-    for trial in trials:
-        if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
-            raise damaged(path, f"trial {trial.number} is not what was written")
+    if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
+        raise damaged(path, f"trial {trial.number} is not what was written")
 
 
 def damaged(path: Path, what: str) -> RecordError:

@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import BindParameter, Connection, Engine, Row, Select
 
 TOGETHER = 1_000
 """Trials that a query asks for; databases limit how many values one may name (SQLite: 32,766)."""
@@ -23,34 +23,44 @@ _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan
 _distribution = functools.lru_cache(maxsize=1024)(json_to_distribution)
 
 
-def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset()) -> list[FrozenTrial]:
-    """The trials of an Optuna study whose numbers are not known yet, by number.
+def _belonging(model: type[Any], *names: str) -> Select[Any]:
+    """What belongs to trials in one of Optuna's tables, in the order in which it was written."""
+    columns = model.__table__.c
+    query = sqlalchemy.select(columns.trial_id, *(columns[name] for name in names))
+    ids: BindParameter[int] = sqlalchemy.bindparam("ids", expanding=True)
+    return query.where(columns.trial_id.in_(ids)).order_by(*model.__table__.primary_key)
+
+
+_TRIALS = sqlalchemy.select(models.TrialModel.__table__)
+_USER = _belonging(models.TrialUserAttributeModel, "key", "value_json")
+_SYSTEM = _belonging(models.TrialSystemAttributeModel, "key", "value_json")
+_PARAMS = _belonging(models.TrialParamModel, "param_name", "param_value", "distribution_json")
+_VALUES = _belonging(models.TrialValueModel, "objective", "value", "value_type")
+_POINTS = _belonging(models.TrialIntermediateValueModel, "step", "intermediate_value", "intermediate_value_type")
+
+
+def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset()) -> Iterator[FrozenTrial]:
+    """The trials of an Optuna study whose numbers are not known yet, by number; few at a time are in memory.
 
     Raises:
         LookupError: a trial is missing, known or not.
         ValueError, TypeError: a cell does not hold what Optuna writes there.
         sqlalchemy.exc.DatabaseError: the database cannot be read.
     """
-    table = models.TrialModel.__table__
+    table = models.TrialModel.__table__.c
     with engine.connect() as connection:
-        rows = connection.execute(
-            sqlalchemy.select(table).where(table.c.study_id == study_id).order_by(table.c.trial_id)
-        ).all()
+        rows = connection.execute(_TRIALS.where(table.study_id == study_id).order_by(table.trial_id)).all()
         if [row.number for row in rows] != list(range(len(rows))):
             raise LookupError("a trial is missing")
         wanted = [row for row in rows if row.number not in known]
-        return [
-            trial
-            for start in range(0, len(wanted), TOGETHER)
-            for trial in _read(connection, wanted[start : start + TOGETHER])
-        ]
+        for start in range(0, len(wanted), TOGETHER):
+            yield from _read(connection, wanted[start : start + TOGETHER])
 
 
 def read_trial(engine: Engine, trial_id: int) -> FrozenTrial:
     """One trial; raises as `read_trials` does."""
-    table = models.TrialModel.__table__
     with engine.connect() as connection:
-        row = connection.execute(sqlalchemy.select(table).where(table.c.trial_id == trial_id)).one()
+        row = connection.execute(_TRIALS.where(models.TrialModel.__table__.c.trial_id == trial_id)).one()
         return next(_read(connection, [row]))
 
 
@@ -58,22 +68,14 @@ def _read(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[FrozenTr
     """Trials with all that belongs to them. Their own rows were read first: what is finished there is complete here."""
     ids = [row.trial_id for row in rows]
 
-    def of(model: type[Any], key: str, *content: str, read: Callable[..., Any]) -> dict[int, dict[Any, Any]]:
-        columns = model.__table__.c
-        query = sqlalchemy.select(columns.trial_id, columns[key], *(columns[name] for name in content))
+    def of(query: Select[Any], read: Callable[..., Any]) -> dict[int, dict[Any, Any]]:
         found: dict[int, dict[Any, Any]] = {trial_id: {} for trial_id in ids}
-        order = next(iter(model.__table__.primary_key))
-        for trial_id, name, *cells in connection.execute(query.where(columns.trial_id.in_(ids)).order_by(order)):
+        for trial_id, name, *cells in connection.execute(query, {"ids": ids}):
             found[trial_id][name] = read(*cells)
         return found
 
-    user = of(models.TrialUserAttributeModel, "key", "value_json", read=json.loads)
-    system = of(models.TrialSystemAttributeModel, "key", "value_json", read=json.loads)
-    values = of(models.TrialValueModel, "objective", "value", "value_type", read=_number)
-    points = of(
-        models.TrialIntermediateValueModel, "step", "intermediate_value", "intermediate_value_type", read=_number
-    )
-    params = of(models.TrialParamModel, "param_name", "param_value", "distribution_json", read=_param)
+    user, system = of(_USER, json.loads), of(_SYSTEM, json.loads)
+    params, values, points = of(_PARAMS, _param), of(_VALUES, _number), of(_POINTS, _number)
     for row in rows:
         drawn, told = params[row.trial_id], values[row.trial_id]
         yield FrozenTrial(

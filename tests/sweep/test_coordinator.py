@@ -17,6 +17,7 @@ from sweep.coordinator import Failing, Stop
 from sweep.objective import Objective
 from sweep.search import Search, audited, make_sampler
 from sweep.storage import LogMismatch
+from sweep.tpe import Known
 from sweep.workers import Workers
 
 
@@ -322,7 +323,7 @@ def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tm
     study = tiny("baseline.epochs=2000", "trials=1")  # more than pass before a stop is read
     database = opened(study)
     searched(study, database, workers=1, stop=StopAfter(2))
-    trial = database.search.trials()[0]
+    trial = next(database.search.trials())
     row = trial.user_attrs["epoch.0"]
     database.search.attribute(trial._trial_id, "epoch.0", {**row, "train_loss": row["train_loss"] + 1e-9})
 
@@ -350,7 +351,7 @@ def test_qmc_keeps_its_low_discrepancy(tiny):
     memory = optuna.create_study()
     memory.enqueue_trial(study.baseline_params())
     for begun in range(65):
-        memory.sampler = make_sampler(study, begun)
+        memory.sampler = make_sampler(study, begun, Known())
         trial = memory.ask()
         study.draw(trial)
         memory.tell(trial, 0.0)
