@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
 from optuna.trial import FrozenTrial
-from sqlalchemy import BindParameter, Connection, Engine, Row, Select
+from sqlalchemy import BindParameter, Connection, Engine, Select
 
 TOGETHER = 1_000
 """Trials that a query asks for; databases limit how many values one may name (SQLite: 32,766)."""
@@ -31,7 +31,13 @@ def _belonging(model: type[Any], *names: str) -> Select[Any]:
     return query.where(columns.trial_id.in_(ids)).order_by(*model.__table__.primary_key)
 
 
-_TRIALS = sqlalchemy.select(models.TrialModel.__table__)
+_TRIAL = models.TrialModel.__table__.c
+_NUMBERS = (
+    sqlalchemy.select(_TRIAL.trial_id, _TRIAL.number)
+    .where(_TRIAL.study_id == sqlalchemy.bindparam("study_id"))
+    .order_by(_TRIAL.trial_id)
+)
+_TRIALS = _belonging(models.TrialModel, "number", "state", "datetime_start", "datetime_complete")
 _USER = _belonging(models.TrialUserAttributeModel, "key", "value_json")
 _SYSTEM = _belonging(models.TrialSystemAttributeModel, "key", "value_json")
 _PARAMS = _belonging(models.TrialParamModel, "param_name", "param_value", "distribution_json")
@@ -47,12 +53,11 @@ def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset
         ValueError, TypeError: a cell does not hold what Optuna writes there.
         sqlalchemy.exc.DatabaseError: the database cannot be read.
     """
-    table = models.TrialModel.__table__.c
     with engine.connect() as connection:
-        rows = connection.execute(_TRIALS.where(table.study_id == study_id).order_by(table.trial_id)).all()
-        if [row.number for row in rows] != list(range(len(rows))):
+        rows = connection.execute(_NUMBERS, {"study_id": study_id}).all()
+        if [number for _, number in rows] != list(range(len(rows))):
             raise LookupError("a trial is missing")
-        wanted = [row for row in rows if row.number not in known]
+        wanted = [trial_id for trial_id, number in rows if number not in known]
         for start in range(0, len(wanted), TOGETHER):
             yield from _read(connection, wanted[start : start + TOGETHER])
 
@@ -60,13 +65,12 @@ def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset
 def read_trial(engine: Engine, trial_id: int) -> FrozenTrial:
     """One trial; raises as `read_trials` does."""
     with engine.connect() as connection:
-        row = connection.execute(_TRIALS.where(models.TrialModel.__table__.c.trial_id == trial_id)).one()
-        return next(_read(connection, [row]))
+        return next(_read(connection, [trial_id]))
 
 
-def _read(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[FrozenTrial]:
-    """Trials with all that belongs to them. Their own rows were read first: what is finished there is complete here."""
-    ids = [row.trial_id for row in rows]
+def _read(connection: Connection, ids: Sequence[int]) -> Iterator[FrozenTrial]:
+    """Trials with all that belongs to them. Their states are read first: what is finished then is complete later."""
+    rows = connection.execute(_TRIALS, {"ids": ids}).all()
 
     def of(query: Select[Any], read: Callable[..., Any]) -> dict[int, dict[Any, Any]]:
         found: dict[int, dict[Any, Any]] = {trial_id: {} for trial_id in ids}

@@ -12,8 +12,8 @@ coordinator gives it the next trial.
 
 The time of an epoch is lognormal with median 1 s: a trial's own pace (sigma 0.5: networks differ in size) times a
 jitter for every epoch (sigma 0.1). A trial has 20 epochs, and the median rule judges each, but ends none. Its curve
-falls as 0.2 + 1.8 / epoch, moved by how far its settings are from the best ones and by noise. Pulses, checkpoints, weights, and the lines'
-own way through pipes or a network are left out; so is MLflow's mirror, which is a process of its own.
+falls as 0.2 + 1.8 / epoch, moved by how far its settings are from the best ones and by noise. Pulses, checkpoints,
+weights, and the lines' own way through pipes or a network are left out; so is MLflow's mirror, a process of its own.
 """
 
 from __future__ import annotations
@@ -224,14 +224,16 @@ def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int
     search = MeteredSearch(study, database.search, database.folder / "trials", dataset)
     search.asks = []
     meter = Meter(pool=pool, search=search, every=trials // SAMPLES, database=database.folder / "study.db")
-    # A terminal of 50 lines, drawn as for a person who watches.
-    console = Console(file=Path(os.devnull).open("w"), force_terminal=True, width=160, height=50)
     started, memory = time.perf_counter(), resident()
     meter.before = (0.0, 0.0, 0.0, started)
-    with Progress(console, list(study.space), study.objective) as progress:
+    with Path(os.devnull).open("w") as nowhere:
+        # A terminal of 50 lines, drawn as for a person who watches.
+        console = Console(file=nowhere, force_terminal=True, width=160, height=50)
+        progress = Progress(console, list(study.space), study.objective)
         progress.begin("search", trials, {}, None)
         pool.rest()
-        Coordinator(pool, progress, meter).run(search)
+        with progress:
+            Coordinator(pool, progress, meter).run(search)
     database.close()
     wall = time.perf_counter() - started
     size = (database.folder / "study.db").stat().st_size / 2**20
