@@ -95,10 +95,9 @@ class VirtualWorkers(SimulatedWorkers):
         self._free_since[worker] = self._said
 
     def events(self, timeout: float) -> list[Event]:
-        """All lines that are due; when there are none, the clock jumps to the first one that will be."""
-        del timeout
+        """All lines that are due; where there are none and one may wait, the clock jumps to the first one to come."""
         self._work()
-        if self._due and self._due[0][0] > self.now:
+        if timeout and self._due and self._due[0][0] > self.now:
             self.now = self._due[0][0]
         found = []
         while self._due and self._due[0][0] <= self.now:
@@ -216,9 +215,9 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int) -> dict[str, Any]:
+def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int, *changes: str) -> dict[str, Any]:
     """One sweep from its first trial to its last, and a restart on what it recorded."""
-    study = study_in(place, f"trials={trials}", f"sampler={sampler}", *CHANGES)
+    study = study_in(place, f"trials={trials}", f"sampler={sampler}", *CHANGES, *changes)
     database = opened(place, study, dataset)
     pool = VirtualWorkers(workers, seed=workers)
     search = MeteredSearch(study, database.search, database.folder / "trials", dataset)
