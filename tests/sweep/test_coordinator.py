@@ -158,6 +158,32 @@ def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searc
     assert "3 times" in record.trials[0].reason
 
 
+class NotingWorkers(Workers):
+    """Notes when a job is started, and how long it is waited for what is said."""
+
+    def __init__(self, count, folder):
+        super().__init__(count, folder)
+        self.calls = []
+
+    def start(self, job):
+        self.calls.append("start")
+        return super().start(job)
+
+    def events(self, timeout):
+        self.calls.append(timeout)
+        return super().events(timeout)
+
+
+def test_workers_are_heard_between_two_draws(tiny, opened, searched):
+    """Who has said something does not wait until all that are free got a trial."""
+    study = tiny("trials=3")
+    database = opened(study)
+    pool = NotingWorkers(3, database.folder)
+    searched(study, database, pool=pool)
+
+    assert pool.calls[:7] == ["start", 0, "start", 0, "start", 0, coordinator.POLL]
+
+
 class PausedWorkers(Workers):
     """Pauses the worker of the first job with SIGSTOP after its first epoch: a process that hangs."""
 
