@@ -1,6 +1,6 @@
 # The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
-.PHONY: help sweep cluster ui dashboard report test test-all chaos bench check format lock clean
+.PHONY: help sweep cluster ui dashboard report test test-all chaos bench scaling check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -83,7 +83,12 @@ bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole
 	@$(VENV)/bin/python tests/benchmarks/coordination.py
 	@$(VENV)/bin/python tests/benchmarks/mirroring.py
 	@$(VENV)/bin/python tests/benchmarks/reporting.py
+	@$(VENV)/bin/python tests/benchmarks/scaling.py
 	@$(VENV)/bin/python tests/benchmarks/sweeps.py
+
+scaling: export PYTHONPATH := tests/benchmarks
+scaling: $(VENV)/.installed ## Simulate up to 1,000 workers and 100,000 trials, for an hour; rewrites docs/scaling.json and .png
+	@$(VENV)/bin/python tests/benchmarks/scaling.py full docs/scaling.json docs/scaling.png
 
 check: $(VENV)/.installed-dev ## Check format, lint and types
 	@$(VENV)/bin/ruff format --check .

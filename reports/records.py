@@ -35,7 +35,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,8 @@ from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+
+from reports.trials import read_trials
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
     import pandas as pd
@@ -281,7 +283,7 @@ class Reader:
         if self._file != (stat.st_dev, stat.st_ino):
             self._forget()
             require_whole(self.path)
-            self._storage = optuna.storages.get_storage(open_readonly(self.path))  # it keeps what is finished
+            self._storage = open_readonly(self.path)
             self._file = stat.st_dev, stat.st_ino
 
     def _read(self, active: bool) -> SweepRecord:
@@ -304,15 +306,13 @@ class Reader:
         )
 
     def _trials(self, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
-        known, found = self._finished[name], []
-        trials = self._storage.get_all_trials(study_id, deepcopy=False)
-        require_trials(self.path, trials, sealed=sealed, known=known)
-        for trial in trials:
-            record = known.get(trial.number) or _trial(trial, active)
-            if trial.state.is_finished():
-                known[trial.number] = record
-            found.append(record)
-        return tuple(found)
+        known = self._finished[name]
+        running: dict[int, TrialRecord] = {}
+        for trial in read_trials(self._storage.engine, study_id, known):
+            if sealed:
+                require_sealed_trial(self.path, trial)
+            (known if trial.state.is_finished() else running)[trial.number] = _trial(trial, active)
+        return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
 
 
 def seal(attributes: Mapping[str, Any]) -> str:
@@ -405,21 +405,14 @@ def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
         raise damaged(path, "what is said of the study is not what was written")
 
 
-def require_trials(
-    path: Path, trials: list[FrozenTrial], *, sealed: bool = True, known: Container[int] = frozenset()
-) -> None:
-    """Make sure that no trial is missing, and that the finished ones, those known excepted, are as they were written.
+def require_sealed_trial(path: Path, trial: FrozenTrial) -> None:
+    """Make sure that a trial, if it is finished, is as it was written.
 
     Raises:
-        RecordError: they are not.
+        RecordError: it is not.
     """
-    if [trial.number for trial in trials] != list(range(len(trials))):
-        raise damaged(path, "a trial is missing")
-    for trial in trials:
-        if not sealed or trial.number in known or not trial.state.is_finished():
-            continue
-        if trial.user_attrs.get("seal") != trial_seal(trial):
-            raise damaged(path, f"trial {trial.number} is not what was written")
+    if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
+        raise damaged(path, f"trial {trial.number} is not what was written")
 
 
 def damaged(path: Path, what: str) -> RecordError:

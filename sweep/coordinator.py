@@ -192,6 +192,7 @@ class Coordinator:
         self._stop = stop
         self._tasks: dict[str, Task] = {}
         self._failures: list[str] = []
+        self._watched = 0.0
 
     def run(self, asker: Asker) -> None:
         """Run everything the asker asks for; returns early when a stop is asked for.
@@ -203,11 +204,14 @@ class Coordinator:
         """
         waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
         while not self._stop.asked():
-            while self._pool.free and (task := waiting.pop(0) if waiting else asker.ask()):
+            # One at a time: a draw may take 0.1 s, and what a thousand workers say meanwhile would wait for them all.
+            room = self._pool.free > 0
+            task = (waiting.pop(0) if waiting else asker.ask()) if room else None
+            if task:
                 self._dispatch(task)
-            if not self._tasks and (self._pool.free or not (waiting or asker.left())):
+            if not self._tasks and (room or not (waiting or asker.left())):
                 return  # with nothing at work and no room, a cluster's workers are still to come
-            for event in self._pool.events(POLL):
+            for event in self._pool.events(0 if task else POLL):
                 self._handle(event, asker, waiting)
             self._watch(asker)
             self._progress.refresh(asker.left() + len(waiting))
@@ -247,6 +251,9 @@ class Coordinator:
     def _watch(self, asker: Asker) -> None:
         """End what takes too long or no longer moves."""
         now = time.monotonic()
+        if now - self._watched < POLL:  # not at every line of a thousand workers
+            return
+        self._watched = now
         for task in list(self._tasks.values()):
             limit = task.job.seconds
             if limit is not None and task.seconds() > limit:

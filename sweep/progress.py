@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,13 +130,15 @@ class Progress:
             table.add_column(title, no_wrap=True)
         for title in (self._objective.replace("_", " "), "settings"):
             table.add_column(title, overflow="fold")
-        for running in self._running.values():
+        shown = max(1, self._console.height - 4)  # what a terminal has no room for costs 1 ms a row to draw
+        for running in itertools.islice(self._running.values(), shown):
             bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
             value = self._value(running.value) if running.value is not None else ""
             place = [str(running.worker)] if self._placed else []
             epochs = f"{running.done}/{running.epochs}"
             table.add_row(str(running.number), *place, epochs, *bar, value, running.settings)
-        return Group(table, self._summary())
+        more = len(self._running) - shown
+        return Group(table, *([Text(f"and {more:,} more at work", style="dim")] if more > 0 else []), self._summary())
 
     def _summary(self) -> Text:
         done = sum(self._counts.values())

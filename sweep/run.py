@@ -191,20 +191,16 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.objective, placed=options.cluster is not None)
-    record = records.read(folder, active=True)
-    for place, trials in (("trials", record.trials), ("confirm", record.confirm)):
-        remove_leftovers(folder / place, [trial.number for trial in trials if trial.state != "running"])
+    search = Search(study, database.search, folder / "trials", dataset)
+    for place, log in (("trials", database.search), ("confirm", database.confirm)):
+        remove_leftovers(folder / place, log.finished())
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
-        best = [(trial.value, trial.number) for trial in record.ranked()[:1] if trial.value is not None]
-        counts = {key: count for key, count in record.counts().items() if key != "running"}
-        if len(record.trials) > study.trials:
-            progress.note(
-                f"{len(record.trials)} trials are recorded, more than {study.trials}: none is added or removed"
-            )
-        progress.begin("search", max(study.trials, len(record.trials)), counts, best[0] if best else None)
-        coordinator.run(Search(study, database.search, folder / "trials", dataset))
+        if search.begun > study.trials:
+            progress.note(f"{search.begun} trials are recorded, more than {study.trials}: none is added or removed")
+        progress.begin("search", max(study.trials, search.begun), search.counts, search.best)
+        coordinator.run(search)
         if options.confirm and not stop.asked():
             _confirm(study, dataset, database, coordinator, progress, stop, options.home)
     return stop.reason
@@ -235,13 +231,14 @@ def _confirm(
 ) -> None:
     """Fresh seeds, final models, test set."""
     folder = database.folder
-    record = records.read(folder, active=True)
+    reader = records.Reader(folder)  # it reads a finished trial once
+    record = reader.read(active=True)
     if not record.ranked():
         progress.note("no trial completed, so there is no winner to confirm")
         return
     plan = champion.confirm_plan(study, record)
     _repeat("confirm", plan, study, dataset, database, coordinator, progress)
-    confirmed = records.read(folder, active=True)
+    confirmed = reader.read(active=True)
     found = champion.summaries(study, confirmed)
     if stop.asked() or not found:
         return
@@ -251,7 +248,7 @@ def _confirm(
     _repeat("final", final, study, dataset, database, coordinator, progress)
     if stop.asked():
         return
-    if champion.conclude(study, database, records.read(folder, active=True), dataset, home) is None:
+    if champion.conclude(study, database, reader.read(active=True), dataset, home) is None:
         raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
 
 

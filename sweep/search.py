@@ -12,16 +12,18 @@ continue a trial with other settings.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -30,7 +32,9 @@ from model.training import Rule
 from studies.definition import Study
 from sweep.coordinator import Task, job_for, task_from
 from sweep.failpoints import failpoint
+from sweep.pruners import Hyperband, Median
 from sweep.storage import TrialLog
+from sweep.tpe import Known, Tpe
 from sweep.worker import Job
 
 SAMPLER, AUDIT = 0x53414D50, 0x41554454
@@ -45,6 +49,14 @@ class Search:
         log: where trials are recorded.
         folder: where trials keep their files.
         dataset: the prepared dataset's folder.
+
+    Attributes:
+        begun: how many trials were asked for, in all starts.
+        counts: of the outcomes of those that had ended before this start.
+        best: value and number of the best that had completed, the first of equals; None without one.
+
+    Raises:
+        RecordError: what is recorded is not what was written.
     """
 
     def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
@@ -56,16 +68,16 @@ class Search:
         self._study = optuna.create_study(
             storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
         )
-        # Which parameters all trials share: a sampler that is new for every trial would look at all trials anew for it,
-        # 100 of the 240 ms that TPE takes after 10,000.
-        self._common = IntersectionSearchSpace(include_pruned=True)
+        self._known = Known()
         self._trials: dict[int, Trial] = {}
         self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
-        recorded = log.trials()
-        told = self._told(recorded)
+        self._interrupted: list[FrozenTrial] = []
+        self.counts: Counter[str] = Counter()
+        self.best: tuple[float, int] | None = None
+        recorded = [self._noted(trial) for trial in log.trials()]
+        self.begun, told = len(recorded), self._told(recorded)
         for trial in recorded:
             self._rebuild(trial, running=trial.number >= told)
-        self._interrupted = [trial for trial in recorded if trial.state == TrialState.RUNNING]
 
     def interrupted(self) -> Sequence[Task]:
         """Trials that the database calls running; the pruner hears their epochs again, but for the last one."""
@@ -77,12 +89,10 @@ class Search:
 
     def ask(self) -> Task | None:
         """The next trial, recorded as running before anyone can act on it."""
-        begun = len(self._study.get_trials(deepcopy=False))
+        begun = self.begun
         if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
             return None
-        self._study.sampler = make_sampler(self._question, begun)
-        if isinstance(self._study.sampler, TPESampler):
-            self._study.sampler._search_space = self._common
+        self._study.sampler = make_sampler(self._question, begun, self._known)
         if begun == 0:
             self._study.enqueue_trial(self._question.baseline_params())
         with warnings.catch_warnings():
@@ -90,6 +100,7 @@ class Search:
             drawn = self._study.ask()
             settings = self._question.draw(drawn)
         self._trials[drawn.number] = drawn
+        self.begun += 1
         failpoint("before_begin")
         trial = self._log.begin(
             create_trial(
@@ -125,14 +136,17 @@ class Search:
             state, value = self._outcomes[told]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._study.tell(self._trials.pop(told), value, state=state)
+                self._study.tell(self._trials[told], value, state=state)
+            ended = self._storage.get_trial(self._trials.pop(told)._trial_id)
+            if isinstance(self._study.pruner, Median):
+                self._study.pruner.learn(self._study, ended)
         self._outcomes.clear()
-        noted = self._study.get_trials(deepcopy=False)[number].system_attrs
+        noted = self._storage.get_trial(number).system_attrs  # here a trial's id is its number
         return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
 
     def left(self) -> int:
         """Trials that have not been asked for yet."""
-        return max(0, self._question.trials - len(self._study.get_trials(deepcopy=False)))
+        return max(0, self._question.trials - self.begun)
 
     def _untold(self) -> bool:
         """Whether a generation is under way."""
@@ -146,24 +160,35 @@ class Search:
         ended = next((n for n, trial in enumerate(recorded) if not trial.state.is_finished()), len(recorded))
         return ended - ended % size
 
+    def _noted(self, trial: FrozenTrial) -> FrozenTrial:
+        """A recorded trial without what only its outcome and its continuation need, which is noted here."""
+        if trial.state == TrialState.RUNNING:
+            self._interrupted.append(copy(trial))
+        else:
+            self.counts[trial.user_attrs["outcome"]] += 1
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            better = max if self._question.direction == "maximize" else min
+            self.best = better(self.best or (trial.value, trial.number), (trial.value, trial.number), key=itemgetter(0))
+        trial.user_attrs = {}
+        trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")}
+        return trial
+
     def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
         """Put a recorded trial into memory, as running where it is, or where its generation is not through."""
         running = running or trial.state == TrialState.RUNNING
-        kept = create_trial(
-            state=TrialState.RUNNING if running else trial.state,
-            value=None if running else trial.value,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs={k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")},
-            intermediate_values={} if running else trial.intermediate_values,
-        )
-        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=kept)
+        ended, value, points = trial.state, trial.value, trial.intermediate_values
+        if running:
+            trial.state, trial.values, trial.intermediate_values = TrialState.RUNNING, None, {}
+        # In the place of a new one: Optuna would copy it to the depth, half of the time that a start takes.
+        trial._trial_id = trial_id = self._storage.create_new_trial(self._study._study_id)
+        self._storage._set_trial(trial_id, trial)
+        if isinstance(self._study.pruner, Median | Hyperband):
+            self._study.pruner.learn(self._study, trial)
         if running:
             self._trials[trial.number] = Trial(self._study, trial_id)
-            if trial.state.is_finished():
-                value = trial.value if trial.state == TrialState.COMPLETE else None
-                self._outcomes[trial.number] = trial.state, value
-                for step, reported in trial.intermediate_values.items():
+            if ended.is_finished():
+                self._outcomes[trial.number] = ended, value if ended == TrialState.COMPLETE else None
+                for step, reported in points.items():
                     self._trials[trial.number].report(reported, step)
 
     def _report(self, number: int, epoch: int, value: float | None) -> bool:
@@ -198,22 +223,22 @@ def audited(study: Study, number: int) -> bool:
 
 
 def make_pruner(study: Study) -> BasePruner:
-    """The pruner a study names. The median rule waits for five complete trials and for the third epoch."""
+    """The pruner a study names."""
     if study.pruner == "median":
-        return MedianPruner(n_startup_trials=5, n_warmup_steps=2)
+        return Median()
     if study.pruner == "hyperband":
-        return HyperbandPruner(min_resource=1, max_resource=_most_epochs(study))
+        return Hyperband(_most_epochs(study))
     return NopPruner()
 
 
-def make_sampler(study: Study, begun: int) -> BaseSampler:
+def make_sampler(study: Study, begun: int, known: Known) -> BaseSampler:
     """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
     seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
     if study.sampler == "qmc":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
             return _NumberedQmc(study.seed, begun)
-    return TPESampler(seed=seed) if study.sampler == "tpe" else RandomSampler(seed=seed)
+    return Tpe(seed, known) if study.sampler == "tpe" else RandomSampler(seed=seed)
 
 
 class _NumberedQmc(QMCSampler):

@@ -7,6 +7,7 @@ Everything here is called by the coordinator alone, the one writer; the tables o
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
@@ -17,10 +18,11 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import sqlalchemy
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
 from optuna.trial import FrozenTrial, TrialState
@@ -32,18 +34,21 @@ from reports.records import (
     RecordError,
     readable,
     require_sealed,
-    require_trials,
+    require_sealed_trial,
     seal,
     sql_errors,
     trial_seal,
     version_errors,
 )
+from reports.trials import read_trial, read_trials
 from studies.definition import Study
 from sweep.failpoints import failpoint
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # what it would say at INFO is what `sweep.progress` shows
 _ATTRIBUTE = sqlalchemy.insert(models.TrialUserAttributeModel)
+_CHANGE = sqlalchemy.update(models.TrialUserAttributeModel)
 _SYSTEM = sqlalchemy.insert(models.TrialSystemAttributeModel)
+_PARAM = sqlalchemy.insert(models.TrialParamModel)
 _VALUE = sqlalchemy.insert(models.TrialValueModel)
 _POINT = sqlalchemy.insert(models.TrialIntermediateValueModel)
 GROWING = ("trials", "confirm")
@@ -108,30 +113,62 @@ class TrialLog:
         self._study_id = storage.get_study_id_from_name(name)
         self.name = name
 
-    def trials(self) -> list[FrozenTrial]:
-        """All trials, by number.
+    def trials(self) -> Iterator[FrozenTrial]:
+        """All trials, by number, each verified before it is handed out.
 
         Raises:
             RecordError: they are not what was written.
         """
         with readable(self._path):
-            trials = self._storage.get_all_trials(self._study_id)
-        require_trials(self._path, trials)
-        return trials
+            for trial in read_trials(self._storage.engine, self._study_id):
+                require_sealed_trial(self._path, trial)
+                yield trial
 
     def count(self) -> int:
         """How many trials were begun, without reading them."""
         with Session(self._storage.engine) as session:
             return session.query(models.TrialModel).filter_by(study_id=self._study_id).count()
 
+    def finished(self) -> list[int]:
+        """Numbers of the trials that have ended, without reading them."""
+        trials = models.TrialModel.__table__.c
+        ended = sqlalchemy.select(trials.number).where(
+            trials.study_id == self._study_id, trials.state != TrialState.RUNNING
+        )
+        with self._storage.engine.connect() as connection:
+            return list(connection.scalars(ended))
+
     def begin(self, template: FrozenTrial) -> FrozenTrial:
-        """Add a running trial, its parameters and attributes, in one commit."""
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-        return self._storage.get_trial(trial_id)
+        """Add a running trial, its parameters and attributes, in one commit.
+
+        Optuna's own call asks three things of the database for every parameter, and counts all trials for a number.
+        """
+        row = models.TrialModel(
+            study_id=self._study_id, state=TrialState.RUNNING, datetime_start=template.datetime_start
+        )
+        trials = models.TrialModel.__table__.c
+        last = sqlalchemy.select(trials.number).where(trials.study_id == self._study_id)
+        begun = copy.deepcopy(template)
+        with Session(self._storage.engine, expire_on_commit=False) as session, session.begin():
+            number = session.scalar(last.order_by(trials.trial_id.desc()).limit(1))
+            begun.number = row.number = 0 if number is None else number + 1
+            session.add(row)
+            session.flush()
+            begun._trial_id = cast(int, row.trial_id)
+            cells = [_cell(begun._trial_id, key, value) for key, value in template.user_attrs.items()]
+            session.execute(_ATTRIBUTE, cells)
+            if template.params:
+                session.execute(_PARAM, [_param(begun, name) for name in template.params])
+        begun.user_attrs = {cell["key"]: json.loads(cell["value_json"]) for cell in cells}
+        return begun
 
     def attribute(self, trial_id: int, key: str, value: Any) -> None:
-        """Write one attribute of a trial, in one commit."""
-        self._storage.set_trial_user_attr(trial_id, key, value)
+        """Write one attribute of a trial, or write it anew, in one commit."""
+        cell, columns = _cell(trial_id, key, value), models.TrialUserAttributeModel.__table__.c
+        there = (columns.trial_id == trial_id, columns.key == key)
+        with self._storage.engine.begin() as connection:
+            if not connection.execute(_CHANGE.where(*there).values(value_json=cell["value_json"])).rowcount:
+                connection.execute(_ATTRIBUTE, cell)
 
     def add(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
         """Write attributes that a trial does not have yet, in one commit, whatever its state."""
@@ -159,7 +196,7 @@ class TrialLog:
         system: Mapping[str, Any] | None = None,
     ) -> None:
         """Write all that belongs to the trial, its state and its seal, in one commit."""
-        trial = self._storage.get_trial(trial_id)
+        trial = read_trial(self._storage.engine, trial_id)
         trial.user_attrs.update(attributes)
         trial.system_attrs.update(system or {})
         trial.state, trial.values = state, None if value is None else [value]
@@ -177,6 +214,12 @@ class TrialLog:
 
 def _cell(trial_id: int, key: str, content: Any) -> dict[str, Any]:
     return {"trial_id": trial_id, "key": key, "value_json": json.dumps(content)}
+
+
+def _param(trial: FrozenTrial, name: str) -> dict[str, Any]:
+    kind = trial.distributions[name]
+    stored = {"param_value": kind.to_internal_repr(trial.params[name]), "distribution_json": distribution_to_json(kind)}
+    return {"trial_id": trial._trial_id, "param_name": name, **stored}
 
 
 class Database:

@@ -27,7 +27,6 @@ from rich.console import Console
 
 from model import datasets
 from model.hyperparameters import Hyperparameters
-from reports.records import trial_seal
 from studies.definition import Study, load
 from sweep import storage
 from sweep.coordinator import Coordinator, Stop
@@ -80,9 +79,10 @@ class SimulatedWorkers:
         return worker
 
     def stop(self, job: str) -> None:
-        """Nothing: the job says `stopped` instead of its next epoch."""
-        found, worker, _ = self._jobs[job]
-        self._jobs[job] = found, worker, -1
+        """Let the job say `stopped` instead of its next epoch, if it has not ended."""
+        if job in self._jobs:
+            found, worker, _ = self._jobs[job]
+            self._jobs[job] = found, worker, -1
 
     def end(self, job: str) -> None:
         """Forget a job."""
@@ -99,11 +99,13 @@ class SimulatedWorkers:
             self.end(name)
             return {"is": "stopped"} if epoch < 0 else {"is": "done", "weights_sha256": "0" * 64, "confusion": [[1]]}
         self._jobs[name] = job, worker, epoch + 1
-        loss = 1 / (2 + epoch) + abs(job.hyperparameters["learning_rate"] - 2e-3)
-        numbers = {"train_loss": loss, "train_accuracy": 1 - loss / 3}
-        judged = {"validation_loss": loss, "validation_accuracy": 1 - loss / 3}
         rest = {"index": epoch, "learning_rate": 1e-3, "seconds": 0.0}
-        return {"is": "epoch", "epoch": {**rest, **numbers, **judged}}
+        return {"is": "epoch", "epoch": {**rest, **self._numbers(job, epoch)}}
+
+    def _numbers(self, job: Job, epoch: int) -> dict[str, float]:
+        loss = 1 / (2 + epoch) + abs(job.hyperparameters["learning_rate"] - 2e-3)
+        judged = {"validation_loss": loss, "validation_accuracy": 1 - loss / 3}
+        return {"train_loss": loss, "train_accuracy": 1 - loss / 3, **judged}
 
 
 def study_in(place: Path, *changes: str) -> Study:
@@ -159,16 +161,15 @@ def fill(study: Study, database: storage.Database, number: int) -> None:
         drawn = memory.ask()
         settings: Hyperparameters = study.draw(drawn)
         value = 0.9 + 0.01 * abs(settings.learning_rate - 2e-3)
-        trial = optuna.trial.create_trial(
-            state=optuna.trial.TrialState.COMPLETE,
-            value=value,
-            params=drawn.params,
-            distributions=drawn.distributions,
-            user_attrs={"hyperparameters": settings.as_dict()},
+        trial = database.search.begin(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={"hyperparameters": settings.as_dict()},
+            )
         )
-        trial.number = drawn.number
-        trial.user_attrs["seal"] = trial_seal(trial)
-        database.search.begin(trial)
+        database.search.finish(trial._trial_id, optuna.trial.TrialState.COMPLETE, value, {"outcome": "complete"})
 
 
 def first_batch(place: Path) -> list[float]:

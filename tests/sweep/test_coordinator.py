@@ -17,6 +17,7 @@ from sweep.coordinator import Failing, Stop
 from sweep.objective import Objective
 from sweep.search import Search, audited, make_sampler
 from sweep.storage import LogMismatch
+from sweep.tpe import Known
 from sweep.workers import Workers
 
 
@@ -155,6 +156,32 @@ def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searc
     assert record.trials[0].outcome == "failed"
     assert "SIGKILL" in record.trials[0].reason
     assert "3 times" in record.trials[0].reason
+
+
+class NotingWorkers(Workers):
+    """Notes when a job is started, and how long it is waited for what is said."""
+
+    def __init__(self, count, folder):
+        super().__init__(count, folder)
+        self.calls = []
+
+    def start(self, job):
+        self.calls.append("start")
+        return super().start(job)
+
+    def events(self, timeout):
+        self.calls.append(timeout)
+        return super().events(timeout)
+
+
+def test_workers_are_heard_between_two_draws(tiny, opened, searched):
+    """Who has said something does not wait until all that are free got a trial."""
+    study = tiny("trials=3")
+    database = opened(study)
+    pool = NotingWorkers(3, database.folder)
+    searched(study, database, pool=pool)
+
+    assert pool.calls[:7] == ["start", 0, "start", 0, "start", 0, coordinator.POLL]
 
 
 class PausedWorkers(Workers):
@@ -322,7 +349,7 @@ def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tm
     study = tiny("baseline.epochs=2000", "trials=1")  # more than pass before a stop is read
     database = opened(study)
     searched(study, database, workers=1, stop=StopAfter(2))
-    trial = database.search.trials()[0]
+    trial = next(database.search.trials())
     row = trial.user_attrs["epoch.0"]
     database.search.attribute(trial._trial_id, "epoch.0", {**row, "train_loss": row["train_loss"] + 1e-9})
 
@@ -350,7 +377,7 @@ def test_qmc_keeps_its_low_discrepancy(tiny):
     memory = optuna.create_study()
     memory.enqueue_trial(study.baseline_params())
     for begun in range(65):
-        memory.sampler = make_sampler(study, begun)
+        memory.sampler = make_sampler(study, begun, Known())
         trial = memory.ask()
         study.draw(trial)
         memory.tell(trial, 0.0)

@@ -55,6 +55,23 @@ def test_on_a_terminal_it_is_a_table(width):
     assert all(len(line) <= width for line in text.splitlines())
 
 
+def test_more_trials_than_lines_are_counted():
+    """A thousand workers fit on a screen: as many as there is room for, and how many more there are."""
+    console = Console(file=io.StringIO(), width=150, height=24, force_terminal=True, color_system=None)
+    progress = Progress(console, ["learning_rate"], "validation_accuracy")
+    progress.begin("search", 2_000, {}, None)
+    for number in range(1_000):
+        progress.started(job(number), number, number, 0)
+    picture = Console(width=150, record=True, file=io.StringIO())
+    picture.print(progress._picture())
+    lines = picture.export_text().splitlines()
+
+    assert len(lines) < 24
+    assert lines[1].split()[:2] == ["0", "0/10"]
+    assert lines[-2] == "and 980 more at work"
+    assert "0 of 2000" in lines[-1]
+
+
 def test_a_failure_is_told_with_its_reason():
     """Also where nothing was ever measured."""
     output = io.StringIO()
