@@ -28,10 +28,11 @@ from typing import Any, TypeVar
 from model import weights
 from model.files import write_atomic
 from reports import analysis, records
+from reports.database import file_stamp, locate, stamp
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.local_mlflow import ARTIFACTS, make_ready, path_of
+from sweep.local_mlflow import artifacts_of, make_ready, path_of
 from sweep.passwords import without_passwords
 from sweep.runs import Point, Run
 
@@ -132,11 +133,11 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     """
     mirror, total, seen, failing = Mirror(folder, tracking, trusted=False), Changes(), None, False
     while True:
-        active, stamp = is_active(), _stamp(folder)
+        active, now = is_active(), _stamp(folder)
         try:
-            if not active or (stamp != seen and (not failing or mirror.answers())):
+            if not active or (now != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
-                seen, failing = stamp, False
+                seen, failing = now, False
         except (RecordError, MirrorError) as error:
             if not active:
                 raise
@@ -156,16 +157,9 @@ def _wait(seconds: float, is_active: Callable[[], bool]) -> None:
 
 
 def _stamp(folder: Path) -> tuple[object, ...]:
-    """Changes whenever the study may have: time and size of each file that is mirrored."""
-    stats = []
-    for name in ("study.db", "study.db-wal", "report.pdf", "champion.npz", "champion.json"):
-        try:
-            stat = (folder / name).stat()
-        except FileNotFoundError:
-            stats.append((0, 0))
-        else:
-            stats.append((stat.st_mtime_ns, stat.st_size))
-    return tuple(stats)
+    """Changes whenever the study may have: the record, and each file that is mirrored."""
+    names = ("report.pdf", "champion.npz", "champion.json")
+    return (*stamp(locate(folder)), *(file_stamp(folder / name) for name in names))
 
 
 class Mirror:
@@ -593,11 +587,10 @@ def _open(tracking: str) -> Any:
 
 
 def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
-    """The id of the study's experiment, created if need be. Artifacts of a local database lie beside it."""
+    """The id of the study's experiment, created if need be."""
     found = client.get_experiment_by_name(record.name)
     if found is None:
-        path = path_of(tracking)
-        location = (path.parent / ARTIFACTS / record.name).as_uri() if path else None
+        location = artifacts_of(tracking, record.folder)
         tags = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": record.objective,

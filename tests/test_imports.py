@@ -31,7 +31,9 @@ ONLY = {
         "sweep/migration.py",
         "sweep/objective.py",
         "sweep/search.py",
+        "sweep/postgres.py",
         "sweep/storage.py",
+        "reports/database.py",
         "reports/records.py",
     },
 }
