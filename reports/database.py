@@ -79,6 +79,7 @@ _WRITING = {
 _HINTS = {
     "password": f"its password comes from {STORAGE}, PGPASSWORD or ~/.pgpass",
     'database "': "make it first: createdb NAME",
+    "permission denied for database": "its owner lets the role in: GRANT CREATE ON DATABASE NAME TO ROLE",
     'role "': "make it first: createuser NAME",
 }
 _answered: set[URL] = set()
@@ -172,7 +173,8 @@ def _database(url: URL) -> tuple[object, ...]:
 
 def shown(url: URL) -> str:
     """An address without its password."""
-    return url.set(password=None).render_as_string(hide_password=False)
+    bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+    return bare.render_as_string(hide_password=False)
 
 
 def schema_of(name: str) -> str:
@@ -345,7 +347,7 @@ def persist(
                 say(f"the database server is away ({reason(error)}); it is waited for, {PATIENCE:.0f} s at most")
             if stopped() or now - since > PATIENCE:
                 raise trouble(place, error) from error
-            time.sleep(_PAUSE)
+            time.sleep(min(_PAUSE, 0.05 + now - since))  # a connection that was ended can be had again at once
         else:
             if since is not None:
                 say(f"the database server is back after {time.monotonic() - since:.0f} s")

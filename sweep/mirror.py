@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from model import weights
 from model.files import write_atomic
 from reports import analysis, records
-from reports.database import file_stamp, locate, stamp
+from reports.database import DatabaseTrouble, file_stamp, locate, stamp
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
@@ -128,20 +128,21 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     few seconds too: whoever started the sweep waits for us.
 
     Raises:
-        RecordError: the folder holds no readable study although no sweep is at work any more.
+        RecordError, DatabaseTrouble: there is no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
     mirror, total, seen, failing = Mirror(folder, tracking, trusted=False), Changes(), None, False
     while True:
-        active, now = is_active(), _stamp(folder)
+        active = is_active()
         try:
+            now = _stamp(folder)
             if not active or (now != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
                 seen, failing = now, False
-        except (RecordError, MirrorError) as error:
+        except (RecordError, DatabaseTrouble, MirrorError) as error:
             if not active:
                 raise
-            if isinstance(error, MirrorError) and not failing:
+            if not isinstance(error, RecordError) and not failing:
                 logger.warning("%s", error)
                 failing = True
         if not active:

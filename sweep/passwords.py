@@ -69,8 +69,10 @@ def checked_storage(address: str) -> str:
     if scheme.lower() not in ("postgresql", "postgresql+psycopg", "postgres"):
         raise AddressError(f"a study database's address begins with postgresql+psycopg:// and no other\n{_HERE}")
     if not re.fullmatch(_DATABASE, rest):
-        form = "postgresql+psycopg://USER@HOST/DATABASE"
-        raise AddressError(f"the study database's address cannot be read: it is {form}, and {_ENCODE}\n{_HERE}")
+        form = (
+            "postgresql+psycopg://HOST/DATABASE with USER@ before HOST"  # and not as it is written: it would be hidden
+        )
+        raise AddressError(f"the study database's address cannot be read: it is {form}; {_ENCODE}\n{_HERE}")
     if _IN_ADDRESS[1].search(rest.rpartition("?")[2]):
         raise AddressError(f"a password stands before the @, in PGPASSWORD or in ~/.pgpass, not behind a ?\n{_HERE}")
     return f"postgresql+psycopg://{rest}"

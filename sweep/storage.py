@@ -152,9 +152,10 @@ class TrialLog:
             with Session(self._storage.engine) as session, session.begin():
                 models.StudyModel.find_or_raise_by_id(self.study_id, session, for_update=True)
                 if again:
-                    begun = {"study_id": self.study_id, "datetime_start": template.datetime_start}
-                    if row := session.query(models.TrialModel).filter_by(**begun).one_or_none():
-                        return int(row.trial_id)
+                    ours = sqlalchemy.select(models.TrialModel).filter_by(study_id=self.study_id)
+                    there = session.scalar(ours.order_by(models.TrialModel.trial_id.desc()).limit(1))
+                    if there and there.datetime_start == template.datetime_start:  # to the microsecond
+                        return int(there.trial_id)
                 trial = self._storage._get_prepared_new_trial(self.study_id, template, session)
                 return int(trial.trial_id)
 
