@@ -53,18 +53,26 @@ $(VENV)/.installed-cluster: $(VENV)/.installed requirements-cluster.lock
 	@$(PIP) --require-hashes -r requirements-cluster.lock
 	@touch $@
 
-sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
+$(VENV)/.installed-postgres: $(VENV)/.installed requirements-postgres.lock
+	@$(PIP) --require-hashes -r requirements-postgres.lock
+	@touch $@
+
+# A PostgreSQL server that is named in the environment needs its driver.
+DRIVER := $(if $(findstring postgres,$(SWEEP_STORAGE)$(SWEEP_TRACKING)),$(VENV)/.installed-postgres)
+
+sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
 	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
 
-ui: $(VENV)/.installed ## Open MLflow on the recorded sweeps
+
+ui: $(VENV)/.installed $(DRIVER) ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
-dashboard: $(VENV)/.installed-dashboard ## Show a study in optuna-dashboard; nothing can be changed there
+dashboard: $(VENV)/.installed-dashboard $(DRIVER) ## Show a study in optuna-dashboard; nothing can be changed there
 	@$(RUN) dashboard $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
-report: $(VENV)/.installed ## Write the PDF report of STUDY
+report: $(VENV)/.installed $(DRIVER) ## Write the PDF report of STUDY
 	@$(RUN) report $${STUDY:+"$$STUDY"} $${PAPER:+--paper "$$PAPER"}
 
 test: $(VENV)/.installed-dev ## Run the fast tests
@@ -104,6 +112,7 @@ lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	@uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_FLAGS)
 	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock -o requirements-dashboard.lock $(LOCK_FLAGS)
 	@uv pip compile pyproject.toml --extra cluster -c requirements.lock -o requirements-cluster.lock $(LOCK_FLAGS)
+	@uv pip compile pyproject.toml --extra postgres -c requirements.lock -o requirements-postgres.lock $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

@@ -1,8 +1,8 @@
 """The one reader of a study database: what a sweep recorded, as frozen values.
 
-A study is a folder. Its `study.db` is an Optuna database with two Optuna studies, `search` (what the sampler
-proposed) and `confirm` (fresh-seed repeats of the best trials and the final models). Everything that Optuna has
-no column for is a user attribute, written by `sweep/storage.py` under the names read here, so that a report can be
+A study is a folder. Its database (`reports/database.py` says where) is one of Optuna's, with two Optuna studies,
+`search` (what the sampler proposed) and `confirm` (fresh-seed repeats of the best trials and the final models).
+Everything that Optuna has no column for is a user attribute, written by `sweep/storage.py` under the names read here, so that a report can be
 drawn years later by code that no longer shares a class with the code that ran the sweep.
 
 | attribute of `search` | content |
@@ -30,25 +30,23 @@ drawn years later by code that no longer shares a class with the code that ran t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
-import sqlalchemy
 from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
+from reports.database import DatabaseTrouble as DatabaseTrouble
+from reports.database import Place, Server, damaged, locate, open_readonly, persist, readable, require_whole
+from reports.database import RecordError as RecordError
 from reports.trials import read_trials
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
@@ -72,22 +70,6 @@ _STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-
-
-_IN_THE_WAY = tuple(f"SQLITE_{name}" for name in ("FULL", "IOERR", "BUSY", "LOCKED", "READONLY", "CANTOPEN", "PERM"))
-_DAMAGE = tuple(f"SQLITE_{name}" for name in ("CORRUPT", "NOTADB", "ERROR"))
-"""How SQLite's names begin for errors that lie outside the content, and within it (a missing table is an ERROR).
-
-https://www.sqlite.org/rescode.html
-"""
-
-
-class RecordError(Exception):
-    """The folder holds no study database that this version can read."""
-
-
-class DatabaseTrouble(Exception):
-    """A study database cannot be read or written now: the disk is full, or another process holds it."""
 
 
 @dataclass(frozen=True)
@@ -257,42 +239,55 @@ class Reader:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "study.db"
+        self.folder = folder
         self._forget()
 
     def _forget(self) -> None:
-        self._file: tuple[int, int] | None = None
+        self._known: object = None
         self._finished: dict[str, dict[int, TrialRecord]] = {"search": {}, "confirm": {}}
 
     def read(self, *, active: bool = False) -> SweepRecord:
         """As `read`."""
-        try:
-            self._open()
-            with readable(self.path):
-                return self._read(active)
-        except Exception:
-            self._forget()
-            raise
+        place = locate(self.folder)
 
-    def _open(self) -> None:
-        """Look at the file as a whole, when it is new to us."""
-        try:
-            stat = self.path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise RecordError(f"no study has been recorded in {self.folder}") from None
-        if self._file != (stat.st_dev, stat.st_ino):
-            self._forget()
-            require_whole(self.path)
-            self._storage = open_readonly(self.path)
-            self._file = stat.st_dev, stat.st_ino
+        def look(again: bool) -> SweepRecord:
+            try:
+                self._open(place)
+                with readable(place):
+                    return self._read(place, active)
+            except Exception:
+                self._forget()
+                raise
 
-    def _read(self, active: bool) -> SweepRecord:
+        return persist(place, look)
+
+    def _open(self, place: Place) -> None:
+        """Look at the database as a whole, when it is new to us."""
+        found: object = place
+        if not isinstance(place, Server):
+            try:
+                stat = place.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise RecordError(f"no study has been recorded in {self.folder}") from None
+            found = stat.st_dev, stat.st_ino
+        if self._known != found:
+            self._forget()
+            if not isinstance(place, Server):
+                require_whole(place)
+            self._storage = open_readonly(place)
+            self._known = found
+
+    def _read(self, place: Place, active: bool) -> SweepRecord:
         ids = {summary.study_name: summary._study_id for summary in self._storage.get_all_studies()}
         if "search" not in ids or "confirm" not in ids:
-            raise RecordError(f"{self.path} holds no sweep")
+            raise RecordError(f"{place} holds no sweep")
         attributes = self._storage.get_study_user_attrs(ids["search"])
-        require_sealed(self.path, attributes)
-        trials = {name: self._trials(name, ids[name], attributes["schema"] > 1, active) for name in self._finished}
+        require_sealed(place, attributes)
+        if isinstance(place, Server) and place.uid not in (None, attributes["uid"]):
+            raise RecordError(f"{place} holds another study than the one begun in {self.folder}")
+        trials = {
+            name: self._trials(place, name, ids[name], attributes["schema"] > 1, active) for name in self._finished
+        }
         return SweepRecord(
             folder=self.folder,
             uid=attributes["uid"],
@@ -305,12 +300,12 @@ class Reader:
             verdict=attributes.get("verdict"),
         )
 
-    def _trials(self, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
+    def _trials(self, place: Place, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
         known = self._finished[name]
         running: dict[int, TrialRecord] = {}
         for trial in read_trials(self._storage.engine, study_id, known):
             if sealed:
-                require_sealed_trial(self.path, trial)
+                require_sealed_trial(place, trial)
             (known if trial.state.is_finished() else running)[trial.number] = _trial(trial, active)
         return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
 
@@ -336,119 +331,31 @@ def trial_seal(trial: FrozenTrial) -> str:
     return seal(kept | {"trial": content})
 
 
-def require_whole(path: Path) -> None:
-    """Make sure that a study database is a database, and that its pages fit together.
-
-    Raises:
-        RecordError: they do not.
-        DatabaseTrouble: that cannot be seen.
-    """
-    with sql_errors(path):
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
-            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise damaged(path, found.splitlines()[-1])
-
-
-@contextlib.contextmanager
-def sql_errors(path: Path) -> Iterator[None]:
-    """Say in our words what goes wrong with a study database.
-
-    Raises:
-        RecordError: its content is not what a study's is.
-        DatabaseTrouble: the disk, a lock or a permission is in the way; the content may be well.
-    """
-    try:
-        yield
-    except (StorageInternalError, sqlalchemy.exc.DatabaseError, sqlite3.Error) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, sqlite3.Error):
-            cause = cause.__cause__
-        name = getattr(cause, "sqlite_errorname", "")
-        if name.startswith(_IN_THE_WAY):
-            way = "nothing is lost; the same command goes on once there is room or access"
-            raise DatabaseTrouble(f"{path} cannot be used: {cause}\n{way}") from error
-        if name.startswith(_DAMAGE) or "Could not decode" in str(cause):
-            raise damaged(path, str(cause)) from error
-        raise
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """What goes wrong in here while a study database is read is damage within its cells.
-
-    Raises:
-        RecordError, DatabaseTrouble: as `sql_errors` does, and for the errors that a changed byte brings about.
-    """
-    try:
-        with sql_errors(path):
-            yield
-    except (LookupError, ValueError, TypeError) as error:
-        raise damaged(path, f"{type(error).__name__} {error}") from error
-
-
-def require_sealed(path: Path, attributes: Mapping[str, Any]) -> None:
+def require_sealed(place: Place, attributes: Mapping[str, Any]) -> None:
     """Make sure that what is said of the study as a whole is ours, of a version we can read, and as it was written.
 
     Raises:
         RecordError: it is not.
     """
     if "schema" not in attributes:
-        raise RecordError(f"{path} holds an Optuna study that is none of ours")
+        raise RecordError(f"{place} holds an Optuna study that is none of ours")
     if attributes["schema"] > SCHEMA:
         raise RecordError(
-            f"{path} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})\n"
+            f"{place} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})\n"
             "update this program"
         )
     if attributes["schema"] > 1 and attributes.get("seal") != seal(attributes):
-        raise damaged(path, "what is said of the study is not what was written")
+        raise damaged(place, "what is said of the study is not what was written")
 
 
-def require_sealed_trial(path: Path, trial: FrozenTrial) -> None:
+def require_sealed_trial(place: Place, trial: FrozenTrial) -> None:
     """Make sure that a trial, if it is finished, is as it was written.
 
     Raises:
         RecordError: it is not.
     """
     if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
-        raise damaged(path, f"trial {trial.number} is not what was written")
-
-
-def damaged(path: Path, what: str) -> RecordError:
-    """The error for a database that something else than this program has changed."""
-    return RecordError(
-        f"{path} is damaged: {what[:200]}\nput a copy of it back; or remove {path.parent}, and the study begins anew"
-    )
-
-
-def open_readonly(path: Path) -> optuna.storages.RDBStorage:
-    """Open a study database so that nothing in it can be changed.
-
-    Raises:
-        RecordError: the file is not a study database.
-    """
-    with sql_errors(path), version_errors(path):
-        return optuna.storages.RDBStorage(
-            f"sqlite:///file:{path}?mode=ro&uri=true",
-            skip_table_creation=True,
-            engine_kwargs={"poolclass": sqlalchemy.NullPool, "pool_pre_ping": False},
-        )
-
-
-@contextlib.contextmanager
-def version_errors(path: Path) -> Iterator[None]:
-    """Say in our words that tables are of another version of Optuna.
-
-    Raises:
-        RecordError: they are.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        older = "continue it with sweep run, which migrates it and keeps a copy"
-        way = older if "storage upgrade" in str(error) else "update this program"
-        raise RecordError(f"{path} was written with another version of Optuna\n{way}") from error
+        raise damaged(place, f"trial {trial.number} is not what was written")
 
 
 def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:

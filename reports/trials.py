@@ -53,19 +53,24 @@ def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset
         ValueError, TypeError: a cell does not hold what Optuna writes there.
         sqlalchemy.exc.DatabaseError: the database cannot be read.
     """
+    wanted = [trial_id for number, trial_id in enumerate(trial_ids(engine, study_id)) if number not in known]
+    for start in range(0, len(wanted), TOGETHER):
+        yield from read_some(engine, wanted[start : start + TOGETHER])
+
+
+def trial_ids(engine: Engine, study_id: int) -> list[int]:
+    """Ids of all trials of a study, by number; raises as `read_trials` does."""
     with engine.connect() as connection:
         rows = connection.execute(_NUMBERS, {"study_id": study_id}).all()
-        if [number for _, number in rows] != list(range(len(rows))):
-            raise LookupError("a trial is missing")
-        wanted = [trial_id for trial_id, number in rows if number not in known]
-        for start in range(0, len(wanted), TOGETHER):
-            yield from _read(connection, wanted[start : start + TOGETHER])
+    if [number for _, number in rows] != list(range(len(rows))):
+        raise LookupError("a trial is missing")
+    return [trial_id for trial_id, _ in rows]
 
 
-def read_trial(engine: Engine, trial_id: int) -> FrozenTrial:
-    """One trial; raises as `read_trials` does."""
+def read_some(engine: Engine, ids: Sequence[int]) -> list[FrozenTrial]:
+    """At most TOGETHER trials, by their ids; raises as `read_trials` does."""
     with engine.connect() as connection:
-        return next(_read(connection, [trial_id]))
+        return list(_read(connection, ids))
 
 
 def _read(connection: Connection, ids: Sequence[int]) -> Iterator[FrozenTrial]:

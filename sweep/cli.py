@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 import click
 
 from sweep.errors import DAMAGED, exit_code
-from sweep.passwords import Clean, checked_address
+from sweep.passwords import Clean, checked_address, checked_storage
 
 if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the verb that needs them
     from reports.records import SweepRecord
@@ -41,6 +41,8 @@ Examples:
   sweep report mnist                     the PDF
   sweep replay mnist 15                  trial 15 once more: are its numbers and weights the same?
   sweep predict seven.png                what the champion sees in a picture
+  sweep run mnist --storage postgresql+psycopg://me@host/sweeps
+                                         recorded in a PostgreSQL database (docs/postgres.md)
 """
 
 
@@ -66,6 +68,15 @@ def shared(command: Command) -> Command:
         help="MLflow's address, or none; default: mlflow.db in the home folder. One with a password is better given "
         "as the variable SWEEP_TRACKING, which stays out of the list of processes.",
     )(command)
+    command = click.option(
+        "--storage",
+        envvar="SWEEP_STORAGE",
+        metavar="URL",
+        expose_value=False,
+        callback=_take_storage,
+        help="PostgreSQL database for the records of studies that begin, postgresql+psycopg://USER@HOST/DATABASE; "
+        "default: a file in the study's folder. A password is better in SWEEP_STORAGE, PGPASSWORD or ~/.pgpass.",
+    )(command)
     return click.option(
         "--home",
         envvar="SWEEP_HOME",
@@ -74,6 +85,12 @@ def shared(command: Command) -> Command:
         show_default=True,
         help="Folder for everything that is written.",
     )(command)
+
+
+def _take_storage(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    """Leave the address where every reader of a study finds it, this command's mirror too: in the environment."""
+    if value:
+        os.environ["SWEEP_STORAGE"] = checked_storage(value)
 
 
 def writable(_context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
@@ -182,6 +199,8 @@ def studies(home: Path, tracking: str | None, debug: bool) -> None:
         click.echo(f"{name}: {load(name).question}")
     for folder in _recorded(home):
         click.echo(f"recorded in {folder}: {one_line(_record(home, folder.name))}")
+    for name, place in _elsewhere(home).items():
+        click.echo(f"recorded in {place}: {one_line(_record(home, name))}")
 
 
 @sweep.group()
@@ -300,7 +319,7 @@ def dashboard(study: str | None, home: Path, tracking: str | None, port: int, de
     """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1; nothing can be changed there."""
     from sweep import dashboard as server
 
-    server.serve(_folder(home, study) if study else _last(home, "study.db"), port, click.echo)
+    server.serve(_folder(home, study) if study else _last_recorded(home), port, click.echo)
 
 
 @sweep.command()
@@ -383,7 +402,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Nothing that anyone writes to stderr meanwhile, a library's log or a traceback, holds a password.
     """
     words = _arguments() if arguments is None else list(arguments)
-    stderr = cast(TextIO, Clean(sys.stderr, [*words, os.environ.get("SWEEP_TRACKING", "")]))
+    stderr = cast(
+        TextIO, Clean(sys.stderr, [*words, *(os.environ.get(name, "") for name in ("SWEEP_TRACKING", "SWEEP_STORAGE"))])
+    )
     with contextlib.redirect_stderr(stderr):
         code = _call(words, stderr)
     sys.exit(code)
@@ -431,26 +452,38 @@ def _tracker(home: Path, tracking: str | None) -> str:
 
 
 def _recorded(home: Path) -> list[Path]:
-    return sorted(path.parent for path in home.glob("*/study.db"))
+    from reports.database import recorded
+
+    return recorded(home)
+
+
+def _elsewhere(home: Path) -> dict[str, str]:
+    """Studies in the database of SWEEP_STORAGE that no folder here is of, and where each is."""
+    from reports import database
+
+    url = database.named()
+    here = {folder.name for folder in _recorded(home)}
+    names = [name for name in database.names_at(url) if name not in here] if url else []
+    return {name: str(database.locate(home / name)) for name in names}
 
 
 def _chosen(home: Path, study: str | None) -> list[Path]:
     """Folder of the study, or of all that are recorded; there is at least one."""
-    folders = [_folder(home, study)] if study else _recorded(home)
+    folders = [_folder(home, study, here=True)] if study else _recorded(home)
     if not folders:
         raise click.UsageError(NOTHING.format(home=home))
     return folders
 
 
-def _folder(home: Path, study: str) -> Path:
-    """Folder of a recorded study, by its name or the path of its file.
+def _folder(home: Path, study: str, *, here: bool = False) -> Path:
+    """Folder of a recorded study, by its name or the path of its file; not `here` it may be one on a server alone.
 
     Raises:
         click.UsageError: nothing of that name was recorded.
     """
     name = Path(study).stem if study.endswith(".toml") else study
     known = [path.name for path in _recorded(home)]
-    if name not in known:
+    if name not in known and (here or name not in _elsewhere(home)):
         from studies.definition import names
 
         hint = f"recorded: {', '.join(known)}" if known else "nothing is recorded yet"
@@ -471,11 +504,19 @@ def _last(home: Path, file: str) -> Path:
     return found[-1].parent
 
 
+def _last_recorded(home: Path) -> Path:
+    from reports.database import written
+
+    if not (folders := _recorded(home)):
+        raise click.UsageError(NOTHING.format(home=home))
+    return max(folders, key=written)
+
+
 def _record(home: Path, study: str | None) -> SweepRecord:
     from reports import records
     from sweep import storage
 
-    folder = _folder(home, study) if study else _last(home, "study.db")
+    folder = _folder(home, study) if study else _last_recorded(home)
     return records.read(folder, active=storage.is_active(folder))
 
 

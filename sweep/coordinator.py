@@ -211,9 +211,10 @@ class Coordinator:
                 self._dispatch(task)
             if not self._tasks and (room or not (waiting or asker.left())):
                 return  # with nothing at work and no room, a cluster's workers are still to come
-            for event in self._pool.events(0 if task else POLL):
+            events, heard = self._pool.events(0 if task else POLL), time.monotonic()
+            for event in events:
                 self._handle(event, asker, waiting)
-            self._watch(asker)
+            self._watch(asker, heard)
             self._progress.refresh(asker.left() + len(waiting))
         self._wind_down(asker)
 
@@ -248,17 +249,19 @@ class Coordinator:
             if task.ended:
                 _tidy(task)
 
-    def _watch(self, asker: Asker) -> None:
-        """End what takes too long or no longer moves."""
-        now = time.monotonic()
-        if now - self._watched < POLL:  # not at every line of a thousand workers
+    def _watch(self, asker: Asker, heard: float) -> None:
+        """End what takes too long or no longer moves, as known when the pool was `heard`.
+
+        Recording what it said may have taken long since, where the database's server was away: tasks moved on.
+        """
+        if heard - self._watched < POLL:  # not at every line of a thousand workers
             return
-        self._watched = now
+        self._watched, late = heard, time.monotonic() - heard
         for task in list(self._tasks.values()):
             limit = task.job.seconds
-            if limit is not None and task.seconds() > limit:
+            if limit is not None and task.seconds() - late > limit:
                 self._time_out(task, f"not through after the limit of {limit:g} s", asker)
-            elif now - task.moved > STALL:
+            elif heard - task.moved > STALL:
                 self._time_out(task, f"no step within {STALL:g} s: it hangs", asker)
 
     def _time_out(self, task: Task, reason: str, asker: Asker) -> None:

@@ -13,7 +13,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from reports.records import open_readonly
+from reports.database import locate, open_readonly
 from sweep.ui import HOST, UiError, refuse_taken
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -42,7 +42,7 @@ def _dashboard(folder: Path) -> Application:
             "optuna-dashboard is an extra, and not installed; make dashboard installs it, and so does\n"
             "pip install --require-hashes -r requirements-dashboard.lock"
         ) from error
-    application: Application = wsgi(open_readonly(folder / "study.db"))
+    application: Application = wsgi(open_readonly(locate(folder)))
     return application
 
 

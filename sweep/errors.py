@@ -19,13 +19,13 @@ CODES = {
     "sweep.mirror:MirrorError": ENVIRONMENT,
     "sweep.ui:UiError": ENVIRONMENT,
     "builtins:OSError": ENVIRONMENT,
-    "reports.records:DatabaseTrouble": ENVIRONMENT,
+    "reports.database:DatabaseTrouble": ENVIRONMENT,
     "sweep.coordinator:Failing": FAILING,
     "sweep.run:ConfirmationFailed": FAILING,
     "model.sources:DatasetDamaged": DAMAGED,
     "model.weights:WeightsError": DAMAGED,
     "sweep.storage:LogMismatch": DAMAGED,
-    "reports.records:RecordError": DAMAGED,
+    "reports.database:RecordError": DAMAGED,
 }
 """`module:class` rather than the class: a verb imports only what it needs, and MLflow takes three seconds."""
 

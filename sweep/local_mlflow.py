@@ -31,6 +31,22 @@ def path_of(tracking: str) -> Path | None:
     return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
 
 
+def artifacts_of(tracking: str, folder: Path) -> str | None:
+    """Where a study's artifacts go; None for a server, which decides itself.
+
+    Beside MLflow's SQLite file; of a database elsewhere into the home folder, for MLflow would put them below whatever
+    folder a command is called in.
+
+    Args:
+        tracking: MLflow's tracking URI.
+        folder: the study's.
+    """
+    if tracking.startswith(("http://", "https://")):
+        return None
+    home = path.parent if (path := path_of(tracking)) else folder.absolute().parent
+    return (home / ARTIFACTS / folder.name).as_uri()
+
+
 def make_ready(database: Path) -> None:
     """Make the database unless it is there, let its addresses point beside it, and switch it to WAL (the mode stays).
 

@@ -16,7 +16,8 @@ from typing import Any
 from optuna.storages import RDBStorage
 
 from model.files import fresh_part
-from reports.records import SCHEMA, readable, require_whole, seal, trial_seal
+from reports.database import readable, require_whole
+from reports.records import SCHEMA, seal, trial_seal
 from sweep.failpoints import failpoint
 from sweep.storage import TrialLog, address
 

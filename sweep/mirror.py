@@ -28,10 +28,11 @@ from typing import Any, TypeVar
 from model import weights
 from model.files import write_atomic
 from reports import analysis, records
+from reports.database import DatabaseTrouble, file_stamp, locate, stamp
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.local_mlflow import ARTIFACTS, make_ready, path_of
+from sweep.local_mlflow import artifacts_of, make_ready, path_of
 from sweep.passwords import without_passwords
 from sweep.runs import Point, Run
 
@@ -127,20 +128,21 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     few seconds too: whoever started the sweep waits for us.
 
     Raises:
-        RecordError: the folder holds no readable study although no sweep is at work any more.
+        RecordError, DatabaseTrouble: there is no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
     mirror, total, seen, failing = Mirror(folder, tracking, trusted=False), Changes(), None, False
     while True:
-        active, stamp = is_active(), _stamp(folder)
+        active = is_active()
         try:
-            if not active or (stamp != seen and (not failing or mirror.answers())):
+            now = _stamp(folder)
+            if not active or (now != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
-                seen, failing = stamp, False
-        except (RecordError, MirrorError) as error:
+                seen, failing = now, False
+        except (RecordError, DatabaseTrouble, MirrorError) as error:
             if not active:
                 raise
-            if isinstance(error, MirrorError) and not failing:
+            if not isinstance(error, RecordError) and not failing:
                 logger.warning("%s", error)
                 failing = True
         if not active:
@@ -156,16 +158,9 @@ def _wait(seconds: float, is_active: Callable[[], bool]) -> None:
 
 
 def _stamp(folder: Path) -> tuple[object, ...]:
-    """Changes whenever the study may have: time and size of each file that is mirrored."""
-    stats = []
-    for name in ("study.db", "study.db-wal", "report.pdf", "champion.npz", "champion.json"):
-        try:
-            stat = (folder / name).stat()
-        except FileNotFoundError:
-            stats.append((0, 0))
-        else:
-            stats.append((stat.st_mtime_ns, stat.st_size))
-    return tuple(stats)
+    """Changes whenever the study may have: the record, and each file that is mirrored."""
+    names = ("report.pdf", "champion.npz", "champion.json")
+    return (*stamp(locate(folder)), *(file_stamp(folder / name) for name in names))
 
 
 class Mirror:
@@ -593,11 +588,10 @@ def _open(tracking: str) -> Any:
 
 
 def _experiment(client: Any, record: SweepRecord, tracking: str) -> str:
-    """The id of the study's experiment, created if need be. Artifacts of a local database lie beside it."""
+    """The id of the study's experiment, created if need be."""
     found = client.get_experiment_by_name(record.name)
     if found is None:
-        path = path_of(tracking)
-        location = (path.parent / ARTIFACTS / record.name).as_uri() if path else None
+        location = artifacts_of(tracking, record.folder)
         tags = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": record.objective,

@@ -34,9 +34,12 @@ _HINTS = {
     "database": f"MLflow's address cannot be read: {_ENCODE}",
 }
 
+_DATABASE = r"(?:[^\s@]*@)?(?:\[[^\s/?@\]]+\]|[^\s/?#@:\[\]]*)(?::\d+)?/[^\s/?#@]+(?:\?[^\s#@]*)?"
+_HERE = "it comes from --storage or SWEEP_STORAGE; without them a study is a file in its folder"
+
 
 class AddressError(Exception):
-    """Text that is no address of MLflow; where its password would end is not known, so it is not repeated."""
+    """Text that is no address. Where its password would end is not known, so it is not repeated."""
 
 
 def checked_address(address: str) -> str:
@@ -54,6 +57,25 @@ def checked_address(address: str) -> str:
     if not re.fullmatch(_FORMS.get(kind, _FORMS["database"]), rest):
         raise AddressError(f"{_HINTS.get(kind, _HINTS['database'])}\n{_WHERE}")
     return f"{scheme.lower()}://{rest}"
+
+
+def checked_storage(address: str) -> str:
+    """The address of the PostgreSQL database that holds studies, with the driver that is used.
+
+    Raises:
+        AddressError: it is none, is another kind's, names no database, or could be read in more than one way.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() not in ("postgresql", "postgresql+psycopg", "postgres"):
+        raise AddressError(f"a study database's address begins with postgresql+psycopg:// and no other\n{_HERE}")
+    if not re.fullmatch(_DATABASE, rest):
+        form = (
+            "postgresql+psycopg://HOST/DATABASE with USER@ before HOST"  # and not as it is written: it would be hidden
+        )
+        raise AddressError(f"the study database's address cannot be read: it is {form}; {_ENCODE}\n{_HERE}")
+    if _IN_ADDRESS[1].search(rest.rpartition("?")[2]):
+        raise AddressError(f"a password stands before the @, in PGPASSWORD or in ~/.pgpass, not behind a ?\n{_HERE}")
+    return f"postgresql+psycopg://{rest}"
 
 
 def without_passwords(text: str, known: Iterable[str] = ()) -> str:
@@ -76,7 +98,9 @@ def _forms(address: str) -> Iterator[str]:
     user, setting = _IN_ADDRESS
     for found in user.finditer(address):
         yield base64.b64encode(unquote(found[1]).encode()).decode()
-        yield from _spellings(found[1].partition(":")[2] or found[1])
+        name, _, password = found[1].partition(":")
+        # A token takes the place of a web server's user; a database's user alone is no secret, and is called postgres.
+        yield from _spellings(password or ("" if "postgres" in address[: found.start()] else name))
     for found in setting.finditer(address):
         yield from _spellings(found[2])
         yield from _spellings(found[2].partition("&")[0])
@@ -88,10 +112,13 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def shown_command(words: Sequence[str]) -> str:
     """A command for a person to type; where it had a password, a second line says what to put for it."""
-    typed, line = shlex.join(words), shlex.join(without_passwords(word) for word in words)
-    if line == typed:
+    clean = [without_passwords(word) for word in words]
+    line, before = shlex.join(clean), ["", *words]
+    if clean == list(words):
         return line
-    return f"{line}\n({HIDDEN} is the password; the variable SWEEP_TRACKING takes the address too, unseen by others)"
+    changed = [f"{before[i]} {words[i]}" for i in range(len(words)) if clean[i] != words[i]]
+    name = "SWEEP_STORAGE" if any("--storage" in pair for pair in changed) else "SWEEP_TRACKING"
+    return f"{line}\n({HIDDEN} is the password; the variable {name} takes the address too, unseen by others)"
 
 
 class Clean:

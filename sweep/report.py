@@ -25,6 +25,7 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
     Returns:
         What was written, the report first.
     """
+    record.folder.mkdir(parents=True, exist_ok=True)  # of a study on a server there may be none here
     proposal = propose(record, _allowed)
     pdf.write(record, out, proposal, paper=paper)
     written = [out]

@@ -24,7 +24,8 @@ from model import datasets
 from model.datasets import DatasetUnavailable
 from model.files import write_atomic
 from reports import analysis, records
-from reports.records import SweepRecord, sql_errors
+from reports.database import FILE, DatabaseTrouble, sql_errors
+from reports.records import SweepRecord
 from studies.definition import Study, load
 from sweep import champion, storage
 from sweep.coordinator import Coordinator, EnvironmentTrouble, Pool, Stop, remove_leftovers
@@ -87,8 +88,8 @@ def run(options: Options, console: Console) -> int:
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
-    with storage.locked(folder), sql_errors(folder / "study.db"):
-        if (folder / "study.db").exists() and (kept := migrate(folder / "study.db")):
+    with storage.locked(folder), sql_errors(folder / FILE):
+        if (folder / FILE).exists() and (kept := migrate(folder / FILE)):
             console.print(f"recorded by an older version: migrated; a copy is kept as {kept}", soft_wrap=True)
         database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))
         mirror = _start_mirror(options, folder)
@@ -96,11 +97,12 @@ def run(options: Options, console: Console) -> int:
             reason = _answer(options, study, dataset, database, console)
         finally:
             database.close()
+        if reason is not None:
+            return _stopped(options, reason, console)
         record = records.read(folder, active=False)
-        if reason is None:
-            with console.status("writing the report"):
-                _write_report(record)
-    return _farewell(options, record, mirror, reason, console)
+        with console.status("writing the report"):
+            _write_report(record)
+    return _farewell(options, record, mirror, console)
 
 
 def make_home(home: Path) -> None:
@@ -191,6 +193,7 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.objective, placed=options.cluster is not None)
+    database.attend(progress.note, stop.asked)
     search = Search(study, database.search, folder / "trials", dataset)
     for place, log in (("trials", database.search), ("confirm", database.confirm)):
         remove_leftovers(folder / place, log.finished())
@@ -200,9 +203,13 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
         if search.begun > study.trials:
             progress.note(f"{search.begun} trials are recorded, more than {study.trials}: none is added or removed")
         progress.begin("search", max(study.trials, search.begun), search.counts, search.best)
-        coordinator.run(search)
-        if options.confirm and not stop.asked():
-            _confirm(study, dataset, database, coordinator, progress, stop, options.home)
+        try:
+            coordinator.run(search)
+            if options.confirm and not stop.asked():
+                _confirm(study, dataset, database, coordinator, progress, stop, options.home)
+        except DatabaseTrouble:
+            if stop.reason is None:  # else it was to stop while its server was away
+                raise
     return stop.reason
 
 
@@ -320,18 +327,20 @@ def _write_report(record: SweepRecord) -> None:
     failpoint("after_report")
 
 
-def _farewell(
-    options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, reason: int | None, console: Console
-) -> int:
+def _stopped(options: Options, reason: int, console: Console) -> int:
+    """Say how to continue."""
+    command = command_here(options.home, options.tracking, *options.arguments)
+    line = f"stopped; nothing is lost, continue with: {command}"
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return 128 + reason if reason else 0
+
+
+def _farewell(options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, console: Console) -> int:
     """Say what came out, and where to look; the report's path is the last line."""
 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
-    if reason is not None:
-        command = command_here(options.home, options.tracking, *options.arguments)
-        say(f"stopped; nothing is lost, continue with: {command}")
-        return 128 + reason if reason else 0
     for line in conclusion(record):
         say(line)
     with console.status("bringing MLflow up to date"):

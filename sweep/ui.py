@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.database import recorded, written
 from reports.records import SweepRecord
 from sweep.local_mlflow import ARTIFACTS
 from sweep.passwords import HIDDEN, without_passwords
@@ -249,8 +250,7 @@ def _print(line: str) -> None:
 
 def _show(home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None]) -> None:
     """Print the links, the newest study's last, where the eye is; open that one."""
-    recorded = sorted(home.glob("*/study.db"), key=lambda path: path.stat().st_mtime)
-    folders = [home / Path(study).stem] if study else [path.parent for path in recorded]
+    folders = [home / Path(study).stem] if study else sorted(recorded(home), key=written)
     found = {folder.name: place for folder in folders if (place := links(folder, address))}
     for name, place in found.items():
         say(f"{name}: {place.charts}")
