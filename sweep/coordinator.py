@@ -242,7 +242,7 @@ class Coordinator:
     def _watch(self, asker: Asker, heard: float) -> None:
         """End what takes too long or no longer moves, as known when the pool was `heard`.
 
-        Recording what it said may have taken long since, where the database's server was away: meanwhile tasks moved on.
+        Recording what it said may have taken long since, where the database's server was away: the tasks moved on.
         """
         late = time.monotonic() - heard
         for task in list(self._tasks.values()):
