@@ -252,7 +252,7 @@ class Coordinator:
     def _watch(self, asker: Asker, heard: float) -> None:
         """End what takes too long or no longer moves, as known when the pool was `heard`.
 
-        Recording what it said may have taken long since, where the database's server was away: tasks moved on.
+        Recording what it said may have taken long since, where the database's server was away: the tasks moved on.
         """
         if heard - self._watched < POLL:  # not at every line of a thousand workers
             return

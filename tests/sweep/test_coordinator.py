@@ -216,6 +216,24 @@ def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
     assert record.trials[0].state == "pruned"
 
 
+def test_a_write_that_takes_long_is_no_hang(tiny, opened, searched, monkeypatch):
+    """A database's server may be away longer than a task may stand still; what was said meanwhile is heard first."""
+    monkeypatch.setattr(coordinator, "STALL", 1.0)
+    study = tiny("trials=2", "baseline.epochs=20", "trial_seconds=2.0")
+    database = opened(study)
+    epoch, slept = database.search.epoch, []
+
+    def slow(trial_id, index, numbers, value):
+        if index == 3 and not slept:
+            slept.append(time.sleep(2.5))
+        epoch(trial_id, index, numbers, value)
+
+    monkeypatch.setattr(database.search, "epoch", slow)
+    searched(study, database)
+
+    assert records.read(database.folder).counts() == {"complete": 2}
+
+
 @pytest.mark.slow
 def test_a_long_epoch_is_no_hang(tiny, opened, searched, monkeypatch):
     """Steps count, not epochs: an epoch of several stall times ends well."""

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sweep import passwords
-from sweep.passwords import AddressError, Clean, checked_address, shown_command, without_passwords
+from sweep.passwords import AddressError, Clean, checked_address, checked_storage, shown_command, without_passwords
 
 SHAPES = {
     "field": "http://me:{}@host:5000",
@@ -169,6 +169,55 @@ def test_an_address_that_hides_where_its_password_ends_is_refused(address: str, 
     assert len(str(refusal.value).splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://me:a%40b@host:5432/sweeps?sslmode=require",
+        "postgresql+psycopg://me@[::1]:5432/sweeps",
+        "postgresql+psycopg:///sweeps?host=/var/run/postgresql",
+        "postgresql+psycopg://me@host/sweeps?passfile=/home/me/pgpass",
+    ],
+)
+def test_the_address_of_a_study_database_names_its_driver(address: str) -> None:
+    assert checked_storage(address) == address
+    assert checked_storage(address.replace("postgresql+psycopg", "PostgreSQL")) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("canary", "begins with postgresql"),
+        ("none", "begins with postgresql"),
+        ("mysql://me:canary@host/db", "begins with postgresql"),
+        ("postgresql+psycopg2://me:canary@host/db", "begins with postgresql"),
+        ("sqlite:////home/canary/study.db", "begins with postgresql"),
+        ("postgresql://me:canary@host", "HOST/DATABASE"),
+        ("postgresql://me:canary@host/", "HOST/DATABASE"),
+        ("postgresql://me:a@canary@host/db", "%40"),
+        ("postgresql://me:canary@host:port/db", "a number"),
+        ("postgresql://me@host/db?password=canary", "before the @"),
+        ("postgresql://me@host/db?sslmode=require&sslpassword=canary", "before the @"),
+    ],
+)
+def test_what_is_no_address_of_a_study_database_is_refused(address: str, told: str) -> None:
+    """In two lines, and without being repeated."""
+    with pytest.raises(AddressError) as refusal:
+        checked_storage(address)
+
+    assert told in str(refusal.value)
+    assert "canary" not in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+def test_a_databases_user_alone_is_no_secret() -> None:
+    """It is called postgres as a rule; in an address of a web server a token takes its place."""
+    text = "postgresql and canary"
+
+    assert without_passwords(text, ["postgresql://postgres@host/db", "--storage=postgresql://postgres@host/db"]) == text
+    assert without_passwords(text, ["http://canary@host"]) == "postgresql and ***"
+    assert without_passwords(text, ["postgresql://:canary@host"]) == "postgresql and ***"
+
+
 def test_a_command_is_shown_with_the_way_that_keeps_the_password_unseen() -> None:
     words = ["sweep", "run", "digits", "--tracking", "http://me:canary@host:5000", "--home", "my runs"]
 
@@ -176,6 +225,8 @@ def test_a_command_is_shown_with_the_way_that_keeps_the_password_unseen() -> Non
 
     assert line == "sweep run digits --tracking 'http://***@host:5000' --home 'my runs'"
     assert "SWEEP_TRACKING" in remark
+    words[3:5] = ["--storage", "postgresql://me:canary@host/db"]
+    assert "SWEEP_STORAGE" in shown_command(words).splitlines()[1]
     assert shown_command(words[:3]) == "sweep run digits"
 
 
