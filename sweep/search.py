@@ -248,6 +248,10 @@ class _NumberedQmc(QMCSampler):
         super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
         self._number = number
 
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space of all trials, from the first; Optuna looks through all of them for the first that ended."""
+        return dict(study.get_trials(deepcopy=False)[0].distributions)
+
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
         return self._number - 1  # trial 0 is the baseline
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from heapq import nsmallest
 from itertools import repeat
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe import _truncnorm  # its range of versions in pyproject.toml keeps it known
+from optuna.samplers._tpe import _truncnorm  # the range of versions in pyproject.toml keeps it known
+from optuna.samplers._tpe.sampler import _get_pruned_trial_score, default_gamma
 from optuna.search_space import IntersectionSearchSpace
-from optuna.trial import FrozenTrial
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 _ROOT = 2**0.5
 
 
@@ -40,11 +45,11 @@ class Known:
         """What Optuna calls internal representations: (trials, names), converted once for a finished trial."""
         numbers = np.fromiter((trial.number for trial in trials), np.intp, len(trials))
         self._make_room(tuple(names), int(numbers.max(initial=-1)) + 1)
-        for place in np.flatnonzero(np.isnan(self._points[numbers, 0])).tolist():
-            self._points[numbers[place]] = convert(trials[place])
         found = self._points[numbers]
-        running = [trial.number for trial in trials if not trial.state.is_finished()]
-        self._points[running] = math.nan
+        for place in np.flatnonzero(np.isnan(found[:, 0])).tolist():
+            found[place] = convert(trials[place])
+            if trials[place].state.is_finished():
+                self._points[numbers[place]] = found[place]
         return found
 
     def _make_room(self, names: tuple[str, ...], size: int) -> None:
@@ -57,7 +62,7 @@ class Known:
 
 
 class Tpe(TPESampler):
-    """Optuna's TPE, which looks up what is known about finished trials.
+    """Optuna's TPE, which looks up what is known about finished trials and sorts no more of them than it needs.
 
     Args:
         seed: of its draws.
@@ -69,6 +74,18 @@ class Tpe(TPESampler):
         self._known = known
         self._search_space = known.space
 
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As Optuna's for one objective without constraints, where only the best 25 trials need be found."""
+        known = [other for other in study.get_trials(deepcopy=False, states=_COUNTED) if other.number != trial.number]
+        below, above = _split(study, known)
+        better = self._build_parzen_estimator(study, search_space, below, handle_below=True)
+        others = self._build_parzen_estimator(study, search_space, above, handle_below=False)
+        candidates = better.sample(self._rng.rng, self._n_ei_candidates)
+        drawn = self._compare(candidates, self._compute_acquisition_func(candidates, better, others))
+        return {name: kind.to_external_repr(drawn[name]) for name, kind in search_space.items()}
+
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
     ) -> dict[str, NDArray[np.float64]]:
@@ -78,6 +95,25 @@ class Tpe(TPESampler):
 
         found = self._known.points(list(search_space), trials, convert)
         return {name: found[:, i] for i, name in enumerate(search_space)}
+
+
+def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """The best tenth of the trials that ended, at most 25, and the others with those that run; both by number.
+
+    Completed ones come first, by value; then pruned ones, by how far they came. Optuna sorts all of them.
+    """
+    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    size = default_gamma(len(complete) + len(pruned))
+    best = nsmallest(size, complete, key=lambda trial: sign * cast(float, trial.value))
+    best += nsmallest(size - len(best), pruned, key=lambda trial: _get_pruned_trial_score(trial, study))
+    numbers = {trial.number for trial in best}
+    below: list[FrozenTrial] = []
+    above: list[FrozenTrial] = []
+    for trial in trials:
+        (below if trial.number in numbers else above).append(trial)
+    return below, above
 
 
 def log_ndtr(a: NDArray[np.float64]) -> NDArray[np.float64]:

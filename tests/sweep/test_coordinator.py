@@ -9,6 +9,7 @@ from datetime import UTC
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers import QMCSampler
 
 from model.hyperparameters import Hyperparameters
 from reports import records
@@ -390,13 +391,18 @@ def test_a_continued_sampler_repeats_nothing(tiny, opened, digits_folder, sample
 
 
 def test_qmc_keeps_its_low_discrepancy(tiny):
-    """64 points from 64 samplers, one a trial, cover each sixteenth of a range evenly: Sobol's guarantee."""
+    """64 points from 64 samplers cover each sixteenth of a range evenly, in the space that Optuna would infer."""
     study = tiny("sampler=qmc")
     memory = optuna.create_study()
     memory.enqueue_trial(study.baseline_params())
     for begun in range(65):
         memory.sampler = make_sampler(study, begun, Known())
         trial = memory.ask()
+        if begun:  # the baseline's settings are not drawn
+            space, own = (kind.infer_relative_search_space for kind in (type(memory.sampler), QMCSampler))
+            assert list(space(memory.sampler, memory, trial).items()) == list(
+                own(memory.sampler, memory, trial).items()
+            )
         study.draw(trial)
         memory.tell(trial, 0.0)
     rates = [trial.params["learning_rate"] for trial in memory.trials[1:]]
