@@ -1,13 +1,18 @@
 """The commands of docs/cluster.md, run as they stand there."""
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
+
+from reports import records
 
 ROOT = Path(__file__).parent.parent
 PORT = "8786"
@@ -19,47 +24,91 @@ def commands(heading):
     return re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]
 
 
+def free_port():
+    """The page's own may be taken here."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def kill_a_worker(port):
+    """SIGKILL to the first of the cluster's workers, and to the nanny that would start it again."""
+    pids = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"worker" in words and any(word.endswith(port.encode()) for word in words):
+                pids.append(int(entry.name))
+    nanny = min(pids)
+    children = Path(f"/proc/{nanny}/task/{nanny}/children").read_text().split()
+    for pid in (nanny, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def run(tmp_path):
-    """Runs a block in a folder that looks like the checkout; returns what was printed."""
+    """Runs a block in a folder that looks like the checkout; returns its exit code and what was printed."""
     for path in ROOT.iterdir():
         if not path.name.startswith(".git"):
             (tmp_path / path.name).symlink_to(path)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEP_", "MAKE", "MFLAGS", "STUDY", "TRIALS"))}
 
-    def run_(block):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])  # the page's own may be taken here
-        return subprocess.run(
+    def run_(block, home="home", kill_at=None):
+        port, said = free_port(), ""
+        process = subprocess.Popen(
             ["bash", "-e", "-c", block.replace(PORT, port)],
             cwd=tmp_path,
-            env={**clean, "SWEEP_HOME": str(tmp_path / "home"), "SWEEP_TRACKING": "none"},
+            env={**clean, "SWEEP_HOME": str(tmp_path / home), "SWEEP_TRACKING": "none"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            start_new_session=True,
         )
+        over = threading.Timer(300, os.killpg, (process.pid, signal.SIGKILL))
+        over.start()
+        with process:
+            for line in process.stdout:
+                said += line
+                if kill_at and line.startswith(kill_at):
+                    kill_a_worker(port)
+        over.cancel()
+        return process.returncode, said
 
     return run_
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
-@pytest.mark.parametrize(
-    "heading",
-    [
-        "On this machine, to try it",
-        pytest.param(
-            "Security", marks=pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-        ),
-    ],
+made_here = pytest.mark.skipif(
+    not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first"
 )
-def test_the_commands_of_the_page_work(run, heading):
-    """A cluster, a sweep on it to its report, and the cluster ended."""
-    done = run(commands(heading))
 
-    assert done.returncode == 0, done.stdout
-    assert "digits: 8 of 8 trials done" in done.stdout
-    assert done.stdout.count("joined; ") >= 1
-    assert re.search(r"home/digits/report\.pdf$", done.stdout, re.MULTILINE)
+
+@pytest.mark.slow
+@made_here
+def test_a_cluster_on_this_machine_finds_what_this_machine_alone_finds(run, tmp_path):
+    """The page's commands, three workers of which one is killed: every number and hash, and the champion."""
+    block = commands("On this machine, to try it")
+    code, said = run(block, kill_at="trial 3:")
+    alone = re.search(r"^(.*/sweep run .*) --cluster .*$", block, re.MULTILINE)[1]
+    code_alone, said_alone = run(alone, home="alone")
+    there, here = (records.read(tmp_path / home / "digits") for home in ("home", "alone"))
+
+    assert (code, code_alone) == (0, 0), said + said_alone
+    assert "died" in said or "is gone" in said
+    assert [trial.weights_sha256 for trial in there.trials] == [trial.weights_sha256 for trial in here.trials]
+    assert [trial.value for trial in there.trials] == [trial.value for trial in here.trials]
+    assert there.verdict["champion"] == here.verdict["champion"]
+    assert there.verdict["weights_sha256"] == here.verdict["weights_sha256"]
+    assert there.verdict["test"]["accuracies"] == here.verdict["test"]["accuracies"]
+
+
+@pytest.mark.slow
+@made_here
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_cluster_with_tls_works_as_described(run):
+    """A cluster, a sweep on it to its report, and the cluster ended."""
+    code, said = run(commands("Security"))
+
+    assert code == 0, said
+    assert "digits: 8 of 8 trials done" in said
+    assert said.count("joined; ") >= 1
+    assert re.search(r"home/digits/report\.pdf$", said, re.MULTILINE)
