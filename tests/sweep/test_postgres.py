@@ -138,6 +138,7 @@ def test_readers_can_change_nothing(postgres, tiny, opened):
         connection.exec_driver_sql("DELETE FROM studies")
 
 
+@pytest.mark.slow
 class TestOptunasOwn(StorageTestCase):
     """What Optuna asks of a storage, asked of the writer's."""
 
