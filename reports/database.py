@@ -340,7 +340,7 @@ def persist(
         try:
             found = work(since is not None)
         except Exception as error:
-            if not is_lost(error) or place.url not in _answered:
+            if place.url not in _answered or not is_lost(error):
                 raise
             now = time.monotonic()
             if since is None:
