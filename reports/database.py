@@ -84,8 +84,9 @@ _HINTS = {
 }
 _answered: set[URL] = set()
 
-# It would print whole statements when a server goes: `persist` says it in a line.
-logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
+# When a server goes they would print statements and tracebacks: `persist` says it in a line.
+for _name in ("optuna.storages._rdb.storage", "psycopg", "sqlalchemy.pool"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class RecordError(Exception):
@@ -339,7 +340,7 @@ def persist(
         try:
             found = work(since is not None)
         except Exception as error:
-            if not is_lost(error) or place.url not in _answered:
+            if place.url not in _answered or not is_lost(error):
                 raise
             now = time.monotonic()
             if since is None:

@@ -181,7 +181,7 @@ class Link:
                 if token == self._token
                 else _taken(self.server)
             )
-        return StudyBusy(f"{self.server} is already written ({holder})\nwait for it, or stop it first")
+        return StudyBusy(f"the study in {self.server} is already running ({holder})\nwait for it, or stop it first")
 
     def _row(self, connection: Any) -> tuple[str, str]:
         """Token and holder of whoever took the lock last; while the schema is being made, our own."""

@@ -138,6 +138,7 @@ def test_readers_can_change_nothing(postgres, tiny, opened):
         connection.exec_driver_sql("DELETE FROM studies")
 
 
+@pytest.mark.slow
 class TestOptunasOwn(StorageTestCase):
     """What Optuna asks of a storage, asked of the writer's."""
 
@@ -260,7 +261,7 @@ def test_the_lock_is_the_servers(postgres, tiny, opened, monkeypatch):
 
     assert storage.is_active(first.folder)
     assert storage.is_active(elsewhere)
-    with pytest.raises(StudyBusy, match=rf"already written \(pid {os.getpid()} on \S+, since 20"):
+    with pytest.raises(StudyBusy, match=rf"already running \(pid {os.getpid()} on \S+, since 20"):
         opened(tiny())
     first.close()
     assert not storage.is_active(first.folder)
