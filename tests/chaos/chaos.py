@@ -202,6 +202,15 @@ def kill_coordinator(chain: Chain, times: int) -> None:
             chain.complaints.append(f"processes {left} live two seconds after their coordinator")
 
 
+def killed(pid: int) -> bool:
+    """Send SIGKILL; false where the process has ended since it was looked for."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def kill_at_system_calls(chain: Chain, times: int) -> None:
     """SIGKILL to the first, coordinator or worker, that comes to its n-th call of one kind.
 
@@ -215,8 +224,7 @@ def kill_at_system_calls(chain: Chain, times: int) -> None:
         process = chain.start(prefix=injecting(call, f"delay_enter=1000000:when={when}"))
         while process.poll() is None and not (held := [pid for pid in alive(chain.home) if _is_held(pid)]):
             time.sleep(0.05)
-        if process.poll() is None:
-            os.kill(held[0], signal.SIGKILL)
+        if process.poll() is None and killed(held[0]):
             chain.died("system call")
         chain.end(process, (0, -signal.SIGKILL, 128 + signal.SIGKILL), f"killed at {call} {when}")
         settled(chain.home, 2)
@@ -486,7 +494,7 @@ def chain_of(seed: int, place: Path, name: str) -> Iterator[Chain]:
         yield chain
     finally:
         for pid in alive(chain.home):
-            os.kill(pid, signal.SIGKILL)
+            killed(pid)
 
 
 def reference(place: Path) -> None:
