@@ -107,6 +107,7 @@ def test_the_folder_says_where_it_is_without_the_password(postgres, tiny, opened
     assert records.read(folder).name == "tiny"
 
 
+@pytest.mark.slow
 def test_studies_keep_apart_by_their_schemas(postgres, tiny, opened):
     """Also names that need quotation marks in SQL, and one that is too long for a schema."""
     names = ["tiny", "Tiny-2.b", f"{'x' * 60}a", f"{'x' * 60}b"]
@@ -232,6 +233,7 @@ storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["before_database", "after_database"])
 def test_killed_while_it_is_made_it_is_there_or_not(postgres, study_file, tmp_path, name):
     """And the next start makes it, under the same uid."""
@@ -385,6 +387,7 @@ def expected(postgres, tiny, opened, recorded, name):
     return rows(postgres)
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened, monkeypatch):
     """With three lines; a reader too. Nothing of the write is left, and it can be done later."""
     recorded = opened(tiny())
