@@ -110,7 +110,6 @@ class Cluster:
     """
 
     def __init__(self, address: str, limit: int, dataset: str, folder: Path, say: Callable[[str], None]) -> None:
-        _probe(address)
         self._address = address
         self._limit = limit
         self._dataset = dataset
@@ -421,8 +420,12 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _probe(address: str) -> None:
-    """Knock, so that a wrong address is told at once: Dask itself would go on trying for seconds."""
+def probe(address: str) -> None:
+    """Knock, so that a wrong address is told at once: Dask itself would go on trying for seconds.
+
+    Raises:
+        EnvironmentTrouble: nobody answers there.
+    """
     place = urlsplit(address)
     try:
         socket.create_connection((place.hostname or "", place.port or 0), FIRST).close()

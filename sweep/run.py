@@ -85,6 +85,8 @@ class Options:
 
 def run(options: Options, console: Console) -> int:
     """Run or continue a study; return the exit code."""
+    if options.cluster is not None:
+        _require_scheduler(options.cluster)
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
@@ -103,6 +105,22 @@ def run(options: Options, console: Console) -> int:
         with console.status("writing the report"):
             _write_report(record)
     return _farewell(options, record, mirror, console)
+
+
+def _require_scheduler(address: str) -> None:
+    """Make sure that a cluster can be used before a study begins that would have to wait for it.
+
+    Raises:
+        EnvironmentTrouble: it cannot.
+    """
+    try:
+        from sweep import cluster
+    except ModuleNotFoundError as error:
+        raise EnvironmentTrouble(
+            "--cluster needs the extra `cluster`, which is not installed; make sweep CLUSTER=... installs it,\n"
+            "and so does pip install --require-hashes -r requirements-cluster.lock"
+        ) from error
+    cluster.probe(address)
 
 
 def make_home(home: Path) -> None:
@@ -217,13 +235,8 @@ def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress:
     """Where the trainings run."""
     if options.cluster is None:
         return Workers(options.workers, folder)
-    try:
-        from sweep.cluster import Cluster
-    except ModuleNotFoundError as error:
-        raise EnvironmentTrouble(
-            "--cluster needs the extra `cluster`, which is not installed; make sweep CLUSTER=... installs it,\n"
-            "and so does pip install --require-hashes -r requirements-cluster.lock"
-        ) from error
+    from sweep.cluster import Cluster
+
     return Cluster(options.cluster, options.workers, study.dataset, dataset, progress.note)
 
 

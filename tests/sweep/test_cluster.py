@@ -504,7 +504,7 @@ def _trials(folder):
     ],
 )
 def test_a_wrong_address_is_told_at_once(address, code, reason, tmp_path, capsys):
-    """In at most three lines, without what may be a password in it."""
+    """In at most three lines, without what may be a password in it, and before anything is written."""
     words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--home", str(tmp_path), "--tracking", "none"])
@@ -514,6 +514,7 @@ def test_a_wrong_address_is_told_at_once(address, code, reason, tmp_path, capsys
     assert reason.format(port=port) in told
     assert len(told.splitlines()) <= 3
     assert "canary" not in told
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
