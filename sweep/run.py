@@ -114,13 +114,13 @@ def _require_scheduler(address: str) -> None:
         EnvironmentTrouble: it cannot.
     """
     try:
-        from sweep import cluster
+        from sweep.cluster import probe
     except ModuleNotFoundError as error:
         raise EnvironmentTrouble(
             "--cluster needs the extra `cluster`, which is not installed; make sweep CLUSTER=... installs it,\n"
             "and so does pip install --require-hashes -r requirements-cluster.lock"
         ) from error
-    cluster.probe(address)
+    probe(address)
 
 
 def make_home(home: Path) -> None:

@@ -87,7 +87,7 @@ def joined(digits_folder):
 
 def _listens(address):
     try:
-        cluster._probe(address)
+        cluster.probe(address)
     except EnvironmentTrouble:
         return False
     return True
