@@ -445,6 +445,7 @@ def started(tmp_path, study_file):
     """Starts `sweep run` on a cluster as a process."""
 
     def start(address, *more):
+        within(30, lambda: _listens(address))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
         argv = [sys.executable, "-P", "-m", "sweep", "run", str(study_file), "--no-confirm"]
         argv += ["--tracking", "none", "--home", str(tmp_path / "home"), "--cluster", address, *more]
