@@ -95,7 +95,7 @@ bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole
 	@$(VENV)/bin/python tests/benchmarks/sweeps.py
 
 scaling: export PYTHONPATH := tests/benchmarks
-scaling: $(VENV)/.installed ## Simulate up to 1,000 workers and 100,000 trials, for an hour; rewrites docs/scaling.json and .png
+scaling: $(VENV)/.installed ## Simulate up to 1,000 workers and 100,000 trials, for hours; rewrites docs/scaling.json and .png
 	@$(VENV)/bin/python tests/benchmarks/scaling.py full docs/scaling.json docs/scaling.png
 
 check: $(VENV)/.installed-dev ## Check format, lint and types

@@ -1,7 +1,7 @@
 """Where the coordinator meets its limits: 10, 100 and 1,000 workers, 10,000 trials by TPE, 100,000 at random.
 
     make bench          has a short form of it: 1,000 trials by TPE on 10 and 100 workers, two minutes
-    make scaling        in full, some fifty minutes on one core; writes docs/scaling.json and draws docs/scaling.png
+    make scaling        in full, some hours on one core; writes docs/scaling.json and draws docs/scaling.png
     ... scaling.py draw docs/scaling.json docs/scaling.png
 
 A simulation of discrete events. The coordinator, Optuna and the SQLite database are real and work in real time; the
@@ -172,18 +172,19 @@ class Meter(Stop):
         clock, busy, idle, wall = (new - old for new, old in zip(after, self.before, strict=True))
         waits, trials = np.array(self.pool.waits), self.search.ended - (self.points[-1]["trials"] if self.points else 0)
         asks = np.array(self.search.asks)
-        self.points.append({
+        point = {
             "trials": self.search.ended,
             "virtual_s": self.pool.now,
             "load": busy / clock,
             "idle": idle / (clock * self.pool.count),
             "cpu_per_trial_ms": 1e3 * busy / trials,
-            "ask_ms": 1e3 * float(np.median(asks)) if asks.size else math.nan,
+            "ask_ms": 1e3 * float(np.median(asks)) if asks.size else 0.0,
             "wait_ms": 1e3 * float(np.median(waits)), "wait_99_ms": 1e3 * float(np.quantile(waits, 0.99)),
             "left": self.search.left(),
             "cpu_per_wall": busy / wall,
             "memory_mib": resident(), "database_mib": self.database.stat().st_size / 2**20,
-        })  # fmt: skip
+        }  # fmt: skip
+        self.points.append({key: float(f"{value:.5g}") for key, value in point.items()})
         self.search.asks.clear()
         self.pool.waits.clear()
         self.before = after
