@@ -12,6 +12,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
+import sqlalchemy
+
 from model.files import fresh_part
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,18 @@ _ADDRESSES = {
 def path_of(tracking: str) -> Path | None:
     """The SQLite file behind MLflow's tracking URI, absolute; None for a server or another database."""
     return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
+
+
+def knock(tracking: str) -> None:
+    """Open a database that is no file once, before MLflow does: it tries for 100 s before it says what is wrong.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError, ImportError: it cannot be opened.
+    """
+    if tracking.startswith(("http://", "https://", "sqlite:")):
+        return
+    limit = {"connect_timeout": 2} if tracking.startswith("postgresql") else {}
+    sqlalchemy.create_engine(tracking, poolclass=sqlalchemy.NullPool, connect_args=limit).connect().close()
 
 
 def artifacts_of(tracking: str, folder: Path) -> str | None:

@@ -32,7 +32,7 @@ from reports.database import DatabaseTrouble, file_stamp, locate, stamp
 from reports.records import RecordError, SweepRecord, TrialRecord
 from sweep import runs, ui
 from sweep.comparison import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.local_mlflow import artifacts_of, make_ready, path_of
+from sweep.local_mlflow import artifacts_of, knock, make_ready, path_of
 from sweep.passwords import without_passwords
 from sweep.runs import Point, Run
 
@@ -231,6 +231,7 @@ class Mirror:
         if self.client is None:
             self.client = _open(self.tracking)
         if not self.trusted:
+            knock(self.tracking)
             _answer_within(KNOCK)
             self.client.search_experiments(max_results=1)
             self.trusted = True
@@ -584,6 +585,7 @@ def _open(tracking: str) -> Any:
     mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
     if path := path_of(tracking):
         make_ready(path)
+    knock(tracking)
     return MlflowClient(tracking, registry_uri=tracking)
 
 

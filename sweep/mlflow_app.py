@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from sweep import ui
-from sweep.local_mlflow import make_ready, path_of
+from sweep.local_mlflow import knock, make_ready, path_of
 from sweep.passwords import Clean, without_passwords
 
 Scope = MutableMapping[str, Any]
@@ -69,6 +69,7 @@ def _application(store: str, artifacts: str) -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
     if path := path_of(store):
         make_ready(path)
+    knock(store)
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
 

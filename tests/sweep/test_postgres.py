@@ -19,7 +19,7 @@ from throwaway import PASSWORD, Postgres, binaries
 
 from reports import database, records
 from reports.database import DatabaseTrouble, RecordError
-from sweep import storage
+from sweep import mirror, storage
 from sweep.cli import main
 from sweep.doctor import examine
 from sweep.storage import StudyBusy, StudyChanged
@@ -228,7 +228,7 @@ CREATE = """
 import sys
 from pathlib import Path
 from studies.definition import load
-from sweep import storage
+from sweep import mirror, storage
 storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {})
 """
 
@@ -586,6 +586,15 @@ def test_a_missing_driver_is_said(postgres, tmp_path, capfd, monkeypatch):
     assert code == 3
     assert "pip install --require-hashes -r requirements-postgres.lock" in errors
     assert errors.count("\n") <= 3
+
+
+def test_mlflow_in_a_database_that_does_not_answer_holds_nobody_up(postgres, tiny, opened, monkeypatch):
+    """MLflow alone would try ten times, with pauses that double."""
+    folder, address = opened(tiny()).folder, postgres.address().replace(str(postgres.port), str(refusing()))
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda seconds: pytest.fail(f"it waits for {seconds} s"))
+    for trusted in (True, False):
+        with pytest.raises(mirror.MirrorError, match="onnection refused"):
+            mirror.Mirror(folder, address, trusted=trusted).sync(active=True)
 
 
 def test_an_old_server_is_said(postgres, tmp_path, capfd, monkeypatch):
