@@ -232,6 +232,7 @@ storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["before_database", "after_database"])
 def test_killed_while_it_is_made_it_is_there_or_not(postgres, study_file, tmp_path, name):
     """And the next start makes it, under the same uid."""
