@@ -41,20 +41,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
-	@$(PIP) --require-hashes -r requirements-dev.lock
-	@touch $@
-
-$(VENV)/.installed-dashboard: $(VENV)/.installed requirements-dashboard.lock
-	@$(PIP) --require-hashes -r requirements-dashboard.lock
-	@touch $@
-
-$(VENV)/.installed-cluster: $(VENV)/.installed requirements-cluster.lock
-	@$(PIP) --require-hashes -r requirements-cluster.lock
-	@touch $@
-
-$(VENV)/.installed-postgres: $(VENV)/.installed requirements-postgres.lock
-	@$(PIP) --require-hashes -r requirements-postgres.lock
+$(VENV)/.installed-%: $(VENV)/.installed requirements-%.lock
+	@$(PIP) --require-hashes -r requirements-$*.lock
 	@touch $@
 
 # A PostgreSQL server that is named in the environment needs its driver.
@@ -64,7 +52,6 @@ sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue 
 	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
-
 
 ui: $(VENV)/.installed $(DRIVER) ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
@@ -109,10 +96,7 @@ format: $(VENV)/.installed-dev ## Rewrite the code in the house format
 
 lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	@echo 'setuptools>=80' | uv pip compile pyproject.toml - -o requirements.lock $(LOCK_FLAGS)
-	@uv pip compile pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock $(LOCK_FLAGS)
-	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock -o requirements-dashboard.lock $(LOCK_FLAGS)
-	@uv pip compile pyproject.toml --extra cluster -c requirements.lock -o requirements-cluster.lock $(LOCK_FLAGS)
-	@uv pip compile pyproject.toml --extra postgres -c requirements.lock -o requirements-postgres.lock $(LOCK_FLAGS)
+	@set -e; for extra in dev dashboard cluster postgres; do uv pip compile pyproject.toml --extra $$extra -c requirements.lock -o requirements-$$extra.lock $(LOCK_FLAGS); done
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
