@@ -10,13 +10,14 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import RDBStorage
 
 from model.files import fresh_part
-from reports.database import readable, require_whole
+from reports.database import persist, readable, require_whole
 from reports.records import SCHEMA, seal, trial_seal
 from sweep.failpoints import failpoint
 from sweep.storage import TrialLog, address
@@ -89,7 +90,7 @@ def _schema(storage: RDBStorage) -> int | None:
 def _seal(storage: RDBStorage, path: Path) -> None:
     """From schema 1 to 2: a seal for every finished trial and for the study."""
     for name in ("search", "confirm"):
-        log = TrialLog(storage, name, path)
+        log = TrialLog(storage, name, path, partial(persist, path))
         for trial in storage.get_all_trials(storage.get_study_id_from_name(name)):
             if trial.state.is_finished():
                 log.add(trial._trial_id, {"seal": trial_seal(trial)})

@@ -17,8 +17,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 import sqlalchemy
@@ -29,7 +30,18 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from model.files import fresh_part, lock_within, sync_folder
-from reports.database import FILE, Place, Server, is_locked, locate, named, readable, sql_errors, version_errors
+from reports.database import (
+    FILE,
+    Place,
+    Server,
+    is_locked,
+    locate,
+    named,
+    persist,
+    readable,
+    sql_errors,
+    version_errors,
+)
 from reports.records import SCHEMA, RecordError, require_sealed, require_sealed_trial, seal, trial_seal
 from reports.trials import TOGETHER, read_some, trial_ids
 from studies.definition import Study
@@ -45,7 +57,6 @@ _SYSTEM = sqlalchemy.insert(models.TrialSystemAttributeModel)
 _PARAM = sqlalchemy.insert(models.TrialParamModel)
 _VALUE = sqlalchemy.insert(models.TrialValueModel)
 _POINT = sqlalchemy.insert(models.TrialIntermediateValueModel)
-T = TypeVar("T")
 GROWING = ("trials", "confirm")
 """Keys of a study that may change once it was begun."""
 
@@ -103,11 +114,6 @@ def is_active(folder: Path) -> bool:
     return isinstance(place, Server) and is_locked(place)
 
 
-def _once(work: Callable[[bool], T]) -> T:
-    """How a file is written: what it has committed it has, and nothing is lost on a way to it."""
-    return work(False)
-
-
 class TrialLog:
     """The trials of one Optuna study in the database, and everything that is ever written about them.
 
@@ -119,7 +125,7 @@ class TrialLog:
     """
 
     def __init__(
-        self, storage: RDBStorage, name: str, place: Place, persist: Callable[[Callable[[bool], Any]], Any] = _once
+        self, storage: RDBStorage, name: str, place: Place, persist: Callable[[Callable[[bool], Any]], Any]
     ) -> None:
         self._storage = storage
         self._place = place
@@ -299,7 +305,7 @@ class Database:
     def __init__(self, folder: Path, link: Link | None = None) -> None:
         self.folder, self._link = folder, link
         self._place: Place = link.server if link else folder / FILE
-        self._persist: Callable[[Callable[[bool], Any]], Any] = link.persist if link else _once
+        self._persist: Callable[[Callable[[bool], Any]], Any] = link.persist if link else partial(persist, self._place)
         self._storage = link.storage() if link else _open(folder / FILE)
         try:
             self.search = TrialLog(self._storage, "search", self._place, self._persist)
