@@ -228,10 +228,11 @@ class Mirror:
 
     def _reach(self) -> None:
         """See whether a tracker that failed is there again, without waiting for it as long as in a pass."""
+        if self.client is None or not self.trusted:
+            knock(self.tracking)
         if self.client is None:
             self.client = _open(self.tracking)
         if not self.trusted:
-            knock(self.tracking)
             _answer_within(KNOCK)
             self.client.search_experiments(max_results=1)
             self.trusted = True
@@ -585,7 +586,6 @@ def _open(tracking: str) -> Any:
     mlflow.set_tracking_uri(tracking)  # artifacts of an http server are sent to the global address
     if path := path_of(tracking):
         make_ready(path)
-    knock(tracking)
     return MlflowClient(tracking, registry_uri=tracking)
 
 
