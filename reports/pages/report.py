@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ class Report:
         low, high = analysis.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
         return low * self.metric.scale, high * self.metric.scale
 
-    @property
+    @cached_property
     def log(self) -> bool:
         """Whether objective axes are logarithmic."""
         values = np.array([trial.value for trial in self.record.ranked()], dtype=np.float64)
