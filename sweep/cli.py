@@ -383,7 +383,7 @@ def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: s
     from sweep.predict import Prediction
     from sweep.predict import predict as look
 
-    folder = _folder(home, study) if study else _last(home, "champion.npz")
+    folder = _folder(home, study) if study else _last_champion(home)
     code = 0
     for found in look(images, folder / "champion.npz"):
         if isinstance(found, Prediction):
@@ -495,13 +495,13 @@ def _folder(home: Path, study: str, *, here: bool = False) -> Path:
     return home / name
 
 
-def _last(home: Path, file: str) -> Path:
-    """Folder of the study in which `file` was written last."""
-    found = sorted(home.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime)
+def _last_champion(home: Path) -> Path:
+    """Folder of the study whose champion was written last."""
+    found = list(home.glob("*/champion.npz"))
     if not found:
-        nothing = f"no study in {home} has a {file} yet; begin with: sweep run"
+        nothing = f"no study in {home} has a champion.npz yet; begin with: sweep run"
         raise click.UsageError(nothing if _recorded(home) else NOTHING.format(home=home))
-    return found[-1].parent
+    return max(found, key=lambda path: path.stat().st_mtime).parent
 
 
 def _last_recorded(home: Path) -> Path:
