@@ -2,8 +2,8 @@
 
 A study is a folder. Its database (`reports/database.py` says where) is one of Optuna's, with two Optuna studies,
 `search` (what the sampler proposed) and `confirm` (fresh-seed repeats of the best trials and the final models).
-Everything that Optuna has no column for is a user attribute, written by `sweep/storage.py` under the names read here, so that a report can be
-drawn years later by code that no longer shares a class with the code that ran the sweep.
+Everything that Optuna has no column for is a user attribute, written by `sweep/storage.py` under the names read here,
+so that a report can be drawn years later by code that no longer shares a class with the code that ran the sweep.
 
 | attribute of `search` | content |
 |---|---|
