@@ -5,12 +5,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+from dask_processes import free_port
 
 from reports import records
 
@@ -22,13 +22,6 @@ def commands(heading):
     """The first block of a section."""
     section = (ROOT / "docs/cluster.md").read_text().partition(f"\n## {heading}\n")[2]
     return re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]
-
-
-def free_port():
-    """The page's own may be taken here."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def kill_a_worker(port):
@@ -54,7 +47,7 @@ def run(tmp_path):
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEP_", "MAKE", "MFLAGS", "STUDY", "TRIALS"))}
 
     def run_(block, home="home", kill_at=None):
-        port, said = free_port(), ""
+        port, said = str(free_port()), ""  # the page's own may be taken here
         process = subprocess.Popen(
             ["bash", "-e", "-c", block.replace(PORT, port)],
             cwd=tmp_path,

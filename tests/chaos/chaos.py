@@ -172,11 +172,9 @@ def kill_workers(chain: Chain, times: int) -> None:
         while left and process.poll() is None:
             time.sleep(chain.dice.uniform(0.02, 0.4))
             workers = [pid for pid in alive(chain.home) if b"sweep.worker" in _cmdline(pid)]
-            if workers and not _worn(chain):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(chain.dice.choice(workers), signal.SIGKILL)
-                    chain.died("worker")
-                    left -= 1
+            if workers and not _worn(chain) and killed(chain.dice.choice(workers)):
+                chain.died("worker")
+                left -= 1
         chain.end(process, (0,), "after killed workers")
 
 

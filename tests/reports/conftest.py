@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from reports.records import EPOCH, SweepRecord, TrialRecord
+from sweep.champion import paired
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -259,10 +259,7 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
         )
     champion = max(candidates, key=lambda c: sign * c["mean"])
     base = next(c for c in candidates if c["trial"] == 0)
-    differences = sign * (np.array(champion["values"]) - np.array(base["values"]))
-    half = float(stdtrit(2, 1 - 0.025 / (len(chosen) - 1))) * float(differences.std(ddof=1)) / math.sqrt(3)
-    mean = float(differences.mean())
-    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": 3, "among": len(chosen) - 1}
+    comparison = paired(champion["values"], base["values"], sign, len(candidates) - 1)
     n = record.dataset["test"]
     accuracy = 0.9806 if n > 5000 else 0.9694
     repeats = [
@@ -283,7 +280,7 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
         "hyperparameters": {},
         "baseline": 0,
         "candidates": candidates,
-        "paired": None if champion["trial"] == 0 else paired,
+        "paired": None if champion["trial"] == 0 else comparison,
         "search_value": champion["search_value"],
         "confirm_mean": champion["mean"],
         "epochs": 9,
@@ -396,16 +393,13 @@ def _judged(
         candidates.append({"trial": trial.number, "search_value": trial.value, "values": values, "mean": mean})
     champion = max(candidates, key=lambda one: one["mean"])
     base = next(one for one in candidates if one["trial"] == 0)
-    differences = np.array(champion["values"]) - np.array(base["values"])
-    half = float(stdtrit(seeds - 1, 1 - 0.025 / (len(chosen) - 1))) * float(differences.std(ddof=1)) / math.sqrt(seeds)
-    mean = float(differences.mean())
-    paired = {"difference": mean, "low": mean - half, "high": mean + half, "n": seeds, "among": len(chosen) - 1}
+    comparison = paired(champion["values"], base["values"], 1, len(candidates) - 1)
     made = make_record(30, confirmed=True).verdict or {}
     verdict = {
         **made,
         "champion": champion["trial"],
         "candidates": candidates,
-        "paired": None if champion is base else paired,
+        "paired": None if champion is base else comparison,
         "search_value": champion["search_value"],
         "confirm_mean": champion["mean"],
     }

@@ -121,6 +121,23 @@ def alone(tiny, opened, searched):
     return run
 
 
+@pytest.fixture
+def disturbed(tiny, opened, searched, joined, alone):
+    """Searches on a cluster where something happens after 40 epochs; the numbers must be those of `alone`.
+
+    Returns how many deaths were counted, and what was printed.
+    """
+
+    def run(processes, act):
+        database = opened(tiny(*LONG))
+        printed = searched(tiny(*LONG), database, pool=joined(processes, Watched, after=40, act=act))
+        record = records.read(database.folder)
+        assert numbers(record) == alone(*LONG)
+        return deaths(record), printed
+
+    return run
+
+
 def test_a_cluster_finds_the_same(tiny, opened, searched, joined, dask, alone):
     """Every setting, epoch and hash; the weights are here, and nothing else is left of the trials."""
     database = opened(tiny(*CHANGES))
@@ -136,24 +153,21 @@ def test_a_cluster_finds_the_same(tiny, opened, searched, joined, dask, alone):
     assert any(re.fullmatch(r"workers? .* joined; \d trainings? at once", line) for line in pool.said)
 
 
-def test_a_killed_worker_costs_its_trial_nothing_but_time(tiny, opened, searched, joined, dask, alone):
+def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
     """SIGKILL for a Dask worker: its trial's death is recorded, it runs elsewhere, and the numbers are the same."""
 
     def kill(_):
         dask.at_work().kill()
         dask.start_worker()
 
-    database = opened(tiny(*LONG))
-    printed = searched(tiny(*LONG), database, pool=joined(dask, Watched, after=40, act=kill))
-    record = records.read(database.folder)
+    died, printed = disturbed(dask, kill)
 
-    assert numbers(record) == alone(*LONG)
-    assert deaths(record) == 1
+    assert died == 1
     assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; it starts again", printed)
 
 
 @pytest.mark.slow
-def test_a_retired_worker_is_no_death(tiny, opened, searched, joined, dask, alone):
+def test_a_retired_worker_is_no_death(disturbed, dask):
     """Somebody else's doing, as when a batch system's time is up; its nanny says the same of SIGTERM."""
 
     def retire(pool):
@@ -161,28 +175,22 @@ def test_a_retired_worker_is_no_death(tiny, opened, searched, joined, dask, alon
             client.retire_workers([next(iter(pool._runs.values())).address])
         dask.start_worker()
 
-    database = opened(tiny(*LONG))
-    printed = searched(tiny(*LONG), database, pool=joined(dask, Watched, after=40, act=retire))
-    record = records.read(database.folder)
+    died, printed = disturbed(dask, retire)
 
-    assert numbers(record) == alone(*LONG)
-    assert deaths(record) == 0
+    assert died == 0
     assert re.search(r"worker \d \(127\.0\.0\.1\) was closed; it starts again", printed)
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_from_its_checkpoint(tiny, opened, searched, joined, dask, alone):
+def test_a_killed_training_continues_from_its_checkpoint(disturbed, dask):
     """The Dask worker lives on and brings what the dead process had saved."""
 
     def kill(_):
         os.kill(training(dask.at_work())[0], signal.SIGKILL)
 
-    database = opened(tiny(*LONG))
-    printed = searched(tiny(*LONG), database, pool=joined(dask, Watched, after=40, act=kill))
-    record = records.read(database.folder)
+    died, printed = disturbed(dask, kill)
 
-    assert numbers(record) == alone(*LONG)
-    assert deaths(record) == 1
+    assert died == 1
     assert re.search(r"worker \d died \(signal SIGKILL\)", printed)
 
 
