@@ -176,8 +176,10 @@ def gap(one: Side, other: Side) -> Gap | None:
         means = [np.array([float(np.mean(found)) for found in side if found is not None]) for side in values]
         return Gap(welch(sign * means[0], sign * means[1]), "other seeds of both sweeps")
     a, b = (sign * side[0] for side in values if side[0] is not None)
-    if one.records[0].study["seed"] == other.records[0].study["seed"] and len(a) == len(b):
-        return Gap(in_pairs(a, b), "other fresh seeds, seed by seed")
+    if one.records[0].study["seed"] == other.records[0].study["seed"]:
+        both = min(len(a), len(b))  # the first seeds of the larger confirmation are those of the smaller one
+        some = "" if len(a) == len(b) else f", of the {both} that both have"
+        return Gap(in_pairs(a[:both], b[:both]), f"other fresh seeds, seed by seed{some}")
     return Gap(welch(a, b), "other fresh seeds; the splits of the data differ, which it does not contain")
 
 

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from reports import pdf, versus
+from reports import analysis, pdf, versus
 from reports.layout import HEIGHT, settings
 from reports.pages.versus import comparison
 
@@ -110,6 +110,20 @@ def test_champions_are_compared_seed_by_seed_only_on_the_same_seeds(two):
     assert "seed by seed" in same.over
     assert "splits of the data differ" in other.over
     assert versus.gap(*versus.sides([first, replace(second, verdict=None)])) is None
+
+
+def test_a_sweep_with_more_fresh_seeds_is_compared_on_those_that_both_have(known):
+    """The proposed study asks for more of them; its first are those of the study before, on the same split."""
+    made = (known(20, score, space=RATE, confirm=seeds, seed=seeds) for seeds in (3, 5))
+    before, after = (named(record, name, seed=7) for record, name in zip(made, ("before", "after"), strict=True))
+    found = versus.gap(*versus.sides([before, after]))
+    values = [{row.trial: row.values for row in analysis.confirmation(record)} for record in (before, after)]
+    first, second = (one[record.verdict["champion"]] for one, record in zip(values, (before, after), strict=True))
+
+    assert (len(first), len(second), found.paired.n) == (3, 5, 3)
+    assert found.paired.difference == pytest.approx(np.mean(second[:3] - first))
+    assert abs(found.paired.difference) > 1e-6
+    assert found.over == "other fresh seeds, seed by seed, of the 3 that both have"
 
 
 def test_repeated_sweeps_are_compared_over_sweeps(two):
