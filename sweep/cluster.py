@@ -35,6 +35,10 @@ FIRST = 10.0
 """Seconds to connect for the first time."""
 PATIENCE = 300.0
 """Seconds to wait for a scheduler that was there and is gone."""
+KEEP = 20.0
+"""Seconds between two fetches of a job's checkpoint: what it trained since the last one dies with its worker."""
+SHARE = 0.1
+"""Of the time, in which a checkpoint may be on its way: all of them pass through the scheduler."""
 SILENCE = 60.0
 """Seconds after which a worker that says nothing of its job, not even a sign of life, loses it; and gets none so long.
 
@@ -86,6 +90,7 @@ class _Run:
         token: names this run of the Dask task; None until the first word.
         heard: how many of the numbered lines were.
         last: `time.monotonic()` of the last word.
+        kept: `time.monotonic()` when its checkpoint was last asked for, and the `version` that is here.
     """
 
     job: Job
@@ -93,6 +98,8 @@ class _Run:
     token: str | None = None
     heard: int = 0
     last: float = field(default_factory=time.monotonic)
+    kept: float = field(default_factory=time.monotonic)
+    version: int = 0
 
 
 class Cluster:
@@ -126,6 +133,8 @@ class Cluster:
         self._refusal: str | None = None
         self._told_empty = False
         self._down: float | None = None
+        self._fetching: float | None = None
+        self._rested = 0.0
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._link = Link(address, self._inbox)
         self._here = cluster_worker.facts()
@@ -155,7 +164,7 @@ class Cluster:
         """Send a job to the worker with most room, with its checkpoint if there is one; return the worker's number."""
         room = self._room()
         address = max(room, key=lambda address: room[address])
-        worker, checkpoint = self._workers[address], Path(job.folder) / "checkpoint.npz"
+        worker, checkpoint = self._workers[address], Path(job.folder) / cluster_worker.CHECKPOINT
         kept = checkpoint.read_bytes() if checkpoint.exists() else None
         key = f"{self._session}-{next(self._keys)}"
         self._runs[key] = _Run(job, address)
@@ -188,6 +197,7 @@ class Cluster:
             while True:
                 found += self._take(*self._inbox.get_nowait())
         found += self._unheard()
+        self._fetch()
         self._tell_joined()
         self._require_life()
         return found
@@ -240,6 +250,8 @@ class Cluster:
                 return self._is_gone(*content)
             case "word":
                 return self._hear(*content)
+            case "checkpoint":
+                self._fetched(*content)
             case "result" | "error" if content[0] in self._checks:
                 self._checked(self._checks.pop(content[0]), kind, content[1])
             case "result" | "error" if content[0] in self._runs:
@@ -251,6 +263,7 @@ class Cluster:
         self._down = time.monotonic()
         self._workers.clear()
         self._checks.clear()
+        self._fetching = None
         self._told_empty = False
         minutes = f"{PATIENCE / 60:g} minutes"
         self._say(f"the scheduler {self._address} is gone ({reason}); the sweep pauses, and waits {minutes} for it")
@@ -370,8 +383,8 @@ class Cluster:
                 _write_weights(folder / "weights.npz", files["weights.npz"], message["weights_sha256"])
             except WeightsError as error:
                 return {"is": "died", "reason": f"the weights came damaged: {error}"}
-        elif "checkpoint.npz" in files:
-            write_atomic(folder / "checkpoint.npz", files["checkpoint.npz"])
+        elif content := files.get(cluster_worker.CHECKPOINT):
+            write_atomic(folder / cluster_worker.CHECKPOINT, content)
         if message["is"] == "died":  # it was alone in a pool of its own there
             return {**message, "reason": message["reason"].replace("worker 0", f"worker {self._numbers[run.address]}")}
         if message["is"] == "failed" and message["outcome"] == "environment":  # of that machine; others may do
@@ -380,7 +393,30 @@ class Cluster:
             return {"is": "lost", "reason": message["reason"]}
         return message
 
+    def _fetched(self, found: tuple[str, int, bytes] | None) -> None:
+        """Keep a checkpoint, if its job still runs; what it is worth is seen by the training that continues from it."""
+        if self._fetching is None:  # asked for before the scheduler was gone
+            return
+        now = time.monotonic()
+        self._rested, self._fetching = now + (now - self._fetching) * (1 / SHARE - 1), None
+        if found and (run := self._runs.get(found[0])):
+            _, run.version, content = found
+            folder = Path(run.job.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / cluster_worker.CHECKPOINT, content)
+
     # ------------------------------------------------------------------ what nobody says
+
+    def _fetch(self) -> None:
+        """Ask for the checkpoint that was longest not asked for; one at a time."""
+        now = time.monotonic()
+        if self._fetching is not None or now < self._rested:
+            return
+        due = [(run.kept, key) for key, run in self._runs.items() if run.token and now - run.kept > KEEP]
+        if due:
+            run = self._runs[key := min(due)[1]]
+            self._fetching = run.kept = now
+            self._link.call(run.address, cluster_worker.checkpoint, key, run.version, name="checkpoint")
 
     def _unheard(self) -> list[Event]:
         """Take jobs from workers that say nothing of them."""

@@ -12,6 +12,7 @@ Whatever happens there becomes a message in a queue, for the one thread that dec
 | ("word", (key, run, number, line)) | as `sweep.cluster_worker` says them |
 | ("result", key, value) | of what was submitted |
 | ("error", key, text) | instead of a result |
+| (name, value) | what a `call` with this name returned; None where its worker did not answer |
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RETRY = 1.0
 LOOK = 1.0
 """Seconds between two looks at who is there."""
 ANSWER = 30.0
-"""Seconds after which a scheduler that does not answer counts as gone; Dask's own limit for a silent connection."""
+"""Seconds to wait for an answer of scheduler or worker; Dask's own limit for a silent connection."""
 CLOSE = 1.0
 """Seconds to take leave."""
 
@@ -72,9 +73,9 @@ class Link:
         """Want a result no longer; nothing is said of it."""
         self._loop.call_soon_threadsafe(self._cancel, key)
 
-    def call(self, worker: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Let a worker run a short function at once, beside its tasks."""
-        self._loop.call_soon_threadsafe(self._call, worker, function, arguments)
+    def call(self, worker: str, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> None:
+        """Let a worker run a short function at once, beside its tasks; with a name, what it returns is told."""
+        self._loop.call_soon_threadsafe(self._call, worker, function, arguments, name)
 
     def close(self) -> None:
         """Take leave: the scheduler cancels what was submitted."""
@@ -146,7 +147,7 @@ class Link:
         if client:
             with contextlib.suppress(Exception):  # it is gone, or will be when this process ends
                 client.unsubscribe_topic("all")  # else the scheduler logs that it cannot tell us that we left
-                await asyncio.wait_for(client.close(), CLOSE)
+                await client.close(timeout=CLOSE)  # a task of asyncio.wait_for could be over before it began
 
     def _submit(self, key: str, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self._client:
@@ -172,9 +173,19 @@ class Link:
         if future := self._futures.pop(key, None):
             future.release()
 
-    def _call(self, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def _call(self, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None) -> None:
         if self._client:
-            self._spawn(self._client.run(function, *arguments, workers=[worker], on_error="ignore"))
+            self._spawn(self._answer(self._client, worker, function, arguments, name))
+
+    async def _answer(
+        self, client: Client, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None
+    ) -> None:
+        answers = {}
+        with contextlib.suppress(Exception):  # the worker is silent or gone, which is noticed otherwise
+            async with asyncio.timeout(ANSWER):
+                answers = await client.run(function, *arguments, workers=[worker], on_error="ignore")
+        if name:
+            self._tell((name, answers.get(worker)))
 
     def _spawn(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)

@@ -1,4 +1,4 @@
-"""What a Dask worker runs for a sweep: `check` once, `work` for every job, `ask_stop` now and then.
+"""What a Dask worker runs for a sweep: `check` once, `work` for every job, `ask_stop` and `checkpoint` now and then.
 
 `work` starts the very process that trains on one machine (`sweep/worker.py`), in a scratch folder, and passes on what
 it says. A word to the coordinator is an event of Dask: (key of the Dask task, this run of it, number, line). Lines are
@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,26 @@ PULSE = 5.0
 """Seconds between two signs of life; the training process gives one a second, too many for one scheduler to pass on."""
 NUMBERED = ("epoch", "note")
 """Kinds of lines that are numbered, and repeated with the result."""
-BROUGHT = ("weights.npz", "checkpoint.npz")
+CHECKPOINT = "checkpoint.npz"
+BROUGHT = ("weights.npz", CHECKPOINT)
 """Files that go back with the result, where there are any."""
 
-_STOPS: dict[str, threading.Event] = {}
-"""Of every run in this process, by the key of its Dask task: whether it was asked to stop."""
+
+@dataclass(frozen=True)
+class _Run:
+    """A job at work in this process.
+
+    Attributes:
+        stop: set once it is to end.
+        folder: where it trains.
+    """
+
+    stop: threading.Event
+    folder: Path
+
+
+_RUNS: dict[str, _Run] = {}
+"""By the key of their Dask tasks."""
 
 
 def facts() -> dict[str, str]:
@@ -77,47 +92,61 @@ def check(dataset: str, digest: str) -> dict[str, Any]:
 
 def ask_stop(key: str) -> None:
     """Let the job of this key end after the epoch that runs."""
-    if asked := _STOPS.get(key):
-        asked.set()
+    if run := _RUNS.get(key):
+        run.stop.set()
 
 
-def work(key: str, job: Job, checkpoint: bytes | None) -> dict[str, Any] | None:
+def checkpoint(key: str, known: int) -> tuple[str, int, bytes] | None:
+    """What the job of this key saved last, unless it is known already.
+
+    Args:
+        key: of the Dask task.
+        known: the version that the coordinator has; 0 for none.
+
+    Returns:
+        The key, the version (nanoseconds, as the file system has them) and the file; None where there is no other one.
+    """
+    if run := _RUNS.get(key):
+        with contextlib.suppress(FileNotFoundError), (run.folder / CHECKPOINT).open("rb") as file:
+            if (version := os.fstat(file.fileno()).st_mtime_ns) != known:
+                return key, version, file.read()
+    return None
+
+
+def work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
     """Train one job here, until it ends or nobody wants it any more.
 
     Args:
         key: of the Dask task that this is.
         job: `dataset` is a folder here; `folder` is not, and another one is used.
-        checkpoint: to continue from.
+        kept: a checkpoint to continue from.
 
     Returns:
         `run`, as in the events; `lines`, all that were numbered; `last`, the line that ends the job; `files`, their
         contents by name. None when nobody wants it.
     """
     try:
-        return _work(key, job, checkpoint)
+        return _work(key, job, kept)
     except OSError as error:  # of the scratch folder; the training process tells its own
         reason = f"{error.strerror}: {error.filename}"
         last = {"is": "failed", "outcome": "environment", "reason": reason}
         return {"run": None, "lines": [], "last": last, "files": {}}
 
 
-def _work(key: str, job: Job, checkpoint: bytes | None) -> dict[str, Any] | None:
+def _work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
     worker, run = get_worker(), secrets.token_hex(8)
     lines: list[dict[str, Any]] = []
 
     def tell(message: dict[str, Any]) -> None:
         worker.log_event(TOPIC, [key, run, len(lines), message])
 
-    with (
-        _stop_asked_for(key) as stop,
-        tempfile.TemporaryDirectory(prefix="job-", dir=worker.local_directory) as scratch,
-    ):
+    with tempfile.TemporaryDirectory(prefix="job-", dir=worker.local_directory) as scratch:
         folder = Path(scratch) / "trial"
         folder.mkdir()
-        if checkpoint:
-            (folder / "checkpoint.npz").write_bytes(checkpoint)
+        if kept:
+            (folder / CHECKPOINT).write_bytes(kept)
         tell({"is": "began"})
-        for message in _messages(worker, key, replace(job, folder=str(folder)), stop):
+        for message in _messages(worker, key, replace(job, folder=str(folder))):
             if message["is"] == "pulse":
                 tell(message)
             elif message["is"] in NUMBERED:
@@ -129,13 +158,13 @@ def _work(key: str, job: Job, checkpoint: bytes | None) -> dict[str, Any] | None
     return None
 
 
-def _messages(worker: Worker, key: str, job: Job, stop: threading.Event) -> Iterator[dict[str, Any]]:
+def _messages(worker: Worker, key: str, job: Job) -> Iterator[dict[str, Any]]:
     """What the training process says, its last word included; ends without one when nobody wants it any more.
 
     The steps of its pulses are said again every PULSE seconds: of a training that hangs, the same number.
     """
     steps, told, asked = -1, time.monotonic(), False
-    with contextlib.closing(Workers(1, Path(job.folder).parent)) as process:
+    with _noted(key, Path(job.folder)) as stop, contextlib.closing(Workers(1, Path(job.folder).parent)) as process:
         process.start(job)
         while _is_wanted(worker, key):
             for event in process.events(POLL):
@@ -154,12 +183,13 @@ def _messages(worker: Worker, key: str, job: Job, stop: threading.Event) -> Iter
 
 
 @contextlib.contextmanager
-def _stop_asked_for(key: str) -> Iterator[threading.Event]:
-    _STOPS[key] = threading.Event()
+def _noted(key: str, folder: Path) -> Iterator[threading.Event]:
+    """As a run that can be asked to stop, and for its checkpoint."""
+    _RUNS[key] = _Run(threading.Event(), folder)
     try:
-        yield _STOPS[key]
+        yield _RUNS[key].stop
     finally:
-        del _STOPS[key]
+        del _RUNS[key]
 
 
 def _is_wanted(worker: Worker, key: str) -> bool:

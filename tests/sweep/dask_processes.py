@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 
 def free_port():
     """One that nobody listens on."""
@@ -33,6 +35,12 @@ def training(worker):
             pids = children.read_text().split()
             found += [int(pid) for pid in pids if b"sweep.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return found
+
+
+def listening(process):
+    """The ports on which a process waits for connections."""
+    found = psutil.Process(process.pid).net_connections("tcp")
+    return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
 class DaskProcesses:
@@ -67,6 +75,11 @@ class DaskProcesses:
     def at_work(self):
         """A worker that trains, once there is one."""
         return within(30, lambda: next((worker for worker in self.alive() if training(worker)), None))
+
+    def at(self, address):
+        """The worker that listens there."""
+        port = int(address.rpartition(":")[2])
+        return next(worker for worker in self.alive() if port in listening(worker))
 
     def close(self):
         """Kill all."""
