@@ -437,7 +437,8 @@ def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:
             raise LogMismatch(
                 f"trial {task.trial.number}, epoch {index + 1} was run again and gave another {key}: "
                 f"{value} is recorded, {row[key]} came\n"
-                "the data, the program or the machine changed; nothing was overwritten"
+                "the data, the program or the machine changed; nothing was overwritten\n"
+                "continue with those it was begun with, or give the study file a new name"
             )
 
 
