@@ -31,13 +31,13 @@ trials = 8
 pruner = "median"
 
 [baseline]
-hidden_sizes = [32]
+hidden_sizes = [128]
 learning_rate = 0.003
-batch_size = 32
-epochs = 240
+batch_size = 16
+epochs = 80
 
 [space]
-hidden_sizes = { layers = [1, 2], units = [16, 64], log = true }
+hidden_sizes = { layers = [1, 2], units = [64, 128], log = true }
 learning_rate = { low = 1e-3, high = 3e-2, log = true }
 
 [confirm]
@@ -83,7 +83,7 @@ def interrupted(home, study, number, when):
 
 def at_work(record, number):
     """Whether a trial of this number or a later one is some epochs in and far from its end."""
-    return any(trial.state == "running" and 2 < len(trial.epochs) < 160 for trial in record.trials[number:])
+    return any(trial.state == "running" and 2 < len(trial.epochs) < 50 for trial in record.trials[number:])
 
 
 def children(home):
@@ -173,7 +173,7 @@ def test_the_same_command_ends_with_the_asked_number(road):
 def test_epochs_of_continued_trials_are_there_once(road):
     """Trial by trial 0, 1, 2 ... without gaps; learning went on where it stopped."""
     for trial in road["record"].trials:
-        assert len(trial.epochs) == 240 if trial.outcome == "complete" else 0 < len(trial.epochs) < 240
+        assert len(trial.epochs) == 80 if trial.outcome == "complete" else 0 < len(trial.epochs) < 80
         assert (np.diff(trial.epochs["time"]) >= 0).all()
 
 
