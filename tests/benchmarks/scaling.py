@@ -27,7 +27,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,7 @@ def resident() -> float:
 
 def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int, *changes: str) -> dict[str, Any]:
     """One sweep from its first trial to its last, and a restart on what it recorded."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = study_in(place, f"trials={trials}", f"sampler={sampler}", *CHANGES, *changes)
     database = opened(place, study, dataset)
     pool = VirtualWorkers(workers, seed=workers)
@@ -327,13 +330,14 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["draw"]:
         draw(json.loads(Path(arguments[1]).read_text())["sweeps"], Path(arguments[2]))
         return
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     result = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+    # A process each: the memory of one sweep is not that of the next.
+    alone = ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1)
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, alone:
         place = Path(name)
         dataset = datasets.prepare("digits", place / "data")
         for sweep in FULL if arguments[:1] == ["full"] else SHORT:
-            result.append(simulate(place, dataset, *sweep))
+            result.append(alone.submit(simulate, place, dataset, *sweep).result())
             table(result[-1:])
             if arguments[1:]:
                 Path(arguments[1]).write_text(json.dumps({"sweeps": result}) + "\n")
