@@ -180,7 +180,7 @@ def main() -> None:
         text = (
             f"% that a hanging tracker adds to {what}, 95 % {100 * low:+.2f} to {100 * high:+.2f}, 0 in it or below 1"
         )
-        judged.append((text, 100 * mean, low <= 0 or high < 0.01))
+        judged.append((text, 100 * float(mean), bool(low <= 0 or high < 0.01)))
     show(judged)
     print(as_json(judged))
 
