@@ -457,16 +457,20 @@ def _counted(count: int, what: str) -> str:
 
 
 def probe(address: str) -> None:
-    """Knock, so that a wrong address is told at once: Dask itself would go on trying for seconds.
+    """Knock, so that a wrong address is told before anything begins; a scheduler that still starts gets FIRST seconds.
 
     Raises:
         EnvironmentTrouble: nobody answers there.
     """
-    place = urlsplit(address)
-    try:
-        socket.create_connection((place.hostname or "", place.port or 0), FIRST).close()
-    except OSError as error:
-        raise EnvironmentTrouble(_unreachable(address, str(error.strerror or error))) from error
+    place, end = urlsplit(address), time.monotonic() + FIRST
+    while True:
+        try:
+            socket.create_connection((place.hostname or "", place.port or 0), FIRST).close()
+            return
+        except OSError as error:
+            if not isinstance(error, ConnectionRefusedError) or time.monotonic() > end:
+                raise EnvironmentTrouble(_unreachable(address, str(error.strerror or error))) from error
+        time.sleep(0.2)
 
 
 def _unreachable(address: str, reason: str) -> str:

@@ -86,7 +86,8 @@ class Options:
 def run(options: Options, console: Console) -> int:
     """Run or continue a study; return the exit code."""
     if options.cluster is not None:
-        _require_scheduler(options.cluster)
+        with console.status(f"looking for the scheduler {options.cluster}"):
+            _require_scheduler(options.cluster)
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)

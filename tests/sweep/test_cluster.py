@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -554,8 +556,9 @@ def _trials(folder):
         ("tcp://me:canary@127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
     ],
 )
-def test_a_wrong_address_is_told_at_once(address, code, reason, tmp_path, capsys):
+def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkeypatch):
     """In at most three lines, without what may be a password in it, and before anything is written."""
+    monkeypatch.setattr(cluster, "FIRST", 0.3)
     words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--home", str(tmp_path), "--tracking", "none"])
@@ -566,6 +569,14 @@ def test_a_wrong_address_is_told_at_once(address, code, reason, tmp_path, capsys
     assert len(told.splitlines()) <= 3
     assert "canary" not in told
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_still_starts_is_waited_for():
+    """The commands of docs/cluster.md start both at once."""
+    with socket.socket() as scheduler:
+        scheduler.bind(("127.0.0.1", 0))
+        threading.Timer(0.5, scheduler.listen).start()
+        cluster.probe(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
