@@ -506,6 +506,7 @@ def started(tmp_path, study_file):
     return start
 
 
+@pytest.mark.slow
 def test_a_killed_coordinator_takes_its_work_with_it(started, tiny, opened, searched, joined, dask, alone, tmp_path):
     """Within seconds no worker trains; the same command continues to the same bits, and no trial is blamed."""
     process = started(dask.address, *(word for change in LONG for word in ("--set", change)))
