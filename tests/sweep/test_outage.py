@@ -430,7 +430,7 @@ def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) ->
     history.append(sync_process(tmp_path, "killed").communicate()[0])
 
     assert history[-1].startswith(
-        ("killed: created", "killed: updated", "killed: sent", "killed: MLflow has it all")
+        ("killed: created", "killed: updated", "killed: sent", "killed: MLflow has it all already")
     ), history
     points, *wrong = differences(tmp_path, folder)
     assert points > 1000
