@@ -28,7 +28,7 @@ from sweep import cluster_worker
 from sweep.cluster_link import Link
 from sweep.coordinator import EnvironmentTrouble
 from sweep.machine import MUST_MATCH
-from sweep.worker import Job
+from sweep.worker import CHECKPOINT, Job
 from sweep.workers import Event
 
 FIRST = 10.0
@@ -164,7 +164,7 @@ class Cluster:
         """Send a job to the worker with most room, with its checkpoint if there is one; return the worker's number."""
         room = self._room()
         address = max(room, key=lambda address: room[address])
-        worker, checkpoint = self._workers[address], Path(job.folder) / cluster_worker.CHECKPOINT
+        worker, checkpoint = self._workers[address], Path(job.folder) / CHECKPOINT
         kept = checkpoint.read_bytes() if checkpoint.exists() else None
         key = f"{self._session}-{next(self._keys)}"
         self._runs[key] = _Run(job, address)
@@ -383,8 +383,8 @@ class Cluster:
                 _write_weights(folder / "weights.npz", files["weights.npz"], message["weights_sha256"])
             except WeightsError as error:
                 return {"is": "died", "reason": f"the weights came damaged: {error}"}
-        elif content := files.get(cluster_worker.CHECKPOINT):
-            write_atomic(folder / cluster_worker.CHECKPOINT, content)
+        elif content := files.get(CHECKPOINT):
+            write_atomic(folder / CHECKPOINT, content)
         if message["is"] == "died":  # it was alone in a pool of its own there
             return {**message, "reason": message["reason"].replace("worker 0", f"worker {self._numbers[run.address]}")}
         if message["is"] == "failed" and message["outcome"] == "environment":  # of that machine; others may do
@@ -403,7 +403,7 @@ class Cluster:
             _, run.version, content = found
             folder = Path(run.job.folder)
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / cluster_worker.CHECKPOINT, content)
+            write_atomic(folder / CHECKPOINT, content)
 
     # ------------------------------------------------------------------ what nobody says
 

@@ -25,7 +25,7 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 
 from model import datasets
-from sweep.worker import Job
+from sweep.worker import CHECKPOINT, Job
 from sweep.workers import ONE_THREAD, Workers
 
 TOPIC = "numpy-sweep"
@@ -36,7 +36,6 @@ PULSE = 5.0
 """Seconds between two signs of life; the training process gives one a second, too many for one scheduler to pass on."""
 NUMBERED = ("epoch", "note")
 """Kinds of lines that are numbered, and repeated with the result."""
-CHECKPOINT = "checkpoint.npz"
 BROUGHT = ("weights.npz", CHECKPOINT)
 """Files that go back with the result, where there are any."""
 

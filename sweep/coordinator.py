@@ -21,7 +21,7 @@ from model.training import Epoch, Rule
 from sweep.failpoints import failpoint
 from sweep.progress import Progress
 from sweep.storage import LogMismatch, TrialLog
-from sweep.worker import Job
+from sweep.worker import CHECKPOINT, Job
 from sweep.workers import Event
 
 DEATHS = 3
@@ -321,7 +321,7 @@ class Coordinator:
         self._again(task, reason, waiting)
 
     def _again(self, task: Task, reason: str | None, waiting: list[Task]) -> None:
-        kept = (Path(task.job.folder) / "checkpoint.npz").exists()
+        kept = (Path(task.job.folder) / CHECKPOINT).exists()
         how = "continuing it from its last checkpoint" if kept else "it starts again"
         if reason:  # else it was said once for all
             self._progress.note(f"{task.job.id}: {reason}; {how}")
@@ -408,7 +408,7 @@ def job_for(
 def _tidy(task: Task) -> None:
     """Remove what an ended trial no longer needs, once no worker is at it: a pruned one may have run on to its end."""
     kept, folder = "weights_sha256" in task.trial.user_attrs.get("result", {}), Path(task.job.folder)
-    names = ("checkpoint.npz", "checkpoint.damaged", *([] if kept else ["weights.npz"]))
+    names = (CHECKPOINT, "checkpoint.damaged", *([] if kept else ["weights.npz"]))
     for path in (*(folder / name for name in names), *folder.glob(f".*{PART}")):
         path.unlink(missing_ok=True)
 
@@ -421,7 +421,7 @@ def remove_leftovers(folder: Path, finished: Iterable[int]) -> None:
         finished: numbers of the trials that need no checkpoint any more.
     """
     parts = [*folder.parent.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")]
-    for path in (*parts, *(folder / f"{number:04d}" / "checkpoint.npz" for number in finished)):
+    for path in (*parts, *(folder / f"{number:04d}" / CHECKPOINT for number in finished)):
         path.unlink(missing_ok=True)
 
 

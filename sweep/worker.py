@@ -49,6 +49,8 @@ PATIENCE = 10.0
 """Seconds to wait for another worker to leave a trial's folder."""
 PULSE = 1.0
 """Seconds between two pulses."""
+CHECKPOINT = "checkpoint.npz"
+"""Of a trial that is not through, in its folder."""
 CHECKPOINT_EVERY = float(os.environ.get("SWEEP_CHECKPOINT_EVERY", "2"))
 """Seconds; or 100 times what the last checkpoint cost, if that is more, so that they cost at most 1 % of the time.
 
@@ -176,13 +178,13 @@ def run(job: Job, inbox: Inbox) -> None:
 
 def _run(job: Job, inbox: Inbox, folder: Path) -> None:
     data = datasets.load(Path(job.dataset), job.split_seed)
-    state = _state(job, data, folder / "checkpoint.npz")
+    state = _state(job, data, folder / CHECKPOINT)
     for epoch in state.epochs:
         say("epoch", job, epoch=plain(epoch))
     with pulse(job, state):
         stopped = _follow(job, state, data, inbox)
     if stopped:
-        state.save(folder / "checkpoint.npz")
+        state.save(folder / CHECKPOINT)
         say("stopped", job)
         return
     say("done", job, **_finish(job, state, data))
@@ -244,7 +246,7 @@ def _train(job: Job, state: TrainingState, data: Dataset) -> Iterator[Epoch]:
         if perf_counter() - saved > max(CHECKPOINT_EVERY, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")
-            state.save(Path(job.folder) / "checkpoint.npz")
+            state.save(Path(job.folder) / CHECKPOINT)
             failpoint("after_checkpoint")
             saved = perf_counter()
             cost = saved - started
