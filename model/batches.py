@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from model.datasets import Examples
+from model.data.datasets import Examples
 from model.network import MLP
 
 

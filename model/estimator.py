@@ -22,7 +22,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from model.datasets import Examples
+from model.data.datasets import Examples
 from model.evaluation import BATCH
 from model.hyperparameters import FIELDS, Hyperparameters
 from model.network import MLP

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import Batches
-from model.datasets import Examples
+from model.data.datasets import Examples
 from model.loss import cross_entropy, softmax
 from model.network import MLP
 

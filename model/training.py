@@ -16,10 +16,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from model import npz
 from model.adam import Adam
 from model.batches import Batches
-from model.datasets import Examples
+from model.data import npz
+from model.data.datasets import Examples
 from model.dropout import Dropout
 from model.evaluation import BATCH, Score, evaluate
 from model.files import write_atomic

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import npz
+from model.data import npz
 from model.files import write_atomic
 from model.network import parameters
 

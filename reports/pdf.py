@@ -14,12 +14,12 @@ from matplotlib.transforms import Bbox
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import BooleanObject, DictionaryObject, NameObject, TextStringObject
 
-from reports.layout import HEIGHT, WIDTH, Page, printable, settings
-from reports.next_study import Proposal
+from reports.analysis.comparison import sides
+from reports.analysis.next_study import Proposal
+from reports.drawing.layout import HEIGHT, WIDTH, Page, printable, settings
 from reports.pages import pages
-from reports.pages.versus import comparison
-from reports.records import SweepRecord
-from reports.versus import sides
+from reports.pages.comparison import comparison
+from studies.record.reader import SweepRecord
 
 PAPERS = {"a4": (0.0, 0.0, WIDTH, HEIGHT), "letter": (-0.115, 0.29, 8.385, 11.29)}
 """Corners of the paper, in inches of the sheet that is laid out: all that is drawn lies within each of them."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from reports.records import SweepRecord
+from studies.record.reader import SweepRecord
 
 # From this many validation examples on, a hundredth of a percent point is at least half an example.
 MANY_EXAMPLES = 5_000

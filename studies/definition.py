@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from model import datasets
+from model.data import datasets
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 
 FOLDER = Path(__file__).parent

@@ -26,7 +26,7 @@ from sweep.errors import DAMAGED, exit_code
 from sweep.passwords import Clean, checked_address, checked_storage
 
 if TYPE_CHECKING:  # rich and the packages behind the verbs are imported by the verb that needs them
-    from reports.records import SweepRecord
+    from studies.record.reader import SweepRecord
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -164,9 +164,9 @@ def run(
 ) -> int:
     """Run or continue STUDY: a name (see `sweep studies`) or the path of a .toml file."""
     changes += (f"generation={generation}",) if generation else ()
-    from sweep.console import make_console
-    from sweep.run import Options
-    from sweep.run import run as run_study
+    from sweep.commands.console import make_console
+    from sweep.commands.run import Options
+    from sweep.commands.run import run as run_study
 
     workers = workers or (_cores() if cluster is None else sys.maxsize)
     options = Options(home, tracking, study, trials, workers, cluster, changes, timeout, not no_confirm, _arguments())
@@ -179,7 +179,7 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def status(study: str | None, home: Path, tracking: str | None, as_json: bool, debug: bool) -> None:
     """How far STUDY is, and what is best so far."""
-    from sweep.status import lines, summary
+    from sweep.commands.status import lines, summary
 
     record = _record(home, study)
     if as_json:
@@ -193,7 +193,7 @@ def status(study: str | None, home: Path, tracking: str | None, as_json: bool, d
 def studies(home: Path, tracking: str | None, debug: bool) -> None:
     """The studies that ship, and those recorded in the home folder."""
     from studies.definition import load, names
-    from sweep.status import one_line
+    from sweep.commands.status import one_line
 
     for name in names():
         click.echo(f"{name}: {load(name).question}")
@@ -213,8 +213,8 @@ def data() -> None:
 @click.argument("name")
 def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     """Get NAME (digits, mnist, or the path of an .npz file) and prepare it."""
-    from model import datasets
-    from sweep.run import make_home
+    from model.data import datasets
+    from sweep.commands.run import make_home
 
     if name in datasets.BUILT_IN:
         make_home(home)
@@ -226,7 +226,7 @@ def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
 @click.argument("name")
 def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     """Check the prepared copy of NAME against its digest."""
-    from model import datasets
+    from model.data import datasets
 
     click.echo("\n".join(datasets.verify(name, home / "data")))
 
@@ -247,8 +247,9 @@ def report(
 ) -> None:
     """Write the PDF report of STUDY; works at any time, also while it runs. Of several studies: their comparison."""
     records = [_record(home, name) for name in study] or [_record(home, None)]
-    from reports import pdf, versus  # a second of matplotlib, after the name was found to be one
-    from sweep.report import summary, write
+    from reports import pdf  # a second of matplotlib, after the name was found to be one
+    from reports.analysis import comparison as versus
+    from sweep.commands.report import summary, write
 
     if len(records) > 1:
         out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
@@ -302,7 +303,7 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
     Prints, and on a desktop opens, the page of all trials, best first, with the curves of the ten best side by side;
     the eye above the names draws the others too.
     """
-    from sweep import ui as server
+    from sweep.commands import ui as server
 
     if study is not None:
         _folder(home, study)
@@ -317,7 +318,7 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 def dashboard(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
     """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1; nothing can be changed there."""
-    from sweep import dashboard as server
+    from sweep.commands import dashboard as server
 
     server.serve(_folder(home, study) if study else _last_recorded(home), port, click.echo)
 
@@ -331,7 +332,8 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
     folders = _chosen(home, study)
     if follow:
         os.nice(10)  # training goes first
-    from sweep import mirror, storage
+    from sweep.storage import database as storage
+    from sweep.tracking import reconcile as mirror
 
     tracking = _tracker(home, tracking)
     for folder in folders:
@@ -349,8 +351,8 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
 def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug: bool) -> int:
     """Compare the record of STUDY (or of all) with MLflow and the files, both ways; exit 0 only when they are equal."""
     folders = _chosen(home, study)
-    from sweep import storage
-    from sweep.doctor import examine, in_words
+    from sweep.storage import database as storage
+    from sweep.tracking.doctor import examine, in_words
 
     left = 0
     for folder in folders:
@@ -369,7 +371,7 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
 @click.argument("trial", type=click.IntRange(min=0))
 def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool) -> None:
     """Train TRIAL of STUDY again, and say whether every recorded number and the weights come out equal."""
-    from sweep.replay import replay as again
+    from sweep.commands.replay import replay as again
 
     click.echo(again(_record(home, study), trial, home / "data"))
 
@@ -380,8 +382,8 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
 @click.option("--study", help="Whose champion to ask; default: the one recorded last.")
 def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> int:
     """Say which class the champion sees in each of the IMAGES (any size and polarity)."""
-    from sweep.predict import Prediction
-    from sweep.predict import predict as look
+    from sweep.commands.predict import Prediction
+    from sweep.commands.predict import predict as look
 
     folder = _folder(home, study) if study else _last_champion(home)
     code = 0
@@ -452,14 +454,14 @@ def _tracker(home: Path, tracking: str | None) -> str:
 
 
 def _recorded(home: Path) -> list[Path]:
-    from reports.database import recorded
+    from studies.record.database import recorded
 
     return recorded(home)
 
 
 def _elsewhere(home: Path) -> dict[str, str]:
     """Studies in the database of SWEEP_STORAGE that no folder here is of, and where each is."""
-    from reports import database
+    from studies.record import database
 
     url = database.named()
     here = {folder.name for folder in _recorded(home)}
@@ -505,7 +507,7 @@ def _last_champion(home: Path) -> Path:
 
 
 def _last_recorded(home: Path) -> Path:
-    from reports.database import written
+    from studies.record.database import written
 
     if not (folders := _recorded(home)):
         raise click.UsageError(NOTHING.format(home=home))
@@ -513,8 +515,8 @@ def _last_recorded(home: Path) -> Path:
 
 
 def _record(home: Path, study: str | None) -> SweepRecord:
-    from reports import records
-    from sweep import storage
+    from studies.record import reader as records
+    from sweep.storage import database as storage
 
     folder = _folder(home, study) if study else _last_recorded(home)
     return records.read(folder, active=storage.is_active(folder))
@@ -545,7 +547,7 @@ def _diagnosis(home: Path, tracking: str | None, name: str, found: int, left: in
     differences = _counted(found, "difference")
     if fix:
         return f"{differences}, {left} left" if left else f"{differences}, mended"
-    from sweep.run import command_here
+    from sweep.commands.run import command_here
 
     command, _, note = command_here(home, tracking, "doctor", name, "--fix").partition("\n")
     return f"{differences}; `{command}` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from model import datasets
-from model.datasets import Dataset, Examples
+from model.data import datasets
+from model.data.datasets import Dataset, Examples
 
 
 @pytest.fixture(scope="session")

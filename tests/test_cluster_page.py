@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dask_processes import free_port
 
-from reports import records
+from studies.record import reader as records
 
 ROOT = Path(__file__).parent.parent
 PORT = "8786"

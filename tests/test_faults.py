@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from reports import records
-from sweep import storage
-from sweep.run import command_here
+from studies.record import reader as records
+from sweep.commands.run import command_here
+from sweep.storage import database as storage
 
 STUDY = """\
 question = "Two at once?"

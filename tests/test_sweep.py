@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from PIL import Image
 from pypdf import PdfReader
 
-from model import datasets
-from reports import analysis, records
+from model.data import datasets
+from reports.analysis import findings as analysis
+from studies.record import reader as records
 from sweep.cli import sweep
-from sweep.status import one_line
+from sweep.commands.status import one_line
 
 STUDY = """\
 question = "Which width and learning rate?"
@@ -155,7 +156,7 @@ def test_killed_it_leaves_no_trainer_behind(road):
 
 def _is_worker(pid):
     with contextlib.suppress(OSError):
-        return b"sweep.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"sweep.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reports.checks import FEWEST
-from reports.layout import Page
-from reports.next_study import Proposal
+from reports.analysis.checks import FEWEST
+from reports.analysis.next_study import Proposal
+from reports.drawing.layout import Page
+from reports.pages.answer import verdict
 from reports.pages.confirmation import confirmation
+from reports.pages.context import Report, report
 from reports.pages.cost import cost
-from reports.pages.curves import curves
-from reports.pages.enough import trials
 from reports.pages.epochs import epochs
+from reports.pages.errors import mistakes
+from reports.pages.importance import ranking
+from reports.pages.interactions import interactions, parallel
 from reports.pages.isolation import isolation
-from reports.pages.mistakes import mistakes
-from reports.pages.origin import origin
-from reports.pages.pairs import interactions, parallel
+from reports.pages.learning_curves import curves
+from reports.pages.next_study import proposal
 from reports.pages.progress import progress
-from reports.pages.proposal import proposal
+from reports.pages.provenance import origin
 from reports.pages.pruning import pruning
-from reports.pages.ranking import ranking
-from reports.pages.report import Report, report
 from reports.pages.space import hyperparameters
-from reports.pages.table import failures, table
-from reports.pages.verdict import verdict
+from reports.pages.trial_budget import trials
+from reports.pages.trial_table import failures, table
 from reports.pages.winner import changes
-from reports.records import SweepRecord
+from studies.record.reader import SweepRecord
 
 QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
     verdict,

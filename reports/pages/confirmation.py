@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports import analysis, plots
-from reports.analysis import BASELINE
-from reports.layout import BODY, Cell, Page
-from reports.pages.report import Report, interval, name
+from reports.analysis import findings as analysis
+from reports.analysis.findings import BASELINE
+from reports.drawing import plots
+from reports.drawing.layout import BODY, Cell, Page
+from reports.pages.context import Report, interval, name
 from reports.wording import counted
 
 

@@ -6,13 +6,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from reports import plots, wording
-from reports.analysis import BROKEN
-from reports.layout import BODY, INK, Page
+from reports import wording
+from reports.analysis.findings import BROKEN
+from reports.drawing import plots
+from reports.drawing.layout import BODY, INK, Page
+from reports.pages.context import Report
 from reports.pages.progress import time_unit
-from reports.pages.report import Report
-from reports.records import SweepRecord, TrialRecord
 from reports.wording import counted, listed, percent
+from studies.record.reader import SweepRecord, TrialRecord
 
 COLOURS = {"complete": "#7fb3d5", "pruned": "#d9c79a"}
 MANY = 400  # bars or dots from which on they are drawn as an image

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from reports import analysis, plots
-from reports.courses import FEWEST_EPOCHS, labels
-from reports.layout import BODY, Page
-from reports.pages.report import Report, capital
+from reports.analysis import findings as analysis
+from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
+from reports.drawing import plots
+from reports.drawing.layout import BODY, Page
+from reports.pages.context import Report, capital
 from reports.wording import counted, percent
 
 MEANING = {

@@ -7,12 +7,12 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import plots
-from reports.dimensions import values
-from reports.isolation import SOLID, Isolation, isolations
-from reports.layout import MUTED, SMALL, TINY, Key, Page, shorten
-from reports.pages.report import Report
-from reports.plots import PALETTE
+from reports.analysis.axes import values
+from reports.analysis.isolation import SOLID, Isolation, isolations
+from reports.drawing import plots
+from reports.drawing.layout import MUTED, SMALL, TINY, Key, Page, shorten
+from reports.drawing.plots import PALETTE
+from reports.pages.context import Report
 from reports.wording import counted
 
 PANELS = 8

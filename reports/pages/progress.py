@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import analysis, plots, wording
-from reports.layout import Page
-from reports.pages.report import Report, name
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.drawing import plots
+from reports.drawing.layout import Page
+from reports.pages.context import Report, name
 from reports.wording import counted
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports import plots, wording
-from reports.analysis import wilson
-from reports.checks import FEWEST
-from reports.layout import BODY, Page
-from reports.pages.report import Report
-from reports.pruning import Audited, Foresight, audited, foresight, misjudged, spared
+from reports import wording
+from reports.analysis.checks import FEWEST
+from reports.analysis.findings import wilson
+from reports.analysis.pruning import Audited, Foresight, audited, foresight, misjudged, spared
+from reports.drawing import plots
+from reports.drawing.layout import BODY, Page
+from reports.pages.context import Report
 from reports.wording import counted, percent
 
 MOST_AUDITED = 12

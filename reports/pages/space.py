@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import analysis, plots, wording
-from reports.analysis import BASELINE
-from reports.dimensions import EDGE, Axis, at_bounds, axes, values
-from reports.layout import SMALL, Page, shorten
-from reports.pages.ranking import no_ranking
-from reports.pages.report import Report
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.axes import EDGE, Axis, at_bounds, axes, values
+from reports.analysis.findings import BASELINE
+from reports.drawing import plots
+from reports.drawing.layout import SMALL, Page, shorten
+from reports.pages.context import Report
+from reports.pages.importance import no_ranking
 from reports.wording import counted, listed
 
 AXES_A_PAGE = 8

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reports import analysis, plots
-from reports.analysis import BASELINE
-from reports.dimensions import Axis, values
-from reports.isolation import PARTS, Isolation, isolations
-from reports.layout import BODY, Cell, Page
-from reports.pages.report import Report, name
-from reports.records import TrialRecord
+from reports.analysis import findings as analysis
+from reports.analysis.axes import Axis, values
+from reports.analysis.findings import BASELINE
+from reports.analysis.isolation import PARTS, Isolation, isolations
+from reports.drawing import plots
+from reports.drawing.layout import BODY, Cell, Page
+from reports.pages.context import Report, name
 from reports.wording import counted, setting
+from studies.record.reader import TrialRecord
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,16 @@ import optuna
 from aims import as_json, show
 from rich.console import Console
 
-from model import datasets
+from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study, load
-from sweep import storage
-from sweep.coordinator import Coordinator, Stop
-from sweep.progress import Progress
-from sweep.run import describe
-from sweep.search import Search
-from sweep.worker import Job
-from sweep.workers import Event
+from sweep.commands.run import describe
+from sweep.coordination.coordinator import Coordinator, Stop
+from sweep.coordination.progress import Progress
+from sweep.search.search import Search
+from sweep.storage import database as storage
+from sweep.workers.local import Event
+from sweep.workers.worker import Job
 
 STUDY = """\
 question = "What does coordination cost?"

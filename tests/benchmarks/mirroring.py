@@ -23,13 +23,14 @@ import scipy.stats
 from aims import as_json, show
 from optuna.trial import TrialState
 
-from model import datasets, weights
+from model import weights
+from model.data import datasets
 from model.network import parameters
-from reports import records
-from reports.records import trial_seal
 from studies.definition import load
-from sweep import storage
-from sweep.run import describe
+from studies.record import reader as records
+from studies.record.reader import trial_seal
+from sweep.commands.run import describe
+from sweep.storage import database as storage
 
 TRIALS, EPOCHS, SIZES = 1_000, 20, (64, 64, 10)
 STUDY = f"""\

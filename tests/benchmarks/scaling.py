@@ -39,15 +39,15 @@ from aims import as_json, show
 from coordination import SimulatedWorkers, opened, study_in
 from rich.console import Console
 
-from model import datasets
-from reports import records
+from model.data import datasets
 from studies.definition import Study
-from sweep import storage
-from sweep.coordinator import Coordinator, Stop, Task
-from sweep.progress import Progress
-from sweep.search import Search
-from sweep.worker import Job
-from sweep.workers import Event
+from studies.record import reader as records
+from sweep.coordination.coordinator import Coordinator, Stop, Task
+from sweep.coordination.progress import Progress
+from sweep.search.search import Search
+from sweep.storage import database as storage
+from sweep.workers.local import Event
+from sweep.workers.worker import Job
 
 EPOCHS, MEDIAN, PACE, JITTER = 20, 1.0, 0.5, 0.1
 MEAN = MEDIAN * math.exp((PACE**2 + JITTER**2) / 2)

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from aims import as_json, show
 
-from model import datasets
+from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from model.training import Rule, TrainingState, train
-from reports import records
-from reports.records import SweepRecord
-from sweep.workers import ONE_THREAD
+from studies.record import reader as records
+from studies.record.reader import SweepRecord
+from sweep.workers.local import ONE_THREAD
 
 STUDY = """\
 question = "What does a sweep cost beyond its trainings?"

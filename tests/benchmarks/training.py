@@ -26,12 +26,12 @@ import numpy as np
 import threadpoolctl
 from aims import as_json, show
 
-from model import datasets
-from model.datasets import Dataset, Examples
+from model.data import datasets
+from model.data.datasets import Dataset, Examples
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState, train
-from sweep.worker import Job
-from sweep.workers import ONE_THREAD
+from sweep.workers.local import ONE_THREAD
+from sweep.workers.worker import Job
 
 HIDDEN = ((128, 64), (256, 128), (512, 256))
 BATCHES = (32, 128, 512)
@@ -206,7 +206,7 @@ def peak_memory(folder: Path) -> float:
     with tempfile.TemporaryDirectory() as place:
         job = Job("t", place, str(folder), 7, settings.as_dict(), [7, 0], "validation_accuracy", "best")
         worker = subprocess.Popen(
-            [sys.executable, "-m", "sweep.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "sweep.workers.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert worker.stdin is not None
         assert worker.stdout is not None

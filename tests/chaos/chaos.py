@@ -35,10 +35,13 @@ from typing import Any
 
 import numpy as np
 
-from reports import analysis, records
-from reports.records import SweepRecord
-from sweep import report, runs, storage
-from sweep.progress import reading_of
+from reports.analysis import findings as analysis
+from studies.record import reader as records
+from studies.record.reader import SweepRecord
+from sweep.commands import report
+from sweep.coordination.progress import reading_of
+from sweep.storage import database as storage
+from sweep.tracking import expected_runs as runs
 
 ROOT = Path(__file__).parent.parent.parent
 TRIALS = 8
@@ -171,7 +174,7 @@ def kill_workers(chain: Chain, times: int) -> None:
         process = chain.start()
         while left and process.poll() is None:
             time.sleep(chain.dice.uniform(0.02, 0.4))
-            workers = [pid for pid in alive(chain.home) if b"sweep.worker" in _cmdline(pid)]
+            workers = [pid for pid in alive(chain.home) if b"sweep.workers.worker" in _cmdline(pid)]
             if workers and not _worn(chain) and killed(chain.dice.choice(workers)):
                 chain.died("worker")
                 left -= 1

@@ -214,7 +214,7 @@ def test_a_short_last_batch_is_weighted_by_its_size(blobs):
 @pytest.mark.slow
 def test_mnist_in_three_epochs(tmp_path):
     """128-64 units reach 96.5 % on the validation images in three epochs, on average of three seeds."""
-    from model import datasets
+    from model.data import datasets
 
     data = datasets.load(datasets.prepare("mnist", tmp_path, download=False), 0)
     settings = Hyperparameters(epochs=3)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import files, npz, weights
+from model import files, weights
+from model.data import npz
 from model.weights import WeightsError
 
 SIZES = (6, 4, 3)

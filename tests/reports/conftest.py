@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reports.records import EPOCH, SweepRecord, TrialRecord
-from sweep.champion import paired
+from studies.record.reader import EPOCH, SweepRecord, TrialRecord
+from sweep.search.confirmation import paired
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 

@@ -13,11 +13,23 @@ import pytest
 from pypdf import PdfReader
 
 from reports import pages, pdf
-from reports.layout import HEIGHT, INNER, SIDE, UNKNOWN, WIDTH, Page, measure, printable, settings, shorten, wrap
-from reports.pages.report import report
-from reports.pages.table import table
-from reports.pages.verdict import _test_figure, _tested
-from reports.pages.verdict import headline as headline_of
+from reports.drawing.layout import (
+    HEIGHT,
+    INNER,
+    SIDE,
+    UNKNOWN,
+    WIDTH,
+    Page,
+    measure,
+    printable,
+    settings,
+    shorten,
+    wrap,
+)
+from reports.pages.answer import _test_figure, _tested
+from reports.pages.answer import headline as headline_of
+from reports.pages.context import report
+from reports.pages.trial_table import table
 
 
 def written(record, folder):

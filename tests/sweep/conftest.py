@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 
 from studies.definition import load
-from sweep import storage
-from sweep.coordinator import Coordinator, Stop
-from sweep.progress import Progress
-from sweep.run import describe
-from sweep.search import Search
-from sweep.workers import Workers
+from sweep.commands.run import describe
+from sweep.coordination.coordinator import Coordinator, Stop
+from sweep.coordination.progress import Progress
+from sweep.search.search import Search
+from sweep.storage import database as storage
+from sweep.workers.local import Workers
 
 STUDY = """\
 question = "Which width and learning rate?"

@@ -33,7 +33,7 @@ def training(worker):
     for children in Path(f"/proc/{worker.pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread or a child that just ended
             pids = children.read_text().split()
-            found += [int(pid) for pid in pids if b"sweep.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            found += [int(pid) for pid in pids if b"sweep.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return found
 
 

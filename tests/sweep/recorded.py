@@ -50,7 +50,7 @@ SIZES = (64, 32, 10)
 
 
 class Recorded:
-    """A study folder in the making, written as `sweep/storage.py` writes it, in as few words as possible."""
+    """A study folder in the making, written as `sweep/storage/database.py` writes it, in as few words as possible."""
 
     def __init__(self, folder: Path, study: dict[str, Any] = STUDY, uid: str = "5eed") -> None:
         folder.mkdir(parents=True)

@@ -24,8 +24,8 @@ from pathlib import Path
 import pytest
 from recorded import Recorded
 
-from sweep import ui
 from sweep.cli import main
+from sweep.commands import ui
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")

@@ -10,8 +10,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from sweep import errors, storage
+from sweep import errors
 from sweep.cli import main, sweep
+from sweep.storage import database as storage
 
 VERBS = ["run", "status", "studies", "data", "report", "export", "ui", "dashboard", "sync", "predict"]
 
@@ -101,7 +102,7 @@ def test_a_missing_dataset_is_three_with_three_ways_out(capsys, home, monkeypatc
     """A study named by hand never falls back."""
     import functools
 
-    from model import datasets
+    from model.data import datasets
 
     offline = functools.partial(datasets.prepare, download=False)
     monkeypatch.setattr(datasets, "prepare", offline)
@@ -216,7 +217,7 @@ def test_a_database_of_something_else_is_five(capsys, home):
 def test_what_was_sent_is_said_in_a_line(changes, said):
     """Numbers a person can read, and the right plurals."""
     from sweep.cli import _sent
-    from sweep.mirror import Changes
+    from sweep.tracking.reconcile import Changes
 
     assert _sent(Changes(**changes)) == said
 

@@ -1,0 +1,144 @@
+"""The searched space as plot axes: which numbers lie on them, on which scale, between which ends.
+
+The scale is read from the recorded space, never guessed from the numbers, and no hyperparameter is named here:
+one that is added to a study file appears in the report by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.record.reader import SweepRecord, TrialRecord
+
+EDGE = 0.05  # the share of a range, on its own scale, that counts as lying at its bound
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One searched quantity.
+
+    Attributes:
+        key: the hyperparameter it belongs to, as in the study file.
+        name: the quantity: the key, or `hidden_sizes.layers`, `hidden_sizes.1`, ... for a list of layers.
+        label: what the axis shows, such as `1 − beta2`.
+        scale: `linear`, `log` or `choice`.
+        integer: whether only whole numbers occur.
+        low, high: the ends of the range as drawn; of a choice, the first and last index.
+        choices: names of the choices; empty otherwise.
+        complement: whether the axis shows 1 − value, so that its low end is the hyperparameter's high end.
+        floor: whether nothing can lie below the low end, so that it is no bound of the search.
+    """
+
+    key: str
+    name: str
+    label: str
+    scale: str
+    integer: bool
+    low: float
+    high: float
+    choices: tuple[str, ...] = ()
+    complement: bool = False
+    floor: bool = False
+
+    def position(self, value: float) -> float:
+        """Where a value lies between the ends: 0 at the low one, 1 at the high one, on the axis's own scale."""
+        low, high, here = (math.log(x) if self.scale == "log" else x for x in (self.low, self.high, value))
+        return (here - low) / (high - low) if high > low else 0.5
+
+    def at(self, position: float) -> float:
+        """The value at a position; the inverse of `position`, and defined beyond the ends too."""
+        if self.scale == "log":
+            return float(self.low * (self.high / self.low) ** position)
+        return self.low + (self.high - self.low) * position
+
+    @property
+    def few(self) -> bool:
+        """Whether it is a few whole numbers, each worth a place of its own."""
+        return self.integer and self.scale == "linear" and self.high - self.low < 8
+
+    def bound(self, value: float) -> str | None:
+        """The end of the hyperparameter's range that a value lies at: `lower`, `upper` or None."""
+        if self.scale == "choice" or self.low == self.high or not math.isfinite(value):
+            return None
+        position = self.position(value)
+        if position <= EDGE:
+            return None if self.floor else "upper" if self.complement else "lower"
+        return ("lower" if self.complement else "upper") if position >= 1 - EDGE else None
+
+
+def axes(space: Mapping[str, Mapping[str, Any]]) -> list[Axis]:
+    """The axes of a space, in the order of the study file."""
+    return [axis for key, dimension in space.items() for axis in _axes(key, dimension)]
+
+
+def values(axis: Axis, trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
+    """Where each trial lies on an axis, (trials,); NaN where it has no such layer or no known choice."""
+    return np.array([_value(axis, trial.hyperparameters.get(axis.key)) for trial in trials], dtype=np.float64)
+
+
+def at_bounds(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
+    """The axes on which a trial lies within 5 % of a bound, and which bound: `lower` or `upper`."""
+    found = {axis.name: axis.bound(float(values(axis, [trial])[0])) for axis in axes(record.study["space"])}
+    return {name: bound for name, bound in found.items() if bound is not None}
+
+
+def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
+    kind = dimension["kind"]
+    if kind == "layers":
+        yield from _layer_axes(key, dimension)
+    elif kind == "choice":
+        names = tuple(_choice(choice) for choice in dimension["choices"])
+        yield Axis(key, key, key, "choice", False, 0.0, float(len(names) - 1), names)
+    else:
+        yield _number_axis(key, dimension)
+
+
+def _number_axis(key: str, dimension: Mapping[str, Any]) -> Axis:
+    low, high = float(dimension["low"]), float(dimension["high"])
+    if dimension.get("log") == "complement":
+        return Axis(key, key, f"1 − {key}", "log", False, _rest(high), _rest(low), complement=True)
+    scale = "log" if dimension.get("log") else "linear"
+    return Axis(key, key, key, scale, dimension["kind"] == "int", low, high, floor=low == 0)
+
+
+def _rest(value: float) -> float:
+    """1 - value without the digits that the subtraction makes up: 1 - 0.9999 is 0.0001, not 0.00009999999999998899."""
+    return float(f"{1 - value:.10g}")
+
+
+def _layer_axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
+    fewest, most = dimension["layers"]
+    low, high = dimension["units"]
+    name = f"{key}.layers"
+    yield Axis(key, name, name, "linear", True, float(fewest), float(most), floor=fewest == 1)
+    for layer in range(1, most + 1):
+        scale = "log" if dimension.get("log") else "linear"
+        yield Axis(key, f"{key}.{layer}", f"{key}.{layer}", scale, True, float(low), float(high))
+
+
+def _value(axis: Axis, value: Any) -> float:
+    if value is None:
+        return math.nan
+    if axis.scale == "choice":
+        return float(axis.choices.index(_choice(value))) if _choice(value) in axis.choices else math.nan
+    if isinstance(value, (tuple, list)):
+        return _layer_value(axis, value)
+    return 1 - float(value) if axis.complement else float(value)
+
+
+def _layer_value(axis: Axis, sizes: Sequence[int]) -> float:
+    part = axis.name.removeprefix(f"{axis.key}.")
+    if part == "layers":
+        return float(len(sizes))
+    return float(sizes[int(part) - 1]) if int(part) <= len(sizes) else math.nan
+
+
+def _choice(value: Any) -> str:
+    """A choice by name; a list of layer sizes as `128-64`."""
+    return "-".join(str(item) for item in value) if isinstance(value, (tuple, list)) else str(value)

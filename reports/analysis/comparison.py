@@ -1,0 +1,226 @@
+"""Sweep against sweep: what differs in the question, who is ahead at equal effort, and whether the champions differ.
+
+Studies whose files differ only in name, question and seed are repeats of one side: their spread is shown as a band.
+Studies of different data or with another objective are not compared at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.findings import Paired
+from studies.record.reader import SweepRecord
+
+Floats = NDArray[np.float64]
+
+REPEATED = ("name", "question", "seed")  # what may differ between repeats of one side
+MOST_SIDES = 3
+
+
+class IncomparableError(Exception):
+    """Studies that cannot be compared as equals; the message says why."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One study, or several that differ only in their seed.
+
+    Attributes:
+        name: of the first.
+        records: all of them.
+    """
+
+    name: str
+    records: tuple[SweepRecord, ...]
+
+    @property
+    def label(self) -> str:
+        """The name, and how many repeats there are."""
+        return self.name if len(self.records) == 1 else f"{self.name} ({len(self.records)} seeds)"
+
+
+def sides(records: Sequence[SweepRecord]) -> list[Side]:
+    """The studies, repeats put together, in the order they came.
+
+    Raises:
+        IncomparableError: other data, another objective, or too many sides.
+    """
+    first = records[0]
+    for other in records[1:]:
+        if other.dataset["digest"] != first.dataset["digest"]:
+            raise IncomparableError(
+                f"{first.name} and {other.name} have different data ({first.dataset['name']}"
+                f" {str(first.dataset['digest'])[:8]}, {other.dataset['name']} {str(other.dataset['digest'])[:8]}):"
+                " their numbers do not compare"
+            )
+        if other.objective != first.objective:
+            raise IncomparableError(
+                f"{first.name} is judged by {first.objective}, {other.name} by {other.objective}: they do not compare"
+            )
+    groups: dict[str, list[SweepRecord]] = {}
+    for record in records:
+        same = {key: value for key, value in record.study.items() if key not in REPEATED}
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(record)
+    if not 2 <= len(groups) <= MOST_SIDES:
+        raise IncomparableError(
+            f"{len(groups)} different studies were given; compare 2 or {MOST_SIDES}, each repeated over any seeds"
+        )
+    return [Side(group[0].name, tuple(group)) for group in groups.values()]
+
+
+def differences(compared: Sequence[Side]) -> list[tuple[str, ...]]:
+    """What differs in the study files: the key, then its value on every side; `–` where a side has no such key."""
+    flat = [_flat(side.records[0].study) for side in compared]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    rows = [(key, *(one.get(key, "–") for one in flat)) for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _flat(study: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in study.items():
+        if key in ("baseline", "confirm"):
+            found |= {f"{key}.{inner}": wording.setting(part) for inner, part in (value or {}).items()}
+        elif key == "space":
+            found |= {f"{key}.{inner}": wording.searched(part) for inner, part in value.items()}
+        elif key not in ("name", "question", "direction"):
+            found[key] = wording.setting(value)
+    return found
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best so far of one side over a common axis; arrays are (points,), NaN before the first completed trial.
+
+    Attributes:
+        x: trials, or seconds of training time.
+        middle: median over the repeats.
+        low, high: worst and best of the repeats; equal to the middle where there is one.
+    """
+
+    x: Floats
+    middle: Floats
+    low: Floats
+    high: Floats
+
+
+def by_trials(side: Side) -> Best:
+    """Best so far after so many finished trials, as far as every repeat went."""
+    courses = [analysis.progress(record).best for record in side.records]
+    length = min(len(course) for course in courses)
+    return _best(np.arange(1.0, length + 1), np.array([course[:length] for course in courses]))
+
+
+def by_time(side: Side, points: int = 200) -> Best:
+    """Best so far after so much training time, summed over the workers, as far as every repeat went."""
+    courses = [analysis.progress(record) for record in side.records]
+    end = min((float(course.seconds[-1]) for course in courses if course.seconds.size), default=0.0)
+    x = np.linspace(0, end, points)
+    return _best(x, np.array([_after(course, x) for course in courses]))
+
+
+def _after(course: analysis.Progress, x: Floats) -> Floats:
+    if not course.seconds.size:
+        return np.full(x.shape, math.nan)
+    place = np.searchsorted(course.seconds, x * (1 + 1e-12), side="right") - 1
+    return np.where(place < 0, math.nan, course.best[np.maximum(place, 0)])
+
+
+def _best(x: Floats, table: Floats) -> Best:
+    return Best(x, np.median(table, axis=0), table.min(axis=0), table.max(axis=0))
+
+
+def at_equal(courses: Sequence[Best]) -> tuple[float, list[float]]:
+    """The greatest effort that every side has spent, and each side's best then; NaN where it had none."""
+    shared = min((float(course.x[-1]) for course in courses if course.x.size), default=0.0)
+    return shared, [_at(course, shared) for course in courses]
+
+
+def _at(course: Best, x: float) -> float:
+    before = np.flatnonzero(course.x <= x * (1 + 1e-9))
+    return float(course.middle[before[-1]]) if before.size else math.nan
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the second side's champion is than the first's, on fresh seeds.
+
+    Attributes:
+        paired: the difference with its 95 % interval, positive where the second is better.
+        over: what the interval is over, in words.
+    """
+
+    paired: Paired
+    over: str
+
+
+def gap(one: Side, other: Side) -> Gap | None:
+    """The difference of two champions; None unless both are confirmed.
+
+    Over whole sweeps where both sides were repeated (Welch 1947: means of the champions, one a sweep); else over fresh
+    seeds, seed by seed where both used the same ones on the same split of the data, that is, have one study seed.
+    """
+    values = [[_champion(record) for record in side.records] for side in (one, other)]
+    if any(found is None for side in values for found in side):
+        return None
+    sign = 1.0 if one.records[0].maximize else -1.0
+    if min(len(side) for side in values) > 1:
+        means = [np.array([float(np.mean(found)) for found in side if found is not None]) for side in values]
+        return Gap(welch(sign * means[0], sign * means[1]), "other seeds of both sweeps")
+    a, b = (sign * side[0] for side in values if side[0] is not None)
+    if one.records[0].study["seed"] == other.records[0].study["seed"]:
+        both = min(len(a), len(b))  # the first seeds of the larger confirmation are those of the smaller one
+        some = "" if len(a) == len(b) else f", of the {both} that both have"
+        return Gap(in_pairs(a[:both], b[:both]), f"other fresh seeds, seed by seed{some}")
+    return Gap(welch(a, b), "other fresh seeds; the splits of the data differ, which it does not contain")
+
+
+def _champion(record: SweepRecord) -> Floats | None:
+    if not record.verdict:
+        return None
+    rows = {row.trial: row.values for row in analysis.confirmation(record)}
+    return rows.get(int(record.verdict["champion"]))
+
+
+def in_pairs(a: Floats, b: Floats) -> Paired:
+    """Mean of b - a with Student's 95 % interval."""
+    difference, n = b - a, len(a)
+    mean = float(difference.mean())
+    if n < 2:
+        return Paired(mean, math.nan, math.nan, n)
+    half = student(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
+    return Paired(mean, mean - half, mean + half, n)
+
+
+def welch(a: Floats, b: Floats) -> Paired:
+    """Difference of the means of b and a with the 95 % interval of Welch (1947); `n` is the smaller sample."""
+    mean, n = float(b.mean() - a.mean()), min(len(a), len(b))
+    if n < 2:
+        return Paired(mean, math.nan, math.nan, n)
+    parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
+    whole = sum(parts)
+    if whole == 0:
+        return Paired(mean, mean, mean, n)
+    freedom = whole**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
+    half = student(freedom) * math.sqrt(whole)
+    return Paired(mean, mean - half, mean + half, n)
+
+
+def student(freedom: float) -> float:
+    """The 97.5 % point of Student's distribution, to six digits.
+
+    With t = sqrt(freedom) tan(angle), its density is that of cos(angle)^(freedom - 1), which a sum over angles inverts.
+    """
+    angle = np.linspace(0, math.pi / 2, 200_001)
+    density = np.cos(angle) ** (freedom - 1)
+    below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return float(math.sqrt(freedom) * math.tan(float(np.interp(0.95 * below[-1], below, angle))))

@@ -1,0 +1,86 @@
+"""Do two hyperparameters act together? A test on ranks that asks for more than what each of them does alone.
+
+The trials are put into cells, three parts of one axis by three of the other, and the variance of their ranks that the
+cells explain is compared with what the rows and the columns explain when they only add up. The chance level is the
+highest of 19 shuffles of the residuals of that sum (Freedman and Lane 1983, https://doi.org/10.1080/07350015.1983.10509354).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.analysis.axes import Axis, axes, values
+from reports.analysis.importance import SEED, SHUFFLES, Importance, judged_trials
+from studies.record.reader import SweepRecord
+
+Floats = NDArray[np.float64]
+
+FEWEST = 40  # judged trials: nine cells of some four each
+LEADING = 3  # axes whose pairs are looked at
+PARTS = 3
+LEAST = 0.1  # of the variance: ranks of a sum are no sum themselves, which alone makes up some hundredths
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two axes, and what they explain beyond the sum of their own effects.
+
+    Attributes:
+        x, y: the axes.
+        share: of the variance of ranks, 0 to 1; None with too few trials to say.
+        chance: what a pair that only adds up exceeds in 1 of 20 sweeps.
+    """
+
+    x: Axis
+    y: Axis
+    share: float | None
+    chance: float
+
+    @property
+    def together(self) -> bool:
+        """Whether they act together beyond chance."""
+        return self.share is not None and self.share > max(self.chance, LEAST)
+
+
+def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
+    """The pairs of the three leading axes; none where importance is not ranked or only one axis is searched."""
+    by_name = {axis.name: axis for axis in axes(record.study["space"])}
+    leading = [by_name[name] for name in found.names[:LEADING]]
+    trials, places = judged_trials(record)
+    rank = places.astype(np.float64)
+    place = {axis.name: _parts(values(axis, trials)) for axis in leading}
+    chosen = [(x, y) for number, x in enumerate(leading) for y in leading[number + 1 :]]
+    enough = len(trials) >= FEWEST
+    return [Pair(x, y, *(_beyond(place[x.name], place[y.name], rank) if enough else (None, 0.0))) for x, y in chosen]
+
+
+def _parts(x: Floats) -> NDArray[np.int64]:
+    """Each value's third, or its own part where there are few; a missing one is a part too."""
+    there = np.isfinite(x)
+    found = np.full(len(x), -1, dtype=np.int64)
+    if len(np.unique(x[there])) <= PARTS + 1:
+        found[there] = np.unique(x[there], return_inverse=True)[1]
+    else:
+        found[there] = np.searchsorted(np.quantile(x[there], np.arange(1, PARTS) / PARTS), x[there], side="left")
+    return found
+
+
+def _beyond(x: NDArray[np.int64], y: NDArray[np.int64], rank: Floats) -> tuple[float, float]:
+    """Share of the variance of ranks that cells explain beyond rows plus columns, and its chance level."""
+    rows, columns = (np.unique(part, return_inverse=True)[1] for part in (x, y))
+    sums = np.hstack([np.eye(rows.max() + 1)[rows], np.eye(columns.max() + 1)[columns]])
+    cells = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True)[1]
+    onto = sums @ np.linalg.pinv(sums)
+
+    def share(values: Floats) -> float:
+        rest = values - onto @ values
+        mean = np.bincount(cells, weights=rest) / np.bincount(cells)
+        return float(((rest**2).sum() - ((rest - mean[cells]) ** 2).sum()) / ((values - values.mean()) ** 2).sum())
+
+    fitted = onto @ rank
+    rng = np.random.default_rng(SEED)
+    shuffled = [share(fitted + rng.permutation(rank - fitted)) for _ in range(SHUFFLES)]
+    return share(rank), max(shuffled)

@@ -1,0 +1,304 @@
+"""What to search next: the study file again, with a change for every check that warns and can be answered by one.
+
+The answers are the Deep Learning Tuning Playbook's (https://github.com/google-research/tuning_playbook): widen a range
+whose bound the best trials crowd, cut off a part that breaks, narrow where both measures of importance and the best
+trials agree, more epochs while the best still improve, more trials while they still bring something, more seeds where
+the winner cannot be told from the baseline. The baseline stays, and every range keeps it, so that both studies answer
+to the same reference; the seed stays too, and with it the split of the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports.analysis import findings as analysis
+from reports.analysis.axes import Axis, axes, values
+from reports.analysis.checks import WARN, Check, checks, crowded, top_group
+from reports.analysis.findings import BROKEN
+from reports.analysis.importance import Importance, importance
+from reports.wording import setting
+from studies.record.reader import SweepRecord
+
+Allowed = Callable[[str, Any], bool]
+"""Whether a hyperparameter of this name may have this value."""
+
+HEADER = "# Proposed by the report of "
+WIDER = (0.5, 0.25, 0.1)  # of the range on its own scale, beyond the bound: the first that is allowed
+LONGER, SHORTER = 1.5, 0.5  # times the epochs
+MORE_TRIALS = 2
+MOST_SEEDS, MOST_TRIALS = 20, 1_000_000
+CUT_FEWEST, CUT_SHARE = 5, 0.8  # a part of so many trials, of which so many broke, is cut off
+NARROW_FEWEST = 8  # trials of the top group, before a range is narrowed to where they lie
+MARGIN = 0.15  # of the range, left on both sides of them
+WORTH_IT = 0.25  # of the range: a cut that saves less is not made
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of the study file.
+
+    Attributes:
+        key: with dots into tables, as `space.learning_rate`.
+        old, new: its values.
+        why: the reason, for the comment.
+    """
+
+    key: str
+    old: Any
+    new: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The next study.
+
+    Attributes:
+        name: of the study, and of its file without the ending.
+        changes: against the study that was reported.
+        text: the whole file, TOML.
+    """
+
+    name: str
+    changes: tuple[Change, ...]
+    text: str
+
+
+def propose(record: SweepRecord, allowed: Allowed = lambda key, value: True) -> Proposal | None:
+    """The next study; None while this one has not ended, or where no check asks for a change.
+
+    Args:
+        record: the study.
+        allowed: keeps ranges within what the model can be trained with, which this package does not know.
+    """
+    if not analysis.standing(record).over:
+        return None
+    warned = {check.name: check for check in checks(record) if check.status == WARN}
+    changes = _changes(record, warned, allowed)
+    if not changes:
+        return None
+    name = _next_name(record.name)
+    return Proposal(name, tuple(changes), _file(record, changes))
+
+
+def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) -> list[Change]:
+    if not warned:
+        return []
+    study, found = record.study, []
+    ranges = _ranges(record, warned, allowed)
+    found += [Change(f"space.{key}", study["space"][key], new, why) for key, (new, why) in ranges.items()]
+    found += _epochs(record, warned, allowed)
+    if "enough trials" in warned:
+        new = min(MOST_TRIALS, MORE_TRIALS * int(study["trials"]))
+        found.append(Change("trials", study["trials"], new, "more trials still brought better ones"))
+    if "pruning" in warned:
+        found.append(Change("pruner", study["pruner"], "none", "the audit found good trials among those it gave up"))
+    if "winner against baseline" in warned or "noise" in warned:
+        found += _seeds(record)
+    return [change for change in found if change.new != change.old]
+
+
+# --- ranges
+
+
+def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) -> dict[str, tuple[Any, str]]:
+    """New dimensions by hyperparameter, with the reasons."""
+    found: dict[str, tuple[Any, str]] = {}
+
+    def change(axis: Axis, low: float, high: float, why: str) -> None:
+        old, so_far = found.get(axis.key, (record.study["space"][axis.key], ""))
+        new = _dimension(old, axis, low, high)
+        if new != old:
+            found[axis.key] = new, f"{so_far}; {why}" if so_far else why
+
+    widened = crowded(record) if "boundary" in warned else {}
+    for axis, end in widened.items():
+        low, high = _wider(record, axis, end, allowed)
+        change(axis, low, high, f"the best trials crowd the {end} bound of {axis.name}")
+    ranked = importance(record)
+    for axis in axes(record.study["space"]):
+        if axis in widened or axis.scale == "choice" or axis.name != axis.key or axis.low == axis.high:
+            continue
+        cut = _without_broken(record, axis) if "infeasible share" in warned else None
+        if cut is not None:
+            change(axis, *cut, f"most trials beyond {setting(cut[0] if cut[0] != axis.low else cut[1])} broke")
+        elif (narrow := _narrower(record, axis, ranked)) is not None:
+            change(axis, *narrow, "the best trials lie here, by both measures of importance")
+    return found
+
+
+def _wider(record: SweepRecord, axis: Axis, end: str, allowed: Allowed) -> tuple[float, float]:
+    """The ends of an axis with the crowded one moved out as far as the hyperparameter allows."""
+    upper = (end == "upper") != axis.complement
+    for share in WIDER:
+        value = axis.high if upper else axis.low
+        value = axis.at(1 + share if upper else -share) if not axis.few else value + (1 if upper else -1)
+        low, high = (axis.low, _round(axis, value)) if upper else (_round(axis, value), axis.high)
+        if _possible(record, axis, low, high, allowed):
+            return low, high
+    return axis.low, axis.high
+
+
+def _possible(record: SweepRecord, axis: Axis, low: float, high: float, allowed: Allowed) -> bool:
+    """Whether a range on an axis is one that its scale and its hyperparameter allow."""
+    if low >= high or (axis.scale == "log" and low <= 0):
+        return False
+    dimension = _dimension(record.study["space"][axis.key], axis, low, high)
+    if dimension["kind"] == "layers":
+        (fewest, most), (least, largest) = dimension["layers"], dimension["units"]
+        return fewest >= 1 and allowed(axis.key, [least] * fewest) and allowed(axis.key, [largest] * most)
+    return allowed(axis.key, dimension["low"]) and allowed(axis.key, dimension["high"])
+
+
+def _without_broken(record: SweepRecord, axis: Axis) -> tuple[float, float] | None:
+    """The ends of an axis without an outer part in which nearly all trials broke; None where there is none."""
+    ended = [trial for trial in record.trials if trial.state != "running"]
+    x = values(axis, ended)
+    broke = np.array([trial.outcome in BROKEN for trial in ended])
+    there = np.isfinite(x)
+    x, broke = x[there], broke[there]
+    for upper in (True, False):
+        order = np.argsort(-x if upper else x, kind="stable")
+        share = broke[order].cumsum() / np.arange(1, len(x) + 1)
+        bad = np.flatnonzero((share >= CUT_SHARE) & broke[order])
+        if bad.size and bad[-1] + 1 >= CUT_FEWEST:
+            edge = _round(axis, float(x[order][bad[-1]]))
+            low, high = (axis.low, edge) if upper else (edge, axis.high)
+            return _around_baseline(record, axis, low, high)
+    return None
+
+
+def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[float, float] | None:
+    """Where the top group lies, with a margin; None unless both measures say that the axis matters."""
+    group = top_group(record)
+    if axis.name not in ranked.clear() or axis.name not in ranked.ordering() or len(group) < NARROW_FEWEST:
+        return None
+    places = np.array([axis.position(float(value)) for value in values(axis, group)])
+    low, high = max(0.0, float(places.min()) - MARGIN), min(1.0, float(places.max()) + MARGIN)
+    if high - low > 1 - WORTH_IT:
+        return None
+    ends = [
+        axis.low if low == 0 else _round(axis, axis.at(low)),
+        axis.high if high == 1 else _round(axis, axis.at(high)),
+    ]
+    return _around_baseline(record, axis, *ends)
+
+
+def _around_baseline(record: SweepRecord, axis: Axis, low: float, high: float) -> tuple[float, float] | None:
+    """A part of a range, grown to hold the baseline; None where it then saves too little."""
+    base = record.study["baseline"][axis.key]
+    place = 1 - base if axis.complement else base
+    low, high = max(axis.low, min(low, place)), min(axis.high, max(high, place))
+    return (low, high) if low < high and axis.position(high) - axis.position(low) <= 1 - WORTH_IT / 2 else None
+
+
+def _round(axis: Axis, value: float) -> float:
+    """Two digits; a whole number where the axis has only these."""
+    return float(round(value)) if axis.integer else float(f"{value:.2g}")
+
+
+def _dimension(old: Mapping[str, Any], axis: Axis, low: float, high: float) -> dict[str, Any]:
+    """A recorded dimension with other ends on one of its axes."""
+    if old["kind"] == "layers":
+        part = "layers" if axis.name == f"{axis.key}.layers" else "units"
+        before = old[part]  # the sizes of all layers share one range: it only ever grows
+        return {**old, part: [min(int(low), before[0]), max(int(high), before[1])]}
+    if axis.complement:
+        low, high = (float(f"{1 - end:.10g}") for end in (high, low))
+    number = int if old["kind"] == "int" else float
+    return {**old, "low": number(low), "high": number(high)}
+
+
+# --- everything else
+
+
+def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) -> list[Change]:
+    """More epochs while the best trials improve, fewer where all were best at once; none where they are searched."""
+    if "epochs" in record.study["space"]:
+        return []
+    old = int(record.study["baseline"]["epochs"])
+    early = "best epoch" in warned and warned["best epoch"].numbers["first tenth"] > 0.5
+    if early:
+        new, why = max(1, math.ceil(SHORTER * old)), "most trials were best in their first tenth"
+    elif "still improving" in warned or "best epoch" in warned:
+        new, why = math.ceil(LONGER * old), "the best trials still improved in their last epochs"
+    else:
+        return []
+    return [Change("baseline.epochs", old, new, why)] if allowed("epochs", new) else []
+
+
+def _seeds(record: SweepRecord) -> list[Change]:
+    """As many fresh seeds as would, if nothing else changed, make the interval of the difference shorter than it."""
+    confirm, found = record.study.get("confirm"), analysis.paired(record)
+    if not confirm:
+        return []
+    old = int(confirm["seeds"])
+    half = (found.high - found.low) / 2 if found and math.isfinite(found.low) else math.inf
+    size = abs(found.difference) if found else 0.0
+    needed = math.ceil(old * (half / size) ** 2) if size > 0 and half < size * MOST_SEEDS else 2 * old
+    new = max(old, min(MOST_SEEDS, max(needed, old + 1)))
+    return [
+        Change("confirm.seeds", old, new, "too few to tell the winner from the baseline or the best from each other")
+    ]
+
+
+def _next_name(name: str) -> str:
+    """`digits-2` after `digits`, `digits-3` after `digits-2`; always a name that a study file may have."""
+    plain = _plain(name).lstrip("._-") or "study"
+    stem, number = match.groups() if (match := re.fullmatch(r"(.+)-(\d{1,6})", plain)) else (plain, "1")
+    return f"{stem[:56]}-{int(number) + 1}"
+
+
+# --- the file
+
+
+def _file(record: SweepRecord, changes: Sequence[Change]) -> str:
+    """The study file with the changes in it, a comment at each."""
+    study = dict(record.study)
+    news = {change.key: change for change in changes}
+    plain = [key for key in study if key not in ("name", "direction", "baseline", "space", "confirm")]
+    lines = [
+        f"{HEADER}{_plain(record.name)}. Each change has its reason beside it; the question's words are the old ones."
+    ]
+    lines += [_line(key, study[key], news.get(key)) for key in plain if study[key] is not None]
+    for table in ("baseline", "space", "confirm"):
+        if content := study.get(table):
+            lines += ["", f"[{table}]"]
+            lines += [_line(key, value, news.get(f"{table}.{key}")) for key, value in content.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(name: str) -> str:
+    """A name in the characters that a study's name may have."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _line(key: str, value: Any, change: Change | None) -> str:
+    shown = _toml(value if change is None else change.new)
+    return f"{key} = {shown}" + (f"  # was {_toml(change.old)}: {change.why}" if change else "")
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it; a dimension without its kind and without a scale that is the usual one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        kept = {k: v for k, v in value.items() if k != "kind" and not (k == "log" and v is False)}
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in kept.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return repr(value)
+
+
+def words(change: Change) -> tuple[str, str, str, str]:
+    """A change as a row of a table: key, old value, new value, reason."""
+    return change.key, _toml(change.old), _toml(change.new), change.why

@@ -1,0 +1,125 @@
+"""Was pruning right? How early the order of trials is known, what stopping spared, and what the audit says it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.analysis.findings import NORMAL_975, ranks
+from studies.record.reader import SweepRecord, TrialRecord
+
+Floats = NDArray[np.float64]
+
+FEWEST = 8  # completed trials, for a rank correlation
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """How well the objective at an epoch foretells the order at the end; every array is (epochs,).
+
+    Spearman's rank correlation over the completed trials that ran that epoch, with the interval of Bonett and Wright
+    (2000, https://doi.org/10.1007/BF02294183). Trials that were pruned are missing: among the survivors, which are more
+    alike than all would be, it is a low guess.
+
+    Attributes:
+        epoch: from 1.
+        correlation: with the objective at the end, -1 to 1.
+        low, high: its 95 % interval.
+        trials: how many trials it rests on.
+    """
+
+    epoch: Floats
+    correlation: Floats
+    low: Floats
+    high: Floats
+    trials: int
+
+
+def foresight(record: SweepRecord) -> Foresight | None:
+    """The rank correlation of every epoch with the end; None with too few completed trials or epochs."""
+    done = [trial for trial in record.ranked() if np.isfinite(trial.epochs[record.objective]).all()]
+    length = max((len(trial.epochs) for trial in done), default=0)
+    done = [trial for trial in done if len(trial.epochs) == length]
+    if len(done) < FEWEST or length < 2:
+        return None
+    table = np.array([trial.epochs[record.objective] for trial in done])
+    end = np.array([trial.value for trial in done], dtype=np.float64)
+    found = np.array([spearman(column, end) for column in table.T])
+    z = np.arctanh(np.clip(found, -0.999999, 0.999999))
+    width = NORMAL_975 * np.sqrt((1 + found**2 / 2) / (len(done) - 3))
+    return Foresight(np.arange(1.0, length + 1), found, np.tanh(z - width), np.tanh(z + width), len(done))
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Rank correlation; equal values share the mean of their places. 0 where one of them never changes."""
+    a, b = (rank - rank.mean() for rank in map(ranks, (x, y)))
+    whole = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / whole if whole else 0.0
+
+
+@dataclass(frozen=True)
+class Spared:
+    """What stopping trials early spared.
+
+    Attributes:
+        pruned: number of trials that were stopped.
+        epochs: that they did not run, of those that their settings ask for.
+        seconds: that these would have taken, at each trial's own pace.
+        share: of the time that all trials would have taken without pruning, 0 to 1.
+    """
+
+    pruned: int
+    epochs: int
+    seconds: float
+    share: float
+
+
+def spared(record: SweepRecord) -> Spared:
+    """What stopping trials early spared; a lower guess of trials that ran no epoch at all."""
+    pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
+    left = [max(0, int(trial.hyperparameters["epochs"]) - len(trial.epochs)) for trial in pruned]
+    seconds = math.fsum(
+        missing * trial.seconds / len(trial.epochs)
+        for missing, trial in zip(left, pruned, strict=True)
+        if len(trial.epochs)
+    )
+    spent = math.fsum(trial.seconds for trial in record.trials)
+    return Spared(len(pruned), sum(left), seconds, seconds / (seconds + spent) if seconds else 0.0)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A trial that was judged but never stopped.
+
+    Attributes:
+        trial: its number.
+        given_up: the epoch, from 1, after which the pruner would have stopped it; None if never.
+        value: the objective it reached.
+        rank: its place among the completed trials, from 1.
+    """
+
+    trial: int
+    given_up: int | None
+    value: float
+    rank: int
+
+
+def audited(record: SweepRecord) -> list[Audited]:
+    """Every completed audited trial, best first."""
+    ranked = record.ranked()
+    return [_audited(trial, place) for place, trial in enumerate(ranked, 1) if trial.audit is not None]
+
+
+def _audited(trial: TrialRecord, place: int) -> Audited:
+    at = (trial.audit or {}).get("would_prune_at")
+    return Audited(trial.number, None if at is None else int(at) + 1, float(trial.value or 0.0), place)
+
+
+def misjudged(found: Sequence[Audited], completed: int) -> tuple[int, int]:
+    """How many audited trials the pruner gave up, and how many of these ended in the best quarter of the completed."""
+    doomed = [one for one in found if one.given_up is not None]
+    return len(doomed), sum(one.rank <= math.ceil(completed / 4) for one in doomed)

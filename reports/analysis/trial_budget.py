@@ -1,0 +1,97 @@
+"""Were there enough trials? The best of the first half of the trials, had they come in another order.
+
+The Deep Learning Tuning Playbook draws bootstrap samples of the trials and shows how the best grows with their number.
+Drawn without replacement that has a closed form (Dodge et al. 2019, https://arxiv.org/abs/1909.03004, whose formula
+with replacement Tang et al. 2020, https://aclanthology.org/2020.acl-main.246, show to be biased), so nothing is drawn
+here: the i-th best of n trials is the best of m of them with probability C(n - i, m - 1) / C(n, m).
+
+All orders are equally likely only for random and quasi-random sampling. An adaptive sampler finds its good trials late;
+mixed among the early ones they make half of the trials look better than they were, so the gain is then a lower guess.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.analysis.findings import UNFINISHED, progress
+from studies.record.reader import SweepRecord
+
+Floats = NDArray[np.float64]
+
+ADAPTIVE = ("tpe",)
+LATE = 0.1  # share of the trials at the end in which an adaptive search should no longer gain
+
+
+@dataclass(frozen=True)
+class Enough:
+    """The best objective to be expected of so many trials; arrays are (sizes,).
+
+    Attributes:
+        trials: sizes m, from 1 to all finished trials.
+        mean: expected best of m trials, chosen at random among the finished ones.
+        low, high: 10 % and 90 % quantiles of the best of m over those choices; at the end there is one choice only.
+        gain: by how much all trials are expected to do better than half of them; >= 0.
+        total: by how much the best is better than the median trial.
+        late: by how much the best so far improved over the last tenth of the trials, in the order they finished; >= 0.
+        adaptive: whether the sampler learnt from earlier trials.
+        without: how many of the trials have no final value; they count as the worst that has one.
+    """
+
+    trials: NDArray[np.int64]
+    mean: Floats
+    low: Floats
+    high: Floats
+    gain: float
+    total: float
+    late: float
+    adaptive: bool
+    without: int
+
+
+def enough(record: SweepRecord) -> Enough | None:
+    """What more trials brought; None without a completed trial."""
+    finished = [trial for trial in record.trials if trial.outcome not in UNFINISHED]
+    values = [trial.value for trial in record.ranked() if trial.value is not None]
+    if not values:
+        return None
+    n = len(finished)
+    best_first = np.array([*values, *[values[-1]] * (n - len(values))])
+    sizes = np.unique(np.round(np.geomspace(1, n, 60)).astype(np.int64))
+    chance = np.array([best_of(n, int(m)) for m in sizes])
+    mean, reached = chance @ best_first, chance.cumsum(axis=1)
+    ends = [best_first[(reached < share).sum(axis=1).clip(max=n - 1)] for share in (0.1, 0.9)]
+    half = float(best_of(n, max(1, n // 2)) @ best_first)
+    return Enough(
+        trials=sizes,
+        mean=mean,
+        low=np.minimum(*ends),
+        high=np.maximum(*ends),
+        gain=abs(float(best_first[0]) - half),
+        total=abs(float(best_first[0] - np.median(best_first))),
+        late=_late(record),
+        adaptive=str(record.study["sampler"]) in ADAPTIVE,
+        without=n - len(values),
+    )
+
+
+def best_of(n: int, m: int) -> Floats:
+    """Probability that each of n trials, the best first, is the best of m of them drawn without replacement; (n,)."""
+    chance = np.zeros(n)
+    log_all = _log_choose(n, m)
+    for i in range(1, n - m + 2):
+        chance[i - 1] = math.exp(_log_choose(n - i, m - 1) - log_all)
+    return chance
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _late(record: SweepRecord) -> float:
+    best = progress(record).best
+    before = best[: len(best) - max(1, round(LATE * len(best)))]
+    return abs(float(best[-1] - before[-1])) if before.size and np.isfinite(before[-1]) else 0.0

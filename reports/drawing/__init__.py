@@ -1,0 +1,1 @@
+"""Plots and page layout."""

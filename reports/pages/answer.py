@@ -1,0 +1,238 @@
+"""The page that alone answers the study's question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.checks import PASS, THIN, WARN
+from reports.analysis.findings import BASELINE
+from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
+from reports.pages.context import Report, capital, epoch, interval, name
+from reports.wording import counted, listed, setting
+from studies.record.reader import SweepRecord, TrialRecord
+
+FOR_THE_COMMAND = 0.8  # inches for its heading and three lines
+FOR_A_SETTING = 0.167  # inches a row
+MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), THIN: ("thin evidence", MUTED)}
+
+
+def verdict(report: Report) -> list[Page]:
+    """The page that alone answers the study's question."""
+    page = Page(headline(report))
+    page.paragraph(f"Question: {report.record.study['question']}", BODY + 0.6, colour=MUTED, most=4)
+    page.space(0.14)
+    if report.standing.best:
+        page.figures(_key_figures(report))
+        page.space(0.08)
+    page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    _checks(page, report)
+    _settings(page, report)
+    if page.room > FOR_THE_COMMAND:
+        page.heading("Repeat it")
+        page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
+    return [page]
+
+
+def headline(report: Report) -> str:
+    """The answer in one sentence."""
+    best, paired = analysis.winner(report.record), analysis.paired(report.record)
+    if best is None:
+        return _no_answer(report)
+    if report.record.verdict:
+        return _confirmed_headline(report, best, paired)
+    prefix = "" if report.standing.over else "So far: "
+    value = f"{name(best.number)} reaches {report.metric.text(best.value)} {report.metric.name}"
+    if best.number == BASELINE:
+        other = "no other trial has completed" if report.standing.complete == 1 else "no other trial did better"
+        return capital(
+            f"{prefix}the baseline leads with {report.metric.text(best.value)} {report.metric.name}; {other}"
+        )
+    if report.standing.baseline is None:
+        return capital(f"{prefix}{value}; the baseline has not completed")
+    compared = report.metric.compared(best.value or 0.0, report.standing.baseline.value or 0.0)
+    return capital(f"{prefix}{value}, {compared} the baseline")
+
+
+def _confirmed_headline(report: Report, best: TrialRecord, paired: analysis.Paired | None) -> str:
+    if paired is None:
+        return "The baseline stands: on fresh seeds no candidate did better"
+    who, metric = name(best.number), report.metric
+    if paired.finding == "better":
+        difference = metric.gain(paired.difference)
+        side = "more" if metric.maximize else "less"
+        return f"{who} beats the baseline: {difference} {side} {metric.name} on fresh seeds"
+    if paired.finding == "worse":
+        return f"{who} won the search but is worse than the baseline on fresh seeds"
+    return f"{who} leads, but on {paired.n} fresh seeds it is not distinguishable from the baseline"
+
+
+def _no_answer(report: Report) -> str:
+    trials = report.record.trials
+    if not trials:
+        return "No trial has run yet"
+    if report.standing.finished == 0:
+        return f"No answer yet: {counted(len(trials), 'trial')} under way, none finished"
+    return f"No answer: none of {counted(report.standing.finished, 'finished trial')} completed ({report.endings()})"
+
+
+def _key_figures(report: Report) -> list[tuple[str, str]]:
+    return [_value_figure(report), _gain_figure(report), _test_figure(report)]
+
+
+def _value_figure(report: Report) -> tuple[str, str]:
+    record, metric = report.record, report.metric
+    best = analysis.winner(record)
+    assert best is not None
+    if record.verdict:
+        seeds = max((len(row.values) for row in analysis.confirmation(record) if row.trial == best.number), default=0)
+        mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
+        return (
+            metric.text(mean),
+            f"{metric.name} of {name(best.number).lower()}, mean of {counted(seeds, 'fresh seed')} (in the"
+            f" search: {searched})",
+        )
+    return metric.text(
+        best.value
+    ), f"{metric.name} of {name(best.number).lower()} in the search, one seed, epoch {epoch(best)}"
+
+
+def _gain_figure(report: Report) -> tuple[str, str]:
+    metric, paired = report.metric, analysis.paired(report.record)
+    if paired:
+        return metric.oriented(paired.difference), f"against the baseline on the same seeds; {interval(metric, paired)}"
+    if report.standing.gain is None:
+        return "–", "against the baseline: it has not completed"
+    if report.standing.best and report.standing.best.number == BASELINE:
+        return "none", "over the baseline, which is itself the best trial"
+    return metric.oriented(
+        report.standing.gain
+    ), "against the baseline in the search, one seed each; not confirmed on fresh seeds"
+
+
+def _test_figure(report: Report) -> tuple[str, str]:
+    test = analysis.tested(report.record)
+    if test is None:
+        return "not opened", f"test set: {report.why_closed()}"
+    metric = wording.accuracy(test.examples)
+    models = counted(len(test.accuracies), "final model")
+    ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
+    return metric.text(test.mean), f"mean test accuracy of {models}; 95\u00a0% interval over examples {ends}"
+
+
+def _answer(report: Report) -> list[str]:
+    """The verdict in sentences."""
+    record, standing, metric = report.record, report.standing, report.metric
+    found = [
+        f"{counted(standing.finished, 'trial')} of {standing.planned} finished"
+        + (f", {standing.unfinished} not yet." if standing.unfinished else ".")
+    ]
+    best = analysis.winner(record)
+    if best is None:
+        return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
+    found += _comparison(report)
+    found += _tested(record)
+    n = int(record.dataset["validation"])
+    se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
+    if metric.maximize and se > 0:
+        found.append(
+            f"One accuracy on {counted(n, 'validation example')} has a standard error of {wording.percent(se, 2)}."
+        )
+    return found
+
+
+def _comparison(report: Report) -> list[str]:
+    metric, paired = report.metric, analysis.paired(report.record)
+    if report.record.verdict and paired is None:
+        return ["The baseline has the best mean on fresh seeds; it is the champion."]
+    if paired is None:
+        return (
+            [
+                "The difference to the baseline comes from one seed each and from choosing the best of many: it"
+                " is optimistic."
+            ]
+            if report.standing.gain
+            else []
+        )
+    words = {
+        "better": "is better than the baseline",
+        "worse": "is worse than the baseline",
+        "not distinguishable": "is not distinguishable from the baseline: the interval contains 0",
+    }
+    return [
+        f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
+        f" ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
+        + (f", allowing for the choice among {paired.among})." if paired.among > 1 else ").")
+    ]
+
+
+def _tested(record: SweepRecord) -> list[str]:
+    test = analysis.tested(record)
+    if test is None:
+        return []
+    metric = wording.accuracy(test.examples)
+    several = [metric.text(1 - value) for value in test.accuracies]
+    opening = test.opening
+    times = (
+        "once"
+        if opening == 1
+        else f"{opening} times, this one included; every opening makes its numbers a little less fresh"
+    )
+    epochs = counted(test.epochs, "epoch")
+    return [
+        f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs}, have a mean"
+        f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
+        f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; one by one {listed(several)}). The test set of"
+        f" {record.dataset['name']} had been opened {times}."
+    ]
+
+
+def _causes(record: SweepRecord) -> list[str]:
+    most = list(analysis.causes(record).items())[:3]
+    return [f"Causes on record: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
+
+
+def _checks(page: Page, report: Report) -> None:
+    """What was looked at, and what came of it; warnings first."""
+    order = {WARN: 0, THIN: 1, PASS: 2}
+    found = sorted(report.checks, key=lambda check: order[check.status])
+    warned = sum(check.status == WARN for check in found)
+    page.heading(f"Checks: {warned} of {len(found)} warn" if warned else f"Checks: none of {len(found)} warns")
+    for check in found:
+        mark, colour = MARKS[check.status]
+        page.item(mark, check.finding, colour=colour, label=capital(check.name))
+
+
+def _settings(page: Page, report: Report) -> None:
+    """The winner's settings beside the baseline's, searched ones first; what was fixed, in one line."""
+    record, best = report.record, analysis.winner(report.record)
+    baseline = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
+    }
+    shown = dict(best.hyperparameters) if best else baseline
+    page.heading("Settings" if best else "Settings of the baseline, and what is searched")
+    same = best is None or best.number == BASELINE
+    head = ["hyperparameter", *([] if same else [name(best.number) if best else ""]), "baseline", "searched"]
+    most = max(1, int((page.room - FOR_THE_COMMAND - 1.0) / FOR_A_SETTING))
+    searched = list(record.study["space"].items())
+    page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
+    left = f"{counted(len(searched) - most, 'more searched hyperparameter')}. " if len(searched) > most else ""
+    fixed = [f"{key} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
+    page.space(0.05)
+    page.paragraph(
+        left + (f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."),
+        SMALL,
+        colour=MUTED,
+        most=3,
+    )
+
+
+def _setting_row(
+    key: str, shown: Mapping[str, Any], baseline: Mapping[str, Any], dimension: Mapping[str, Any], same: bool
+) -> list[Cell]:
+    mine, base = setting(shown.get(key, "–")), setting(baseline.get(key, "–"))
+    winner = [] if same else [Cell(mine, bold=mine != base)]
+    return [Cell(key), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]

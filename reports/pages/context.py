@@ -1,0 +1,129 @@
+"""What every page needs: the record, its objective in words, the looks of the trials, and the words pages share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.checks import Check, checks
+from reports.analysis.findings import BASELINE, Floats, Paired, Standing
+from reports.analysis.importance import Importance, importance
+from reports.analysis.next_study import Proposal
+from reports.drawing import plots
+from reports.drawing.layout import INK, WASH, Key
+from reports.wording import Metric, counted
+from studies.record.reader import SweepRecord, TrialRecord
+
+STATES = {
+    "complete": Key("completed trial", plots.GREY, "o"),
+    "best": Key("best so far", INK, line="-"),
+    "pruned": Key("pruned", plots.PRUNED, "v", hollow=True),
+    "pruned value": Key("pruned, at its best so far", plots.PRUNED, "v", hollow=True),
+    "broken": Key("diverged or failed", plots.FAILURE, "x"),
+    "band": Key("other trials", plots.GREY, "s"),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings that more than one page shows."""
+
+    record: SweepRecord
+    metric: Metric
+    standing: Standing
+    looks: Mapping[int, plots.Look]
+    importance: Importance
+    checks: Sequence[Check]
+    proposal: Proposal | None
+
+    def ends(self, objective: Floats) -> tuple[float, float]:
+        """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
+        low, high = analysis.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
+        return low * self.metric.scale, high * self.metric.scale
+
+    @cached_property
+    def log(self) -> bool:
+        """Whether objective axes are logarithmic."""
+        values = np.array([trial.value for trial in self.record.ranked()], dtype=np.float64)
+        return analysis.many_magnitudes(values, self._kept, maximize=self.metric.maximize)
+
+    @property
+    def _kept(self) -> list[float]:
+        baseline = self.standing.baseline
+        return [] if baseline is None or baseline.value is None else [baseline.value]
+
+    def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = plots.GUTTER, wash: str = WASH) -> None:
+        """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""
+        maximize = self.metric.maximize
+        plots.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
+
+    def keys(self, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
+        """The legend of these trials and of these of `STATES`."""
+        lines = "band" in states or "complete" not in states
+        looks = [(name(number).removeprefix("The ").capitalize(), self.looks[number]) for number in trials]
+        found = [Key(label, look.colour, look.marker, look.line if lines else None) for label, look in looks]
+        return [*found, *(STATES[state] for state in states)]
+
+    def endings(self) -> str:
+        """How the finished trials ended, in words."""
+        return wording.outcomes({k: v for k, v in self.record.counts().items() if k not in analysis.UNFINISHED})
+
+    def why_closed(self) -> str:
+        """Why the test set has not been opened."""
+        if not self.standing.over:
+            return "it is opened once, after the search has ended and its winner is confirmed"
+        if not self.record.study.get("confirm"):
+            return "this study asks for no confirmation, and only a confirmed winner is tested"
+        if self.record.confirm:
+            return "the confirmation on fresh seeds has not ended"
+        return "it is opened once, after the winner is confirmed on fresh seeds"
+
+
+def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
+    """Everything that more than one page needs.
+
+    Args:
+        record: the study.
+        proposal: the next one, to be shown; None for none.
+    """
+    looks = plots.looks(analysis.notable(record), BASELINE)
+    return Report(
+        record,
+        wording.objective(record),
+        analysis.standing(record),
+        looks,
+        importance(record),
+        checks(record),
+        proposal,
+    )
+
+
+def name(number: int) -> str:
+    """A trial as the subject of a sentence."""
+    return "The baseline" if number == BASELINE else f"Trial {number}"
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def epoch(trial: TrialRecord) -> str:
+    """The epoch that counts, from 1, or a dash."""
+    return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
+
+
+def interval(metric: Metric, paired: Paired) -> str:
+    """The interval of a paired difference and what it says."""
+    if not math.isfinite(paired.low):
+        return f"{counted(paired.n, 'pair')}, which gives no interval: not distinguishable"
+    ends = (paired.low, paired.high) if metric.maximize else (paired.high, paired.low)
+    low, high = (metric.oriented(end) for end in ends)
+    return f"95\u00a0% interval {low} to {high}: {paired.finding}"

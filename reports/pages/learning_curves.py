@@ -1,0 +1,111 @@
+"""Learning curves of the best trials against the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.learning_curves import Course, course
+from reports.drawing import plots
+from reports.drawing.layout import Page
+from reports.pages.context import Report, epoch, name
+from reports.wording import counted
+from studies.record.reader import TrialRecord
+
+
+def curves(report: Report) -> list[Page]:
+    """Learning curves of the best trials against the rest."""
+    record = report.record
+    if not any(len(trial.epochs) for trial in record.trials):
+        return []
+    by_number = {trial.number: trial for trial in record.trials}
+    named = [n for n in report.looks if n in by_number and len(by_number[n].epochs)]
+    others = analysis.band(record, "validation_loss", named)
+    page = Page(_curves_finding(report), _curves_note(others))
+    page.keys(report.keys(named, ("band",) if others.trials else ()))
+    grid = page.grid(4, 2, min(6.5, page.room), left=0.5)
+    for row, kind in enumerate(("loss", "accuracy")):
+        scale = 1.0 if kind == "loss" else 100.0
+        for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
+            column = f"{split}_{kind}"
+            plots.frame(
+                ax, title=f"{split} {kind}".capitalize(), x="epoch", y=f"{kind}" if kind == "loss" else "accuracy (%)"
+            )
+            plots.rest(ax, analysis.band(record, column, named), scale)
+            for number in reversed(named):
+                trial = by_number[number]
+                plots.curve(
+                    ax,
+                    trial.epochs[column] * scale,
+                    trial.counted_epoch,
+                    report.looks[number],
+                )
+        shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
+        plots.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
+    _curves_table(page, report, [by_number[n] for n in named if by_number[n].counted_epoch is not None])
+    return [page]
+
+
+def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> None:
+    """The named trials at the epoch that counts, and what their curves show."""
+    if not trials:
+        return
+    page.heading("At the epoch that counts")
+    head = ["trial", "course", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
+    page.table(head, [_curve_row(report, trial) for trial in trials[:6]], right=range(2, 8))
+
+
+def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
+    row, seen = trial.epochs[trial.counted_epoch or 0], course(trial)
+    accuracies = wording.accuracy(int(report.record.dataset["validation"]))
+    return [
+        name(trial.number),
+        seen.label if seen else "–",
+        f"{epoch(trial)} of {len(trial.epochs)}",
+        *(wording.small(float(row[f"{split}_loss"])) for split in ("train", "validation")),
+        *(accuracies.text(float(row[f"{split}_accuracy"])) for split in ("train", "validation")),
+        accuracies.signed(seen.gap) if seen else "–",
+    ]
+
+
+def _curves_finding(report: Report) -> str:
+    best = analysis.winner(report.record)
+    seen = course(best) if best else None
+    if best is None or seen is None:
+        return "Learning curves of trials that have not completed"
+    return f"{name(best.number)} {_course_in_words(seen)}"
+
+
+def _course_in_words(seen: Course) -> str:
+    at = f"is best at epoch {seen.counted} of {seen.epochs}"
+    if seen.label == "overfitting":
+        return f"overfits: its validation loss ends {wording.percent(seen.rise)} above its lowest level; it {at}"
+    if seen.label == "still improving" and seen.annealed:
+        return "improved until its schedule ended; only a longer schedule can show whether there is more"
+    if seen.label == "still improving":
+        return f"was still improving when it ended, at epoch {seen.epochs}: more epochs may help"
+    if seen.label == "noisy":
+        return f"{at}; its validation loss scatters by {wording.percent(seen.scatter)} from epoch to epoch"
+    if seen.label == "saturated":
+        return f"{at} and its loss stays level" + (", as its schedule ends it" if seen.annealed else "")
+    return at
+
+
+def _curves_note(others: analysis.Band) -> str:
+    drawn = (
+        "as thin lines"
+        if others.lines
+        else "as a band from the 10 % to the 90 % quantile of those still running at that epoch"
+    )
+    rest = (
+        f" The other {counted(others.trials, 'trial')} with at least one epoch are drawn {drawn}."
+        if others.trials
+        else ""
+    )
+    return (
+        f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are"
+        " means over the epoch, each batch before its update and with the regularisation on; validation"
+        " is measured after the epoch. The course is judged by medians of several epochs against the curve's own"
+        " scatter; the gap is training minus validation accuracy."
+    )

@@ -1,0 +1,50 @@
+"""What to search next, as a study file."""
+
+from __future__ import annotations
+
+from reports.analysis.checks import WARN
+from reports.analysis.next_study import Proposal, words
+from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
+from reports.pages.context import Report
+from reports.wording import counted, listed
+
+UNANSWERED = {
+    "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
+    "infeasible share": "no outer part of one range holds the trials that broke; look at their reasons",
+}
+
+
+def proposal(report: Report) -> list[Page]:
+    """The changes with their reasons, and the whole file; no page where nothing is proposed."""
+    found = report.proposal
+    if found is None:
+        return []
+    page = Page(
+        f"Next: {counted(len(found.changes), 'change')} to the study file, one for each check that a change can answer",
+        f"The file {found.name}.toml stands in this study's folder; it asks the same question of the same data against"
+        " the same baseline. It is written anew with every report: copy it before you change it.",
+    )
+    page.heading("Changes")
+    for change in found.changes:
+        key, old, new, why = words(change)
+        page.item(key, f"{why}; {new}, was {old}", indent=1.55, most=3)
+    page.space(0.08)
+    for line in _left_over(report, found):
+        page.paragraph(line, SMALL, colour=MUTED)
+    page.heading("Run it, and compare")
+    page.boxed(f"sweep run runs/{report.record.folder.name}/{found.name}.toml")
+    page.space(0.05)
+    page.boxed(f"sweep report {report.record.folder.name} {found.name}")
+    page.heading("The whole file")
+    for line in found.text.splitlines():
+        if page.room > 0.25:
+            page.paragraph(line or " ", TINY - 0.4, family=MONO, most=2, leading=1.3)
+    return [page]
+
+
+def _left_over(report: Report, found: Proposal) -> list[str]:
+    """The warnings that no change of the file answers."""
+    cut = any("broke" in change.why for change in found.changes)
+    warned = [check.name for check in report.checks if check.status == WARN]
+    left = [name for name in warned if name in UNANSWERED and not (name == "infeasible share" and cut)]
+    return [f"Left to you: {listed(f'{name} ({UNANSWERED[name]})' for name in left)}."] if left else []

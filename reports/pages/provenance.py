@@ -1,0 +1,115 @@
+"""Where the numbers come from: how the trials ended and why, and what made them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.checks import FEWEST
+from reports.analysis.findings import UNFINISHED
+from reports.drawing import plots
+from reports.drawing.layout import BODY, Page
+from reports.pages.context import Report
+from reports.wording import counted, percent
+from studies.record.reader import SweepRecord, TrialRecord
+
+MOST_CAUSES = 8
+
+
+def origin(report: Report) -> list[Page]:
+    """How the trials ended, by cause, and what made them."""
+    page = Page(_finding(report), "Every trial that was begun; nothing is left out. Time is training time.")
+    if report.record.trials:
+        _endings(page, report.record)
+    if causes := list(analysis.causes(report.record).items()):
+        page.heading("Why trials broke")
+        rows = [[reason, str(number)] for reason, number in causes[:MOST_CAUSES]]
+        page.table(["cause (reasons that differ only in their numbers are one)", "trials"], rows, right=(1,))
+        if len(causes) > MOST_CAUSES:
+            page.paragraph(f"{counted(len(causes) - MOST_CAUSES, 'rarer cause')} left out.", BODY)
+    page.heading("What made them")
+    for key, text in _provenance(report.record):
+        page.item(key, text, indent=1.3)
+    if report.standing.complete < FEWEST:
+        page.space(0.06)
+        page.paragraph(
+            f"With fewer than {FEWEST} completed trials nothing can be said of parts of the ranges, of the number of"
+            " epochs and of trials, and of single changes: those pages are left out.",
+            BODY,
+        )
+    return [page]
+
+
+def _finding(report: Report) -> str:
+    counts, finished = report.record.counts(), report.standing.finished
+    if not finished:
+        return "No trial has finished"
+    left = f"; {report.standing.unfinished} not finished" if report.standing.unfinished else ""
+    others = {k: v for k, v in counts.items() if k not in ("complete", *UNFINISHED)}
+    why = f", {wording.outcomes(others)}" if others else ""
+    return f"{report.standing.complete} of {counted(finished, 'finished trial')} completed{why}{left}"
+
+
+def _endings(page: Page, record: SweepRecord) -> None:
+    counts = record.counts()
+    ordered = [name for name in (*wording.OUTCOMES, *counts) if name in counts]
+    words = {name: f"{counts[name]} {name}" for name in ordered}
+    plots.outcomes(page.strip(0.24), {name: float(counts[name]) for name in ordered}, words)
+    page.space(0.1)
+    rows = [_ending(record, name) for name in dict.fromkeys(ordered)]
+    page.table(["ending", "trials", "share", "epochs run", "time"], rows, right=(1, 2, 3, 4))
+    page.space(0.06)
+    page.paragraph(" ".join(_oddities(record.trials)), BODY)
+
+
+def _ending(record: SweepRecord, outcome: str) -> list[str]:
+    trials = [trial for trial in record.trials if trial.outcome == outcome]
+    return [
+        outcome,
+        str(len(trials)),
+        percent(len(trials) / len(record.trials)),
+        str(sum(len(trial.epochs) for trial in trials)),
+        wording.duration(sum(trial.seconds for trial in trials)),
+    ]
+
+
+def _oddities(trials: Sequence[TrialRecord]) -> list[str]:
+    """Settings that were tried twice, and trials that were begun twice."""
+    settings = Counter(repr(sorted(trial.hyperparameters.items())) for trial in trials)
+    twice = sum(number - 1 for number in settings.values())
+    again = sum(trial.attempt > 1 for trial in trials)
+    return [
+        f"{counted(twice, 'trial')} repeated the exact settings of another." if twice else "No two had equal settings.",
+        f"Dispatched more than once: {counted(again, 'trial')}.",
+    ]
+
+
+def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
+    data, study, origin = record.dataset, record.study, record.provenance
+    sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
+    end = analysis.last_finish(record)
+    commit = str(origin.get("git_commit") or "none recorded")[:12]
+    dirty = ", with uncommitted changes: it cannot be repeated from the commit" if origin.get("git_dirty") else ""
+    generation = f", generations of {study['generation']}" if study.get("generation") else ""
+    audit = percent(float(study.get("audit") or 0))
+    return [
+        ("data", f"{data['name']}: {sizes} examples"),
+        ("data's SHA-256", str(data["digest"])),
+        ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch"),
+        ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}"),
+        ("pruner", f"{study['pruner']}, {audit} of the trials judged but never stopped"),
+        ("code", f"commit {commit}{dirty}"),
+        ("versions", _flat(origin.get("versions", {}))),
+        ("machine", _flat(origin.get("machine", "not recorded"))),
+        ("made", wording.moment(record.created) + (f", last finish {wording.moment(end)}" if end else "")),
+        ("study", f"{record.name}, uid {record.uid}"),
+    ]
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return ", ".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)

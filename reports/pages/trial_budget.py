@@ -1,0 +1,77 @@
+"""Were there enough trials?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.analysis import findings as analysis
+from reports.analysis.trial_budget import Enough, enough
+from reports.drawing import plots
+from reports.drawing.layout import BODY, INK, Key, Page
+from reports.pages.context import Report
+from reports.wording import counted
+
+
+def trials(report: Report) -> list[Page]:
+    """The best to be expected of fewer trials, and the course that the search took."""
+    found, shown = enough(report.record), analysis.progress(report.record)
+    if found is None or report.standing.complete < 3:
+        return []
+    metric = report.metric
+    page = Page(_finding(report), _note(report, found))
+    page.keys(
+        [
+            Key("best to be expected of so many trials", plots.PALETTE[0], line="-"),
+            Key("10 % to 90 % of all choices", plots.PALETTE[4], "s"),
+            Key("best so far, as the search went", INK, line=(0, (4, 2))),
+        ]
+    )
+    ax = page.grid(1, 1, 4.2, left=0.6)[0]
+    plots.frame(ax, x="number of trials", y=metric.axis)
+    scale = metric.scale
+    ax.fill_between(
+        found.trials, found.low * scale, found.high * scale, color=plots.PALETTE[4], alpha=0.3, linewidth=0, step=None
+    )
+    ax.plot(found.trials, found.mean * scale, color=plots.PALETTE[0], linewidth=1.5)
+    known = np.isfinite(shown.best)
+    place = np.arange(1, len(shown.best) + 1)
+    ax.step(place[known], shown.best[known] * scale, where="post", color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+    ax.set_xlim(1, max(2, int(found.trials[-1])))
+    report.axis(ax, report.ends(shown.value), gutter=0)
+    page.space(0.05)
+    page.paragraph(_text(report, found), BODY)
+    return [page]
+
+
+def _finding(report: Report) -> str:
+    check = next(check for check in report.checks if check.name == "enough trials")
+    said = {
+        "pass": "Nothing shows that more trials of this search would help",
+        "warn": "More trials would probably still help",
+        "not enough evidence": f"Too few trials to say whether they were enough ({report.standing.finished} finished)",
+    }
+    return said[check.status]
+
+
+def _note(report: Report, found: Enough) -> str:
+    without = f" {counted(found.without, 'trial')} without a final value count as the worst." if found.without else ""
+    return (
+        f"n = {counted(report.standing.finished, 'finished trial')}.{without} Blue: the mean over all ways to draw so"
+        " many of them without replacement, in closed form."
+    )
+
+
+def _text(report: Report, found: Enough) -> str:
+    metric = report.metric
+    adaptive = (
+        f" The sampler ({report.record.study['sampler']}) learns: its good trials come late, and mixed among the early"
+        " ones they make few trials look better than they were. The curve is then a guide only, and the gain a low"
+        " guess; the dashed line is what happened."
+        if found.adaptive
+        else " The trials were drawn without regard to each other, so that all orders are equally likely."
+    )
+    return (
+        f"All {report.standing.finished} trials are expected to do {metric.gain(found.gain)} better than half of them;"
+        f" the search gained {metric.gain(found.late)} in its last tenth.{adaptive} Nothing here looks beyond the"
+        " number of trials that were run."
+    )

@@ -1,0 +1,121 @@
+"""The best trials with all their settings, and every trial that broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reports import wording
+from reports.analysis import findings as analysis
+from reports.analysis.findings import BROKEN
+from reports.drawing.layout import INK, MUTED, SMALL, TINY, Cell, Page
+from reports.pages.context import Report, epoch
+from reports.wording import counted, setting
+from studies.record.reader import TrialRecord
+
+TOP_ROWS = 20
+MOST_FAILURES = 40
+FEW_FAILURES = 15  # so many fit under the best trials
+
+
+def table(report: Report) -> list[Page]:
+    """The best trials with all their settings."""
+    ranked = report.record.ranked()
+    if not ranked:
+        return []
+    shown = ranked[:TOP_ROWS]
+    left = len(ranked) - len(shown)
+    more = f" {left} more: {export(report)}." if left else ""
+    spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
+    page = Page(
+        f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
+        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation"
+        f" loss, then to the lower number.{more} The baseline is trial 0.",
+    )
+    baseline = report.standing.baseline
+    below = [] if baseline is None or baseline in shown else [(ranked.index(baseline) + 1, baseline)]
+    keys = list(report.record.study["space"])[:9]
+    head = [
+        "",
+        "trial",
+        report.metric.name.replace("validation ", "validation_"),
+        *_other(report)[0],
+        "epoch",
+        "time",
+        *keys,
+    ]
+    page.table(
+        head,
+        [_row(report, rank, trial, keys) for rank, trial in [*enumerate(shown, 1), *below]],
+        right=(0, 1, 2, 3, 4, 5),
+        size=TINY,
+    )
+    if (broken := _broken(report)) and len(broken) <= FEW_FAILURES:
+        page.space(0.2)
+        page.heading(_failures_finding(report))
+        _failures_table(page, report, broken)
+    return [page]
+
+
+def export(report: Report) -> str:
+    """The command that writes every trial to a file."""
+    return f"sweep export {report.record.name} --out trials.csv"
+
+
+def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
+    """The metric that does not rank the trials, for the table."""
+    if report.metric.maximize:
+        return ["validation_loss"], lambda trial: wording.loss().text(trial.validation_loss)
+    metric = wording.accuracy(int(report.record.dataset["validation"]))
+    return ["validation_accuracy"], lambda trial: metric.text(trial.validation_accuracy)
+
+
+def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> list[Cell]:
+    look = report.looks.get(trial.number)
+    named = Cell(str(trial.number), bold=look is not None, colour=look.colour if look else INK)
+    value = Cell(report.metric.text(trial.value), bold=True)
+    at = f"{epoch(trial)} of {len(trial.epochs)}"
+    settings = [Cell(setting(trial.hyperparameters.get(key, "–"))) for key in keys]
+    return [
+        Cell(str(rank), colour=MUTED),
+        named,
+        value,
+        Cell(_other(report)[1](trial)),
+        Cell(at),
+        Cell(wording.duration(trial.seconds)),
+        *settings,
+    ]
+
+
+def failures(report: Report) -> list[Page]:
+    """Every trial that broke, with its reason."""
+    broken = _broken(report)
+    if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
+        return []  # the page of the best trials has room for a few
+    cause, number = next(iter(analysis.causes(report.record).items()))
+    note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
+    page = Page(_failures_finding(report), note)
+    _failures_table(page, report, broken)
+    return [page]
+
+
+def _broken(report: Report) -> list[TrialRecord]:
+    return [trial for trial in report.record.trials if trial.outcome in BROKEN]
+
+
+def _failures_finding(report: Report) -> str:
+    counts = {name: count for name, count in report.record.counts().items() if name in BROKEN}
+    return f"{counted(sum(counts.values()), 'trial')} broke: {wording.outcomes(counts)}"
+
+
+def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -> None:
+    keys = list(report.record.study["space"])[:6]
+    rows = [_failure(trial, keys) for trial in broken[:MOST_FAILURES]]
+    page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
+    if len(broken) > MOST_FAILURES:
+        page.space(0.08)
+        page.paragraph(f"{len(broken) - MOST_FAILURES} more: {export(report)}.", SMALL, colour=MUTED)
+
+
+def _failure(trial: TrialRecord, keys: Sequence[str]) -> list[str]:
+    settings = [setting(trial.hyperparameters.get(key, "–")) for key in keys]
+    return [str(trial.number), trial.outcome, str(len(trial.epochs)), *settings, trial.reason or "–"]

@@ -1,0 +1,406 @@
+"""The one reader of a study database: what a sweep recorded, as frozen values.
+
+A study is a folder. Its database (`studies/record/database.py` says where) is one of Optuna's, with two Optuna studies,
+`search` (what the sampler proposed) and `confirm` (fresh-seed repeats of the best trials and the final models).
+Everything that Optuna has no column for is a user attribute, written by `sweep/storage/database.py` under the names read here,
+so that a report can be drawn years later by code that no longer shares a class with the code that ran the sweep.
+
+| attribute of `search` | content |
+|---|---|
+| `schema` | 2, the version of this table; 1 had no seals |
+| `uid` | random hex, made once; the identity of the study |
+| `created` | ISO 8601, UTC |
+| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, audit, baseline, space, confirm |
+| `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
+| `provenance` | versions, git_commit, git_dirty, machine, command |
+| `verdict` | what `sweep/search/confirmation.py` found; absent until the winner is confirmed |
+| `seal` | SHA-256 of all the others: `seal` |
+
+| attribute of a trial | content |
+|---|---|
+| `hyperparameters` | decoded, complete |
+| `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, time (Unix) |
+| `attempt`, `worker` | how often it was dispatched; the worker that had it last |
+| `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and why, in words |
+| `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
+| `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
+| `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
+| `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial, TrialState
+
+from studies.record.database import DatabaseTrouble as DatabaseTrouble
+from studies.record.database import Place, Server, damaged, locate, open_readonly, persist, readable, require_whole
+from studies.record.database import RecordError as RecordError
+from studies.record.trials import read_trials
+
+if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
+    import pandas as pd
+
+SCHEMA = 2
+EPOCH_COLUMNS = (
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+    "time",
+)
+EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
+_STATES = {
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it was recorded.
+
+    Attributes:
+        number: 0-based; the baseline is trial 0 of the search.
+        state: Optuna's word: running, complete, pruned or failed.
+        outcome: complete, pruned, diverged, out of memory, timeout, failed, running, or interrupted
+            (running in the record, but no process is at work on the study).
+        reason: why it ended so, in words; None while it runs.
+        hyperparameters: decoded; `hidden_sizes` is a tuple.
+        epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
+            are fractions in 0..1, what was not measured is NaN.
+        value: the objective at the epoch that counts; the best so far of a trial that was stopped; else None.
+        counted_epoch: index of the epoch that counts, or None.
+        validation_loss, validation_accuracy: at the epoch that counts, or None.
+        seconds: training time of all its epochs.
+        started, finished: UTC.
+        confusion: validation confusion matrix, rows are true classes; only of completed trials.
+        audit: {"would_prune_at": epoch or None} for a trial that was judged but never stopped.
+        role, candidate, seed_index: only in the confirm study.
+    """
+
+    number: int
+    state: str
+    outcome: str
+    reason: str | None
+    hyperparameters: Mapping[str, Any]
+    epochs: NDArray[np.void]
+    value: float | None
+    counted_epoch: int | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+    started: datetime | None
+    finished: datetime | None
+    attempt: int
+    worker: int | None
+    weights_sha256: str | None
+    confusion: tuple[tuple[int, ...], ...] | None
+    audit: Mapping[str, Any] | None = None
+    role: str | None = None
+    candidate: int | None = None
+    seed_index: int | None = None
+
+    @property
+    def annealed(self) -> bool:
+        """Whether the learning rate of its last epoch was less than a twentieth of the highest: a schedule ended it."""
+        rates = self.epochs["learning_rate"]
+        return bool(rates.size and rates[-1] < 0.05 * rates.max())
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A whole study as it was recorded. Field by field as in the module's tables."""
+
+    folder: Path
+    uid: str
+    created: datetime
+    study: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    confirm: tuple[TrialRecord, ...]
+    verdict: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.study["name"])
+
+    @property
+    def objective(self) -> str:
+        """The metric that ranks trials: validation_accuracy or validation_loss."""
+        return str(self.study["objective"])
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a higher objective is better."""
+        return bool(self.study["direction"] == "maximize")
+
+    def ranked(self) -> list[TrialRecord]:
+        """Completed trials, best first; ties go to the lower validation loss, then to the lower number."""
+        sign = -1.0 if self.maximize else 1.0
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.validation_loss or 0.0, t.number))
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials of each outcome that occurs, in the order of first occurrence."""
+        found: dict[str, int] = {}
+        for trial in self.trials:
+            found[trial.outcome] = found.get(trial.outcome, 0) + 1
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
+        import pandas as pd
+
+        rows = [
+            {
+                "number": trial.number,
+                "state": trial.state,
+                "outcome": trial.outcome,
+                "value": trial.value,
+                "validation_loss": trial.validation_loss,
+                "validation_accuracy": trial.validation_accuracy,
+                "counted_epoch": trial.counted_epoch,
+                "epochs_run": len(trial.epochs),
+                "seconds": trial.seconds,
+                **{key: _cell(value) for key, value in trial.hyperparameters.items()},
+                "attempt": trial.attempt,
+                "worker": trial.worker,
+                "started": trial.started.isoformat() if trial.started else None,
+                "finished": trial.finished.isoformat() if trial.finished else None,
+                "weights_sha256": trial.weights_sha256,
+                "reason": trial.reason,
+            }
+            for trial in self.trials
+        ]
+        return pd.DataFrame(rows)
+
+    def epoch_table(self) -> pd.DataFrame:
+        """One row an epoch: trial, outcome, epoch (from 0, as `counted_epoch`), whether it counts, its numbers."""
+        import pandas as pd
+
+        trials = [trial for trial in self.trials if len(trial.epochs)]
+        lengths = [len(trial.epochs) for trial in trials]
+        epoch = np.concatenate([np.arange(length) for length in lengths] or [np.empty(0, np.int64)])
+        counted = np.repeat([-1 if trial.counted_epoch is None else trial.counted_epoch for trial in trials], lengths)
+        curves = np.concatenate([trial.epochs for trial in trials] or [np.empty(0, EPOCH)])
+        return pd.DataFrame(
+            {
+                "number": np.repeat([trial.number for trial in trials], lengths),
+                "outcome": np.repeat([trial.outcome for trial in trials], lengths),
+                "epoch": epoch,
+                "counts": epoch == counted,
+                **{column: curves[column] for column in EPOCH_COLUMNS},
+            }
+        )
+
+
+def _cell(value: object) -> object:
+    """A tuple of layer sizes as `128-64`; anything else as it is."""
+    return "-".join(str(item) for item in value) if isinstance(value, tuple) else value
+
+
+def read(folder: Path, *, active: bool = False) -> SweepRecord:
+    """Read the study in `folder` without changing it.
+
+    Args:
+        folder: the study's folder, which holds `study.db`.
+        active: whether a sweep is at work on it; without one, a running trial is an interrupted one.
+
+    Raises:
+        RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
+        DatabaseTrouble: it cannot be read now.
+    """
+    return Reader(folder).read(active=active)
+
+
+class Reader:
+    """Reads one study again and again. Finished trials are read and verified once: they never change.
+
+    Between two reads no connection stays open, so that whoever writes the study finds nobody in the way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known: object = None
+        self._finished: dict[str, dict[int, TrialRecord]] = {"search": {}, "confirm": {}}
+
+    def read(self, *, active: bool = False) -> SweepRecord:
+        """As `read`."""
+        place = locate(self.folder)
+
+        def look(again: bool) -> SweepRecord:
+            try:
+                self._open(place)
+                with readable(place):
+                    return self._read(place, active)
+            except Exception:
+                self._forget()
+                raise
+
+        return persist(place, look)
+
+    def _open(self, place: Place) -> None:
+        """Look at the database as a whole, when it is new to us."""
+        found: object = place
+        if not isinstance(place, Server):
+            try:
+                stat = place.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise RecordError(f"no study has been recorded in {self.folder}") from None
+            found = stat.st_dev, stat.st_ino
+        if self._known != found:
+            self._forget()
+            if not isinstance(place, Server):
+                require_whole(place)
+            self._storage = open_readonly(place)
+            self._known = found
+
+    def _read(self, place: Place, active: bool) -> SweepRecord:
+        ids = {summary.study_name: summary._study_id for summary in self._storage.get_all_studies()}
+        if "search" not in ids or "confirm" not in ids:
+            raise RecordError(f"{place} holds no sweep")
+        attributes = self._storage.get_study_user_attrs(ids["search"])
+        require_sealed(place, attributes)
+        if isinstance(place, Server) and place.uid not in (None, attributes["uid"]):
+            raise RecordError(f"{place} holds another study than the one begun in {self.folder}")
+        trials = {
+            name: self._trials(place, name, ids[name], attributes["schema"] > 1, active) for name in self._finished
+        }
+        return SweepRecord(
+            folder=self.folder,
+            uid=attributes["uid"],
+            created=datetime.fromisoformat(attributes["created"]),
+            study=attributes["study"],
+            dataset=attributes["dataset"],
+            provenance=attributes["provenance"],
+            trials=trials["search"],
+            confirm=trials["confirm"],
+            verdict=attributes.get("verdict"),
+        )
+
+    def _trials(self, place: Place, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:
+        known = self._finished[name]
+        running: dict[int, TrialRecord] = {}
+        for trial in read_trials(self._storage.engine, study_id, known):
+            if sealed:
+                require_sealed_trial(place, trial)
+            (known if trial.state.is_finished() else running)[trial.number] = _trial(trial, active)
+        return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
+
+
+def seal(attributes: Mapping[str, Any]) -> str:
+    """SHA-256 in hex over attributes as canonical JSON, the seal itself excepted."""
+    kept = {key: value for key, value in attributes.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def trial_seal(trial: FrozenTrial) -> str:
+    """SHA-256 in hex over everything about a finished trial that a report or a sampler reads, times excepted."""
+    kept = {key: value for key, value in trial.user_attrs.items() if key != "seal"}
+    content = {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": trial.values,
+        "params": trial.params,
+        "distributions": {name: distribution_to_json(kind) for name, kind in trial.distributions.items()},
+        "intermediate_values": sorted(trial.intermediate_values.items()),
+        "system_attrs": trial.system_attrs,
+    }
+    return seal(kept | {"trial": content})
+
+
+def require_sealed(place: Place, attributes: Mapping[str, Any]) -> None:
+    """Make sure that what is said of the study as a whole is ours, of a version we can read, and as it was written.
+
+    Raises:
+        RecordError: it is not.
+    """
+    if "schema" not in attributes:
+        raise RecordError(f"{place} holds an Optuna study that is none of ours")
+    if attributes["schema"] > SCHEMA:
+        raise RecordError(
+            f"{place} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})\n"
+            "update this program"
+        )
+    if attributes["schema"] > 1 and attributes.get("seal") != seal(attributes):
+        raise damaged(place, "what is said of the study is not what was written")
+
+
+def require_sealed_trial(place: Place, trial: FrozenTrial) -> None:
+    """Make sure that a trial, if it is finished, is as it was written.
+
+    Raises:
+        RecordError: it is not.
+    """
+    if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
+        raise damaged(place, f"trial {trial.number} is not what was written")
+
+
+def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
+    attributes = trial.user_attrs
+    result = attributes.get("result", {})
+    state = _STATES[trial.state]
+    confusion = result.get("confusion")
+    epochs = _epochs(attributes)
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        outcome=attributes.get("outcome", state) if state != "running" else "running" if active else "interrupted",
+        reason=attributes.get("reason"),
+        hyperparameters={
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in attributes["hyperparameters"].items()
+        },
+        epochs=epochs,
+        value=result.get("value"),
+        counted_epoch=result.get("counted_epoch"),
+        validation_loss=result.get("validation_loss"),
+        validation_accuracy=result.get("validation_accuracy"),
+        seconds=float(epochs["seconds"].sum()),
+        started=_utc(trial.datetime_start),
+        finished=_utc(trial.datetime_complete),
+        attempt=attributes.get("attempt", 1),
+        worker=attributes.get("worker"),
+        weights_sha256=result.get("weights_sha256"),
+        confusion=tuple(tuple(row) for row in confusion) if confusion else None,
+        audit=attributes.get("audit"),
+        role=attributes.get("role"),
+        candidate=attributes.get("candidate"),
+        seed_index=attributes.get("seed_index"),
+    )
+
+
+def _epochs(attributes: Mapping[str, Any]) -> NDArray[np.void]:
+    rows: list[tuple[Any, ...]] = []
+    while (row := attributes.get(f"epoch.{len(rows)}")) is not None:
+        rows.append(tuple(math.nan if row.get(column) is None else row[column] for column in EPOCH_COLUMNS))
+    epochs = np.array(rows, dtype=EPOCH)
+    epochs.setflags(write=False)
+    return epochs
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Optuna hands out naive local times; a record is in UTC."""
+    return moment.astimezone(UTC) if moment else None

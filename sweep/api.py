@@ -1,0 +1,54 @@
+"""A trial becomes a number: the sweep's own objective for notebooks, without a coordinator.
+
+    study = optuna.create_study(direction="minimize")
+    study.optimize(Objective("digits"), n_trials=20)
+    Objective("digits")(optuna.trial.FixedTrial({...}))
+
+The same settings, seed and trial number give the same numbers as `sweep run` records.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from model.data import datasets
+from model.training import Diverged, Rule, TrainingState, train
+from studies.definition import Study, load
+
+__all__ = ["Objective"]
+
+
+class Objective:
+    """Trains what a trial draws, and returns the objective at the epoch that counts.
+
+    Args:
+        study: a study, its name, or the path of its file.
+        cache: where datasets are prepared.
+
+    Raises:
+        StudyError, DatasetError: the study or its data cannot be used.
+    """
+
+    def __init__(self, study: Study | str, cache: Path = Path("runs/data")) -> None:
+        self._study = study if isinstance(study, Study) else load(study)
+        self._data = datasets.load(datasets.prepare(self._study.dataset, cache), self._study.seed)
+
+    def __call__(self, trial: optuna.trial.BaseTrial) -> float:
+        """Raise `TrialPruned` when the pruner gives the trial up or it diverges."""
+        study, data = self._study, self._data
+        rule = Rule(study.objective, study.epoch)
+        state = TrainingState.fresh(study.draw(trial), data.features, data.classes, [study.seed, trial.number], rule)
+        try:
+            for epoch in train(state, data.train, data.validation, data.scale):
+                trial.report(self._value(state), epoch.index)
+                if trial.should_prune():
+                    raise optuna.TrialPruned(f"behind the other trials after epoch {epoch.index + 1}")
+        except Diverged as error:
+            raise optuna.TrialPruned(str(error)) from error
+        return self._value(state)
+
+    def _value(self, state: TrainingState) -> float:
+        assert state.counted is not None
+        return float(getattr(state.counted, self._study.objective))

@@ -1,0 +1,53 @@
+"""A study's PDF, and beside it the next study, where its checks ask for one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model.files import write_atomic
+from model.hyperparameters import HyperparameterError, check
+from reports import pdf
+from reports.analysis.checks import checks
+from reports.analysis.next_study import HEADER, propose
+from studies.record.reader import SweepRecord
+
+
+def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
+    """Write the report to `out`, and the proposed study into the study's folder; one that holds no more is removed.
+
+    Args:
+        record: the study.
+        out: the PDF; its folder must exist.
+        paper: `a4` or `letter`.
+
+    Returns:
+        What was written, the report first.
+    """
+    record.folder.mkdir(parents=True, exist_ok=True)  # of a study on a server there may be none here
+    proposal = propose(record, _allowed)
+    pdf.write(record, out, proposal, paper=paper)
+    written = [out]
+    if proposal is not None:
+        written.append(record.folder / f"{proposal.name}.toml")
+        write_atomic(written[-1], proposal.text.encode())
+    for path in record.folder.glob("*.toml"):
+        if path not in written and path.read_text(errors="replace").startswith(HEADER):
+            path.unlink()
+    return written
+
+
+def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:
+    """What a script asks about a report: study, report, next (a study file, or None) and checks."""
+    report, *following = (str(path) for path in written)
+    found = [check.as_dict() for check in checks(record)]
+    return {"study": record.name, "report": report, "next": following[0] if following else None, "checks": found}
+
+
+def _allowed(key: str, value: Any) -> bool:
+    try:
+        check(key, value)
+    except HyperparameterError:
+        return False
+    return True

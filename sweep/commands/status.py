@@ -1,0 +1,78 @@
+"""`sweep status`: a recorded study in a few lines, or as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.analysis import findings as analysis
+from studies.record.reader import SweepRecord, TrialRecord
+from sweep.coordination.progress import duration, reading, reading_of
+
+
+def summary(record: SweepRecord) -> dict[str, Any]:
+    """What a script asks about a study; numbers in full, None where something is not known yet.
+
+    Keys: study, question, dataset, objective, trials (asked for), begun, done, outcomes, best, baseline, champion,
+    confirmed (the champion's mean on fresh seeds; its paired difference to the baseline, positive where it is better,
+    and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval.
+    """
+    ranked = record.ranked()
+    verdict, tested = record.verdict, analysis.tested(record)
+    return {
+        "study": record.name,
+        "question": record.study["question"],
+        "dataset": {"name": record.dataset["name"], "digest": record.dataset["digest"]},
+        "objective": record.objective,
+        "trials": record.study["trials"],
+        "begun": len(record.trials),
+        "done": sum(trial.state != "running" for trial in record.trials),
+        "outcomes": record.counts(),
+        "best": _trial(ranked[0]) if ranked else None,
+        "baseline": _trial(record.trials[0]) if record.trials else None,
+        "champion": verdict["champion"] if verdict else None,
+        "confirmed": {"mean": verdict["confirm_mean"], **(verdict["paired"] or {})} if verdict else None,
+        "mean_test_accuracy": tested.mean if tested else None,
+        "test_interval": [tested.low, tested.high] if tested else None,
+    }
+
+
+def lines(record: SweepRecord) -> list[str]:
+    """The same for a person."""
+    found = [record.study["question"], one_line(record)]
+    for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
+        found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
+    if record.verdict and (tested := analysis.tested(record)):
+        mean = 100 * tested.mean
+        found.append(f"champion: trial {record.verdict['champion']}, mean test accuracy {mean:.2f} %")
+    return found
+
+
+def one_line(record: SweepRecord) -> str:
+    """Name, how far, outcomes."""
+    counts = record.counts()
+    open_ = [f", {count} {outcome}" for outcome in ("running", "interrupted") if (count := counts.pop(outcome, 0))]
+    done = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none"
+    spent = duration(sum(trial.seconds for trial in record.trials))
+    total = record.study["trials"]
+    return f"{record.name}: {sum(counts.values())} of {total} trials done ({done}){''.join(open_)}, {spent} of training"
+
+
+def _trial(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "outcome": trial.outcome,
+        "value": trial.value,
+        "validation_loss": trial.validation_loss,
+        "validation_accuracy": trial.validation_accuracy,
+        "hyperparameters": dict(trial.hyperparameters),
+    }
+
+
+def _value(record: SweepRecord, trial: TrialRecord) -> str:
+    if trial.value is None:
+        return trial.outcome
+    return f"{record.objective.replace('_', ' ')} {reading_of(record.objective, trial.value)}"
+
+
+def _settings(record: SweepRecord, trial: TrialRecord) -> str:
+    return ", ".join(f"{key} {reading(trial.hyperparameters[key])}" for key in record.study["space"])

@@ -1,0 +1,1 @@
+"""The loop that asks, dispatches, records and tells."""

@@ -1,0 +1,183 @@
+"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweep.workers.worker import Job
+
+TITLES = {
+    "search": "search",
+    "confirm": "confirmation on fresh seeds",
+    "final": "final models on training and validation data",
+}
+NAMES = {"search": "trial", "confirm": "confirm run", "final": "final model"}
+EVERY = 0.25
+"""Seconds between two drawings of the table."""
+NARROW = 72
+"""Columns of a terminal that leave no room for a bar beside the numbers."""
+
+
+@dataclass
+class _Running:
+    number: int
+    worker: int
+    epochs: int
+    done: int
+    settings: str
+    value: float | None = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Progress:
+    """The state of one phase of a sweep, drawn as it changes.
+
+    Args:
+        console: where to draw; a table only when it is a terminal.
+        searched: names of the hyperparameters worth a column.
+        objective: of the study; decides how a value reads and which is better.
+        placed: whether to show which worker has a trial.
+    """
+
+    def __init__(self, console: Console, searched: list[str], objective: str, *, placed: bool = False) -> None:
+        self._console = console
+        self._searched = searched
+        self._objective = objective
+        self._placed = placed
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._running: dict[str, _Running] = {}
+        self._counts: dict[str, int] = {}
+        self._best: tuple[float, int] | None = None
+        self._phase, self._total, self._left = "search", 0, 0
+        self._began, self._ended_here, self._drawn = time.monotonic(), 0, 0.0
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(Text(""), refresh=True)
+            self._live.stop()
+
+    def begin(self, phase: str, total: int, counts: Mapping[str, int], best: tuple[float, int] | None) -> None:
+        """Begin a phase (a key of `TITLES`) of so many trainings, some of which ended earlier."""
+        self._phase, self._total, self._counts, self._best = phase, total, dict(counts), best
+        self._running.clear()
+        self._began, self._ended_here = time.monotonic(), 0
+        done = sum(counts.values())
+        if done < total:
+            self.note(f"{TITLES[phase]}: {total} trainings" + (f", {done} of them done" if done else ""))
+
+    def started(self, job: Job, number: int, worker: int, done: int) -> None:
+        """A trial was handed to a worker."""
+        settings = ", ".join(f"{key} {reading(job.hyperparameters[key])}" for key in self._searched)
+        epochs = job.stop_after or int(job.hyperparameters["epochs"])
+        self._running[job.id] = _Running(number, worker, epochs, done, settings)
+
+    def epoch(self, job: Job, index: int, value: float | None) -> None:
+        """A trial ended an epoch."""
+        if running := self._running.get(job.id):
+            running.done, running.value = index + 1, value
+
+    def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None) -> None:
+        """A trial ended; where there is no table, say so in a line."""
+        if job.id not in self._running:  # judged before it was handed to a worker
+            self.started(job, number, 0, 0)
+        running = self._running.pop(job.id)
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        self._ended_here += 1
+        if outcome == "complete" and value is not None and self._is_better(value):
+            self._best = value, number
+        if not self._live:
+            said = f" {self._value(value)}" if value is not None else ""
+            why = f" ({reason})" if outcome not in ("complete", "pruned") else ""
+            self.note(
+                f"{NAMES[self._phase]} {number}: {outcome}{said} after {running.done} epochs{why}; {running.settings}"
+            )
+
+    def note(self, text: str) -> None:
+        """Say a line that stays."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def refresh(self, left: int) -> None:
+        """Draw again, unless that was just done; `left` trials have not begun."""
+        self._left = left
+        if self._live and time.monotonic() - self._drawn > EVERY:
+            self._drawn = time.monotonic()
+            self._live.update(self._picture(), refresh=True)
+
+    def _is_better(self, value: float) -> bool:
+        if self._best is None:
+            return True
+        return value > self._best[0] if self._objective == "validation_accuracy" else value < self._best[0]
+
+    def _picture(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        narrow = self._console.width < NARROW
+        placed = ["worker"] if self._placed else []
+        for title in (NAMES[self._phase], *placed, "epoch", *([] if narrow else ["progress"])):
+            table.add_column(title, no_wrap=True)
+        for title in (self._objective.replace("_", " "), "settings"):
+            table.add_column(title, overflow="fold")
+        shown = max(1, self._console.height - 4)  # what a terminal has no room for costs 1 ms a row to draw
+        for running in itertools.islice(self._running.values(), shown):
+            bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
+            value = self._value(running.value) if running.value is not None else ""
+            place = [str(running.worker)] if self._placed else []
+            epochs = f"{running.done}/{running.epochs}"
+            table.add_row(str(running.number), *place, epochs, *bar, value, running.settings)
+        more = len(self._running) - shown
+        return Group(table, *([Text(f"and {more:,} more at work", style="dim")] if more > 0 else []), self._summary())
+
+    def _summary(self) -> Text:
+        done = sum(self._counts.values())
+        parts = [f"{TITLES[self._phase]}: {done} of {self._total}"]
+        parts += [f"{count} {outcome}" for outcome, count in self._counts.items()]
+        if self._best:
+            parts.append(f"best {self._value(self._best[0])} (trial {self._best[1]})")
+        if (seconds := self._seconds_left()) is not None:
+            parts.append(f"about {duration(seconds)} left")
+        return Text("  ·  ".join(parts), style="bold")
+
+    def _seconds_left(self) -> float | None:
+        """What is left, at the pace of the trials that ended since the start."""
+        if not self._ended_here:
+            return None
+        pace = (time.monotonic() - self._began) / self._ended_here
+        return pace * (self._left + len(self._running) / 2)
+
+    def _value(self, value: float) -> str:
+        return reading_of(self._objective, value)
+
+
+def reading_of(objective: str, value: float) -> str:
+    """A metric as people read it: accuracies in per cent, losses with four decimals, or two digits if they are tiny."""
+    if objective.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.4f}"
+
+
+def reading(value: object) -> str:
+    """A setting as people read it: four significant digits, layers as 128-64."""
+    if isinstance(value, list | tuple):
+        return "-".join(str(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 45 s, 3 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,261 @@
+"""The search: Optuna proposes settings and judges running trials, thinking in memory.
+
+With generations of K, trials K g to K g + K - 1 are asked for knowing the outcomes of earlier generations and nothing
+of their own: in memory they all count as running until the last of them has ended, and are then told in order. What
+Optuna sees is thus a function of the trials' numbers, not of who was faster or when the sweep was killed.
+
+The in-memory study is rebuilt from the database at start. What it decides enters the database in one commit before
+anything acts on it: `ask` and `suggest` on SQLite would be a dozen commits, and a kill between two of them would
+continue a trial with other settings.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import copy
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from model.hyperparameters import Hyperparameters
+from model.training import Rule
+from studies.definition import Study
+from sweep.coordination.coordinator import Task, job_for, task_from
+from sweep.failpoints import failpoint
+from sweep.search.pruners import Hyperband, Median
+from sweep.search.tpe import Known, Tpe
+from sweep.storage.database import TrialLog
+from sweep.workers.worker import Job
+
+SAMPLER, AUDIT = 0x53414D50, 0x41554454
+"""Words that keep the streams of the sampler and of the audit apart from those of trials."""
+
+
+class Search:
+    """Asks for the trials of a study, in number order, up to its total.
+
+    Args:
+        study: the question.
+        log: where trials are recorded.
+        folder: where trials keep their files.
+        dataset: the prepared dataset's folder.
+
+    Attributes:
+        begun: how many trials were asked for, in all starts.
+        counts: of the outcomes of those that had ended before this start.
+        best: value and number of the best that had completed, the first of equals; None without one.
+
+    Raises:
+        RecordError: what is recorded is not what was written.
+    """
+
+    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
+        self._question = study
+        self._log = log
+        self._folder = folder
+        self._dataset = dataset
+        self._storage = InMemoryStorage()
+        self._study = optuna.create_study(
+            storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
+        )
+        self._known = Known()
+        self._trials: dict[int, Trial] = {}
+        self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
+        self._interrupted: list[FrozenTrial] = []
+        self.counts: Counter[str] = Counter()
+        self.best: tuple[float, int] | None = None
+        recorded = [self._noted(trial) for trial in log.trials()]
+        self.begun, told = len(recorded), self._told(recorded)
+        for trial in recorded:
+            self._rebuild(trial, running=trial.number >= told)
+
+    def interrupted(self) -> Sequence[Task]:
+        """Trials that the database calls running; the pruner hears their epochs again, but for the last one."""
+        tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted]
+        for task in tasks:
+            for index, value in enumerate(task.values[:-1]):
+                self._report(task.trial.number, index, value)
+        return tasks
+
+    def ask(self) -> Task | None:
+        """The next trial, recorded as running before anyone can act on it."""
+        begun = self.begun
+        if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
+            return None
+        self._study.sampler = make_sampler(self._question, begun, self._known)
+        if begun == 0:
+            self._study.enqueue_trial(self._question.baseline_params())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            drawn = self._study.ask()
+            settings = self._question.draw(drawn)
+        self._trials[drawn.number] = drawn
+        self.begun += 1
+        failpoint("before_begin")
+        trial = self._log.begin(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={"hyperparameters": settings.as_dict()},
+            )
+        )
+        failpoint("after_begin")
+        return task_from(self._log, trial, self._job(trial))
+
+    def judge(self, task: Task, epoch: int) -> bool:
+        """Whether the pruner gives the trial up; the baseline and audited trials are judged but never stopped."""
+        number = task.trial.number
+        given_up = self._report(number, epoch, task.value)
+        if not given_up or "audit" in task.trial.user_attrs:
+            return False
+        if number == 0 or audited(self._question, number):
+            self._audit(task, epoch)
+            return False
+        return epoch + 1 < int(task.job.hyperparameters["epochs"])  # after the last epoch there is nothing to save
+
+    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
+        """Tell the sampler; what the pruner noted about the trial is recorded with it, for the next start."""
+        number = task.trial.number
+        if audited(self._question, number) and "audit" not in task.trial.user_attrs:
+            self._audit(task, None)
+        self._outcomes[number] = state, task.value if state == TrialState.COMPLETE else None
+        if len(self._outcomes) < (self._question.generation or 1):
+            return {}
+        for told in sorted(self._outcomes):
+            state, value = self._outcomes[told]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._study.tell(self._trials[told], value, state=state)
+            ended = self._storage.get_trial(self._trials.pop(told)._trial_id)
+            if isinstance(self._study.pruner, Median):
+                self._study.pruner.learn(self._study, ended)
+        self._outcomes.clear()
+        noted = self._storage.get_trial(number).system_attrs  # here a trial's id is its number
+        return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
+
+    def left(self) -> int:
+        """Trials that have not been asked for yet."""
+        return max(0, self._question.trials - self.begun)
+
+    def _untold(self) -> bool:
+        """Whether a generation is under way."""
+        return self._question.generation is not None and bool(self._trials)
+
+    def _told(self, recorded: Sequence[FrozenTrial]) -> int:
+        """How many of the first trials Optuna knows the outcome of; without generations, that is asked one by one."""
+        size = self._question.generation
+        if size is None:
+            return len(recorded)
+        ended = next((n for n, trial in enumerate(recorded) if not trial.state.is_finished()), len(recorded))
+        return ended - ended % size
+
+    def _noted(self, trial: FrozenTrial) -> FrozenTrial:
+        """A recorded trial without what only its outcome and its continuation need, which is noted here."""
+        if trial.state == TrialState.RUNNING:
+            self._interrupted.append(copy(trial))
+        else:
+            self.counts[trial.user_attrs["outcome"]] += 1
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            better = max if self._question.direction == "maximize" else min
+            self.best = better(self.best or (trial.value, trial.number), (trial.value, trial.number), key=itemgetter(0))
+        trial.user_attrs = {}
+        trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")}
+        return trial
+
+    def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
+        """Put a recorded trial into memory, as running where it is, or where its generation is not through."""
+        running = running or trial.state == TrialState.RUNNING
+        ended, value, points = trial.state, trial.value, trial.intermediate_values
+        if running:
+            trial.state, trial.values, trial.intermediate_values = TrialState.RUNNING, None, {}
+        # In the place of a new one: Optuna would copy it to the depth, half of the time that a start takes.
+        trial._trial_id = trial_id = self._storage.create_new_trial(self._study._study_id)
+        self._storage._set_trial(trial_id, trial)
+        if isinstance(self._study.pruner, Median | Hyperband):
+            self._study.pruner.learn(self._study, trial)
+        if running:
+            self._trials[trial.number] = Trial(self._study, trial_id)
+            if ended.is_finished():
+                self._outcomes[trial.number] = ended, value if ended == TrialState.COMPLETE else None
+                for step, reported in points.items():
+                    self._trials[trial.number].report(reported, step)
+
+    def _report(self, number: int, epoch: int, value: float | None) -> bool:
+        assert value is not None  # every trial of a search is judged by validation numbers
+        drawn = self._trials[number]
+        drawn.report(value, epoch)
+        return bool(drawn.should_prune())
+
+    def _audit(self, task: Task, epoch: int | None) -> None:
+        verdict = {"would_prune_at": epoch}
+        task.trial.user_attrs["audit"] = verdict
+        if audited(self._question, task.trial.number):
+            self._log.attribute(task.trial._trial_id, "audit", verdict)
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        folder = self._folder / f"{trial.number:04d}"
+        return search_job(self._question, trial.number, settings, folder, self._dataset)
+
+
+def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
+    """The training that is trial `number` of a study; (study seed, number) name its random streams."""
+    rule = Rule(study.objective, study.epoch)
+    seed = [study.seed, number]
+    return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, rule, seconds=study.trial_seconds)
+
+
+def audited(study: Study, number: int) -> bool:
+    """Whether a trial is judged but never stopped; decided by (study seed, trial number) alone."""
+    words = np.random.SeedSequence([study.seed, number, AUDIT])
+    return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.audit)
+
+
+def make_pruner(study: Study) -> BasePruner:
+    """The pruner a study names."""
+    if study.pruner == "median":
+        return Median()
+    if study.pruner == "hyperband":
+        return Hyperband(_most_epochs(study))
+    return NopPruner()
+
+
+def make_sampler(study: Study, begun: int, known: Known) -> BaseSampler:
+    """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
+    seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
+    if study.sampler == "qmc":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
+            return _NumberedQmc(study.seed, begun)
+    return Tpe(seed, known) if study.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+class _NumberedQmc(QMCSampler):
+    """Sobol points whose index is the trial's number; Optuna's own counter would begin anew at every start."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
+        self._number = number
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space of all trials, from the first; Optuna looks through all of them for the first that ended."""
+        return dict(study.get_trials(deepcopy=False)[0].distributions)
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number - 1  # trial 0 is the baseline
+
+
+def _most_epochs(study: Study) -> int:
+    dimension = study.space.get("epochs")
+    return int(max([study.baseline.epochs, *(dimension.bounds() if dimension else [])]))

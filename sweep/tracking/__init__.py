@@ -1,0 +1,1 @@
+"""Bringing a tracking server in line with the study database."""

@@ -1,0 +1,1 @@
+"""The tracker that is MLflow, its local store and its page."""

@@ -1,0 +1,152 @@
+"""MLflow's web application with what nobody asked for taken out; `sweep/commands/ui.py` starts it as a process.
+
+MLflow has switches for its job runner, gateway and telemetry, and none for its assistant, which runs a shell on the
+host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
+checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
+And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; its table of runs has
+no metric, and a run's charts begin with bars of single numbers. The page served here has other defaults
+(`sweep/mlflow_page.js`), which a browser remembers once its user has chosen otherwise.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from sweep.commands import ui
+from sweep.passwords import Clean, without_passwords
+from sweep.tracking.mlflow.local_store import knock, make_ready, path_of
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+DEFAULTS = {
+    "^mlflow.workflowType_v1$": "machine_learning",
+    "^mlflow.assistant.fab.autoOpenedOnFirstLoad_v1$": True,
+    "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # there is none: `sweep/commands/ui.py` has switched it off
+    "^mlflow.settings.telemetry.enabled_v1$": False,
+    "-ExperimentView-.*-expandRows$": True,
+}
+"""What MLflow 3.17's page finds in the browser's local storage, by patterns of its keys, until it keeps something."""
+FACETS = (
+    "searchFilter",
+    "orderByKey",
+    "orderByAsc",
+    "startTime",
+    "lifecycleFilter",
+    "modelVersionFilter",
+    "datasetsFilter",
+)
+"""What the page of MLflow 3.17 adds to the address of a shared view."""
+STYLE = """<style>
+[data-assistant-ui] { display: none !important; }  /* a button for the assistant, which is not offered */
+div:has(> [data-testid="note-view-outer-container"]) { max-height: none !important; }  /* unfold the answer */
+div[data-testid="truncation-gradient"], button[data-testid="show-comment-toggle"] { display: none !important; }
+</style>"""
+REFUSED = "/mlflow/assistant"
+
+
+def application() -> App:
+    """The guarded application, set up from the environment that `sweep/commands/ui.py` prepared. A uvicorn factory."""
+    _end_with_parent()
+    store = os.environ["MLFLOW_BACKEND_STORE_URI"]
+    _write_no_passwords(store)
+    try:
+        return _application(store, os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"])
+    except Exception as error:  # of a driver, a database, an address: too many kinds to name
+        sys.exit(f"MLflow cannot open {without_passwords(store)}: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _application(store: str, artifacts: str) -> App:
+    warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
+    if path := path_of(store):
+        make_ready(path)
+    knock(store)
+    from mlflow import server  # MLflow reads the environment as it is imported
+    from mlflow.server import constants, handlers
+
+    os.environ |= {
+        constants.BACKEND_STORE_URI_ENV_VAR: store,
+        constants.REGISTRY_STORE_URI_ENV_VAR: store,
+        constants.ARTIFACT_ROOT_ENV_VAR: artifacts,
+    }
+    handlers.initialize_backend_stores(store, store, artifacts)
+    from mlflow.server.fastapi_app import app
+
+    page = Path(server.app.static_folder, "index.html").read_text()
+    return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_defaults(page))
+
+
+def _write_no_passwords(address: str) -> None:
+    """Keep the database's password out of what MLflow, SQLAlchemy and uvicorn log."""
+    sys.stderr = cast(TextIO, Clean(sys.stderr, [address]))
+    for handler in logging.getLogger("uvicorn").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)
+
+
+def with_defaults(page: str) -> bytes:
+    """The page with our defaults ahead of its own script, and without what is not offered."""
+    values = {
+        "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
+        "view": f"mlflow.sharedViewState.{ui.TABLE}",
+        "charts": ui.run_charts(),
+        "facets": FACETS,
+    }
+    script = Path(__file__).with_name("page.js").read_text()
+    ours = f"{STYLE}<script>const SWEEP = {json.dumps(values)};\n{script}</script>"
+    return page.replace("<head>", "<head>" + ours, 1).encode()
+
+
+def guarded(app: App, hosts: list[str], page: bytes) -> App:
+    """`app`, answering `page` on /, 403 to any other host and 404 on the assistant's paths."""
+    allowed = [[host.encode()] for host in hosts]
+
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await app(scope, receive, send)
+        if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
+            return await _answer(send, scope, 403, b"this host name is not ours")
+        if not scope["path"].startswith("/"):  # a whole address, as a proxy is asked; its host may be another
+            return await _answer(send, scope, 400, b"this is no proxy")
+        if REFUSED in scope["path"].lower():
+            return await _answer(send, scope, 404, b"not offered here")
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            return await _answer(send, scope, 200, page, b"text/html; charset=utf-8")
+        return await app(scope, receive, send)
+
+    return guard
+
+
+async def _answer(send: Send, scope: Scope, status: int, body: bytes, kind: bytes = b"text/plain") -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = {
+        b"content-type": kind,
+        b"content-length": str(len(body)).encode(),
+        b"cache-control": b"no-cache",
+        b"x-frame-options": b"SAMEORIGIN",
+        b"x-content-type-options": b"nosniff",
+    }
+    await send({"type": "http.response.start", "status": status, "headers": list(headers.items())})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def _end_with_parent() -> None:
+    """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
+
+    def wait() -> None:
+        while os.read(0, 1024):  # and not sys.stdin, whose lock Python wants as it ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,1 @@
+"""Where trainings run: processes on this machine, or a Dask cluster."""

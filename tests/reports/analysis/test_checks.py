@@ -1,0 +1,263 @@
+"""Every check on made-up studies whose truth is known: it warns where it should, and seldom where it should not."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reports.analysis.checks import CHECKS, PASS, THIN, WARN, boundary, checks, crowded, noise, summary, tail, winner
+from reports.analysis.trial_budget import best_of, enough
+from studies.record.reader import EPOCH
+
+RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
+TWO = {**RATE, "beta1": {"kind": "float", "low": 0.8, "high": 0.99, "log": False}}
+
+
+def found(record):
+    return {check.name: check for check in checks(record)}
+
+
+def status(record, name):
+    return found(record)[name].status
+
+
+def position(settings):
+    """Where the learning rate lies in its range, 0 to 1."""
+    return (math.log10(settings["learning_rate"]) + 4) / 2
+
+
+def flat(settings):
+    return 0.9
+
+
+def valley(settings):
+    """Best in the middle of the range of learning rates."""
+    return 0.95 - 0.2 * (position(settings) - 0.55) ** 2
+
+
+def uphill(settings):
+    """Better the higher the learning rate: the best lies beyond the bound."""
+    return 0.8 + 0.1 * position(settings)
+
+
+def test_a_winner_on_a_bound_is_found_and_named(known):
+    record = known(60, uphill, space=TWO, seed=2)
+    check = found(record)["boundary"]
+
+    assert check.status == WARN
+    assert check.numbers["bounds"] == [{"axis": "learning_rate", "end": "upper"}]
+    assert [axis.name for axis in crowded(record)] == ["learning_rate"]
+
+
+def test_a_winner_in_the_middle_is_at_no_bound(known):
+    assert status(known(60, valley, space=RATE), "boundary") == PASS
+
+
+def test_a_lower_bound_on_the_complement_scale_is_the_upper_one(known):
+    space = {"beta2": {"kind": "float", "low": 0.9, "high": 0.9999, "log": "complement"}}
+    record = known(60, lambda settings: 0.9 + 0.01 * -math.log10(1 - settings["beta2"]), space=space)
+
+    assert found(record)["boundary"].numbers["bounds"] == [{"axis": "beta2", "end": "upper"}]
+
+
+@pytest.mark.slow
+def test_a_bound_where_nothing_matters_is_seldom_warned_of(known):
+    """60 sweeps of pure noise over seven axes: at most 1 in 10 warns, though the winner is at some bound in half."""
+    warned = sum(boundary(known(30, flat, seed=seed)).status == WARN for seed in range(60))
+
+    assert warned <= 6
+
+
+def test_trials_that_break_in_a_part_of_the_space_are_counted(known):
+    check = found(known(60, flat, broken=lambda settings: settings["learning_rate"] > 3e-3))["infeasible share"]
+
+    assert check.status == WARN
+    assert check.numbers["low"] < check.numbers["share"] < check.numbers["high"]
+    assert "loss became nan" in check.finding
+    assert status(known(60, flat), "infeasible share") == PASS
+
+
+@pytest.mark.slow
+def test_pure_noise_is_called_noise(known):
+    """Of 20 sweeps where every setting is equal in truth, at most one is said to differ by more than noise.
+
+    A winner passes in at most 2.5 % of them, so in none or one of 20 but for one time in a hundred.
+    """
+    sweeps = [known(40, flat, noise=0.004, confirm=5, seed=seed) for seed in range(20)]
+    seen = [noise(record) for record in sweeps]
+
+    assert sum(check.status == PASS for check in seen) <= 1
+    assert sum(winner(record).status == PASS for record in sweeps) <= 1
+    assert np.median([check.numbers["near the best"] for check in seen]) > 20
+
+
+def test_differences_that_are_real_are_not_called_noise(known):
+    checked = found(known(40, valley, noise=0.001, space=RATE, confirm=5))
+
+    assert checked["noise"].status == PASS
+    assert checked["noise"].numbers["noise"] == pytest.approx(0.001, rel=0.5)
+
+
+def test_a_winner_that_is_better_in_truth_passes(known):
+    record = known(40, valley, noise=0.001, space=RATE, confirm=5)
+    assert status(replace(record, verdict=None), "winner against baseline") == THIN
+
+    better = known(40, lambda settings: uphill(settings), noise=0.001, space=RATE, confirm=5)
+    assert status(better, "winner against baseline") == PASS
+
+
+def test_a_champion_that_is_the_baseline_is_warned_of(known):
+    record = known(12, lambda settings: 0.95 if settings["learning_rate"] == 0.001 else 0.9, space=RATE, confirm=3)
+
+    assert status(record, "winner against baseline") == WARN
+
+
+def test_enough_trials_warns_while_the_search_still_gains(known):
+    """Only a corner of three axes is good, and 30 random trials have hardly seen it."""
+    three = {**TWO, "dropout": {"kind": "float", "low": 0.0, "high": 0.5, "log": False}}
+
+    def corner(settings):
+        away = (1 - position(settings), (0.99 - settings["beta1"]) / 0.19, 2 * settings["dropout"])
+        return 0.9 - 0.3 * max(away)
+
+    assert status(known(30, corner, noise=0.0, space=three), "enough trials") == WARN
+    assert status(known(400, valley, noise=0.002, space=RATE, confirm=5), "enough trials") == PASS
+    assert status(known(19, valley), "enough trials") == THIN
+
+
+def test_an_adaptive_search_that_gained_at_its_end_has_not_had_enough(known):
+    """Eight late trials are all good: mixed with the others they would look like plenty."""
+    record = known(60, valley, space=RATE, sampler="tpe", noise=0.0)
+    late = [replace(t, value=0.5 + 0.01 * t.number) if t.number >= 52 else t for t in record.trials]
+    record = replace(record, trials=tuple(replace(t, finished=t.started) for t in late))
+
+    assert status(record, "enough trials") == WARN
+    assert enough(record).late > 0.01
+
+
+def test_the_best_of_some_trials_is_that_of_all_choices():
+    """Of the values 5, 4, 3, 2 the best of two is 5 in 3 of 6 choices, 4 in 2, 3 in 1."""
+    np.testing.assert_allclose(best_of(4, 2), [3 / 6, 2 / 6, 1 / 6, 0])
+    for n, m in ((1, 1), (7, 3), (5000, 40)):
+        assert best_of(n, m).sum() == pytest.approx(1)
+
+
+def test_the_expected_best_rises_from_the_mean_to_the_best(known):
+    record = known(50, valley, space=RATE)
+    values = np.array([trial.value for trial in record.trials])
+    seen = enough(record)
+
+    assert seen.mean[0] == pytest.approx(values.mean())
+    assert seen.mean[-1] == seen.low[-1] == seen.high[-1] == values.max()
+    assert (np.diff(seen.mean) > 0).all()
+    assert (seen.low <= seen.high).all()
+
+
+def test_pruning_that_discards_the_winner_is_found_by_the_audit(known):
+    """The pruner gives up the best third: of 20 audited trials those it gave up end best."""
+    record = known(
+        120, uphill, space=RATE, pruned=lambda settings, number: position(settings) > 0.66, audited=lambda n: n % 6 == 5
+    )
+    check = found(record)["pruning"]
+
+    assert check.status == WARN
+    assert check.numbers["misjudged"] == check.numbers["given up"] > 3
+
+
+def test_pruning_that_only_stops_bad_trials_passes_once_enough_were_audited(known):
+    def bad(settings, number):
+        return position(settings) < 0.5
+
+    record = known(160, uphill, space=RATE, pruned=bad, audited=lambda n: n % 4 == 1)
+    assert status(record, "pruning") == PASS
+
+    few = known(40, uphill, space=RATE, pruned=bad, audited=lambda n: n in (5, 6))
+    assert status(few, "pruning") == THIN
+
+
+def shaped(record, loss, rate=0.001):
+    """The record with this validation loss, a falling training loss and this learning rate in every trial."""
+
+    def curve(trial):
+        epochs = np.zeros(len(loss), EPOCH)
+        epochs["validation_loss"], epochs["train_loss"] = loss, np.linspace(1, 0.1, len(loss))
+        epochs["validation_accuracy"], epochs["learning_rate"] = 1 - np.asarray(loss) / 10, rate
+        return replace(trial, epochs=epochs, counted_epoch=int(np.argmin(loss)))
+
+    return replace(record, trials=tuple(map(curve, record.trials)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "overfitting", "improving", "best_epoch"),
+    [
+        (np.exp(-np.arange(30) / 15), PASS, WARN, WARN),
+        (0.1 + np.exp(-np.arange(30) / 2) + 0.004 * np.maximum(0, np.arange(30) - 9), WARN, PASS, PASS),
+        (0.1 + 0.9 * np.exp(-np.arange(30) / 0.1) + 1e-5 * np.arange(30), PASS, PASS, WARN),
+    ],
+    ids=["improves to the end", "rises after a third", "level after two epochs"],
+)
+def test_the_epochs_are_judged_by_the_curves(known, loss, overfitting, improving, best_epoch):
+    checked = found(shaped(known(20, valley), loss))
+
+    assert checked["overfitting"].status == overfitting
+    assert checked["still improving"].status == improving
+    assert checked["best epoch"].status == best_epoch
+
+
+def test_the_best_of_equal_epochs_is_no_reason_to_train_longer(known):
+    """Level after a third, and by luck best in the last quarter; over 7 epochs nobody can say."""
+    rng = np.random.default_rng(1)
+    loss = 0.1 * (1 + 9 * np.exp(-np.arange(30))) * np.exp(rng.normal(0, 0.01, 30))
+    loss[27] = 0.098 * loss[10:].min() / 0.1
+    checked = found(shaped(known(20, valley), loss))
+
+    assert checked["best epoch"].numbers["last quarter"] == 1
+    assert checked["best epoch"].status == PASS
+    assert status(shaped(known(20, valley), np.exp(-np.arange(7) / 4)), "best epoch") == THIN
+
+
+def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
+    """Level at the end because the learning rate is 0; improving until then is a reason for a longer schedule."""
+    cosine = 0.0005 * (1 + np.cos(np.pi * np.arange(30) / 30))
+    level = found(shaped(known(20, valley), 0.1 + np.exp(-np.arange(30) / 3), cosine))
+    falling = found(shaped(known(20, valley), np.exp(-np.arange(30) / 15), cosine))
+
+    assert level["best epoch"].status == level["still improving"].status == THIN
+    assert falling["still improving"].status == WARN
+    assert "new, longer schedule" in falling["still improving"].finding
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3])
+def test_a_few_trials_are_never_a_pass_or_a_warning(known, trials):
+    statuses = {name: check.status for name, check in found(known(trials, valley)).items()}
+
+    assert statuses.pop("pruning") == PASS  # none was pruned
+    assert set(statuses.values()) == {THIN}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "diverged", "pruned", "running"])
+def test_where_nothing_completed_only_what_broke_is_judged(made_up, outcome):
+    statuses = {name: check.status for name, check in found(made_up(40, outcome=outcome)).items()}
+    broke = statuses.pop("infeasible share")
+
+    assert broke == {"failed": WARN, "diverged": WARN, "pruned": PASS, "running": THIN}[outcome]
+    assert WARN not in statuses.values()
+
+
+def test_checks_are_the_same_ones_in_the_same_order_and_ready_for_json(made_up, known):
+    """Whatever the record; no NaN, which JSON has not."""
+    for record in (made_up(0), made_up(60, confirmed=True), known(30, valley, confirm=3)):
+        every = checks(record)
+        assert len(every) == len(CHECKS)
+        assert json.loads(json.dumps([check.as_dict() for check in every], allow_nan=False))
+    assert summary(every).startswith("winner against baseline: ")
+    assert Counter(summary(every))[";"] == len(CHECKS) - 1
+
+
+def test_the_binomial_tail():
+    assert tail(0, 5, 0.2) == pytest.approx(1)
+    assert tail(5, 5, 0.5) == pytest.approx(1 / 32)
+    assert tail(3, 5, 0.2) == pytest.approx(0.05792)

@@ -1,0 +1,67 @@
+"""The best of each part of a range, worked by hand and on studies whose truth is known."""
+
+import numpy as np
+import pytest
+
+from reports.analysis.axes import Axis, axes
+from reports.analysis.isolation import SOLID, isolation, isolations
+
+RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
+SIZE = {"batch_size": {"kind": "choice", "choices": [32, 64, 128, 256]}}
+
+
+def test_every_trial_is_in_one_part(known):
+    record = known(60, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 5e-3)
+    found = isolations(record)[0]
+
+    assert sum(part.judged for part in found.parts) == 60
+    assert sum(part.complete for part in found.parts) == record.counts()["complete"]
+    assert found.parts[0].low == pytest.approx(1e-4)
+    assert found.parts[-1].high == pytest.approx(1e-2)
+    assert [found.part_of(x) for x in (1e-4, 1e-2, 2e-2)] == [found.parts[0], found.parts[-1], None]
+
+
+def test_a_part_is_as_good_as_its_best_trial(known):
+    record = known(60, lambda settings: 0.9 + settings["batch_size"] / 10_000, space=SIZE, noise=0.0)
+    found = isolations(record)[0]
+
+    assert [part.best for part in found.parts] == pytest.approx([0.9032, 0.9064, 0.9128, 0.9256])
+    assert [part.even for part in found.parts] == pytest.approx([0.9032, 0.9064, 0.9128, 0.9256])
+    assert found.spread == pytest.approx(0.0224)
+
+
+@pytest.mark.slow
+def test_a_crowded_part_is_not_better_for_its_numbers(known):
+    """Nothing matters, but the sampler put nine tenths of the trials into one choice: its best is better by luck."""
+    gaps, evened = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        record = known(80, lambda settings: 0.9, space=SIZE, noise=0.01, seed=seed)
+        trials = [
+            t.__class__(
+                **{**vars(t), "hyperparameters": {**t.hyperparameters, "batch_size": 32 if rng.random() < 0.9 else 64}}
+            )
+            for t in record.trials
+        ]
+        crowded, other = isolation(record.__class__(**{**vars(record), "trials": tuple(trials)}), axes(SIZE)[0]).parts[
+            :2
+        ]
+        gaps.append(crowded.best - other.best)
+        evened.append(crowded.even - other.even)
+
+    assert np.mean(gaps) > 0.004
+    assert abs(np.mean(evened)) < 0.004
+
+
+def test_parts_with_too_few_trials_are_not_compared(known):
+    found = isolation(known(3, lambda settings: 0.9, space=SIZE), axes(SIZE)[0])
+
+    assert found.even < SOLID
+    assert found.spread == 0
+
+
+def test_a_range_of_one_value_is_no_axis_to_compare(known):
+    record = known(5, lambda settings: 0.9, space={"dropout": {"kind": "float", "low": 0.1, "high": 0.1, "log": False}})
+
+    assert isolations(record) == []
+    assert isolation(record, Axis("x", "x", "x", "linear", False, 0, 1)).spread == 0

@@ -1,0 +1,133 @@
+"""Whole reports of studies whose truth is known: the right verdict, the right checks, and a PDF that is whole."""
+
+import math
+from dataclasses import replace
+
+import matplotlib
+import pytest
+
+from reports import pages, pdf
+from reports.analysis.checks import PASS, THIN, WARN, checks
+from reports.analysis.next_study import propose
+from reports.drawing.layout import HEIGHT, settings
+
+SPACE = {
+    "learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    "beta1": {"kind": "float", "low": 0.8, "high": 0.99, "log": False},
+}
+HOSTILE = ["$\\frac{1$", "<b>bold</b>", "\u4f60\u597d \U0001f600", "%s {x} \\n", "w" * 400, "a\nb\x07", "../../etc"]
+
+
+def place(settings):
+    """Where the learning rate lies in its range, 0 to 1."""
+    return (math.log10(settings["learning_rate"]) + 4) / 2
+
+
+def told(record, tmp_path):
+    """Status of each check, and all titles; the PDF must be whole and the pages few and filled."""
+    with matplotlib.rc_context(settings()):
+        sheets = pages.pages(record, propose(record))
+        pdf._write(
+            sheets, record.name, record.dataset["name"], tmp_path / "report.pdf", "a4"
+        )  # each page is drawn once
+    assert len(sheets) <= 20
+    assert all(sheet.y < HEIGHT for sheet in sheets)
+    assert (tmp_path / "report.pdf").read_bytes().rstrip().endswith(b"%%EOF")
+    return {check.name: check.status for check in checks(record)}, [sheet.finding for sheet in sheets]
+
+
+@pytest.mark.slow
+def test_a_winner_on_a_bound(known, tmp_path):
+    record = known(60, lambda settings: 0.8 + 0.1 * place(settings), space=SPACE, seed=2, confirm=5)
+    status, titles = told(record, tmp_path)
+
+    assert status["winner against baseline"] == PASS
+    assert status["boundary"] == WARN
+    assert any("the upper bound of learning_rate" in title for title in titles)
+    assert titles[-1].startswith("Next: ")
+
+
+@pytest.mark.slow
+def test_two_settings_that_are_equal_in_truth(known, tmp_path):
+    """The space holds two batch sizes and neither matters: no verdict between them, whatever the search liked."""
+    two = {"batch_size": {"kind": "choice", "choices": [64, 128]}}
+    record = known(40, lambda settings: 0.9, noise=0.003, space=two, confirm=5, seed=3)
+    status, titles = told(record, tmp_path)
+
+    assert status["noise"] == WARN
+    assert status["winner against baseline"] == WARN
+    assert "not distinguishable" in titles[0] or "The baseline stands" in titles[0]
+    assert not any("matters most" in title or "is worth" in title for title in titles)
+
+
+@pytest.mark.slow
+def test_one_dominant_hyperparameter(known, tmp_path):
+    record = known(80, lambda settings: 0.95 - 0.2 * (place(settings) - 0.6) ** 2, space=SPACE, confirm=5)
+    status, titles = told(record, tmp_path)
+
+    assert status["noise"] == status["boundary"] == status["enough trials"] == PASS
+    assert any(
+        title.startswith("The best trials stand apart most in learning_rate by both methods") for title in titles
+    )
+
+
+@pytest.mark.slow
+def test_pruning_that_discards_the_winner(known, tmp_path):
+    record = known(
+        120,
+        lambda settings: 0.8 + 0.1 * place(settings),
+        space=SPACE,
+        pruned=lambda settings, number: place(settings) > 0.66,
+        audited=lambda number: number % 6 == 5,
+    )
+    status, titles = told(record, tmp_path)
+
+    assert status["pruning"] == WARN
+    assert any(title.startswith("Pruning stops good trials") for title in titles)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outcome", ["diverged", "failed", "pruned"])
+def test_no_trial_that_completed(made_up, tmp_path, outcome):
+    status, titles = told(made_up(30, outcome=outcome), tmp_path)
+
+    assert titles[0].startswith("No answer: none of 30 finished trials completed")
+    assert status["infeasible share"] == (PASS if outcome == "pruned" else WARN)
+    assert status["winner against baseline"] == status["boundary"] == status["noise"] == THIN
+
+
+@pytest.mark.parametrize("trials", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1))])
+def test_hardly_any_trials(known, tmp_path, trials):
+    status, titles = told(known(trials, lambda settings: 0.9, space=SPACE), tmp_path)
+
+    assert WARN not in status.values()
+    assert not any("matters most" in title or "stand apart" in title for title in titles)
+
+
+@pytest.mark.slow
+def test_five_thousand_trials(known, tmp_path):
+    """Twenty pages at most, the right answer, and a file that can be mailed."""
+    record = known(5000, lambda settings: 0.95 - 0.2 * (place(settings) - 0.6) ** 2, space=SPACE, confirm=5)
+    status, titles = told(record, tmp_path)
+
+    assert status["enough trials"] == status["noise"] == PASS
+    assert any("learning_rate" in title for title in titles)
+    assert (tmp_path / "report.pdf").stat().st_size < 5_000_000
+
+
+@pytest.mark.slow
+def test_hostile_names(known, tmp_path):
+    """In every place where a person or a machine may put a word; none is read as markup, and none breaks a page."""
+    name = " ".join(HOSTILE)
+    space = {**SPACE, **{key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}}
+    record = known(24, lambda settings: 0.8 + 0.1 * place(settings), space=SPACE, confirm=3)
+    trials = tuple(
+        replace(t, hyperparameters={**t.hyperparameters, **{key: key for key in HOSTILE}}, reason=name)
+        for t in record.trials
+    )
+    study = {**record.study, "space": space, "name": name, "question": name}
+    study["baseline"] = {**study["baseline"], **{key: key for key in HOSTILE}}
+    dataset = {**record.dataset, "name": name, "classes": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
+    provenance = {"command": name, "machine": name, "versions": {name: name}, "git_commit": name}
+
+    told(replace(record, study=study, trials=trials, dataset=dataset, provenance=provenance), tmp_path)

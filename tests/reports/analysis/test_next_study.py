@@ -1,0 +1,180 @@
+"""The proposed study is one that `sweep run` takes unchanged, whatever was recorded, and answers the checks."""
+
+import math
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from reports import pages
+from reports.analysis.next_study import propose
+from reports.drawing.layout import settings
+from studies.definition import from_record, load
+from studies.record.reader import EPOCH
+from sweep.commands.report import _allowed
+
+SPACE = {
+    "learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    "beta1": {"kind": "float", "low": 0.8, "high": 0.99, "log": False},
+    "beta2": {"kind": "float", "low": 0.9, "high": 0.9999, "log": "complement"},
+}
+RATE = {"learning_rate": SPACE["learning_rate"]}
+
+
+def place(settings):
+    return (math.log10(settings["learning_rate"]) + 4) / 2
+
+
+def uphill(settings):
+    return 0.8 + 0.1 * place(settings)
+
+
+@pytest.fixture
+def proposed(tmp_path):
+    """The next study of a record, its changes by key, and the file as `sweep run` reads it."""
+
+    def read(record):
+        found = propose(record, _allowed)
+        path = tmp_path / f"{found.name}.toml"
+        path.write_text(found.text)
+        return {change.key: change for change in found.changes}, load(str(path))
+
+    return read
+
+
+def same_curves(record, loss, rate=0.001):
+    epochs = np.zeros(len(loss), EPOCH)
+    epochs["validation_loss"], epochs["train_loss"] = loss, np.linspace(1, 0.1, len(loss))
+    epochs["learning_rate"] = rate
+    counted = int(np.argmin(loss))
+    return replace(record, trials=tuple(replace(t, epochs=epochs, counted_epoch=counted) for t in record.trials))
+
+
+def test_a_range_whose_bound_is_crowded_is_widened_there(proposed, known):
+    changes, study = proposed(known(60, uphill, space=RATE, seed=2))
+
+    assert changes["space.learning_rate"].why == "the best trials crowd the upper bound of learning_rate"
+    assert study.space["learning_rate"].low == 1e-4
+    assert study.space["learning_rate"].high == pytest.approx(0.1)
+    assert study.space["learning_rate"].log is True
+
+
+def test_no_range_is_widened_beyond_what_the_model_allows(proposed, known):
+    """Dropout must stay below 1, whichever way the best trials lean."""
+    space = {"dropout": {"kind": "float", "low": 0.0, "high": 0.9, "log": False}}
+    changes, study = proposed(known(60, lambda settings: 0.8 + 0.1 * settings["dropout"], space=space, seed=4))
+
+    assert "space.dropout" in changes
+    assert 0.9 < study.space["dropout"].high < 1
+
+
+def test_a_complement_scale_and_layers_are_widened_too(proposed, known):
+    space = {
+        "beta2": SPACE["beta2"],
+        "hidden_sizes": {"kind": "layers", "layers": [1, 2], "units": [64, 512], "log": True},
+    }
+
+    def score(settings):
+        return 0.9 - 0.005 * math.log10(1 - settings["beta2"]) + 0.02 * (len(settings["hidden_sizes"]) - 1)
+
+    changes, study = proposed(known(80, score, space=space, noise=0.0))
+    assert study.space["hidden_sizes"].layers == (1, 3)
+    if "space.beta2" in changes:
+        assert study.space["beta2"].high > 0.9999
+
+
+def test_epochs_are_raised_while_the_best_improve_and_halved_where_they_were_best_at_once(proposed, known):
+    base = known(20, lambda settings: 0.9, space=RATE)
+    longer, study = proposed(same_curves(base, np.exp(-np.arange(30) / 15)))
+    assert (longer["baseline.epochs"].old, study.baseline.epochs) == (12, 18)
+
+    shorter, study = proposed(same_curves(base, 0.1 + 0.9 * np.exp(-np.arange(30) / 0.1) + 1e-5 * np.arange(30)))
+    assert (shorter["baseline.epochs"].new, study.baseline.epochs) == (6, 6)
+
+
+def test_a_part_in_which_trials_break_is_cut_off(proposed, known):
+    record = known(80, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 2e-3)
+    changes, study = proposed(record)
+
+    assert "broke" in changes["space.learning_rate"].why
+    assert study.space["learning_rate"].low == 1e-4
+    assert study.space["learning_rate"].high == pytest.approx(2e-3, rel=0.2)
+
+
+def test_a_range_is_narrowed_to_where_the_best_lie_and_keeps_the_baseline(proposed, known):
+    """The best rate is 5e-3 and the baseline's 1e-3: the range may not end above that."""
+
+    def score(settings):
+        return 0.95 - 0.2 * (place(settings) - 0.85) ** 2
+
+    record = known(120, score, space={**RATE, "beta1": SPACE["beta1"]}, noise=0.001, confirm=3)
+    record = same_curves(record, np.exp(-np.arange(30) / 15))  # something else has to warn
+    changes, study = proposed(record)
+
+    assert study.space["learning_rate"].low > 2e-4
+    assert study.space["learning_rate"].low <= 1e-3
+    assert changes["space.learning_rate"].why == "the best trials lie here, by both measures of importance"
+
+
+def test_more_trials_more_seeds_and_no_pruner_where_these_were_the_trouble(proposed, known):
+    noisy, study = proposed(known(30, lambda settings: 0.9, noise=0.004, space=RATE, confirm=3, seed=3))
+    assert study.confirm.seeds > 3
+
+    record = known(
+        120, uphill, space=RATE, pruned=lambda settings, number: place(settings) > 0.66, audited=lambda n: n % 6 == 5
+    )
+    changes, study = proposed(record)
+    assert changes["pruner"].old == "median"
+    assert study.pruner == "none"
+    assert "confirm.seeds" in noisy
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_proposal_is_read_as_it_was_meant(proposed, seed, known):
+    """What was not changed is what was recorded; every change has its comment in the file."""
+    record = same_curves(known(60, uphill, seed=seed, confirm=3, noise=0.02), np.exp(-np.arange(30) / 15))
+    changes, study = proposed(record)
+    old = from_record(record.study).as_dict()
+    new = study.as_dict()
+    for key in old:
+        if key not in ("name", "space", "confirm", "baseline"):
+            assert key in changes or new[key] == old[key]
+    assert {key for key in new["space"] if new["space"][key] != old["space"][key]} == {
+        key.removeprefix("space.") for key in changes if key.startswith("space.")
+    }
+    text = propose(record, _allowed).text
+    assert text.count("  # was ") == len(changes)
+    assert study.name == "mnist-2"
+
+
+def test_names_count_on_and_hostile_ones_become_plain(proposed, known):
+    record = known(60, uphill, space=RATE, seed=2)
+    for name, following in (("digits-2", "digits-3"), ("a b/\u4f60$", "a-b----2"), ("x" * 64, "x" * 56 + "-2")):
+        hostile = {**record.study, "name": name, "question": f'{name} "quoted" \\ \x07\n\x7f'}
+        _, study = proposed(replace(record, study=hostile))
+        assert study.name == following
+        assert study.question == hostile["question"]
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3])
+def test_nothing_is_proposed_on_thin_evidence(trials, known):
+    assert propose(known(trials, uphill, space=RATE)) is None
+
+
+def test_nothing_is_proposed_while_a_study_runs_or_where_no_check_warns(known, made_up):
+    assert propose(made_up(60, planned=80, running=2)) is None
+    calm = known(60, lambda s: 0.95 - 0.2 * (place(s) - 0.55) ** 2, space=RATE, noise=0.0001)
+    assert propose(same_curves(calm, 0.1 + np.exp(-np.arange(30) / 2) + 1e-4 * np.arange(30))) is None
+
+
+def test_the_report_ends_with_the_proposal(proposed, known):
+    """Its changes and its file are on the last page."""
+    record = known(60, uphill, space=RATE, seed=2)
+    with matplotlib.rc_context(settings()):
+        last = pages.pages(record, propose(record, _allowed))[-1]
+    text = " ".join(line.get_text() for line in last.figure.texts)
+
+    assert last.finding.startswith("Next: ")
+    assert "the best trials crowd the upper bound of learning_rate; { low = 0.0001, high = 0.1, log = true }" in text
+    assert "sweep run runs/mnist/mnist-2.toml" in text

@@ -1,0 +1,70 @@
+"""What pruning spared and cost, worked by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from reports.analysis import pruning
+from studies.record.reader import EPOCH
+
+
+def with_curves(record, table):
+    """The record with these accuracies, (trials, epochs); the last is the value."""
+
+    def curve(trial, row):
+        epochs = np.zeros(len(row), EPOCH)
+        epochs["validation_accuracy"], epochs["seconds"] = row, 2.0
+        return replace(trial, epochs=epochs, value=float(row[-1]), seconds=2.0 * len(row), counted_epoch=len(row) - 1)
+
+    return replace(record, trials=tuple(curve(t, row) for t, row in zip(record.trials, table, strict=True)))
+
+
+def test_the_rank_correlation_is_spearmans():
+    """1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8; equal values share their place."""
+    assert pruning.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.8)
+    assert pruning.spearman(np.array([1.0, 1, 2]), np.array([5.0, 5, 9])) == pytest.approx(1)
+    assert pruning.spearman(np.ones(3), np.arange(3.0)) == 0
+
+
+def test_an_epoch_foretells_the_end_as_well_as_it_does(made_up):
+    """The first epoch says nothing, the second the reverse, the third all."""
+    end = np.linspace(0.5, 0.9, 20)
+    table = np.stack([np.tile([0.5, 0.6], 10), end[::-1], end], axis=1)
+    found = pruning.foresight(with_curves(made_up(20, outcome="complete"), table))
+
+    assert found.correlation[1:] == pytest.approx([-1, 1], abs=1e-9)
+    assert abs(found.correlation[0]) < 0.1
+    assert found.low[0] < 0 < found.high[0]
+    assert found.trials == 20
+
+
+def test_too_few_trials_foretell_nothing(made_up):
+    assert pruning.foresight(made_up(pruning.FEWEST - 1, outcome="complete")) is None
+    assert pruning.foresight(made_up(0)) is None
+
+
+def test_what_was_spared_is_counted_at_each_trials_own_pace(made_up):
+    """Two of four trials stopped after 3 and 6 of 12 epochs of 2 s: 15 epochs, 30 s, of 66 s that all would take."""
+    record = made_up(3, outcome="complete")
+    record = with_curves(record, [[0.5] * 3, [0.5] * 6, [0.5] * 9])
+    outcomes = ("pruned", "pruned", "complete")
+    trials = [replace(t, outcome=o, state=o) for t, o in zip(record.trials, outcomes, strict=True)]
+    found = pruning.spared(replace(record, trials=tuple(trials)))
+
+    assert (found.pruned, found.epochs, found.seconds) == (2, 15, 30)
+    assert found.share == pytest.approx(30 / 66)
+
+
+def test_the_audit_counts_given_up_trials_that_ended_well(made_up):
+    """Of eight completed trials the best quarter are two; one of them was given up by the pruner."""
+    record = with_curves(made_up(8, outcome="complete"), np.linspace(0.5, 0.9, 16).reshape(8, 2))
+    given_up = {7: 3, 1: 2, 4: None}
+    trials = [
+        replace(t, audit={"would_prune_at": given_up[t.number]} if t.number in given_up else None)
+        for t in record.trials
+    ]
+    found = pruning.audited(replace(record, trials=tuple(trials)))
+
+    assert [(one.trial, one.given_up, one.rank) for one in found] == [(7, 4, 1), (4, None, 4), (1, 3, 7)]
+    assert pruning.misjudged(found, completed=8) == (2, 1)

@@ -1,0 +1,114 @@
+"""What the titles of the pages say, on studies whose truth is known."""
+
+import math
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from reports import pages
+from reports.analysis import findings as analysis
+from reports.drawing.layout import HEIGHT, settings
+from reports.pages.context import report
+from reports.pages.cost import _front
+from reports.pages.errors import mistakes
+from reports.pages.winner import steps
+
+RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
+TWO = {**RATE, "beta1": {"kind": "float", "low": 0.8, "high": 0.99, "log": False}}
+
+
+def titles(record):
+    with matplotlib.rc_context(settings()):
+        sheets = pages.pages(record)
+    assert len(sheets) <= 20
+    assert all(sheet.y < HEIGHT for sheet in sheets)
+    return [sheet.finding for sheet in sheets]
+
+
+def valley(settings):
+    return 0.95 - 0.02 * (math.log10(settings["learning_rate"]) + 2.5) ** 2
+
+
+def test_the_titles_of_a_study_with_one_dominant_hyperparameter(known):
+    found = " | ".join(titles(known(60, valley, space=TWO, confirm=5)))
+
+    assert "beats the baseline" in found
+    assert "The best trials stand apart most in learning_rate by both methods" in found
+    assert "Whatever else is set, learning_rate is worth" in found
+    assert "the one that other trials support most is learning_rate" in found
+    assert "No pair of the leading hyperparameters acts together beyond chance" in found
+
+
+def test_the_titles_of_pure_noise_claim_nothing(known):
+    found = " | ".join(titles(known(40, lambda settings: 0.9, noise=0.004, space=TWO, confirm=5, seed=3)))
+
+    assert "not distinguishable" in found or "The baseline stands" in found
+    assert "stands out from chance" in found
+    assert "matters most" not in found
+    assert "is worth" not in found
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3])
+def test_a_few_trials_claim_nothing(known, trials):
+    found = " | ".join(titles(known(trials, valley, space=TWO)))
+
+    assert "No trial has run yet" in found or "the baseline" in found.lower()
+    assert "matters most" not in found
+    assert "stand apart" not in found
+
+
+def test_what_a_change_is_worth_is_read_from_other_trials(known):
+    """The better half of the learning rates is better by 0.02; beta1 changes nothing."""
+    record = known(80, lambda s: 0.92 if s["learning_rate"] > 1.5e-3 else 0.9, noise=0.001, space=TWO)
+    found = {step.axis.name: step for step in steps(report(record))}
+
+    assert found["learning_rate"].worth == pytest.approx(0.02, abs=0.004)
+    if math.isfinite(found["beta1"].worth):
+        assert abs(found["beta1"].worth) < 0.004
+    assert steps(report(replace(record, trials=record.trials[:1]))) == []
+
+
+def test_the_front_is_what_no_trial_beats_in_both(known):
+    """The trials come best first; each one on the front is faster than all better ones."""
+    assert _front(np.array([5.0, 7.0, 4.0, 4.5, 1.0])).tolist() == [4, 2, 0]
+
+
+def test_calibration_is_the_distance_of_confidence_from_accuracy(made_up):
+    record = made_up(30, confirmed=True)
+    groups = [{"n": 50, "confidence": 0.6, "accuracy": 0.5}, {"n": 150, "confidence": 0.9, "accuracy": 0.94}]
+    test = {**record.verdict["test"], "calibration": groups}
+    found = analysis.calibration(replace(record, verdict={**record.verdict, "test": test}))
+
+    assert found.error == pytest.approx(0.25 * 0.1 + 0.75 * 0.04)
+    assert (found.low[0], found.high[0]) == analysis.wilson(0.5, 50)
+    assert analysis.calibration(record) is None
+    assert any("misreads" in title for title in titles(replace(record, verdict={**record.verdict, "test": test})))
+
+
+def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):
+    record = made_up(12, objective="validation_loss", outcome="complete")
+    values = np.geomspace(1, 1e-3, 12)
+    wide = replace(record, trials=tuple(replace(t, value=float(v)) for t, v in zip(record.trials, values, strict=True)))
+    low, high = report(wide).ends(values)
+
+    assert report(wide).log
+    assert not report(record).log
+    far = replace(record.trials[0], value=60 * min(trial.value for trial in record.trials))
+    assert report(replace(record, trials=(far, *record.trials[1:]))).log  # the baseline alone is that far away
+    assert 0 < low < 1e-3
+    assert high > 1
+
+
+@pytest.mark.parametrize(("examples", "shown"), [(10, 10), (24, 18)])
+def test_the_heading_counts_the_mistakes_that_are_drawn(made_up, examples, shown):
+    record = made_up(12, outcome="complete", confirmed=True)
+    test = record.verdict["test"]
+    few = {**test, "mistakes": test["mistakes"][:examples]}
+    with matplotlib.rc_context(settings()):
+        page = mistakes(report(replace(record, verdict={**record.verdict, "test": few})))[0]
+
+    assert any(text.get_text().startswith(f"The {shown} most confident") for text in page.figure.texts)
+    assert sum("→" in ax.get_title() for ax in page.figure.axes) == shown
+    assert page.y < HEIGHT

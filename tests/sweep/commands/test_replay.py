@@ -1,0 +1,103 @@
+"""Replaying a trial: equal, or the place where it parts from the record."""
+
+from dataclasses import replace
+
+import pytest
+
+from model.data import datasets
+from studies.record import reader as records
+from sweep.commands.replay import NothingToReplay, replay
+from sweep.storage.database import LogMismatch
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder for prepared datasets."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def record(tiny, opened, searched):
+    """Eight trials with two workers, some of them pruned."""
+    study = tiny("trials=8", "pruner=median", "sampler=random", "baseline.epochs=6", "baseline.dropout=0.1")
+    database = opened(study)
+    searched(study, database)
+    return records.read(database.folder)
+
+
+def changed(record, number, **fields):
+    """The record with one trial's fields changed."""
+    trials = list(record.trials)
+    trials[number] = replace(trials[number], **fields)
+    return replace(record, trials=tuple(trials))
+
+
+def test_the_data_are_known_by_their_digest(record, cache):
+    """The file that they came from may have moved: the prepared copy is what counts."""
+    datasets.prepare("digits", cache)
+    moved = replace(record, study={**record.study, "dataset": "gone.npz"})
+
+    assert "equal to the record" in replay(moved, 0, cache)
+    other = replace(moved, dataset={**record.dataset, "digest": "0" * 64})
+    with pytest.raises(datasets.DatasetInvalid, match=r"gone\.npz: there is no such file"):
+        replay(other, 0, cache)
+
+
+def test_complete_and_pruned_trials_come_out_equal(record, cache):
+    """Every epoch, and the weights of one that ran to its end."""
+    complete = next(trial.number for trial in record.trials if trial.outcome == "complete")
+    pruned = next(trial for trial in record.trials if trial.outcome == "pruned")
+
+    assert replay(record, complete, cache) == (
+        f"trial {complete} of tiny: 6 epochs and the weights are equal to the record"
+    )
+    assert replay(record, pruned.number, cache) == (
+        f"trial {pruned.number} of tiny: {len(pruned.epochs)} epochs are equal to the record"
+    )
+
+
+def test_it_says_where_a_trial_parts_from_the_record(record, cache):
+    """The first number that differs, or the hash of the weights."""
+    epochs = record.trials[0].epochs.copy()
+    epochs["train_loss"][2] += 1e-9
+    with pytest.raises(LogMismatch, match="trial 0 parts from the record at epoch 3: train_loss"):
+        replay(changed(record, 0, epochs=epochs), 0, cache)
+    with pytest.raises(LogMismatch, match="at its end: 0000 is recorded"):
+        replay(changed(record, 0, weights_sha256="0000"), 0, cache)
+    with pytest.raises(LogMismatch, match="it ran on after epoch 4"):
+        replay(changed(record, 0, epochs=record.trials[0].epochs[:4]), 0, cache)
+
+
+def test_a_divergence_is_replayed_to_its_reason(tiny, opened, searched, cache):
+    """Epoch and step come out as recorded."""
+    study = tiny(
+        "trials=1",
+        "space={learning_rate={low=4.0, high=9.0}}",
+        "baseline.learning_rate=5.0",
+        "baseline.beta1=0.0",
+        "baseline.beta2=0.0",
+        "baseline.epochs=60",
+        "baseline.hidden_sizes=[500,500,500,500,500,500,500,500]",
+    )
+    database = opened(study)
+    searched(study, database)
+    record = records.read(database.folder)
+
+    assert record.trials[0].outcome == "diverged"
+    if len(record.trials[0].epochs):
+        assert "are equal to the record" in replay(record, 0, cache)
+        with pytest.raises(LogMismatch, match="diverged at epoch 99 is recorded"):
+            replay(changed(record, 0, reason="diverged at epoch 99"), 0, cache)
+    else:
+        with pytest.raises(NothingToReplay, match="no recorded epoch"):
+            replay(record, 0, cache)
+
+
+def test_what_cannot_be_replayed_is_said(record, cache):
+    """A trial that does not exist, one without epochs, other data."""
+    with pytest.raises(NothingToReplay, match="tiny has no trial 8; the last is 7"):
+        replay(record, 8, cache)
+    with pytest.raises(NothingToReplay, match="trial 1 of tiny has no recorded epoch"):
+        replay(changed(record, 1, epochs=record.trials[1].epochs[:0]), 1, cache)
+    with pytest.raises(Exception, match="recorded on other data"):
+        replay(replace(record, dataset={**record.dataset, "digest": "f" * 64}), 0, cache)

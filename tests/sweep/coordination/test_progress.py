@@ -1,0 +1,99 @@
+"""What a person sees: a table on a terminal, lines elsewhere, numbers as people read them."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from model.hyperparameters import Hyperparameters
+from sweep.coordination.progress import Progress, duration, reading, reading_of
+from sweep.workers.worker import Job
+
+
+def job(number=3, epochs=10):
+    settings = Hyperparameters(hidden_sizes=(128, 64), learning_rate=0.00123456, epochs=epochs).as_dict()
+    return Job(f"search/{number}", "", "", 0, settings, [0, number], "validation_accuracy", "best")
+
+
+def shown(console):
+    """A progress with one running trial after two epochs, and one that ended."""
+    progress = Progress(console, ["hidden_sizes", "learning_rate"], "validation_accuracy")
+    progress.begin("search", 5, {"complete": 1, "pruned": 1}, (0.97, 0))
+    progress.started(job(2), 2, 0, 0)
+    progress.started(job(3), 3, 1, 0)
+    progress.epoch(job(3), 1, 0.9612)
+    progress.finished(job(2), 2, "complete", "all epochs run", 0.981)
+    return progress
+
+
+def test_elsewhere_a_trial_is_a_line():
+    """Counts that came before are told; an end names outcome, value, epochs and settings."""
+    output = io.StringIO()
+    shown(Console(file=output, width=80))
+
+    assert output.getvalue().splitlines() == [
+        "search: 5 trainings, 2 of them done",
+        "trial 2: complete 98.10 % after 0 epochs; hidden_sizes 128-64, learning_rate 0.001235",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 150])
+def test_on_a_terminal_it_is_a_table(width):
+    """Running trials with their epochs, the best, the counts, the time left; no line wider than the screen."""
+    output = io.StringIO()
+    console = Console(file=output, width=width, height=30, force_terminal=True, color_system=None)
+    progress = shown(console)
+    picture = Console(width=width, record=True, file=io.StringIO())
+    picture.print(progress._picture())
+    text = picture.export_text()
+
+    assert "2/10" in text
+    assert "96.12 %" in text
+    assert "best 98.10 % (trial 2)" in " ".join(text.split())
+    assert "3 of 5" in text
+    assert "left" in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_more_trials_than_lines_are_counted():
+    """A thousand workers fit on a screen: as many as there is room for, and how many more there are."""
+    console = Console(file=io.StringIO(), width=150, height=24, force_terminal=True, color_system=None)
+    progress = Progress(console, ["learning_rate"], "validation_accuracy")
+    progress.begin("search", 2_000, {}, None)
+    for number in range(1_000):
+        progress.started(job(number), number, number, 0)
+    picture = Console(width=150, record=True, file=io.StringIO())
+    picture.print(progress._picture())
+    lines = picture.export_text().splitlines()
+
+    assert len(lines) < 24
+    assert lines[1].split()[:2] == ["0", "0/10"]
+    assert lines[-2] == "and 980 more at work"
+    assert "0 of 2000" in lines[-1]
+
+
+def test_a_failure_is_told_with_its_reason():
+    """Also where nothing was ever measured."""
+    output = io.StringIO()
+    progress = Progress(Console(file=output, width=80), [], "validation_loss")
+    progress.begin("search", 5, {}, None)
+    progress.started(job(), 3, 0, 0)
+    progress.finished(job(), 3, "diverged", "diverged at epoch 1, step 2", None)
+
+    assert "trial 3: diverged after 0 epochs (diverged at epoch 1, step 2)" in output.getvalue()
+
+
+def test_numbers_read_well():
+    """Per cent with two digits, losses with four, settings with four significant ones."""
+    assert reading_of("validation_accuracy", 0.98123) == "98.12 %"
+    assert reading_of("validation_loss", 0.061239) == "0.0612"
+    assert reading_of("validation_loss", 0.0000412) == "4.1e-05"
+    assert [reading(value) for value in ([128, 64], 0.00123456, 32, "cosine")] == ["128-64", "0.001235", "32", "cosine"]
+    assert [duration(seconds) for seconds in (3, 89, 91, 3600, 5400, 6000)] == [
+        "3 s",
+        "89 s",
+        "2 min",
+        "60 min",
+        "1 h 30 min",
+        "1 h 40 min",
+    ]

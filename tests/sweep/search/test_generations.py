@@ -1,0 +1,129 @@
+"""Generations: the result depends on the study alone, not on workers, speed, stops or crashes."""
+
+import itertools
+
+import pytest
+
+from studies.record import reader as records
+from sweep.search.search import Search
+from sweep.storage.database import TrialLog
+
+CHANGES = ("generation=4", "trials=18", "pruner=median", "audit=0.1", "baseline.epochs=5", "seed=5")
+"""Eighteen trials are four generations and a half; ten are drawn at random, the rest by TPE."""
+
+
+class Crash(BaseException):
+    """Stands for a coordinator that is gone: nothing handles it."""
+
+
+def numbers(record):
+    """What must repeat exactly: settings, outcome, every epoch's numbers, the weights' hash, who is best."""
+    table = [
+        (
+            dict(trial.hyperparameters),
+            trial.outcome,
+            trial.epochs[list(records.EPOCH_COLUMNS[:5])].tolist(),
+            trial.value,
+            trial.weights_sha256,
+            trial.audit,
+        )
+        for trial in record.trials
+    ]
+    return table, [trial.number for trial in record.ranked()]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The result of one worker, shared by the tests that compare with it."""
+    return {}
+
+
+@pytest.fixture
+def reference(tiny, opened, searched, expected):
+    """What one undisturbed worker finds."""
+    if not expected:
+        database = opened(tiny(*CHANGES), "reference")
+        searched(tiny(*CHANGES), database, workers=1)
+        expected["numbers"] = numbers(records.read(database.folder))
+    return expected["numbers"]
+
+
+def test_the_reference_holds_what_is_to_be_compared(reference):
+    """Pruned and completed trials, and more of them than TPE draws at random."""
+    table, ranked = reference
+    outcomes = [row[1] for row in table]
+
+    assert len(table) == 18
+    assert {"complete", "pruned"} == set(outcomes)
+    assert len(ranked) == outcomes.count("complete")
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_gives_the_same(tiny, opened, searched, reference, workers):
+    """Two and four workers end trials in another order than one."""
+    database = opened(tiny(*CHANGES))
+    searched(tiny(*CHANGES), database, workers=workers)
+
+    assert numbers(records.read(database.folder)) == reference
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("every", [13, pytest.param(7, marks=pytest.mark.slow)])
+def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, monkeypatch, every, after):
+    """The coordinator dies before or after every n-th write to the database, again and again, until all is done.
+
+    Seven is the least: a start makes four writes before its workers can have ended an epoch.
+    """
+    study, writes = tiny(*CHANGES), itertools.count(1)
+
+    def deadly(method):
+        def write(self, *arguments):
+            due = next(writes) % every == 0
+            if due and not after:
+                raise Crash
+            found = method(self, *arguments)
+            if due:
+                raise Crash
+            return found
+
+        return write
+
+    for name in ("begin", "attribute", "epoch", "finish"):
+        monkeypatch.setattr(TrialLog, name, deadly(getattr(TrialLog, name)))
+    crashes = 0
+    while True:
+        database = opened(study)
+        try:
+            searched(study, database)
+            break
+        except Crash:
+            crashes += 1
+        finally:
+            database.close()
+        assert crashes < 400, "no progress"
+
+    assert crashes > 3
+    assert numbers(records.read(database.folder)) == reference
+
+
+def test_a_generation_is_drawn_without_knowing_its_own(tiny, opened, digits_folder):
+    """Four can be asked for; the fifth has to wait."""
+    study = tiny(*CHANGES)
+    database = opened(study)
+    search = Search(study, database.search, database.folder, digits_folder)
+
+    assert [search.ask().trial.number for _ in range(4)] == [0, 1, 2, 3]
+    assert search.ask() is None
+    assert Search(study, database.search, database.folder, digits_folder).ask() is None
+
+
+@pytest.mark.parametrize("first", [3, 6])
+def test_a_study_that_grows_ends_as_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
+    """Stopped inside a generation or at the end of a shorter study, the numbers are those of the whole."""
+    database = opened(tiny(*CHANGES, f"trials={first}"))
+    searched(tiny(*CHANGES, f"trials={first}"), database)
+    database.close()
+    grown = opened(tiny(*CHANGES))
+    searched(tiny(*CHANGES), grown)
+
+    assert numbers(records.read(grown.folder)) == reference

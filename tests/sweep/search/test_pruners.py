@@ -1,0 +1,73 @@
+"""The median and hyperband rules give Optuna's verdicts."""
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweep.search.pruners import Hyperband, Median
+
+RULES = {
+    "median": (Median, lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)),
+    "hyperband": (lambda: Hyperband(27), lambda: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=27)),
+}
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("rule", RULES)
+def test_the_verdicts_are_optunas(rule, direction):
+    """Six trials at a time to 27 epochs; many values are equal, some are not numbers; a verdict is kept to at times."""
+    dice = np.random.default_rng(2)
+    studies = [optuna.create_study(study_name="search", direction=direction, pruner=make()) for make in RULES[rule]]
+    running, verdicts = [], []
+    for _ in range(1_500):
+        if len(running) < 6:
+            running.append([study.ask() for study in studies])
+        trials = running[dice.integers(len(running))]
+        step = len(studies[0].trials[trials[0].number].intermediate_values)
+        value = (
+            float("nan")
+            if len(verdicts) % 500 == 250 and step < 26
+            else dice.integers(0, 30) / 30 + trials[0].number % 5
+        )
+        for trial in trials:
+            trial.report(value, step)
+        one, other = (trial.should_prune() for trial in trials)
+        assert one == other
+        verdicts.append(one)
+        if step == 26 or (one and dice.random() < 0.1):
+            running.remove(trials)
+            state = TrialState.COMPLETE if step == 26 else TrialState.PRUNED
+            end(studies, trials, state, value)
+
+    assert 0.05 < np.mean(verdicts) < 0.95
+
+
+def end(studies, trials, state, value):
+    """Tell both studies, and ours what the search tells it."""
+    for study, trial in zip(studies, trials, strict=True):
+        study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+    if isinstance(studies[0].pruner, Median):
+        studies[0].pruner.learn(studies[0], studies[0].trials[trials[0].number])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_it_learned_from_the_record_is_what_it_saw(rule):
+    """A pruner that is new after a start stands where the old one stood."""
+    dice = np.random.default_rng(4)
+    make = RULES[rule][0]
+    study = optuna.create_study(study_name="search", pruner=make())
+    for _ in range(60):
+        trial = study.ask()
+        values = dice.integers(0, 30, 27) / 30
+        for step, value in enumerate(values):
+            trial.report(value, step)
+            if trial.should_prune():
+                break
+        end([study], [trial], TrialState.COMPLETE if step == 26 else TrialState.PRUNED, value)
+    fresh = make()
+    for trial in study.trials:
+        fresh.learn(study, trial)
+
+    kept = {"median": lambda pruner: (pruner._completed, pruner._reported), "hyperband": lambda pruner: pruner._reached}
+    assert kept[rule](fresh) == kept[rule](study.pruner)

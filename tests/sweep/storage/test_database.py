@@ -1,0 +1,322 @@
+"""The study database: one writer, one identity, nothing half-made."""
+
+import contextlib
+import gzip
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies.record import reader as records
+from studies.record.reader import RecordError
+from sweep.coordination.coordinator import Stop
+from sweep.storage import database as storage
+from sweep.storage.database import StudyBusy, StudyChanged
+from sweep.storage.migration import migrate
+
+
+def test_the_database_is_in_wal_mode_and_synced_normally(tiny, opened):
+    """A commit costs no fsync; the mode stays in the file."""
+    database = opened(tiny())
+    with database._storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+    database.close()
+
+
+CHANGES = {
+    "seed=4": "seed 3 -> 4",
+    "sampler=random": 'sampler "tpe" -> "random"',
+    "pruner=median": 'pruner "none" -> "median"',
+    "epoch=last": 'epoch "best" -> "last"',
+    "objective=validation_accuracy": "objective",
+    "audit=0.5": "audit 0.0 -> 0.5",
+    "baseline.epochs=5": "baseline.epochs 4 -> 5",
+    "space.learning_rate.high=0.1": "space.learning_rate.high 0.03 -> 0.1",
+    "space.learning_rate.log=false": "space.learning_rate.log true -> false",
+    "space.beta1={low=0.8, high=0.99}": "space.beta1 null -> ",
+}
+
+
+def test_a_changed_study_is_refused_field_by_field(tiny, opened):
+    """With three ways out, in three lines; the record is untouched."""
+    database = opened(tiny())
+    before = database.attributes()
+    for change, told in CHANGES.items():
+        with pytest.raises(StudyChanged) as caught:
+            opened(tiny(change))
+        message = str(caught.value)
+        assert told in message
+        assert message.count("\n") == 2
+
+    assert database.attributes() == before
+
+
+def test_what_may_grow_is_taken_over(tiny, opened):
+    """More trials, another confirmation, a better worded question."""
+    opened(tiny())
+    larger = ["confirm.seeds=5", "confirm.top=3"]
+    for changes in (["trials=60"], larger[:1], larger, [*larger, "question=Why?"]):
+        changed = tiny(*changes)
+
+        assert opened(changed).attributes()["study"] == changed.as_dict()
+
+
+def test_a_confirmation_may_not_shrink(tiny, opened):
+    """With fewer seeds or candidates a person could choose among verdicts."""
+    opened(tiny("confirm.seeds=5", "confirm.top=3"))
+    for change in (["confirm.seeds=2", "confirm.top=3"], ["confirm.seeds=5", "confirm.top=1"]):
+        with pytest.raises(StudyChanged, match="may grow, but not shrink"):
+            opened(tiny(*change))
+
+
+def test_other_data_under_the_same_name_is_refused(tiny, opened, tmp_path):
+    """The digest is part of what a study is."""
+    study = tiny()
+    database = opened(study)
+    dataset = {**database.attributes()["dataset"], "digest": "f" * 64}
+
+    with pytest.raises(StudyChanged, match="ffffffffffff"):
+        storage.open_study(database.folder, study, dataset, {})
+
+
+def test_a_newer_database_is_refused(tiny, opened):
+    """By the writer and by the reader; it is not changed."""
+    study = tiny()
+    database = opened(study)
+    database.record("schema", records.SCHEMA + 1)
+
+    with pytest.raises(RecordError, match="newer version"):
+        opened(study)
+    with pytest.raises(RecordError, match="newer version"):
+        records.read(database.folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to be looked at" * 10])
+def test_something_else_under_its_name_is_refused(tmp_path, content):
+    """An empty file, and text."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "study.db").write_bytes(content)
+
+    with pytest.raises(RecordError):
+        records.read(folder)
+    with pytest.raises(RecordError):
+        storage.Database(folder)
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    """SQLite, but no study in it."""
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+
+    with pytest.raises(RecordError):
+        storage.Database(tmp_path)
+
+
+def test_reading_changes_nothing(tiny, opened):
+    """A reader leaves the very bytes, and no file behind."""
+    database = opened(tiny())
+    database.close()
+    path = database.folder / "study.db"
+    before = path.read_bytes()
+    records.read(database.folder)
+
+    assert path.read_bytes() == before
+
+
+def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
+    """A second writer is told the pid and the time; after a SIGKILL nothing is stale."""
+    code = (
+        "import sys, time; from pathlib import Path; from sweep.storage import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        assert storage.is_active(tmp_path)
+        with pytest.raises(StudyBusy, match=f"pid {holder.pid}, since 20"), storage.locked(tmp_path):
+            raise AssertionError("two holders")
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+    assert not storage.is_active(tmp_path)
+    with storage.locked(tmp_path):
+        assert str(os.getpid()) in (tmp_path / "lock").read_text()
+
+
+def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
+    """What a kill during creation leaves under the other name is no database yet."""
+    folder = tmp_path / "runs/tiny"
+    folder.mkdir(parents=True)
+    (folder / "study.db.part").write_bytes(b"half")
+    (folder / "study.db.part-wal").write_bytes(b"half")
+    database = opened(tiny())
+
+    assert database.attributes()["schema"] == records.SCHEMA
+    assert not list(folder.glob("*.part*"))
+
+
+def test_a_reader_that_stays_sees_what_a_fresh_one_sees(tiny, opened, searched):
+    """After every epoch of a whole search; and it reads each finished trial once."""
+    study = tiny("trials=3")
+    database = opened(study)
+    reader, seen = records.Reader(database.folder), []
+
+    def same():
+        kept, fresh = reader.read(active=True), records.read(database.folder, active=True)
+        assert everything(kept) == everything(fresh)
+        seen.append(kept)
+
+    searched(study, database, stop=Watch(same))
+    same()
+
+    assert len({len(record.trials) for record in seen}) > 2
+    last = {trial.number: trial for trial in seen[-1].trials}
+    assert all(last[trial.number] is trial for record in seen for trial in record.trials if trial.state != "running")
+
+
+class Watch(Stop):
+    """Looks whenever the coordinator asks whether to stop, and never stops it."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look = look
+
+    def asked(self):
+        self.look()
+        return False
+
+
+def test_a_reader_notices_damage_and_another_file(tiny, opened, searched):
+    """A trial that was changed before it was first read; and the whole database, put back under the same name."""
+    study = tiny("trials=2")
+    database = opened(study)
+    searched(study, database)
+    database.close()
+    path = database.folder / "study.db"
+    whole, reader = path.read_bytes(), records.Reader(database.folder)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE trial_values SET value = value + 1 WHERE trial_id = 2")
+    connection.close()
+    with pytest.raises(RecordError, match="trial 1 is not what was written"):
+        reader.read()
+    (database.folder / "copy").write_bytes(whole)
+    (database.folder / "copy").replace(path)
+
+    assert everything(reader.read()) == everything(records.read(database.folder))
+
+
+def test_a_changed_byte_is_never_believed(tiny, opened, searched):
+    """Bytes and pages of a recorded study changed at random: the record reads as before, or it is refused by name."""
+    study = tiny("trials=3", "generation=2")
+    database = opened(study)
+    searched(study, database)
+    database.record("verdict", {"champion": 1})
+    database.close()
+    path = database.folder / "study.db"
+    whole, before = path.read_bytes(), everything(records.read(database.folder))
+    dice, refused = random.Random(5), []
+    for _ in range(120):
+        path.write_bytes(changed(whole, dice))
+        try:
+            assert everything(records.read(database.folder)) == before
+        except RecordError as error:
+            refused.append(str(error))
+
+    assert len(refused) > 40
+    assert all(said.startswith(str(path)) and said.count("\n") <= 2 for said in refused)
+
+
+def changed(whole, dice):
+    """One to three flipped bits, a page of zeros, two pages swapped, or an end that is missing."""
+    content = bytearray(whole)
+    pages = len(content) // 4096
+    kind = dice.choice(["flip", "flip", "flip", "zeros", "swap", "cut"])
+    if kind == "flip":
+        for _ in range(dice.randint(1, 3)):
+            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    elif kind == "cut":
+        return bytes(content[: dice.randrange(len(content))])
+    else:
+        a, b = (4096 * page for page in dice.sample(range(pages), 2))
+        one = bytes(content[a : a + 4096]) if kind == "swap" else bytes(4096)
+        other = bytes(content[b : b + 4096])
+        content[a : a + 4096], content[b : b + 4096] = other, one
+    return bytes(content)
+
+
+def everything(record):
+    """All of a record but its times."""
+    trials = [
+        {key: value for key, value in vars(trial).items() if key not in ("started", "finished", "epochs")}
+        | {"epochs": trial.epochs.tobytes()}
+        for trial in (*record.trials, *record.confirm)
+    ]
+    return {**vars(record), "trials": trials, "confirm": None}
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A study recorded by the version before seals, as it was written then."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "study.db").write_bytes(gzip.decompress((Path(__file__).parent / "schema1.db.gz").read_bytes()))
+    return folder
+
+
+def test_an_older_database_is_read_and_migrated_and_kept(older):
+    """Readers read it as it is; the writer seals it, says where the old one is, and does it once."""
+    before, content = everything(records.read(older)), (older / "study.db").read_bytes()
+    kept = migrate(older / "study.db")
+
+    assert kept == older / "study.db.schema-1-v3.2.0.a"
+    assert everything(records.read(older)) == before
+    assert storage.Database(older).attributes()["schema"] == records.SCHEMA
+    assert migrate(older / "study.db") is None
+    assert sorted(path.name for path in older.iterdir() if "-wal" not in path.name and "-shm" not in path.name) == [
+        "study.db",
+        kept.name,
+    ]
+    (older / "old.db").write_bytes(content)
+    assert dump(kept) == dump(older / "old.db")
+
+
+def dump(path):
+    """All of a database as SQL."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def test_tables_of_an_older_optuna_are_migrated(older):
+    """Without the index that Optuna 3.2 added: readers say what to do, the writer does it."""
+    with contextlib.closing(sqlite3.connect(older / "study.db")) as connection:
+        connection.executescript("DROP INDEX ix_trials_study_id; UPDATE alembic_version SET version_num = 'v3.0.0.d';")
+    with pytest.raises(RecordError, match=r"another version of Optuna\ncontinue it with sweep run"):
+        records.read(older)
+    assert migrate(older / "study.db").name == "study.db.schema-1-v3.0.0.d"
+    assert len(records.read(older).trials) == 3
+
+
+@pytest.mark.parametrize("name", ["before_migration", "after_migration"])
+def test_killed_in_a_migration_it_is_old_or_new(older, tmp_path, name):
+    """And the next one completes it."""
+    before, token = everything(records.read(older)), tmp_path / "token"
+    token.touch()
+    code = "import sys; from pathlib import Path; from sweep.migration import migrate; migrate(Path(sys.argv[1]))"
+    environment = {**os.environ, "SWEEP_FAILPOINT": f"{name}@{token}"}
+    died = subprocess.run([sys.executable, "-c", code, str(older / "study.db")], env=environment, check=False)
+
+    assert died.returncode == -signal.SIGKILL
+    assert everything(records.read(older)) == before
+    migrate(older / "study.db")
+    assert everything(records.read(older)) == before
+    assert not list(older.glob("*.part"))

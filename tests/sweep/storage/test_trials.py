@@ -1,0 +1,83 @@
+"""Trials are read as Optuna reads them, and begun as Optuna would begin them."""
+
+import math
+import sqlite3
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from studies.record.reader import RecordError
+from studies.record.trials import read_trials
+
+
+def test_trials_are_read_as_optuna_reads_them(tmp_path):
+    """Every state, every kind of parameter, numbers that JSON and databases lack."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
+    study = optuna.create_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=1))
+    optuna.create_study(storage=storage, study_name="other").ask()
+    drawn = study.ask()
+    drawn.suggest_float("rate", 1e-4, 1e-2, log=True)
+    drawn.suggest_int("units", 8, 64, step=8)
+    drawn.suggest_categorical("schedule", ("cosine", "constant", None))
+    drawn.set_user_attr("result", {"a": [1, 2.5, None], "b": "ü"})
+    storage.set_trial_system_attr(study.ask()._trial_id, "key", [1])
+    study.tell(0, 0.25)
+    study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={0: math.inf, 3: -math.inf}))
+    study.add_trial(create_trial(state=TrialState.COMPLETE, value=math.inf, intermediate_values={1: 2.0}))
+    study.add_trials([create_trial(state=TrialState.FAIL, user_attrs={"n": i}) for i in range(20)])
+
+    expected = storage.get_all_trials(study._study_id)
+    assert list(read_trials(storage.engine, study._study_id)) == expected
+    assert list(next(read_trials(storage.engine, study._study_id)).params) == list(expected[0].params)
+    assert list(read_trials(storage.engine, study._study_id, {0, 2, *range(4, 99)})) == [expected[1], expected[3]]
+
+
+def test_more_trials_than_a_query_names(tmp_path, monkeypatch):
+    """They come in order, all of them once."""
+    monkeypatch.setattr("studies.record.trials.TOGETHER", 7)
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
+    study = optuna.create_study(storage=storage)
+    study.add_trials([create_trial(state=TrialState.FAIL, user_attrs={"n": i}) for i in range(24)])
+
+    assert [trial.user_attrs["n"] for trial in read_trials(storage.engine, study._study_id)] == list(range(24))
+
+
+def test_a_trial_is_begun_as_optuna_would_begin_it(tiny, opened):
+    """Numbers go on within a study of two; what is handed out is what Optuna reads."""
+    study = tiny()
+    database = opened(study)
+    memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for log in (database.search, database.confirm, database.search):
+        drawn = memory.ask()
+        settings = study.draw(drawn)
+        begun = log.begin(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={"hyperparameters": settings.as_dict()},
+            )
+        )
+        assert begun == database._storage.get_trial(begun._trial_id)
+        assert (begun.params, begun.distributions) == (drawn.params, drawn.distributions)
+        assert begun.state == TrialState.RUNNING
+
+    assert [trial.number for trial in database.search.trials()] == [0, 1]
+    assert [trial.number for trial in database.confirm.trials()] == [0]
+    assert database.search.finished() == []
+    database.search.finish(begun._trial_id, TrialState.FAIL, None, {"outcome": "failed"})
+    assert database.search.finished() == [1]
+
+
+def test_a_missing_trial_is_noticed(tiny, opened):
+    """The numbers of trials have no gap."""
+    database = opened(tiny())
+    for _ in range(3):
+        database.search.begin(create_trial(state=TrialState.RUNNING, user_attrs={"hyperparameters": {}}))
+    with sqlite3.connect(database.folder / "study.db") as connection:
+        connection.execute("DELETE FROM trials WHERE number = 1")
+    connection.close()
+
+    with pytest.raises(RecordError, match="a trial is missing"):
+        list(database.search.trials())

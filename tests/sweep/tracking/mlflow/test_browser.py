@@ -1,0 +1,353 @@
+"""What a person sees: MLflow's pages on a really swept study, in a real browser, as `sweep ui` serves them.
+
+The screenshots stay in build/screenshots; docs/mlflow.png is the `trials.png` of BROWSER_TRIALS=40.
+"""
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from reports.analysis import findings as analysis
+from studies.record import reader as records
+from sweep.commands import ui
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TRIALS = int(os.environ.get("BROWSER_TRIALS", "8"))
+SCREENSHOTS = Path(__file__).parents[4] / "build" / "screenshots"
+NOT_OURS = (
+    "/mlflow/assistant/",  # refused on purpose: it runs a shell
+    "/mlflow/users/current",  # of MLflow's own users, where there are none
+    "ResizeObserver loop",  # a notice of the browser's about MLflow's table
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
+    pytest.mark.skipif(sys.platform == "win32", reason="talks to Chromium over inherited pipes"),
+]
+
+
+class Browser:
+    """A headless Chromium, spoken to in its DevTools protocol over a pair of pipes."""
+
+    def __init__(self, profile):
+        flags = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"]
+        flags += ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root otherwise
+        # Without a mouse it is taken for a telephone, on which Plotly's buttons cover the curves.
+        flags += ["--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4"]
+        self.process = subprocess.Popen(
+            ["sh", "-c", 'exec "$@" 3<&0 4>&1 1>&2', "sh", CHROMIUM, *flags, f"--user-data-dir={profile}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self.numbers, self.received, self.events, self.session = itertools.count(1), b"", [], {}
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setDeviceMetricsOverride", width=1600, height=1000, deviceScaleFactor=1, mobile=False)
+
+    def call(self, method, **params):
+        """Send one command; return its result."""
+        number = next(self.numbers)
+        message = {"id": number, "method": method, "params": params, **self.session}
+        self.process.stdin.write(json.dumps(message).encode() + b"\0")
+        self.process.stdin.flush()
+        while (answer := self.receive()).get("id") != number:
+            self.events.append(answer)
+        assert "error" not in answer, (method, answer)
+        return answer["result"]
+
+    def receive(self):
+        """The next message."""
+        while b"\0" not in self.received:
+            assert select.select([self.process.stdout], [], [], 60)[0], "Chromium is silent"
+            more = os.read(self.process.stdout.fileno(), 1 << 20)
+            assert more, "Chromium has ended"
+            self.received += more
+        message, _, self.received = self.received.partition(b"\0")
+        return json.loads(message)
+
+    def value(self, script):
+        """What a JavaScript expression is in the page."""
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, (script, result)
+        return result["result"].get("value")
+
+    def text(self):
+        """All that can be read on the page."""
+        return self.value("document.body?.innerText ?? ''")
+
+    def open(self, address, *words):
+        """Load an address, and wait until the page says all of the words."""
+        self.events.clear()
+        self.call("Page.navigate", url="about:blank")  # a change behind the # alone would load nothing
+        self.call("Page.navigate", url=address)
+        for word in words:
+            self.until(f"document.body?.innerText.includes({json.dumps(word)})")
+
+    def until(self, script):
+        """Wait for an expression to be true, and half a second for the layout to come to rest."""
+        end = time.monotonic() + 60
+        while not self.value(script):
+            assert time.monotonic() < end, f"not within a minute: {script}\n{self.text()}"
+            time.sleep(0.1)
+        time.sleep(0.5)
+
+    def screenshot(self, name):
+        """Keep the picture."""
+        content = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        (SCREENSHOTS / f"{name}.png").write_bytes(content)
+
+    def complaints(self):
+        """Errors on the console, requests that failed or went elsewhere, since the page was opened."""
+        found = [complaint for event in self.events if (complaint := _complaint(event["method"], event["params"]))]
+        return [complaint for complaint in found if not any(known in complaint for known in NOT_OURS)]
+
+    def close(self):
+        """End it."""
+        with contextlib.suppress(AssertionError, BrokenPipeError):
+            self.call("Browser.close")
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def _complaint(method, params):
+    if method == "Runtime.exceptionThrown":
+        return f"exception {params['exceptionDetails']}"
+    if method == "Runtime.consoleAPICalled" and params["type"] == "error":
+        return f"console {[argument.get('value', argument.get('description')) for argument in params['args']]}"
+    if method == "Log.entryAdded" and params["entry"]["level"] == "error":
+        return f"log {params['entry']['text']} {params['entry'].get('url')}"
+    if method == "Network.responseReceived" and params["response"]["status"] >= 400:
+        return f"{params['response']['status']} {params['response']['url']}"
+    if method == "Network.requestWillBeSent" and re.match(
+        r"(https?|wss?)://(?!127\.0\.0\.1:)", params["request"]["url"]
+    ):
+        return f"elsewhere {params['request']['url']}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """A swept study, what `sweep run` said, and the links that a running `sweep ui` printed."""
+    home, port = tmp_path_factory.mktemp("home"), _free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
+    settings = ["--trials", str(TRIALS), "--set", "confirm.top=1", "--set", "confirm.seeds=2"]
+    program = [sys.executable, "-P", "-m", "sweep"]
+    ran = subprocess.run(
+        [*program, "run", "digits", *settings, "--home", home], env=clean, capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    server = subprocess.Popen(
+        [*program, "ui", "digits", "--home", home, "--port", str(port)], env=clean, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        lines = list(iter(server.stdout.readline, "Ctrl-C ends it\n"))
+        links = [re.search(r"http://\S+", line)[0] for line in lines[1:]]
+        yield {
+            "told": ran.stdout,
+            "address": f"http://127.0.0.1:{port}",
+            "charts": links[0],
+            "winner": links[1],
+            "record": records.read(home / "digits"),
+            "place": json.loads((home / "digits" / ui.PLACE).read_text()),
+        }
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+        server.stdout.close()
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind((ui.HOST, 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A new one for every test: nothing is remembered from another page."""
+    chromium = Browser(tmp_path)
+    yield chromium
+    chromium.close()
+
+
+CURVES = """[...document.querySelectorAll(".js-plotly-plot")].slice(0, 4).map(
+    plot => (plot.data ?? []).filter(line => line.y?.length && line.hoverinfo != "skip").map(
+        line => [line.name, [...line.y]]))"""
+CELLS = """[...document.querySelectorAll(".ag-center-cols-container .ag-row")].map(
+    row => Object.fromEntries([...row.querySelectorAll(".ag-cell")].map(
+        cell => [cell.getAttribute("col-id").replace(/.*`(.*)`/, "$1"), cell.innerText])))"""
+NAMES = """[...document.querySelectorAll(".ag-pinned-left-cols-container .ag-row a")].map(a => a.innerText)"""
+
+
+ROWS = """Object.fromEntries([...document.querySelectorAll("table tr")].map(
+    row => [...row.cells].map(cell => cell.innerText.trim())).map(([head, ...cells]) => [head, cells]))"""
+
+
+def _curves(browser, count):
+    """What the first four charts show, once each has so many curves drawn."""
+    browser.until(f"({CURVES}).length == 4 && ({CURVES}).every(lines => lines.length == {count})")
+    browser.until("document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path.js-line').length > 3")
+    return browser.value(CURVES)
+
+
+def _name(trial):
+    return f"trial {trial.number}" + (" (baseline)" if trial.number == 0 else "")
+
+
+def _champion(record):
+    return next(trial for trial in record.trials if trial.number == record.verdict["champion"])
+
+
+def test_the_end_of_a_sweep_prints_the_links_of_its_page(shown):
+    """The same two as `sweep ui`, at its usual port, with the command that makes them work."""
+    *_, command, charts, winner, _report = shown["told"].splitlines()
+    usual = f"http://127.0.0.1:{ui.PORT}"
+
+    assert command.startswith("all trials in MLflow: sweep ui digits --home ")
+    assert charts == f"all trials side by side: {shown['charts'].replace(shown['address'], usual)}"
+    assert winner == f"the winner: {shown['winner'].replace(shown['address'], usual)}"
+
+
+def test_the_first_page_lists_the_studies(shown, browser):
+    """With what each asks, and nothing that is not a study: no experiment of MLflow's, no assistant, no notices."""
+    browser.open(shown["address"], "digits")
+    browser.screenshot("experiments")
+    text = browser.text()
+
+    assert browser.value("location.hash") == "#/experiments"
+    assert shown["record"].study["question"][:20] in text
+    assert "Default" not in text
+    assert "telemetry" not in text
+    assert browser.value("[...document.querySelectorAll('[data-assistant-ui]')].every(part => !part.offsetHeight)")
+    assert browser.complaints() == []
+
+
+def test_the_table_of_a_study_has_its_trials_best_first_with_what_was_searched(shown, browser):
+    """As it opens from the list of studies, without a click: the study's run on top, then every trial's numbers."""
+    record, best = shown["record"], shown["record"].ranked()[:5]
+    browser.open(f"{shown['address']}/#/experiments/{shown['place']['experiment_id']}", f"{TRIALS + 1} matching runs")
+    browser.until(f"({CELLS}).length > 5")
+    browser.screenshot("table")
+    cells = browser.value(CELLS)[1:6]
+
+    assert browser.value(NAMES)[:6] == ["digits", *map(_name, best)]
+    assert [float(row["objective"]) for row in cells] == [trial.value for trial in best]
+    assert [float(row["learning_rate"]) for row in cells] == [t.hyperparameters["learning_rate"] for t in best]
+    assert set(record.study["space"]) <= set(cells[0])
+    assert {row["outcome"] for row in cells} == {"complete"}
+    assert browser.complaints() == []
+
+
+def test_the_run_of_the_study_says_what_was_asked_what_won_and_by_how_much(shown, browser):
+    """Unfolded, with links to the winner and to all trials; its trials are its children."""
+    record, place = shown["record"], shown["place"]
+    page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}"
+    browser.open(page, "Asked.", "Child runs", "final seed 0")
+    browser.screenshot("study")
+    text = browser.text()
+    links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
+
+    assert f"Asked. {record.study['question']}" in text
+    assert f"Its validation loss is {_champion(record).value:.4f}, the baseline's {record.trials[0].value:.4f}" in text
+    assert f"On fresh seeds. Mean validation loss {record.verdict['confirm_mean']:.4f}" in text
+    assert f"final models {100 * analysis.tested(record).mean:.2f} %" in text
+    assert f"{TRIALS} of {TRIALS} trials" in text
+    assert links[_name(_champion(record))] == shown["winner"].removesuffix("/model-metrics")
+    assert links["All trials side by side"] == shown["charts"]
+    assert "Show more" not in text
+    assert browser.complaints() == []
+
+
+def test_the_link_to_the_winner_shows_its_curves(shown, browser):
+    """Its first four charts are the recorded numbers of every epoch."""
+    winner = _champion(shown["record"])
+    browser.open(shown["winner"], _name(winner), "Learning curves")
+    drawn = _curves(browser, 1)
+    browser.screenshot("trial")
+
+    assert len(winner.epochs) == 30
+    for metric, lines in zip(ui.CURVES, drawn, strict=True):
+        np.testing.assert_allclose(lines[0][1], winner.epochs[metric], rtol=1e-6)
+    assert browser.complaints() == []
+
+
+def test_the_link_to_all_trials_shows_their_curves_side_by_side_best_first(shown, browser):
+    """The names in the order of the objective, and the recorded curves of the best ten; after a reload too."""
+    record, count = shown["record"], min(10, TRIALS)
+    browser.open(shown["charts"], f"{TRIALS} matching runs", "Learning curves")
+    first = _curves(browser, count)
+    browser.call("Page.reload")
+    browser.until(f"({NAMES}).length > 4")
+    drawn = _curves(browser, count)
+    browser.screenshot("trials")
+
+    assert browser.value(NAMES)[:5] == [_name(trial) for trial in record.ranked()[:5]]
+    assert drawn == first
+    for metric, lines in zip(ui.CURVES, drawn, strict=True):
+        for trial in record.ranked()[:5]:
+            np.testing.assert_allclose(dict(lines)[_name(trial)], trial.epochs[metric], rtol=1e-6)
+    assert browser.complaints() == []
+
+
+def _run_ids(record, trials):
+    """MLflow's ids of trials of the search."""
+    query = "SELECT run_uuid FROM tags WHERE key = 'sweep.key' AND value = ?"
+    with contextlib.closing(sqlite3.connect(record.folder.parent / "mlflow.db")) as database:
+        return [database.execute(query, [f"search/{trial.number}"]).fetchone()[0] for trial in trials]
+
+
+def test_five_trials_can_be_compared(shown, browser):
+    """As MLflow does when five runs are ticked: every setting and result of each, and a chart of both."""
+    record = shown["record"]
+    best = record.ranked()[:5]
+    ids, experiments = json.dumps(_run_ids(record, best)), json.dumps([shown["place"]["experiment_id"]])
+    browser.open(f"{shown['address']}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}", "Parameters")
+    browser.until("document.querySelectorAll('.js-plotly-plot .parcoords').length == 1")
+    browser.screenshot("comparison")
+    rows = browser.value(ROWS)
+
+    assert browser.value("document.querySelector('h1, h2').innerText") == "Comparing 5 Runs from 1 Experiment"
+    assert rows["Run Name:"] == [_name(trial) for trial in best]
+    assert rows["hidden_sizes"] == ["-".join(map(str, trial.hyperparameters["hidden_sizes"])) for trial in best]
+    assert [float(cell) for cell in rows["learning_rate"]] == [t.hyperparameters["learning_rate"] for t in best]
+    assert "\n".join(f"{round(trial.value, 3):g}" for trial in best) in browser.text()  # MLflow shows three digits
+    assert browser.complaints() == []
+
+
+def test_the_champion_is_in_the_registry(shown, browser):
+    """Its version has the alias and the accuracy on the test set."""
+    record = shown["record"]
+    browser.open(f"{shown['address']}/#/models/sweep-digits/versions/1", "champion", "test_accuracy")
+    browser.screenshot("champion")
+    text, accuracy = browser.text(), analysis.tested(record).accuracies[0]
+
+    assert re.search(r"Aliases\s*:\s*@\s*champion", text)
+    assert f"Trial {record.verdict['champion']} of study digits: test accuracy {100 * accuracy:.2f} %" in text
+    assert float(re.search(r"test_accuracy\s+([\d.]+)", text)[1]) == accuracy
+    assert browser.complaints() == []

@@ -1,0 +1,75 @@
+"""The model that MLflow is given computes what the network does, to the last bit, and refuses what is no picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import weights
+from model.network import MLP
+
+# MLflow warns of its own type hints as it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
+
+SCALE = np.float32(1 / 255)
+
+
+def loaded(path: Path, sizes: tuple[int, ...]) -> tuple[Any, MLP]:
+    """A random network, and the champion as MLflow loads it from the network's weights."""
+    from sweep.tracking.mlflow.champion_model import Champion
+
+    generator, network, champion = np.random.default_rng(0), MLP(sizes), Champion()
+    network.theta[...] = generator.normal(0, 0.05, network.theta.size)
+    weights.save(path / "champion.npz", network.theta, sizes, float(SCALE))
+    champion.load_context(SimpleNamespace(artifacts={"weights": str(path / "champion.npz")}))
+    return champion, network
+
+
+# A product is summed in blocks of some hundred terms, so that a bias added later can round otherwise: MNIST's 784.
+@pytest.mark.parametrize("sizes", [(64, 32, 16, 10), (784, 128, 64, 10), (784, 512, 10), (785, 17, 3), (4, 2)])
+@pytest.mark.parametrize("count", [1, 2, 7, 33, 360])
+def test_every_probability_is_the_networks_own(tmp_path: Path, sizes: tuple[int, ...], count: int) -> None:
+    champion, network = loaded(tmp_path, sizes)
+    pixels = np.random.default_rng(count).integers(0, 256, (count, sizes[0])).astype(np.uint8)
+    own = network.predict(pixels * SCALE).copy()
+
+    found = [champion.predict(None, pixels.astype(kind)) for kind in (np.uint8, np.int64, np.float32, np.float64)]
+
+    for table in found:
+        assert table.iloc[:, 1:].to_numpy().tobytes() == own.tobytes()
+        assert table["class"].tolist() == own.argmax(axis=1).tolist()
+        assert set(table.dtypes.iloc[1:]) == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.zeros((2, 5)),
+        np.zeros(4),
+        np.zeros((0, 4)),
+        np.zeros((1, 2, 2)),
+        np.full((1, 4), np.nan),
+        np.full((1, 4), -np.inf),
+        np.full((1, 4), 1e39),
+        np.full((1, 4), "7"),
+        np.full((1, 4), None),
+        np.full((1, 4), True),
+        np.full((1, 4), 1j),
+        [[10**400] * 4],
+        {"a": 1},
+        None,
+    ],
+)
+def test_what_is_no_picture_is_refused_as_the_callers_mistake(tmp_path: Path, given: object) -> None:
+    champion, _ = loaded(tmp_path, (4, 2))
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException) as refusal:
+        champion.predict(None, given)
+
+    assert refusal.value.error_code == "INVALID_PARAMETER_VALUE"
+    assert refusal.value.get_http_status_code() == 400

@@ -1,0 +1,595 @@
+"""A sweep on a Dask cluster: the same numbers as on this machine, whoever is killed meanwhile."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from dask_processes import DaskProcesses, free_port, frozen, training, within
+from distributed import Client
+
+from model.data import datasets
+from studies.record import reader as records
+from sweep.cli import main
+from sweep.coordination.coordinator import EnvironmentTrouble, Stop
+from sweep.search.search import Search
+from sweep.workers import dask as cluster
+from sweep.workers import dask_worker as cluster_worker
+from sweep.workers.dask import Cluster
+
+ROOT = Path(__file__).parents[3]
+CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
+LONG = ("trials=3", "baseline.epochs=250", "generation=3")
+"""A trial of a second or two: long enough to be found at work."""
+ENDLESS = ("trials=2", "baseline.epochs=5000")
+
+
+def numbers(record):
+    """What must repeat exactly: settings, outcome, every epoch's numbers, the weights' hash."""
+    return [
+        (
+            dict(trial.hyperparameters),
+            trial.outcome,
+            trial.epochs[list(records.EPOCH_COLUMNS[:5])].tolist(),
+            trial.value,
+            trial.weights_sha256,
+        )
+        for trial in record.trials
+    ]
+
+
+def deaths(record):
+    """How many are recorded against trials."""
+    with contextlib.closing(sqlite3.connect(record.folder / "study.db")) as connection:
+        found = connection.execute("SELECT value_json FROM trial_user_attributes WHERE key = 'deaths'").fetchall()
+    return sum(int(value) for (value,) in found)
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory):
+    """A scheduler and three workers, which the tests of this file share; one that kills a worker starts another."""
+    processes = DaskProcesses(tmp_path_factory.mktemp("dask"))
+    processes.start_scheduler()
+    for _ in range(3):
+        processes.start_worker(SWEEP_CHECKPOINT_EVERY="0.01")
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A scheduler of the test's own, without workers."""
+    processes = DaskProcesses(tmp_path)
+    processes.start_scheduler()
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def joined(digits_folder):
+    """Connects to a cluster; `said` are the lines for a person."""
+
+    def join(processes, kind=Cluster, limit=64, **more):
+        within(30, lambda: _listens(processes.address))
+        said = []
+        pool = kind(processes.address, limit, "digits", digits_folder, said.append, **more)
+        pool.said = said
+        return pool
+
+    return join
+
+
+def _listens(address):
+    try:
+        cluster.probe(address)
+    except EnvironmentTrouble:
+        return False
+    return True
+
+
+class Watched(Cluster):
+    """Calls `act`, once, after so many epochs were heard."""
+
+    def __init__(self, *arguments, after, act):
+        super().__init__(*arguments)
+        self.after, self.act = after, act
+
+    def events(self, timeout):
+        found = super().events(timeout)
+        self.after -= sum(event.message["is"] == "epoch" for event in found)
+        if self.act and self.after <= 0:
+            act, self.act = self.act, None
+            act(self)
+        return found
+
+
+@pytest.fixture
+def alone(tiny, opened, searched):
+    """What worker processes on this machine find, in a home folder of their own."""
+
+    def run(*changes):
+        database = opened(tiny(*changes), "alone")
+        searched(tiny(*changes), database)
+        return numbers(records.read(database.folder))
+
+    return run
+
+
+@pytest.fixture
+def disturbed(tiny, opened, searched, joined, alone):
+    """Searches on a cluster where something happens after 40 epochs; the numbers must be those of `alone`.
+
+    Returns how many deaths were counted, and what was printed.
+    """
+
+    def run(processes, act, *more):
+        changes = (*LONG, *more)
+        database = opened(tiny(*changes))
+        printed = searched(tiny(*changes), database, pool=joined(processes, Watched, after=40, act=act))
+        record = records.read(database.folder)
+        assert numbers(record) == alone(*changes)
+        return deaths(record), printed
+
+    return run
+
+
+def test_a_cluster_finds_the_same(tiny, opened, searched, joined, dask, alone):
+    """Every setting, epoch and hash; the weights are here, and nothing else is left of the trials."""
+    database = opened(tiny(*CHANGES))
+    pool = joined(dask)
+    searched(tiny(*CHANGES), database, pool=pool)
+    record = records.read(database.folder)
+
+    assert numbers(record) == alone(*CHANGES)
+    assert {"complete", "pruned"} == {trial.outcome for trial in record.trials}
+    for trial in record.trials:
+        kept = sorted(path.name for path in (database.folder / f"trials/{trial.number:04d}").iterdir())
+        assert kept == (["weights.npz"] if trial.outcome == "complete" else [])
+    assert any(re.fullmatch(r"workers? .* joined; \d trainings? at once", line) for line in pool.said)
+
+
+def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
+    """SIGKILL for a Dask worker: its trial's death is recorded, it runs elsewhere, and the numbers are the same."""
+
+    def kill(_):
+        dask.at_work().kill()
+        dask.start_worker()
+
+    died, printed = disturbed(dask, kill)
+
+    assert died == 1
+    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; it starts again", printed)
+
+
+@pytest.mark.slow
+def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(disturbed, dask, monkeypatch):
+    """It was fetched while the trial ran; what the next worker makes of it are the same numbers."""
+    monkeypatch.setattr(cluster, "KEEP", 0.05)
+    monkeypatch.setattr(cluster, "SHARE", 1)
+
+    def kill_when_kept(pool):
+        kept = [run for run in pool._runs.values() if (Path(run.job.folder) / "checkpoint.npz").exists()]
+        if not kept:
+            pool.act = kill_when_kept  # at the next look
+            return
+        dask.at(kept[0].address).kill()
+        dask.start_worker(SWEEP_CHECKPOINT_EVERY="0.01")
+
+    died, printed = disturbed(dask, kill_when_kept, "baseline.epochs=800")
+
+    assert died == 1
+    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; continuing it from its last checkpoint", printed)
+    assert "set aside" not in printed
+
+
+@pytest.mark.slow
+def test_a_retired_worker_is_no_death(disturbed, dask):
+    """Somebody else's doing, as when a batch system's time is up; its nanny says the same of SIGTERM."""
+
+    def retire(pool):
+        with Client(dask.address) as client:
+            client.retire_workers([next(iter(pool._runs.values())).address])
+        dask.start_worker()
+
+    died, printed = disturbed(dask, retire)
+
+    assert died == 0
+    assert re.search(r"worker \d \(127\.0\.0\.1\) was closed; it starts again", printed)
+
+
+@pytest.mark.slow
+def test_a_killed_training_continues_from_its_checkpoint(disturbed, dask):
+    """The Dask worker lives on and brings what the dead process had saved."""
+
+    def kill(_):
+        os.kill(training(dask.at_work())[0], signal.SIGKILL)
+
+    died, printed = disturbed(dask, kill)
+
+    assert died == 1
+    assert re.search(r"worker \d died \(signal SIGKILL\)", printed)
+
+
+@pytest.mark.slow
+def test_a_stop_brings_checkpoints_here(tiny, opened, searched, joined, dask, alone):
+    """And workers of this machine continue from them, to the same numbers."""
+    stop = Stop()
+    database = opened(tiny(*LONG))
+    searched(
+        tiny(*LONG),
+        database,
+        stop=stop,
+        pool=joined(dask, Watched, after=40, act=lambda _: setattr(stop, "reason", signal.SIGTERM)),
+    )
+    stopped = records.read(database.folder)
+    kept = sorted(database.folder.glob("trials/*/checkpoint.npz"))
+    searched(tiny(*LONG), opened(tiny(*LONG)))
+    record = records.read(database.folder)
+
+    assert set(stopped.counts()) == {"interrupted"}  # two, or three if the last one had begun
+    assert len(kept) >= 2
+    assert numbers(record) == alone(*LONG)
+    assert deaths(record) == 0
+
+
+def test_the_limit_is_kept(joined, dask):
+    """Of three workers, two are used."""
+    pool = joined(dask, limit=2)
+    try:
+        assert within(30, lambda: pool.events(0.1) or len(pool._workers) == 3)
+        within(30, lambda: pool.events(0.1) or all(worker.dataset for worker in pool._workers.values()))
+        assert pool.free == 2
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+def begun(tiny, opened, joined, dask, digits_folder):
+    """A pool with an endless job that has begun, and the key of its Dask task."""
+    study = tiny(*ENDLESS)
+    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    pool = joined(dask)
+    within(30, lambda: (pool.events(0.1) and False) or pool.free)
+    pool.start(task.job)
+    assert within(30, lambda: any(event.message["is"] == "epoch" for event in pool.events(0.1)))
+    yield pool, next(iter(pool._runs))
+    pool.close()
+
+
+def said(pool, key, token, number, message):
+    """What comes out when this word comes in, the job's own words left out."""
+    pool._inbox.put(("word", (key, token, number, message)))
+    return [event.message for event in pool.events(0) if event.message.get("mine") or event.message["is"] == "died"]
+
+
+def test_only_the_next_line_of_the_known_run_is_heard(begun):
+    """A line doubled or ahead of its turn is dropped; so is one of another sweep, or of a job that was ended."""
+    pool, key = begun
+    line = {"is": "epoch", "mine": True}
+    run = pool._runs[key]
+
+    assert said(pool, key, run.token, run.heard + 1000, line) == []
+    assert said(pool, key, run.token, 0, line) == []
+    assert said(pool, "sweep-of-another-0", run.token, 0, line) == []
+    pool.end(run.job.id)
+    assert said(pool, key, run.token, run.heard, line) == []
+    assert pool.busy == []
+
+
+def test_checkpoints_are_fetched_one_at_a_time_and_rarely(begun, monkeypatch):
+    """Else they would fill the scheduler's network; one that was not needed is not sent again."""
+    pool, key = begun
+    asked, run, now = [], pool._runs[key], [time.monotonic()]
+    monkeypatch.setattr(pool._link, "call", lambda *call, name: asked.append((now[0], *call[2:])))
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: now[0]))  # Dask's threads keep their clock
+    for _ in range(400):  # an answer takes 3 s
+        now[0] += 0.5
+        pool._fetch()
+        if pool._fetching is not None and now[0] - pool._fetching >= 3:
+            pool._fetched((key, 7, b"a checkpoint"))
+    gaps = np.diff([moment for moment, *_ in asked])
+
+    assert len(asked) >= 6
+    assert gaps.min() >= 3 / cluster.SHARE
+    assert {(key, 0), (key, 7)} == {tuple(call) for _, *call in asked}
+    assert (Path(run.job.folder) / "checkpoint.npz").read_bytes() == b"a checkpoint"
+
+
+def test_a_second_start_of_a_task_is_a_death(begun):
+    """Dask ran it again by itself, after its worker died and came back under the same address."""
+    pool, key = begun
+    number = pool._numbers[pool._runs[key].address]
+
+    assert said(pool, key, "another", 0, {"is": "began"}) == [
+        {"is": "died", "reason": f"worker {number} died and came back"}
+    ]
+    assert pool.busy == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own, digits_folder, tmp_path):
+    """Its trial is not blamed, and waits for another worker."""
+    own.start_worker(DASK_TEMPORARY_DIRECTORY=str(tmp_path / "scratch"))
+    study = tiny(*ENDLESS)
+    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    pool = joined(own)
+    try:
+        within(30, lambda: (pool.events(0.1) and False) or pool.free)
+        shutil.rmtree(tmp_path / "scratch")
+        pool.start(task.job)
+        heard = within(30, lambda: [event.message for event in pool.events(0.1)])
+        assert [message["is"] for message in heard] == ["lost"]
+        assert "gets no work: No such file or directory: " in pool.said[-1]
+        assert pool.free == 0
+    finally:
+        pool.close()
+
+
+def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
+    """The sweep waits for one, and says so once."""
+    study = tiny("trials=2")
+    database = opened(study)
+    pool = joined(own)
+    assert within(10, lambda: pool.events(0.1) or pool.said)
+    own.start_worker()
+    searched(study, database, pool=pool)
+
+    assert records.read(database.folder).counts() == {"complete": 2}
+    assert pool.said == [
+        f"no worker is there; waiting for one, as from: dask worker {own.address}",
+        "worker 0 on 127.0.0.1 joined; 1 training at once",
+    ]
+
+
+@pytest.mark.slow
+def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own, alone):
+    """Its workers end with it, as Dask's do; no trial is blamed, and the numbers are the same."""
+
+    def restart(_):
+        own.scheduler.kill()
+        own.scheduler.wait()
+        assert within(30, lambda: not own.alive())
+        own.start_scheduler()
+        own.start_worker()
+
+    own.start_worker()
+    own.start_worker()
+    database = opened(tiny(*LONG))
+    pool = joined(own, Watched, after=40, act=restart)
+    searched(tiny(*LONG), database, pool=pool)
+    record = records.read(database.folder)
+
+    assert numbers(record) == alone(*LONG)
+    assert deaths(record) == 0
+    told = [line for line in pool.said if line.startswith(f"the scheduler {own.address} ")]
+    assert re.search(r"is gone \(.*\); the sweep pauses, and waits 5 minutes for it", told[0])
+    assert told[-1] == f"the scheduler {own.address} is back"
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
+    """After the patience, with what is recorded kept: the same command continues."""
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    own.start_worker()
+    database = opened(tiny(*ENDLESS))
+    pool = joined(own, Watched, after=5, act=lambda _: own.scheduler.kill())
+    with pytest.raises(EnvironmentTrouble, match="nothing is lost; the same command continues"):
+        searched(tiny(*ENDLESS), database, pool=pool)
+
+    assert records.read(database.folder).counts() == {"interrupted": 1}
+    assert within(30, lambda: not own.alive())
+
+
+@pytest.mark.slow
+def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, alone, monkeypatch):
+    """A frozen one: its trial runs elsewhere, and is not blamed."""
+    monkeypatch.setattr(cluster, "SILENCE", 8.0)
+    changes = ("trials=2", "baseline.epochs=150", "generation=2")
+    held = []
+
+    def freeze(_):
+        held.append(frozen(own.at_work()))
+        held[0].__enter__()
+
+    own.start_worker()
+    own.start_worker()
+    database = opened(tiny(*changes))
+    try:
+        printed = searched(tiny(*changes), database, pool=joined(own, Watched, after=10, act=freeze))
+    finally:
+        held[0].__exit__(None, None, None)
+    record = records.read(database.folder)
+
+    assert numbers(record) == alone(*changes)
+    assert "has said nothing for 8 s; it starts again" in printed
+    assert deaths(record) == 0
+
+
+@pytest.mark.slow
+def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, dask, tmp_path):
+    """A late joiner whose model/ differs is told of, with both versions; the others go on."""
+    for package in ("model", "sweep"):
+        shutil.copytree(ROOT / package, tmp_path / "other" / package)
+    with (tmp_path / "other/model/adam.py").open("a") as file:
+        file.write("# another version\n")
+    study = tiny(*LONG)
+    database = opened(study)
+    pool = joined(dask)
+    other = dask.start_worker(PYTHONPATH=str(tmp_path / "other"))
+    try:
+        assert within(40, lambda: pool.events(0.1) or pool._refusal)
+        searched(study, database, pool=pool)
+    finally:
+        other.kill()
+        other.wait()
+
+    (refused,) = [line for line in pool.said if "gets no work" in line]
+    assert re.search(r"the code in model/ and sweep/worker\.py there is [0-9a-f]{12}, here [0-9a-f]{12}", refused)
+    assert records.read(database.folder).counts() == {"complete": 3}
+
+
+def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
+    """At once, with the reason; and the worker, which may be another's, goes on."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/__init__.py").write_text("raise ModuleNotFoundError('no sweep here')")
+    own.start_worker(PYTHONPATH=str(tmp_path))
+    pool = joined(own)
+    try:
+        with pytest.raises(
+            EnvironmentTrouble, match=r"no worker of the cluster is fit\nworker 0 .* no sweep here\nall"
+        ):
+            within(30, lambda: pool.events(0.1))
+    finally:
+        pool.close()
+    assert own.alive()
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ({"numpy": "2.3.1"}, rf"NumPy there is 2\.3\.1, here {re.escape(np.__version__)}"),
+        ({"python": "3.10"}, r"Python there is 3\.10, here 3\.\d+"),
+        ({"digest": "0" * 64}, r"digits there has the digest 000000000000, here [0-9a-f]{12}"),
+        ({"arithmetic": "other"}, None),
+    ],
+)
+def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
+    """Both versions; arithmetic may differ from this machine's, but not among workers."""
+    pool = joined(dask)
+    pool.close()
+    same = {"facts": pool._here, "dataset": str(digits_folder), "digest": pool._digest}
+    other = {**same, "facts": {**pool._here, **found}, "digest": found.get("digest", pool._digest)}
+
+    if reason:
+        assert re.fullmatch(reason, pool._unfit(other))
+    else:
+        assert pool._unfit(other) is None
+        assert "a replay here may differ" in pool.said[-1]
+        assert "computes other last bits" in pool._unfit(same)
+
+
+def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):
+    """It says which; a copy of the same content under another name will do."""
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.integers(0, 256, (60, 2, 2), np.uint8), "y_train": np.arange(60) % 3}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    here = datasets.load(datasets.prepare(str(tmp_path / "mine.npz"), tmp_path / "data"), 0)
+    (tmp_path / "mine.npz").rename(tmp_path / "other.npz")
+
+    found = cluster_worker.check(str(tmp_path / "mine.npz"), here.digest)
+    assert found["trouble"] == f"{tmp_path / 'mine.npz'}: there is no such file"
+    assert cluster_worker.check(str(tmp_path / "other.npz"), here.digest)["digest"] == here.digest
+    assert cluster_worker.check(str(tmp_path / "mine.npz"), here.digest)["digest"] == here.digest
+
+
+@pytest.fixture
+def started(tmp_path, study_file):
+    """Starts `sweep run` on a cluster as a process."""
+
+    def start(address, *more):
+        within(30, lambda: _listens(address))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+        argv = [sys.executable, "-P", "-m", "sweep", "run", str(study_file), "--no-confirm"]
+        argv += ["--tracking", "none", "--home", str(tmp_path / "home"), "--cluster", address, *more]
+        return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+@pytest.mark.slow
+def test_a_killed_coordinator_takes_its_work_with_it(started, tiny, opened, searched, joined, dask, alone, tmp_path):
+    """Within seconds no worker trains; the same command continues to the same bits, and no trial is blamed."""
+    changes = (*LONG, "baseline.epochs=800")  # on a busy machine 250 are over before this test sees the first
+    process = started(dask.address, *(word for change in changes for word in ("--set", change)))
+    assert within(60, lambda: _trials(tmp_path / "home/tiny"))
+    process.kill()
+    process.communicate()
+    idle = within(10, lambda: not any(training(worker) for worker in dask.alive()))
+    before = records.read(tmp_path / "home/tiny")
+    database = opened(tiny(*changes), "home")
+    searched(tiny(*changes), database, pool=joined(dask))
+    record = records.read(database.folder)
+
+    assert idle
+    assert set(before.counts()) == {"interrupted"}
+    assert numbers(record) == alone(*changes)
+    assert deaths(record) == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly(started, dask, tmp_path):
+    """Exit 130, the command that continues, a checkpoint here, idle workers."""
+    process = started(dask.address, "--set", "baseline.epochs=5000")
+    folder = tmp_path / "home/tiny"
+    assert within(60, lambda: _trials(folder))
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (130, "")
+    assert f"--cluster {dask.address}" in output.rpartition("continue with: ")[2]
+    assert list(folder.glob("trials/*/checkpoint.npz"))
+    assert within(10, lambda: not any(training(worker) for worker in dask.alive()))
+
+
+def _trials(folder):
+    """The trials with an epoch, of a sweep that may be about to begin."""
+    with contextlib.suppress(records.RecordError):
+        return [trial for trial in records.read(folder, active=True).trials if len(trial.epochs)]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "reason"),
+    [
+        ("tcp://127.0.0.1:{port}", 3, "no Dask scheduler can be reached at tcp://127.0.0.1:{port}: Connection refused"),
+        ("http://127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
+        ("tcp://127.0.0.1", 2, "it is the address of a Dask scheduler"),
+        ("tcp://127.0.0.1:99999", 2, "it is the address of a Dask scheduler"),
+        ("tcp://me:canary@127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
+    ],
+)
+def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkeypatch):
+    """In at most three lines, without what may be a password in it, and before anything is written."""
+    monkeypatch.setattr(cluster, "FIRST", 0.3)
+    words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--home", str(tmp_path), "--tracking", "none"])
+    told = capsys.readouterr().err
+
+    assert caught.value.code == code
+    assert reason.format(port=port) in told
+    assert len(told.splitlines()) <= 3
+    assert "canary" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_still_starts_is_waited_for():
+    """The commands of docs/cluster.md start both at once."""
+    with socket.socket() as scheduler:
+        scheduler.bind(("127.0.0.1", 0))
+        threading.Timer(0.5, scheduler.listen).start()
+        cluster.probe(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
+    """Exit 3, in two lines."""
+    monkeypatch.setitem(sys.modules, "sweep.workers.dask", None)
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "digits", "--cluster", "tcp://127.0.0.1:1", "--home", str(tmp_path), "--tracking", "none"])
+    told = capsys.readouterr().err
+
+    assert caught.value.code == 3
+    assert "pip install --require-hashes -r requirements-cluster.lock" in told
+    assert len(told.strip().splitlines()) == 2
