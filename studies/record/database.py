@@ -93,7 +93,7 @@ class RecordError(Exception):
     """The folder holds no study database that this version can read."""
 
 
-class DatabaseTrouble(Exception):
+class DatabaseUnavailable(Exception):
     """A study database cannot be read or written now: disk full, held by another process, server away."""
 
 
@@ -199,7 +199,7 @@ def names_at(url: URL) -> list[str]:
     """The studies that a database holds.
 
     Raises:
-        DatabaseTrouble: it cannot be reached.
+        DatabaseUnavailable: it cannot be reached.
     """
     query = "SELECT schemaname FROM pg_tables WHERE tablename = :table AND starts_with(schemaname, 'sweep_') ORDER BY 1"
     found = asked(Server(url, "public"), query, table=WRITER)
@@ -214,7 +214,7 @@ def open_readonly(place: Place) -> optuna.storages.RDBStorage:
 
     Raises:
         RecordError: it is not a study database.
-        DatabaseTrouble: it cannot be reached.
+        DatabaseUnavailable: it cannot be reached.
     """
     kept: dict[str, Any] = {"poolclass": sqlalchemy.NullPool}
     address = f"sqlite:///file:{place}?mode=ro&uri=true"
@@ -234,7 +234,7 @@ def connect(server: Server, settings: Mapping[str, str] = _READING) -> Any:
     written in the same commit, would be taken for a damaged one.
 
     Raises:
-        DatabaseTrouble: the server is too old.
+        DatabaseUnavailable: the server is too old.
     """
     dialect = server.url.get_dialect()()
     arguments, options = dialect.create_connect_args(server.url)
@@ -242,7 +242,7 @@ def connect(server: Server, settings: Mapping[str, str] = _READING) -> Any:
     if connection.info.server_version < OLDEST * 10_000:
         version = connection.info.parameter_status("server_version")
         connection.close()
-        raise DatabaseTrouble(f"{shown(server.url)} is PostgreSQL {version}; {OLDEST} or newer is needed")
+        raise DatabaseUnavailable(f"{shown(server.url)} is PostgreSQL {version}; {OLDEST} or newer is needed")
     pairs = [word for pair in {**_SETTINGS, "search_path": server.quoted, **settings}.items() for word in pair]
     connection.execute("SELECT " + ", ".join(["set_config(%s, %s, false)"] * (len(pairs) // 2)), pairs)
     connection.commit()
@@ -263,7 +263,7 @@ def asked(server: Server, query: str, **values: object) -> list[Any]:
     """The rows of one question.
 
     Raises:
-        DatabaseTrouble: the server cannot be reached.
+        DatabaseUnavailable: the server cannot be reached.
     """
 
     def ask(again: bool) -> list[Any]:
@@ -281,7 +281,7 @@ def is_locked(server: Server) -> bool:
     """Whether a process, wherever it is, is at work on the study.
 
     Raises:
-        DatabaseTrouble: the server cannot be reached.
+        DatabaseUnavailable: the server cannot be reached.
     """
     query = (
         "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted"
@@ -331,7 +331,7 @@ def persist(
         stopped: asked, while it is waited for, whether to give up.
 
     Raises:
-        DatabaseTrouble: the server did not come back in time, or `stopped` said so.
+        DatabaseUnavailable: the server did not come back in time, or `stopped` said so.
     """
     if not isinstance(place, Server):
         return work(False)
@@ -387,12 +387,12 @@ def reason(error: BaseException) -> str:
     return re.sub(r"^(connection (failed|is bad): )?(connection to server .*? failed: )?(FATAL:\s+)?", "", said)[:200]
 
 
-def trouble(server: Server, error: BaseException) -> DatabaseTrouble:
+def trouble(server: Server, error: BaseException) -> DatabaseUnavailable:
     """The error for a server that cannot be used now."""
     why = reason(error)
     default = f"is it running there? its address is that of --storage, {STORAGE} or the study's {ADDRESS}"
     hint = next((hint for word, hint in _HINTS.items() if word in why), default)
-    return DatabaseTrouble(
+    return DatabaseUnavailable(
         f"{shown(server.url)} cannot be used: {why}\n{hint}\nnothing is lost; the same command goes on once it can be"
     )
 
@@ -405,7 +405,7 @@ def require_whole(path: Path) -> None:
 
     Raises:
         RecordError: they do not.
-        DatabaseTrouble: that cannot be seen.
+        DatabaseUnavailable: that cannot be seen.
     """
     with sql_errors(path):
         uri = f"{path.absolute().as_uri()}?mode=ro"
@@ -421,7 +421,7 @@ def sql_errors(place: Place) -> Iterator[None]:
 
     Raises:
         RecordError: its content is not what a study's is.
-        DatabaseTrouble: the disk, a lock, a permission or the way to the server is in the way; the content may be well.
+        DatabaseUnavailable: the disk, a lock, a permission or the network prevents access; the content may be intact.
     """
     try:
         yield
@@ -436,7 +436,7 @@ def sql_errors(place: Place) -> Iterator[None]:
         name = getattr(cause, "sqlite_errorname", "")
         if name.startswith(_IN_THE_WAY):
             way = "nothing is lost; the same command goes on once there is room or access"
-            raise DatabaseTrouble(f"{place} cannot be used: {cause}\n{way}") from error
+            raise DatabaseUnavailable(f"{place} cannot be used: {cause}\n{way}") from error
         if name.startswith(_DAMAGE) or "Could not decode" in str(cause):
             raise damaged(place, str(cause)) from error
         raise
@@ -445,7 +445,7 @@ def sql_errors(place: Place) -> Iterator[None]:
 def _of_server(server: Server, error: Exception) -> Exception | None:
     """What an error of a server means; None where that is not known."""
     if isinstance(error, ImportError):
-        return DatabaseTrouble(
+        return DatabaseUnavailable(
             "psycopg, which speaks with PostgreSQL, is an extra, and not installed; it is with\n"
             "pip install --require-hashes -r requirements-postgres.lock"
         )
@@ -463,7 +463,7 @@ def readable(place: Place) -> Iterator[None]:
     """What goes wrong in here while a study database is read is damage within its cells.
 
     Raises:
-        RecordError, DatabaseTrouble: as `sql_errors` does, and for the errors that a changed byte brings about.
+        RecordError, DatabaseUnavailable: as `sql_errors` does, and for the errors that a changed byte brings about.
     """
     try:
         with sql_errors(place):

@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
-from studies.record.database import DatabaseTrouble as DatabaseTrouble
+from studies.record.database import DatabaseUnavailable as DatabaseUnavailable
 from studies.record.database import Place, Server, damaged, locate, open_readonly, persist, readable, require_whole
 from studies.record.database import RecordError as RecordError
 from studies.record.trials import read_trials
@@ -227,7 +227,7 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
 
     Raises:
         RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
-        DatabaseTrouble: it cannot be read now.
+        DatabaseUnavailable: it cannot be read now.
     """
     return Reader(folder).read(active=active)
 

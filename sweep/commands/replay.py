@@ -15,7 +15,7 @@ from model.hyperparameters import Hyperparameters
 from studies.definition import from_record
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.search.search import search_job
-from sweep.storage.database import LogMismatch
+from sweep.storage.database import RecordMismatch
 from sweep.workers.local import Workers
 from sweep.workers.worker import Job
 
@@ -40,7 +40,7 @@ def replay(record: SweepRecord, number: int, cache: Path) -> str:
 
     Raises:
         NothingToReplay: no such trial, or none of its epochs is recorded.
-        LogMismatch: it parts from the record; says where.
+        RecordMismatch: it parts from the record; says where.
         DatasetError: the dataset cannot be had, or is not the one of the record.
     """
     trial = _trial(record, number)
@@ -88,12 +88,12 @@ def _messages(job: Job, folder: Path) -> Iterator[dict[str, Any]]:
 def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
     index = row.pop("index")
     if index >= len(trial.epochs):
-        raise LogMismatch(f"trial {trial.number} parts from the record: it ran on after epoch {len(trial.epochs)}")
+        raise RecordMismatch(f"trial {trial.number} parts from the record: it ran on after epoch {len(trial.epochs)}")
     recorded = trial.epochs[index]
     for key, value in row.items():
         if key == "seconds" or value == recorded[key] or (value is None and math.isnan(recorded[key])):
             continue
-        raise LogMismatch(
+        raise RecordMismatch(
             f"trial {trial.number} parts from the record at epoch {index + 1}: {key} {recorded[key]} is recorded, "
             f"{value} came\nthe program, the machine or its BLAS kernels changed"
         )
@@ -105,6 +105,6 @@ def _compare_end(trial: TrialRecord, message: dict[str, Any]) -> None:
     recorded = trial.weights_sha256 or trial.reason
     found = message.get("weights_sha256") or message["reason"]
     if found != recorded:
-        raise LogMismatch(
+        raise RecordMismatch(
             f"trial {trial.number} parts from the record at its end: {recorded} is recorded, {found} came"
         )

@@ -26,10 +26,10 @@ from model.files import write_atomic
 from reports.analysis import findings as analysis
 from studies.definition import Study, load
 from studies.record import reader as records
-from studies.record.database import FILE, DatabaseTrouble, sql_errors
+from studies.record.database import FILE, DatabaseUnavailable, sql_errors
 from studies.record.reader import SweepRecord
 from sweep.commands.status import one_line
-from sweep.coordination.coordinator import Coordinator, EnvironmentTrouble, Pool, Stop, remove_leftovers
+from sweep.coordination.coordinator import Coordinator, EnvironmentFailure, Pool, Stop, remove_leftovers
 from sweep.coordination.progress import Progress, reading_of
 from sweep.failpoints import failpoint
 from sweep.passwords import shown_command
@@ -114,12 +114,12 @@ def _require_scheduler(address: str) -> None:
     """Make sure that a cluster can be used before a study begins that would have to wait for it.
 
     Raises:
-        EnvironmentTrouble: it cannot.
+        EnvironmentFailure: it cannot.
     """
     try:
         from sweep.workers.dask import probe
     except ModuleNotFoundError as error:
-        raise EnvironmentTrouble(
+        raise EnvironmentFailure(
             "--cluster needs the extra `cluster`, which is not installed; make sweep CLUSTER=... installs it,\n"
             "and so does pip install --require-hashes -r requirements-cluster.lock"
         ) from error
@@ -228,7 +228,7 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
             coordinator.run(search)
             if options.confirm and not stop.asked():
                 _confirm(study, dataset, database, coordinator, progress, stop, options.home)
-        except DatabaseTrouble:
+        except DatabaseUnavailable:
             if stop.reason is None:  # else it was to stop while its server was away
                 raise
     return stop.reason

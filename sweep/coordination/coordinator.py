@@ -20,7 +20,7 @@ from model.hyperparameters import Hyperparameters
 from model.training import Epoch, Rule
 from sweep.coordination.progress import Progress
 from sweep.failpoints import failpoint
-from sweep.storage.database import LogMismatch, TrialLog
+from sweep.storage.database import RecordMismatch, TrialLog
 from sweep.workers.local import Event
 from sweep.workers.worker import CHECKPOINT, Job
 
@@ -36,11 +36,11 @@ STALL = 120.0
 """Seconds without a step after which a worker hangs; reading or judging a large dataset takes some seconds."""
 
 
-class Failing(Exception):
+class TooManyFailures(Exception):
     """Trials keep failing."""
 
 
-class EnvironmentTrouble(Exception):
+class EnvironmentFailure(Exception):
     """Files or a cluster cannot be used; nothing is lost, the same command continues."""
 
 
@@ -150,7 +150,7 @@ class Pool(Protocol):
         """What was said, waiting for at most `timeout` seconds for the first word.
 
         Raises:
-            EnvironmentTrouble: no work can be done there any more.
+            EnvironmentFailure: no work can be done there any more.
         """
 
     def kill(self) -> None:
@@ -198,9 +198,9 @@ class Coordinator:
         """Run everything the asker asks for; returns early when a stop is asked for.
 
         Raises:
-            Failing: too many failures in a row.
-            LogMismatch: an epoch run again gave other numbers than recorded.
-            EnvironmentTrouble: a worker could not write, or there are none any more.
+            TooManyFailures: too many failures in a row.
+            RecordMismatch: an epoch run again gave other numbers than recorded.
+            EnvironmentFailure: a worker could not write, or there are none any more.
         """
         waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
         while not self._stop.asked():
@@ -329,7 +329,7 @@ class Coordinator:
 
     def _fail(self, task: Task, outcome: str, reason: str, asker: Asker) -> None:
         if outcome == "environment":
-            raise EnvironmentTrouble(f"a worker could not use its files: {reason}")
+            raise EnvironmentFailure(f"a worker could not use its files: {reason}")
         # Samplers ignore FAIL and would try the same place again, so a bad setting is told as pruned.
         state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
         self._finish(task, state, outcome, reason, {}, asker)
@@ -362,7 +362,7 @@ class Coordinator:
             return
         self._failures.append(f"trial {task.trial.number}: {reason}")
         if len(self._failures) >= FAILURES:
-            raise Failing(f"{FAILURES} trials in a row failed; the first was {self._failures[0]}")
+            raise TooManyFailures(f"{FAILURES} trials in a row failed; the first was {self._failures[0]}")
 
     def _wind_down(self, asker: Asker) -> None:
         """Let running epochs end, record them, and leave the trials running in the record: they continue next time."""
@@ -434,7 +434,7 @@ def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:
     """An epoch that was run again must be what was recorded, seconds excepted."""
     for key, value in task.epochs[index].items():
         if key != "seconds" and row[key] != value:
-            raise LogMismatch(
+            raise RecordMismatch(
                 f"trial {task.trial.number}, epoch {index + 1} was run again and gave another {key}: "
                 f"{value} is recorded, {row[key]} came\n"
                 "the data, the program or the machine changed; nothing was overwritten\n"

@@ -69,7 +69,7 @@ class StudyChanged(Exception):
     """The study file no longer asks what the recorded study was begun with."""
 
 
-class LogMismatch(Exception):
+class RecordMismatch(Exception):
     """An epoch that was run again gave other numbers than were recorded."""
 
 
@@ -102,7 +102,7 @@ def is_active(folder: Path) -> bool:
     """Whether a process is at work on the study; of one on a server, wherever that process is.
 
     Raises:
-        DatabaseTrouble: the server cannot be reached.
+        DatabaseUnavailable: the server cannot be reached.
     """
     with contextlib.suppress(FileNotFoundError):
         try:
@@ -357,7 +357,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
         StudyBusy: another process is at work on the study, from another machine.
         StudyChanged: it was begun with other settings or other data, or elsewhere.
         RecordError: it was written by a newer version, or is not what was written.
-        DatabaseTrouble: its server cannot be used.
+        DatabaseUnavailable: its server cannot be used.
     """
 
     def fill(storage: RDBStorage, uid: str) -> None:

@@ -31,7 +31,7 @@ from studies.record.database import (
     ADDRESS,
     WRITER,
     ConnectionLost,
-    DatabaseTrouble,
+    DatabaseUnavailable,
     RecordError,
     Server,
     damaged,
@@ -90,7 +90,7 @@ class Link:
         """`studies.record.database.persist`, with what goes wrong said in our words.
 
         Raises:
-            DatabaseTrouble: the server is away for too long, or another sweep took the study over meanwhile.
+            DatabaseUnavailable: the server is away for too long, or another sweep took the study over meanwhile.
         """
         with sql_errors(self.server):
             return persist(self.server, work, self.say, self.stopped)
@@ -145,7 +145,7 @@ class Link:
         Raises:
             StudyBusy: the first one cannot have it.
             ConnectionLost: it is still held by the one that was lost.
-            DatabaseTrouble: another sweep has it, or had it.
+            DatabaseUnavailable: another sweep has it, or had it.
         """
         connection = writing(self.server)
         try:
@@ -240,8 +240,8 @@ def _holder() -> str:
     return f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _taken(server: Server) -> DatabaseTrouble:
-    return DatabaseTrouble(
+def _taken(server: Server) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
         f"another sweep took over {server} while the server was away; nothing was written after that"
     )
 

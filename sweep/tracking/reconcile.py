@@ -30,7 +30,7 @@ from model import weights
 from model.files import write_atomic
 from reports.analysis import findings as analysis
 from studies.record import reader as records
-from studies.record.database import DatabaseTrouble, file_stamp, locate, stamp
+from studies.record.database import DatabaseUnavailable, file_stamp, locate, stamp
 from studies.record.reader import RecordError, SweepRecord, TrialRecord
 from sweep.commands import ui
 from sweep.passwords import without_passwords
@@ -131,7 +131,7 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
     few seconds too: whoever started the sweep waits for us.
 
     Raises:
-        RecordError, DatabaseTrouble: there is no readable study although no sweep is at work any more.
+        RecordError, DatabaseUnavailable: there is no readable study although no sweep is at work any more.
         MirrorError: the last attempt failed too; the message says how much waits.
     """
     mirror, total, seen, failing = Mirror(folder, tracking, trusted=False), Changes(), None, False
@@ -142,7 +142,7 @@ def follow(folder: Path, tracking: str, is_active: Callable[[], bool]) -> Change
             if not active or (now != seen and (not failing or mirror.answers())):
                 total += mirror.sync(active=active)
                 seen, failing = now, False
-        except (RecordError, DatabaseTrouble, MirrorError) as error:
+        except (RecordError, DatabaseUnavailable, MirrorError) as error:
             if not active:
                 raise
             if not isinstance(error, RecordError) and not failing:

@@ -25,7 +25,7 @@ from model import weights
 from model.data import datasets
 from model.files import part_name, sync_folder, write_atomic, write_synced
 from model.weights import WeightsError
-from sweep.coordination.coordinator import EnvironmentTrouble
+from sweep.coordination.coordinator import EnvironmentFailure
 from sweep.workers import dask_worker as cluster_worker
 from sweep.workers.dask_client import Link
 from sweep.workers.fingerprint import MUST_MATCH
@@ -114,7 +114,7 @@ class Cluster:
         say: takes a line that a person should read.
 
     Raises:
-        EnvironmentTrouble: nobody answers there.
+        EnvironmentFailure: nobody answers there.
     """
 
     def __init__(self, address: str, limit: int, dataset: str, folder: Path, say: Callable[[str], None]) -> None:
@@ -149,7 +149,7 @@ class Cluster:
             kind, *reason = "down", f"no answer within {FIRST:g} s"
         if kind != "up":
             self._link.close()
-            raise EnvironmentTrouble(_unreachable(self._address, *reason))
+            raise EnvironmentFailure(_unreachable(self._address, *reason))
 
     @property
     def free(self) -> int:
@@ -190,7 +190,7 @@ class Cluster:
         """What was said, waiting for at most `timeout` seconds for the first word.
 
         Raises:
-            EnvironmentTrouble: the scheduler has been gone for too long, or every worker is unfit.
+            EnvironmentFailure: the scheduler has been gone for too long, or every worker is unfit.
         """
         found, self._ready = self._ready, []
         with contextlib.suppress(Empty):
@@ -448,9 +448,9 @@ class Cluster:
     def _require_life(self) -> None:
         if self._down is not None and time.monotonic() - self._down > PATIENCE:
             gone = f"the scheduler {self._address} has been gone for {PATIENCE / 60:g} minutes"
-            raise EnvironmentTrouble(f"{gone}\nnothing is lost; the same command continues")
+            raise EnvironmentFailure(f"{gone}\nnothing is lost; the same command continues")
         if self._arithmetic is None and self._workers and all(worker.refused for worker in self._workers.values()):
-            raise EnvironmentTrouble(f"no worker of the cluster is fit\n{self._refusal}")
+            raise EnvironmentFailure(f"no worker of the cluster is fit\n{self._refusal}")
 
 
 def _counted(count: int, what: str) -> str:
@@ -461,7 +461,7 @@ def probe(address: str) -> None:
     """Knock, so that a wrong address is told before anything begins; a scheduler that still starts gets FIRST seconds.
 
     Raises:
-        EnvironmentTrouble: nobody answers there.
+        EnvironmentFailure: nobody answers there.
     """
     place, end = urlsplit(address), time.monotonic() + FIRST
     while True:
@@ -470,7 +470,7 @@ def probe(address: str) -> None:
             return
         except OSError as error:
             if not isinstance(error, ConnectionRefusedError) or time.monotonic() > end:
-                raise EnvironmentTrouble(_unreachable(address, str(error.strerror or error))) from error
+                raise EnvironmentFailure(_unreachable(address, str(error.strerror or error))) from error
         time.sleep(0.2)
 
 

@@ -7,7 +7,7 @@ import pytest
 from model.data import datasets
 from studies.record import reader as records
 from sweep.commands.replay import NothingToReplay, replay
-from sweep.storage.database import LogMismatch
+from sweep.storage.database import RecordMismatch
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,11 @@ def test_it_says_where_a_trial_parts_from_the_record(record, cache):
     """The first number that differs, or the hash of the weights."""
     epochs = record.trials[0].epochs.copy()
     epochs["train_loss"][2] += 1e-9
-    with pytest.raises(LogMismatch, match="trial 0 parts from the record at epoch 3: train_loss"):
+    with pytest.raises(RecordMismatch, match="trial 0 parts from the record at epoch 3: train_loss"):
         replay(changed(record, 0, epochs=epochs), 0, cache)
-    with pytest.raises(LogMismatch, match="at its end: 0000 is recorded"):
+    with pytest.raises(RecordMismatch, match="at its end: 0000 is recorded"):
         replay(changed(record, 0, weights_sha256="0000"), 0, cache)
-    with pytest.raises(LogMismatch, match="it ran on after epoch 4"):
+    with pytest.raises(RecordMismatch, match="it ran on after epoch 4"):
         replay(changed(record, 0, epochs=record.trials[0].epochs[:4]), 0, cache)
 
 
@@ -86,7 +86,7 @@ def test_a_divergence_is_replayed_to_its_reason(tiny, opened, searched, cache):
     assert record.trials[0].outcome == "diverged"
     if len(record.trials[0].epochs):
         assert "are equal to the record" in replay(record, 0, cache)
-        with pytest.raises(LogMismatch, match="diverged at epoch 99 is recorded"):
+        with pytest.raises(RecordMismatch, match="diverged at epoch 99 is recorded"):
             replay(changed(record, 0, reason="diverged at epoch 99"), 0, cache)
     else:
         with pytest.raises(NothingToReplay, match="no recorded epoch"):

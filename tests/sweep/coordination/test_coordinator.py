@@ -15,10 +15,10 @@ from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
 from sweep.api import Objective
 from sweep.coordination import coordinator
-from sweep.coordination.coordinator import Failing, Stop
+from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.search.search import Search, audited, make_sampler
 from sweep.search.tpe import Known
-from sweep.storage.database import LogMismatch
+from sweep.storage.database import RecordMismatch
 from sweep.workers.local import Workers
 
 
@@ -354,7 +354,7 @@ def test_bad_settings_end_as_diverged_and_the_circuit_breaks(tiny, opened, searc
         "baseline.hidden_sizes=[500,500,500,500,500,500,500,500]",
     )
     database = opened(study)
-    with pytest.raises(Failing, match="5 trials in a row failed; the first was trial 0: diverged at epoch"):
+    with pytest.raises(TooManyFailures, match="5 trials in a row failed; the first was trial 0: diverged at epoch"):
         searched(study, database, workers=1)
     record = records.read(database.folder)
 
@@ -372,7 +372,7 @@ def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tm
     row = trial.user_attrs["epoch.0"]
     database.search.attribute(trial._trial_id, "epoch.0", {**row, "train_loss": row["train_loss"] + 1e-9})
 
-    with pytest.raises(LogMismatch, match="epoch 1 was run again and gave another train_loss"):
+    with pytest.raises(RecordMismatch, match="epoch 1 was run again and gave another train_loss"):
         searched(study, opened(study), workers=1)
 
 

@@ -19,7 +19,7 @@ from throwaway import PASSWORD, Postgres, binaries
 
 from studies.record import database
 from studies.record import reader as records
-from studies.record.database import DatabaseTrouble, RecordError
+from studies.record.database import DatabaseUnavailable, RecordError
 from sweep.cli import main
 from sweep.storage import database as storage
 from sweep.storage.database import StudyBusy, StudyChanged
@@ -100,7 +100,7 @@ def test_the_folder_says_where_it_is_without_the_password(postgres, tiny, opened
     folder = opened(tiny()).folder
     said = (folder / "database.json").read_text()
     monkeypatch.delenv("SWEEP_STORAGE")
-    with pytest.raises(DatabaseTrouble, match="no password supplied"):
+    with pytest.raises(DatabaseUnavailable, match="no password supplied"):
         records.read(folder)
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
 
@@ -277,10 +277,10 @@ def test_who_lost_the_lock_to_another_writes_nothing_more(postgres, tiny, opened
     first = opened(tiny())
     postgres.terminate()
     second = opened(tiny())
-    with pytest.raises(DatabaseTrouble, match="another sweep took over"):
+    with pytest.raises(DatabaseUnavailable, match="another sweep took over"):
         first.record("verdict", {"champion": 1})
     second.close()
-    with pytest.raises(DatabaseTrouble, match="another sweep took over"):
+    with pytest.raises(DatabaseUnavailable, match="another sweep took over"):
         first.record("verdict", {"champion": 1})
 
     assert "verdict" not in opened(tiny()).attributes()
@@ -397,9 +397,11 @@ def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened,
     monkeypatch.setattr("studies.record.database.PATIENCE", 1.0)
     server.stop()
     try:
-        with pytest.raises(DatabaseTrouble, match=r"cannot be used: .*\n.*\nnothing is lost; the same command goes on"):
+        with pytest.raises(
+            DatabaseUnavailable, match=r"cannot be used: .*\n.*\nnothing is lost; the same command goes on"
+        ):
             recorded.search.epoch(trial, 0, NUMBERS, 0.25)
-        with pytest.raises(DatabaseTrouble, match="cannot be used"):
+        with pytest.raises(DatabaseUnavailable, match="cannot be used"):
             records.read(recorded.folder)
     finally:
         server.start()
@@ -610,7 +612,9 @@ def test_an_old_server_is_said(postgres, tmp_path, capfd, monkeypatch):
 def test_a_role_that_may_make_nothing_is_said(postgres, tiny, opened):
     postgres.in_sweeps("ALTER DATABASE sweeps OWNER TO admin")
     try:
-        with pytest.raises(DatabaseTrouble, match=r"permission denied for database sweeps\n.*GRANT CREATE ON DATABASE"):
+        with pytest.raises(
+            DatabaseUnavailable, match=r"permission denied for database sweeps\n.*GRANT CREATE ON DATABASE"
+        ):
             opened(tiny())
     finally:
         postgres.in_sweeps("ALTER DATABASE sweeps OWNER TO me")

@@ -22,7 +22,7 @@ from distributed import Client
 from model.data import datasets
 from studies.record import reader as records
 from sweep.cli import main
-from sweep.coordination.coordinator import EnvironmentTrouble, Stop
+from sweep.coordination.coordinator import EnvironmentFailure, Stop
 from sweep.search.search import Search
 from sweep.workers import dask as cluster
 from sweep.workers import dask_worker as cluster_worker
@@ -93,7 +93,7 @@ def joined(digits_folder):
 def _listens(address):
     try:
         cluster.probe(address)
-    except EnvironmentTrouble:
+    except EnvironmentFailure:
         return False
     return True
 
@@ -384,7 +384,7 @@ def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, join
     own.start_worker()
     database = opened(tiny(*ENDLESS))
     pool = joined(own, Watched, after=5, act=lambda _: own.scheduler.kill())
-    with pytest.raises(EnvironmentTrouble, match="nothing is lost; the same command continues"):
+    with pytest.raises(EnvironmentFailure, match="nothing is lost; the same command continues"):
         searched(tiny(*ENDLESS), database, pool=pool)
 
     assert records.read(database.folder).counts() == {"interrupted": 1}
@@ -447,7 +447,7 @@ def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
     pool = joined(own)
     try:
         with pytest.raises(
-            EnvironmentTrouble, match=r"no worker of the cluster is fit\nworker 0 .* no sweep here\nall"
+            EnvironmentFailure, match=r"no worker of the cluster is fit\nworker 0 .* no sweep here\nall"
         ):
             within(30, lambda: pool.events(0.1))
     finally:
