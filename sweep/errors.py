@@ -15,7 +15,7 @@ CODES = {
     "sweep.commands.replay:NothingToReplay": BAD_INPUT,
     "model.data.sources:DatasetUnavailable": ENVIRONMENT,
     "sweep.commands.run:HomeError": ENVIRONMENT,
-    "sweep.coordination.coordinator:EnvironmentFailure": ENVIRONMENT,
+    "sweep.workers.pool:EnvironmentFailure": ENVIRONMENT,
     "sweep.tracking.reconcile:MirrorError": ENVIRONMENT,
     "sweep.commands.ui:UiError": ENVIRONMENT,
     "builtins:OSError": ENVIRONMENT,

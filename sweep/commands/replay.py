@@ -16,8 +16,8 @@ from studies.definition import from_record
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.search.search import search_job
 from sweep.storage.database import RecordMismatch
-from sweep.workers.local import Workers
-from sweep.workers.worker import Job
+from sweep.workers.local import LocalPool
+from sweep.workers.pool import Job
 
 POLL = 1.0
 """Seconds between two looks at the worker."""
@@ -76,7 +76,7 @@ def _trial(record: SweepRecord, number: int) -> TrialRecord:
 
 def _messages(job: Job, folder: Path) -> Iterator[dict[str, Any]]:
     """What a worker says of a job, its last word included."""
-    with contextlib.closing(Workers(1, folder)) as workers:
+    with contextlib.closing(LocalPool(1, folder)) as workers:
         workers.start(job)
         while True:
             for event in workers.events(POLL):

@@ -29,7 +29,8 @@ from studies.record import reader as records
 from studies.record.database import FILE, DatabaseUnavailable, sql_errors
 from studies.record.reader import SweepRecord
 from sweep.commands.status import one_line
-from sweep.coordination.coordinator import Coordinator, EnvironmentFailure, Pool, Stop, remove_leftovers
+from sweep.coordination.coordinator import Coordinator, Stop
+from sweep.coordination.leftovers import remove_leftovers
 from sweep.coordination.progress import Progress, reading_of
 from sweep.failpoints import failpoint
 from sweep.passwords import shown_command
@@ -39,7 +40,8 @@ from sweep.storage import database as storage
 from sweep.storage.database import UNFIT, Database
 from sweep.storage.migration import migrate
 from sweep.storage.provenance import provenance
-from sweep.workers.local import Workers
+from sweep.workers.local import LocalPool
+from sweep.workers.pool import EnvironmentFailure, Pool
 
 MIRROR_PATIENCE = 90.0
 """Seconds to wait at the end for MLflow to be up to date; the sweep itself is complete by then.
@@ -237,10 +239,10 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
 def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress: Progress) -> Pool:
     """Where the trainings run."""
     if options.cluster is None:
-        return Workers(options.workers, folder)
-    from sweep.workers.dask import Cluster
+        return LocalPool(options.workers, folder)
+    from sweep.workers.dask import DaskPool
 
-    return Cluster(options.cluster, options.workers, study.dataset, dataset, progress.note)
+    return DaskPool(options.cluster, options.workers, study.dataset, dataset, progress.note)
 
 
 def _confirm(
@@ -285,7 +287,7 @@ def _repeat(
     progress: Progress,
 ) -> None:
     repeats = champion.Repeats(study, database, dataset, plan)
-    open_runs = repeats.left() + len(repeats.interrupted())
+    open_runs = repeats.remaining() + len(repeats.interrupted())
     done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
     progress.begin(phase, len(plan), done, None)
     coordinator.run(repeats)

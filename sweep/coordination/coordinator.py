@@ -1,28 +1,29 @@
 """The loop: ask, dispatch, observe, tell. The only writer of the study database.
 
 Starting is recovering: what the database calls running is continued first, from its last checkpoint, under its own
-number. There is no other recovery code. What asks (the sampler, or the list of confirm runs) is an `Asker`.
+number. There is no other recovery code. Trials come from a `TrialSource`: the search, or the list
+of confirmation runs.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from model.files import PART
-from model.hyperparameters import Hyperparameters
-from model.training import Epoch, Rule
+from sweep.coordination.leftovers import remove_files_of
 from sweep.coordination.progress import Progress
+from sweep.coordination.task import Task, note_epoch
+from sweep.coordination.trial_source import TrialSource
 from sweep.failpoints import failpoint
-from sweep.storage.database import RecordMismatch, TrialLog
-from sweep.workers.local import Event
-from sweep.workers.worker import CHECKPOINT, Job
+from sweep.storage.database import RecordMismatch
+from sweep.workers.pool import EnvironmentFailure, Event, Pool
+from sweep.workers.worker import CHECKPOINT
 
 DEATHS = 3
 """A trial whose worker died so often fails."""
@@ -38,10 +39,6 @@ STALL = 120.0
 
 class TooManyFailures(Exception):
     """Trials keep failing."""
-
-
-class EnvironmentFailure(Exception):
-    """Files or a cluster cannot be used; nothing is lost, the same command continues."""
 
 
 @dataclass
@@ -63,120 +60,6 @@ class Stop:
         return self.reason is not None
 
 
-@dataclass
-class Task:
-    """A trial that is at work or waits for a worker.
-
-    Attributes:
-        log: where it is recorded.
-        trial: as it was begun.
-        job: what a worker is asked to do.
-        hyperparameters: decoded.
-        epochs: those recorded, in order.
-        values: the objective so far, after each of them.
-        counted: the epoch that counts so far.
-        deaths: how often its worker died.
-        ended: a verdict was recorded; what its worker still says is not.
-        before: seconds of the epochs that were recorded when a worker got it.
-        begun: `time.monotonic()` when a worker got it, and `moved` when it last took a step; `steps` so far.
-    """
-
-    log: TrialLog
-    trial: FrozenTrial
-    job: Job
-    rule: Rule
-    epochs: list[Mapping[str, Any]] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-    counted: Epoch | None = None
-    deaths: int = 0
-    ended: bool = False
-    before: float = 0.0
-    begun: float = 0.0
-    moved: float = 0.0
-    steps: int = -1
-
-    def seconds(self) -> float:
-        """Training time so far: of the epochs recorded before this start, and since."""
-        return self.before + time.monotonic() - self.begun
-
-    @property
-    def value(self) -> float | None:
-        """The objective at the epoch that counts so far; None where nothing is judged."""
-        if self.counted is None or self.job.whole:
-            return None
-        return float(getattr(self.counted, self.rule.objective))
-
-
-class Asker(Protocol):
-    """Decides what is run next, and learns how it went."""
-
-    def interrupted(self) -> Sequence[Task]:
-        """Tasks that the database calls running."""
-
-    def ask(self) -> Task | None:
-        """The next task, recorded as running; None when there is none."""
-
-    def judge(self, task: Task, epoch: int) -> bool:
-        """Whether to stop the task after this epoch."""
-
-    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
-        """Learn the outcome before it is recorded; return system attributes to record with it."""
-
-    def left(self) -> int:
-        """How many tasks will still be asked for."""
-
-
-class Pool(Protocol):
-    """Where work is done: it starts a job, delivers what is said of it, asks it to stop, and notices its death."""
-
-    @property
-    def free(self) -> int:
-        """How many more jobs can be started now."""
-
-    @property
-    def busy(self) -> Sequence[str]:
-        """Ids of the jobs that run."""
-
-    def start(self, job: Job) -> int:
-        """Begin a job, and return the number of the worker that has it."""
-
-    def stop(self, job: str) -> None:
-        """Ask for an end after the epoch that runs; `stopped` or `done` will be said."""
-
-    def end(self, job: str) -> None:
-        """End a job at once; nothing more is heard of it."""
-
-    def events(self, timeout: float) -> Sequence[Event]:
-        """What was said, waiting for at most `timeout` seconds for the first word.
-
-        Raises:
-            EnvironmentFailure: no work can be done there any more.
-        """
-
-    def kill(self) -> None:
-        """End all that runs; may be called from a signal handler, at any moment."""
-
-    def close(self) -> None:
-        """End all that runs, and forget it."""
-
-
-def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
-    """A task as the database has it; of a fresh trial or of an interrupted one."""
-    task = Task(log, trial, job, Rule(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
-    while (row := trial.user_attrs.get(f"epoch.{len(task.epochs)}")) is not None:
-        note_epoch(task, {key: value for key, value in row.items() if key != "time"})
-    return task
-
-
-def note_epoch(task: Task, numbers: Mapping[str, Any]) -> None:
-    """Add an epoch's numbers to what the task knows."""
-    epoch = Epoch(len(task.epochs), **{key: math.nan if value is None else value for key, value in numbers.items()})
-    if task.rule.prefers(epoch, task.counted):
-        task.counted = epoch
-    task.epochs.append(numbers)
-    task.values.append(task.value)
-
-
 class Coordinator:
     """Runs tasks on workers until none is left.
 
@@ -194,7 +77,7 @@ class Coordinator:
         self._failures: list[str] = []
         self._watched = 0.0
 
-    def run(self, asker: Asker) -> None:
+    def run(self, source: TrialSource) -> None:
         """Run everything the asker asks for; returns early when a stop is asked for.
 
         Raises:
@@ -202,21 +85,21 @@ class Coordinator:
             RecordMismatch: an epoch run again gave other numbers than recorded.
             EnvironmentFailure: a worker could not write, or there are none any more.
         """
-        waiting = [task for task in asker.interrupted() if not self._was_behind(task, asker)]
+        waiting = [task for task in source.interrupted() if not self._was_behind(task, source)]
         while not self._stop.asked():
             # One at a time: a draw may take 0.1 s, and what a thousand workers say meanwhile would wait for them all.
             room = self._pool.free > 0
-            task = (waiting.pop(0) if waiting else asker.ask()) if room else None
+            task = (waiting.pop(0) if waiting else source.ask()) if room else None
             if task:
                 self._dispatch(task)
-            if not self._tasks and (room or not (waiting or asker.left())):
+            if not self._tasks and (room or not (waiting or source.remaining())):
                 return  # with nothing at work and no room, a cluster's workers are still to come
             events, heard = self._pool.events(0 if task else POLL), time.monotonic()
             for event in events:
-                self._handle(event, asker, waiting)
-            self._watch(asker, heard)
-            self._progress.refresh(asker.left() + len(waiting))
-        self._wind_down(asker)
+                self._handle(event, source, waiting)
+            self._watch(source, heard)
+            self._progress.refresh(source.remaining() + len(waiting))
+        self._wind_down(source)
 
     def _dispatch(self, task: Task) -> None:
         """Hand a task to a worker; the attempt is recorded before it begins."""
@@ -231,11 +114,11 @@ class Coordinator:
         task.log.attribute(task.trial._trial_id, "worker", worker)
         self._progress.started(task.job, task.trial.number, worker, len(task.epochs))
 
-    def _handle(self, event: Event, asker: Asker, waiting: list[Task]) -> None:
+    def _handle(self, event: Event, source: TrialSource, waiting: list[Task]) -> None:
         task = self._tasks[event.job]
         kind = event.message["is"]
         if kind == "epoch" and not task.ended:
-            self._observe(task, event.message["epoch"], asker)
+            self._observe(task, event.message["epoch"], source)
         elif kind == "pulse":
             _note_steps(task, event.message["step"])
         elif kind == "began":
@@ -245,11 +128,11 @@ class Coordinator:
         elif kind in ("done", "stopped", "failed", "died", "lost"):
             del self._tasks[event.job]
             if not task.ended:
-                self._end(task, event.message, asker, waiting)
+                self._end(task, event.message, source, waiting)
             if task.ended:
-                _tidy(task)
+                remove_files_of(task)
 
-    def _watch(self, asker: Asker, heard: float) -> None:
+    def _watch(self, source: TrialSource, heard: float) -> None:
         """End what takes too long or no longer moves, as known when the pool was `heard`.
 
         Recording what it said may have taken long since, where the database's server was away: the tasks moved on.
@@ -260,18 +143,18 @@ class Coordinator:
         for task in list(self._tasks.values()):
             limit = task.job.seconds
             if limit is not None and task.seconds() - late > limit:
-                self._time_out(task, f"not through after the limit of {limit:g} s", asker)
+                self._time_out(task, f"not through after the limit of {limit:g} s", source)
             elif heard - task.moved > STALL:
-                self._time_out(task, f"no step within {STALL:g} s: it hangs", asker)
+                self._time_out(task, f"no step within {STALL:g} s: it hangs", source)
 
-    def _time_out(self, task: Task, reason: str, asker: Asker) -> None:
+    def _time_out(self, task: Task, reason: str, source: TrialSource) -> None:
         del self._tasks[task.job.id]
         self._pool.end(task.job.id)
         if not task.ended:
-            self._finish(task, TrialState.PRUNED, "timeout", reason, {}, asker)
-        _tidy(task)
+            self._finish(task, TrialState.PRUNED, "timeout", reason, {}, source)
+        remove_files_of(task)
 
-    def _observe(self, task: Task, row: dict[str, Any], asker: Asker) -> None:
+    def _observe(self, task: Task, row: dict[str, Any], source: TrialSource) -> None:
         """Record an epoch, or compare it with the record when it was run before; then judge."""
         index = row.pop("index")
         task.moved = time.monotonic()
@@ -283,40 +166,40 @@ class Coordinator:
         task.log.epoch(task.trial._trial_id, index, task.epochs[index], task.value)
         failpoint("after_epoch")
         self._progress.epoch(task.job, index, task.value)
-        if asker.judge(task, index):
+        if source.should_prune(task, index):
             self._pool.stop(task.job.id)
-            self._prune(task, asker)
+            self._prune(task, source)
 
-    def _was_behind(self, task: Task, asker: Asker) -> bool:
+    def _was_behind(self, task: Task, source: TrialSource) -> bool:
         """Judge an interrupted task by its last recorded epoch: the kill may have come before the verdict."""
-        if not task.epochs or not asker.judge(task, len(task.epochs) - 1):
+        if not task.epochs or not source.should_prune(task, len(task.epochs) - 1):
             return False
-        self._prune(task, asker)
-        _tidy(task)
+        self._prune(task, source)
+        remove_files_of(task)
         return True
 
-    def _prune(self, task: Task, asker: Asker) -> None:
+    def _prune(self, task: Task, source: TrialSource) -> None:
         reason = f"behind the other trials after epoch {len(task.epochs)}"
-        self._finish(task, TrialState.PRUNED, "pruned", reason, {}, asker)
+        self._finish(task, TrialState.PRUNED, "pruned", reason, {}, source)
 
-    def _end(self, task: Task, message: dict[str, Any], asker: Asker, waiting: list[Task]) -> None:
+    def _end(self, task: Task, message: dict[str, Any], source: TrialSource, waiting: list[Task]) -> None:
         """A worker is through with a task that nobody judged."""
         kind = message["is"]
         if kind == "done":
             result = {"weights_sha256": message["weights_sha256"], "confusion": message["confusion"]}
-            self._finish(task, TrialState.COMPLETE, "complete", "all epochs run", result, asker)
+            self._finish(task, TrialState.COMPLETE, "complete", "all epochs run", result, source)
         elif kind == "died":
-            self._retry(task, message["reason"], asker, waiting)
+            self._retry(task, message["reason"], source, waiting)
         elif kind == "lost":
             self._again(task, message["reason"], waiting)
         elif kind == "failed":
-            self._fail(task, message["outcome"], message["reason"], asker)
+            self._fail(task, message["outcome"], message["reason"], source)
 
-    def _retry(self, task: Task, reason: str, asker: Asker, waiting: list[Task]) -> None:
+    def _retry(self, task: Task, reason: str, source: TrialSource, waiting: list[Task]) -> None:
         task.deaths += 1
         task.log.attribute(task.trial._trial_id, "deaths", task.deaths)
         if task.deaths >= DEATHS:
-            self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, asker)
+            self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, source)
             return
         self._again(task, reason, waiting)
 
@@ -327,15 +210,15 @@ class Coordinator:
             self._progress.note(f"{task.job.id}: {reason}; {how}")
         waiting.insert(0, task)
 
-    def _fail(self, task: Task, outcome: str, reason: str, asker: Asker) -> None:
+    def _fail(self, task: Task, outcome: str, reason: str, source: TrialSource) -> None:
         if outcome == "environment":
             raise EnvironmentFailure(f"a worker could not use its files: {reason}")
         # Samplers ignore FAIL and would try the same place again, so a bad setting is told as pruned.
         state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
-        self._finish(task, state, outcome, reason, {}, asker)
+        self._finish(task, state, outcome, reason, {}, source)
 
     def _finish(
-        self, task: Task, state: TrialState, outcome: str, reason: str, result: dict[str, Any], asker: Asker
+        self, task: Task, state: TrialState, outcome: str, reason: str, result: dict[str, Any], source: TrialSource
     ) -> None:
         """Record everything about the trial, then its state; then break the circuit if failures pile up."""
         task.ended = True
@@ -346,7 +229,7 @@ class Coordinator:
                 "validation_loss": _number(task.counted.validation_loss),
                 "validation_accuracy": _number(task.counted.validation_accuracy),
             }
-        system = asker.tell(task, state)
+        system = source.tell(task, state)
         value = None if state == TrialState.FAIL else task.value
         attributes = {"outcome": outcome, "reason": reason, "result": result}
         task.trial.user_attrs.update(attributes)
@@ -364,7 +247,7 @@ class Coordinator:
         if len(self._failures) >= FAILURES:
             raise TooManyFailures(f"{FAILURES} trials in a row failed; the first was {self._failures[0]}")
 
-    def _wind_down(self, asker: Asker) -> None:
+    def _wind_down(self, source: TrialSource) -> None:
         """Let running epochs end, record them, and leave the trials running in the record: they continue next time."""
         for job in self._pool.busy:
             self._pool.stop(job)
@@ -372,57 +255,8 @@ class Coordinator:
         while self._pool.busy and time.monotonic() < deadline:
             for event in self._pool.events(POLL):
                 if event.message["is"] not in ("died", "lost"):
-                    self._handle(event, asker, [])
+                    self._handle(event, source, [])
         self._tasks.clear()
-
-
-def job_for(
-    identity: str,
-    folder: Path,
-    dataset: Path,
-    split_seed: int,
-    settings: Hyperparameters,
-    seed: list[int],
-    rule: Rule,
-    *,
-    whole: bool = False,
-    stop_after: int | None = None,
-    seconds: float | None = None,
-) -> Job:
-    """A training as a worker is asked for it; everything in it can be written as JSON."""
-    return Job(
-        id=identity,
-        folder=str(folder),
-        dataset=str(dataset),
-        split_seed=split_seed,
-        hyperparameters=settings.as_dict(),
-        seed=seed,
-        objective=rule.objective,
-        epoch=rule.epoch,
-        whole=whole,
-        stop_after=stop_after,
-        seconds=seconds,
-    )
-
-
-def _tidy(task: Task) -> None:
-    """Remove what an ended trial no longer needs, once no worker is at it: a pruned one may have run on to its end."""
-    kept, folder = "weights_sha256" in task.trial.user_attrs.get("result", {}), Path(task.job.folder)
-    names = (CHECKPOINT, "checkpoint.damaged", *([] if kept else ["weights.npz"]))
-    for path in (*(folder / name for name in names), *folder.glob(f".*{PART}")):
-        path.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path, finished: Iterable[int]) -> None:
-    """Remove what a kill between a trial's end and its clean-up, or in the middle of a write, may have left behind.
-
-    Args:
-        folder: where trials keep their files; the study's own is the one above it.
-        finished: numbers of the trials that need no checkpoint any more.
-    """
-    parts = [*folder.parent.glob(f".*{PART}"), *folder.glob(f"*/.*{PART}")]
-    for path in (*parts, *(folder / f"{number:04d}" / CHECKPOINT for number in finished)):
-        path.unlink(missing_ok=True)
 
 
 def _note_steps(task: Task, steps: int) -> None:

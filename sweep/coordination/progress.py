@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.workers.worker import Job
+from sweep.workers.pool import Job
 
 TITLES = {
     "search": "search",

@@ -37,10 +37,10 @@ from model.network import MLP
 from model.training import Rule
 from studies.definition import Study
 from studies.record.reader import RecordError, SweepRecord, TrialRecord
-from sweep.coordination.coordinator import Task, job_for, task_from
+from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.storage.database import Database
-from sweep.workers.worker import Job
+from sweep.workers.pool import Job
 
 CONFIRM, FINAL = 0x434F4E46, 0x46494E41
 """Words that keep the streams of fresh seeds apart from those of trials and from each other."""
@@ -117,7 +117,7 @@ class Repeats:
         )
         return task_from(self._log, trial, self._job(trial))
 
-    def judge(self, task: Task, epoch: int) -> bool:
+    def should_prune(self, task: Task, epoch: int) -> bool:
         """A repeat is never stopped."""
         return False
 
@@ -125,7 +125,7 @@ class Repeats:
         """Nobody learns from a repeat."""
         return {}
 
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Repeats that have not been asked for."""
         return len(self._plan)
 

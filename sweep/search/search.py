@@ -30,12 +30,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from model.hyperparameters import Hyperparameters
 from model.training import Rule
 from studies.definition import Study
-from sweep.coordination.coordinator import Task, job_for, task_from
+from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.search.pruners import Hyperband, Median
 from sweep.search.tpe import Known, Tpe
 from sweep.storage.database import TrialLog
-from sweep.workers.worker import Job
+from sweep.workers.pool import Job
 
 SAMPLER, AUDIT = 0x53414D50, 0x41554454
 """Words that keep the streams of the sampler and of the audit apart from those of trials."""
@@ -113,7 +113,7 @@ class Search:
         failpoint("after_begin")
         return task_from(self._log, trial, self._job(trial))
 
-    def judge(self, task: Task, epoch: int) -> bool:
+    def should_prune(self, task: Task, epoch: int) -> bool:
         """Whether the pruner gives the trial up; the baseline and audited trials are judged but never stopped."""
         number = task.trial.number
         given_up = self._report(number, epoch, task.value)
@@ -144,7 +144,7 @@ class Search:
         noted = self._storage.get_trial(number).system_attrs  # here a trial's id is its number
         return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
 
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Trials that have not been asked for yet."""
         return max(0, self._question.trials - self.begun)
 

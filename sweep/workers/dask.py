@@ -25,12 +25,11 @@ from model import weights
 from model.data import datasets
 from model.files import part_name, sync_folder, write_atomic, write_synced
 from model.weights import WeightsError
-from sweep.coordination.coordinator import EnvironmentFailure
 from sweep.workers import dask_worker as cluster_worker
-from sweep.workers.dask_client import Link
+from sweep.workers.dask_client import SchedulerConnection
 from sweep.workers.fingerprint import MUST_MATCH
-from sweep.workers.local import Event
-from sweep.workers.worker import CHECKPOINT, Job
+from sweep.workers.pool import EnvironmentFailure, Event, Job
+from sweep.workers.worker import CHECKPOINT
 
 FIRST = 10.0
 """Seconds to connect for the first time."""
@@ -103,7 +102,7 @@ class _Run:
     version: int = 0
 
 
-class Cluster:
+class DaskPool:
     """The workers of a Dask cluster, those that come later too.
 
     Args:
@@ -137,7 +136,7 @@ class Cluster:
         self._fetching: float | None = None
         self._rested = 0.0
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        self._link = Link(address, self._inbox)
+        self._link = SchedulerConnection(address, self._inbox)
         self._here = cluster_worker.facts()
         self._digest = datasets.load(folder, 0).digest
         self._connect()

@@ -45,7 +45,7 @@ CLOSE = 1.0
 """Seconds to take leave."""
 
 
-class Link:
+class SchedulerConnection:
     """A connection that is kept up.
 
     Args:

@@ -26,8 +26,9 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 
 from model.data import datasets
-from sweep.workers.local import ONE_THREAD, Workers
-from sweep.workers.worker import CHECKPOINT, Job
+from sweep.workers.local import ONE_THREAD, LocalPool
+from sweep.workers.pool import Job
+from sweep.workers.worker import CHECKPOINT
 
 TOPIC = "numpy-sweep"
 """Of our events; one for all sweeps, because a scheduler keeps the last events of every topic for ever."""
@@ -164,7 +165,7 @@ def _messages(worker: Worker, key: str, job: Job) -> Iterator[dict[str, Any]]:
     The steps of its pulses are said again every PULSE seconds: of a training that hangs, the same number.
     """
     steps, told, asked = -1, time.monotonic(), False
-    with _noted(key, Path(job.folder)) as stop, contextlib.closing(Workers(1, Path(job.folder).parent)) as process:
+    with _noted(key, Path(job.folder)) as stop, contextlib.closing(LocalPool(1, Path(job.folder).parent)) as process:
         process.start(job)
         while _is_wanted(worker, key):
             for event in process.events(POLL):

@@ -23,7 +23,7 @@ MUST_MATCH = {
     "python": "Python",
     "numpy": "NumPy",
     "distributed": "distributed",
-    "code": "the code in model/ and sweep/workers/worker.py",
+    "code": "the code in model/ and sweep/workers/",
 }
 """Facts in which two machines of a sweep may not differ, and what they are called."""
 
@@ -42,7 +42,7 @@ def facts() -> dict[str, str]:
 def _code() -> str:
     """SHA-256 (hex, 12 digits) of the sources that train."""
     digest = hashlib.sha256()
-    for path in [*sorted(Path(str(model.__file__)).parent.rglob("*.py")), Path(__file__).with_name("worker.py")]:
+    for path in [*sorted(Path(str(model.__file__)).parent.rglob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

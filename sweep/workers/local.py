@@ -13,29 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweep.workers.worker import Job
+from sweep.workers.pool import Event, Job
 
 ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 """Two trainings of one thread each beat one of two: products of these shapes hardly gain from a second thread."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a worker said, or its death.
-
-    Attributes:
-        job: id of the job it concerns.
-        worker: number of the worker.
-        message: the line (see `sweep/workers/worker.py`); {"is": "died", "reason": ...} for a death. A cluster also
-            says {"is": "began"} when a job leaves the queue, and {"is": "lost", "reason": ...} for an end that is not
-            the job's fault.
-    """
-
-    job: str
-    worker: int
-    message: dict[str, Any]
 
 
 @dataclass
@@ -47,7 +30,7 @@ class _Worker:
     unread: bytes = field(default=b"", repr=False)
 
 
-class Workers:
+class LocalPool:
     """A fixed number of worker processes, each started when it is first needed.
 
     Args:

@@ -30,7 +30,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
@@ -45,6 +45,7 @@ from model.hyperparameters import Hyperparameters
 from model.network import MLP
 from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, memory_needed, train
 from sweep.failpoints import failpoint
+from sweep.workers.pool import Job
 
 PATIENCE = 10.0
 """Seconds to wait for another worker to leave a trial's folder."""
@@ -57,36 +58,6 @@ CHECKPOINT_EVERY = float(os.environ.get("SWEEP_CHECKPOINT_EVERY", "2"))
 
 The variable is for tests whose trials take less than two seconds.
 """
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, as the coordinator asks for it.
-
-    Attributes:
-        id: names the job in every line about it.
-        folder: where its checkpoint and weights go; made if it is not there.
-        dataset: a folder that `datasets.prepare` made.
-        split_seed: of the validation split.
-        hyperparameters: as `Hyperparameters.as_dict` gives them.
-        seed: words of its random streams.
-        objective, epoch: the rule which epoch counts.
-        whole: learn from the validation examples too, and judge by nothing.
-        stop_after: last epoch to run, counted from 1; None for all.
-        seconds: longest training time, which the coordinator keeps; None for no limit.
-    """
-
-    id: str
-    folder: str
-    dataset: str
-    split_seed: int
-    hyperparameters: dict[str, Any]
-    seed: list[int]
-    objective: str
-    epoch: str
-    whole: bool = False
-    stop_after: int | None = None
-    seconds: float | None = None
 
 
 class Inbox:

@@ -33,8 +33,7 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.search import Search
 from sweep.storage import database as storage
-from sweep.workers.local import Event
-from sweep.workers.worker import Job
+from sweep.workers.pool import Event, Job
 
 STUDY = """\
 question = "What does coordination cost?"

@@ -42,12 +42,12 @@ from rich.console import Console
 from model.data import datasets
 from studies.definition import Study
 from studies.record import reader as records
-from sweep.coordination.coordinator import Coordinator, Stop, Task
+from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
+from sweep.coordination.task import Task
 from sweep.search.search import Search
 from sweep.storage import database as storage
-from sweep.workers.local import Event
-from sweep.workers.worker import Job
+from sweep.workers.pool import Event, Job
 
 EPOCHS, MEDIAN, PACE, JITTER = 20, 1.0, 0.5, 0.1
 MEAN = MEDIAN * math.exp((PACE**2 + JITTER**2) / 2)
@@ -182,7 +182,7 @@ class Meter(Stop):
             "cpu_per_trial_ms": 1e3 * busy / trials,
             "ask_ms": 1e3 * float(np.median(asks)) if asks.size else 0.0,
             "wait_ms": 1e3 * float(np.median(waits)), "wait_99_ms": 1e3 * float(np.quantile(waits, 0.99)),
-            "left": self.search.left(),
+            "left": self.search.remaining(),
             "cpu_per_wall": busy / wall,
             "memory_mib": resident(), "database_mib": self.database.stat().st_size / 2**20,
         }  # fmt: skip

@@ -31,7 +31,7 @@ from model.data.datasets import Dataset, Examples
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState, train
 from sweep.workers.local import ONE_THREAD
-from sweep.workers.worker import Job
+from sweep.workers.pool import Job
 
 HIDDEN = ((128, 64), (256, 128), (512, 256))
 BATCHES = (32, 128, 512)

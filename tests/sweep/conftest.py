@@ -12,7 +12,7 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.search import Search
 from sweep.storage import database as storage
-from sweep.workers.local import Workers
+from sweep.workers.local import LocalPool
 
 STUDY = """\
 question = "Which width and learning rate?"
@@ -71,7 +71,7 @@ def searched(digits_folder):
     def run(study, database, workers=2, stop=None, pool=None):
         output = io.StringIO()
         progress = Progress(Console(file=output, width=200), list(study.space), study.objective)
-        pool = pool or Workers(workers, database.folder)
+        pool = pool or LocalPool(workers, database.folder)
         with contextlib.closing(pool), progress:
             progress.begin("search", study.trials, {}, None)
             coordinator = Coordinator(pool, progress, stop or Stop())

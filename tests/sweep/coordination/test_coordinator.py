@@ -16,10 +16,11 @@ from studies.record import reader as records
 from sweep.api import Objective
 from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
+from sweep.coordination.leftovers import remove_leftovers
 from sweep.search.search import Search, audited, make_sampler
 from sweep.search.tpe import Known
 from sweep.storage.database import RecordMismatch
-from sweep.workers.local import Workers
+from sweep.workers.local import LocalPool
 
 
 def numbers(trial):
@@ -42,7 +43,7 @@ class StopAfter(Stop):
         return super().asked()
 
 
-class DeadlyWorkers(Workers):
+class DeadlyWorkers(LocalPool):
     """Kills a worker with SIGKILL after so many of its lines, `times` times."""
 
     def __init__(self, count, folder, after, times):
@@ -159,7 +160,7 @@ def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searc
     assert "3 times" in record.trials[0].reason
 
 
-class NotingWorkers(Workers):
+class NotingWorkers(LocalPool):
     """Notes when a job is started, and how long it is waited for what is said."""
 
     def __init__(self, count, folder):
@@ -185,7 +186,7 @@ def test_workers_are_heard_between_two_draws(tiny, opened, searched):
     assert pool.calls[:7] == ["start", 0, "start", 0, "start", 0, coordinator.POLL]
 
 
-class PausedWorkers(Workers):
+class PausedWorkers(LocalPool):
     """Pauses the worker of the first job with SIGSTOP after its first epoch: a process that hangs."""
 
     paused = 0.0
@@ -305,7 +306,7 @@ def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials
         for name in (".weights.npz.0123.part", "checkpoint.npz", "weights.npz"):
             (folder / name).touch()
     finished = [trial.number for trial in database.search.trials() if trial.state.is_finished()]
-    coordinator.remove_leftovers(tmp_path / "trials", finished)
+    remove_leftovers(tmp_path / "trials", finished)
     left = {path.relative_to(tmp_path / "trials").as_posix() for path in tmp_path.glob("trials/*/*")}
 
     assert left == {"0000/checkpoint.npz", *(f"{number:04d}/weights.npz" for number in range(trials))}

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from model.hyperparameters import Hyperparameters
 from sweep.coordination.progress import Progress, duration, reading, reading_of
-from sweep.workers.worker import Job
+from sweep.workers.pool import Job
 
 
 def job(number=3, epochs=10):

@@ -13,7 +13,7 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search import confirmation as champion
 from sweep.search.confirmation import Repeats, paired
-from sweep.workers.local import Workers
+from sweep.workers.local import LocalPool
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
         database = opened(study, home)
         searched(study, database)
         progress = Progress(Console(file=io.StringIO()), [], study.objective)
-        with contextlib.closing(Workers(2, database.folder)) as workers:
+        with contextlib.closing(LocalPool(2, database.folder)) as workers:
             coordinator = Coordinator(workers, progress, Stop())
             record = records.read(database.folder)
             coordinator.run(Repeats(study, database, digits_folder, champion.confirm_plan(study, record)))
@@ -108,7 +108,7 @@ def test_a_failed_run_is_asked_for_again_and_named_meanwhile(tiny, opened, searc
     (told,) = champion.missing(study, records.read(database.folder))
 
     assert told == f"confirm run of trial {plan[0].candidate} on seed 0"
-    assert Repeats(study, database, digits_folder, plan).left() == len(plan)
+    assert Repeats(study, database, digits_folder, plan).remaining() == len(plan)
 
 
 def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):

@@ -22,11 +22,12 @@ from distributed import Client
 from model.data import datasets
 from studies.record import reader as records
 from sweep.cli import main
-from sweep.coordination.coordinator import EnvironmentFailure, Stop
+from sweep.coordination.coordinator import Stop
 from sweep.search.search import Search
 from sweep.workers import dask as cluster
 from sweep.workers import dask_worker as cluster_worker
-from sweep.workers.dask import Cluster
+from sweep.workers.dask import DaskPool
+from sweep.workers.pool import EnvironmentFailure
 
 ROOT = Path(__file__).parents[3]
 CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
@@ -80,7 +81,7 @@ def own(tmp_path):
 def joined(digits_folder):
     """Connects to a cluster; `said` are the lines for a person."""
 
-    def join(processes, kind=Cluster, limit=64, **more):
+    def join(processes, kind=DaskPool, limit=64, **more):
         within(30, lambda: _listens(processes.address))
         said = []
         pool = kind(processes.address, limit, "digits", digits_folder, said.append, **more)
@@ -98,7 +99,7 @@ def _listens(address):
     return True
 
 
-class Watched(Cluster):
+class Watched(DaskPool):
     """Calls `act`, once, after so many epochs were heard."""
 
     def __init__(self, *arguments, after, act):
@@ -435,7 +436,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
         other.wait()
 
     (refused,) = [line for line in pool.said if "gets no work" in line]
-    assert re.search(r"the code in model/ and sweep/worker\.py there is [0-9a-f]{12}, here [0-9a-f]{12}", refused)
+    assert re.search(r"the code in model/ and sweep/workers/ there is [0-9a-f]{12}, here [0-9a-f]{12}", refused)
     assert records.read(database.folder).counts() == {"complete": 3}
 
 

@@ -14,15 +14,15 @@ import pytest
 from model import weights
 from model.data import datasets
 from model.hyperparameters import Hyperparameters
-from sweep.workers.local import ONE_THREAD, Workers
-from sweep.workers.worker import Job
+from sweep.workers.local import ONE_THREAD, LocalPool
+from sweep.workers.pool import Job
 
 SETTINGS = Hyperparameters(hidden_sizes=(16,), batch_size=32, learning_rate=0.01, epochs=4)
 
 
 @pytest.fixture
 def pool(tmp_path):
-    workers = Workers(1, tmp_path)
+    workers = LocalPool(1, tmp_path)
     yield workers
     workers.close()
 
@@ -49,8 +49,8 @@ def without_seconds(messages):
 def test_a_worker_imports_numpy_and_the_model_only(tmp_path, digits_folder):
     """It starts in a fraction of a second and cannot be hurt by Optuna, MLflow, pandas or matplotlib."""
     code = (
-        "import sys, json, threading; from sweep import worker;"
-        "from sweep.workers.worker import Job, run;"
+        "import sys, json, threading; from sweep.workers import worker;"
+        "from sweep.workers.pool import Job; from sweep.workers.worker import run;"
         "inbox = type('Inbox', (), {'stopped': lambda self, job: False})();"
         f"run(Job(**json.loads({json.dumps(json.dumps(vars(job(tmp_path, digits_folder))))})), inbox);"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
@@ -181,7 +181,7 @@ def test_trouble_is_told_and_the_worker_lives(tmp_path, digits_folder, settings,
         resource = pytest.importorskip("resource")
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
-    pool = Workers(1, tmp_path)
+    pool = LocalPool(1, tmp_path)
     try:
         pool.start(job(tmp_path, digits_folder, "search/6", settings))
         if outcome == "out of memory":
