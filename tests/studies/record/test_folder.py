@@ -1,0 +1,34 @@
+"""Every path below `runs/` has one owner, which starts without any library."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from studies.record.folder import Home, StudyFolder
+
+ROOT = Path(__file__).parent.parent.parent.parent
+NAMES = ("weights.npz", "checkpoint.npz", "champion.npz", "report.pdf", "study.db", ":04d")
+
+
+def test_a_trial_has_a_folder_of_its_own():
+    folder = StudyFolder(Path("runs/mnist"))
+
+    assert folder.trial("search", 7).weights == Path("runs/mnist/trials/0007/weights.npz")
+    assert folder.trial("confirm", 12345).checkpoint == Path("runs/mnist/confirm/12345/checkpoint.npz")
+    assert folder.trial("search", 7).damaged_checkpoint == Path("runs/mnist/trials/0007/checkpoint.damaged")
+    assert folder.home.study("mnist") == folder
+
+
+def test_a_home_lists_the_studies_that_have_a_record(tmp_path):
+    for name, file in {"b": "study.db", "a": "database.json", "c": "report.pdf", "d": "champion.npz"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+
+    assert [folder.name for folder in Home(tmp_path).recorded()] == ["a", "b"]
+    assert [folder.name for folder in Home(tmp_path).champions()] == ["d"]
+
+
+def test_the_paths_are_imported_without_any_library():
+    code = "import sys, studies.record.folder; print(*{'numpy', 'optuna', 'sqlalchemy', 'pandas'} & sys.modules.keys())"
+
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == ""
