@@ -1,4 +1,4 @@
-"""Examples on their way into the network: gathered by row and scaled into its input buffer, a batch at a time.
+"""Batches of examples: gathered by row into the network's input buffer.
 
 Pixels stay bytes until here: 50,000 images as float32 would take 150 MiB, and shuffling them would copy that again.
 """
@@ -19,13 +19,11 @@ class Batches:
 
     Args:
         examples: where the rows come from.
-        scale: input = pixel * scale.
         size: examples a batch.
     """
 
-    def __init__(self, examples: Examples, scale: float, size: int) -> None:
+    def __init__(self, examples: Examples, size: int) -> None:
         self._examples = examples
-        self._scale = scale
         self._size = size
         self._raw = np.empty((size, *examples.images.shape[1:]), examples.images.dtype)
 
@@ -36,5 +34,5 @@ class Batches:
             raw = self._raw[: len(batch)]
             # "clip" spares a buffered copy: 3 microseconds instead of 7 for 128 images; the rows are valid anyway
             np.take(self._examples.images, batch, axis=0, out=raw, mode="clip")
-            network.feed(raw, self._scale)
+            network.feed(raw)
             yield self._examples.labels[batch]

@@ -23,10 +23,10 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from model.data.datasets import Examples
-from model.evaluation import BATCH
+from model.epoch import EpochSelection
 from model.hyperparameters import FIELDS, Hyperparameters
-from model.network import MLP
-from model.training import Rule, TrainingState, train
+from model.metrics import BATCH
+from model.training import TrainingState, train
 
 
 class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
@@ -121,8 +121,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         check_is_fitted(self)
         inputs = validate_data(self, X, dtype=np.float32, reset=False)
-        network = MLP(self.network_.sizes, np.float64)
-        network.theta[...] = self.network_.theta
+        network = self.network_.with_weights(self.network_.theta, np.float64)
         return np.concatenate([network.predict(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -140,13 +139,15 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _begin(self, classes: NDArray[Any], settings: Hyperparameters) -> None:
         seed = int(check_random_state(self.random_state).randint(2**31))
-        self._state = TrainingState.fresh(settings, self.n_features_in_, len(classes), (seed,), Rule(epoch="last"))
+        self._state = TrainingState.fresh(
+            settings, self.n_features_in_, len(classes), (seed,), EpochSelection(epoch="last")
+        )
         self.classes_, self.network_ = classes, self._state.network
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
     def _learn(self, inputs: NDArray[np.float32], targets: NDArray[Any]) -> None:
         labels = np.searchsorted(self.classes_, targets)
-        for epoch in train(self._state, Examples(inputs, labels, np.arange(len(labels))), None, 1.0):
+        for epoch in train(self._state, Examples(inputs, labels, np.arange(len(labels))), None):
             self.loss_curve_.append(epoch.train_loss)
             self.n_iter_ += 1

@@ -1,4 +1,4 @@
-"""A multilayer perceptron: ReLU layers, then logits. All weights are one flat vector; the layers are views into it.
+"""A multilayer perceptron: hidden layers, then logits. All weights are one flat vector; the layers are views into it.
 
 The optimizer, the gradient check, checkpoints and weight files therefore take one array. The price is aliasing:
 changing `theta` changes the layers. Layout: for each layer its weights (in, out) row by row, then its biases (out,).
@@ -73,21 +73,22 @@ class MLP:
 
     Attributes:
         sizes: units of every layer, input and output included.
+        scale: the network's input is what it is fed times this.
         theta: (parameters,) all weights and biases.
         gradient: (parameters,) what the last `backpropagate` found, laid out as `theta`.
         layers: views into `theta`.
     """
 
-    def __init__(self, sizes: Sequence[int], dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, sizes: Sequence[int], dtype: DTypeLike = np.float32, *, scale: float = 1.0) -> None:
         sizes = tuple(int(size) for size in sizes)
-        self.__setstate__((sizes, np.zeros(parameters(sizes), dtype)))
+        self.__setstate__((sizes, scale, np.zeros(parameters(sizes), dtype)))
 
-    def __getstate__(self) -> tuple[tuple[int, ...], Floats]:
+    def __getstate__(self) -> tuple[tuple[int, ...], float, Floats]:
         """What a copy is made from: views would come back as arrays of their own."""
-        return self.sizes, self.theta
+        return self.sizes, self.scale, self.theta
 
-    def __setstate__(self, state: tuple[tuple[int, ...], Floats]) -> None:
-        self.sizes, self.theta = state
+    def __setstate__(self, state: tuple[tuple[int, ...], float, Floats]) -> None:
+        self.sizes, self.scale, self.theta = state
         self.gradient: Floats = np.zeros_like(self.theta)
         self.layers = _views(self.theta, self.sizes)
         self._gradients = _views(self.gradient, self.sizes)
@@ -100,13 +101,19 @@ class MLP:
             layer.weights[...] = rng.standard_normal(layer.weights.shape) * np.sqrt(2 / fan_in)
             layer.biases[...] = 0
 
-    def feed(self, batch: NDArray[Any], scale: float = 1.0) -> None:
-        """Take `batch` (n, features) of any number type as the input: input = batch * scale."""
+    def with_weights(self, theta: NDArray[Any], dtype: DTypeLike = np.float32) -> MLP:
+        """A network like this one with other weights (parameters,), which are copied and converted to `dtype`."""
+        network = MLP(self.sizes, dtype, scale=self.scale)
+        network.theta[...] = theta
+        return network
+
+    def feed(self, batch: NDArray[Any]) -> None:
+        """Take `batch` (n, features) of any number type as the input, times `scale`."""
         inputs = self._of_size(len(batch)).activations[0]
         # Convert, then scale the whole buffer: both run along memory, a third faster than the product of two types.
         inputs[:, :-1] = batch
-        if scale != 1:
-            inputs *= scale
+        if self.scale != 1:
+            inputs *= self.scale
             inputs[:, -1] = 1
 
     def logits(self, n: int, dropout: Dropout | None = None) -> Floats:
@@ -148,8 +155,8 @@ class MLP:
                 delta = self._through(i, delta, buffers, dropout)
         return loss, hits
 
-    def predict(self, inputs: Floats) -> Floats:
-        """Probabilities (n, classes) of inputs (n, features) that are scaled already."""
+    def predict(self, inputs: NDArray[Any]) -> Floats:
+        """Probabilities (n, classes) of inputs (n, features) of any number type; `scale` is applied to them."""
         self.feed(inputs)
         return softmax(self.logits(len(inputs)).copy())
 

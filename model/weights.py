@@ -1,12 +1,12 @@
-"""A trained network as a file: one flat vector, the layer sizes, and the scale of the pixels.
+"""A trained network as a file: `save` writes an `MLP`, `load` returns one.
 
-The file is a plain .npz that needs no code of ours to be read, and the same weights always give the same bytes.
+The file is a plain .npz that needs no code of ours to be read, and the same network always gives the same bytes:
+`theta` (parameters,) float32, for each layer W (in, out) row by row, then b (out,); `sizes`, the units per layer, input
+and output included; and `scale`, by which an input is multiplied.
 """
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model.data import npz
 from model.files import write_atomic
-from model.network import parameters
+from model.network import MLP, parameters
 
 MAX_BYTES = 2**30
 MAX_LAYERS = 64
@@ -24,58 +24,41 @@ class WeightsError(Exception):
     """A weights file that is missing, damaged, or not one of ours."""
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """A network's weights.
-
-    Attributes:
-        theta: (parameters,) float32; for each layer W (in, out) row by row, then b (out,).
-        sizes: Units per layer, input and output included.
-        scale: The network's input is a pixel times this.
-    """
-
-    theta: NDArray[np.float32]
-    sizes: tuple[int, ...]
-    scale: float
-
-
 def sha256(theta: NDArray[np.float32]) -> str:
     """The hash that identifies trained weights: SHA-256 (hex) of theta's bytes, little-endian float32."""
     return hashlib.sha256(np.ascontiguousarray(theta, "<f4").data).hexdigest()
 
 
-def save(path: Path, theta: NDArray[np.float32], sizes: Sequence[int], scale: float) -> str:
-    """Write weights to `path`, whole or not at all, and return their hash.
+def save(path: Path, network: MLP) -> str:
+    """Write a network to `path`, whole or not at all, and return the hash of its weights.
 
     Args:
         path: The .npz file to replace; its folder exists.
-        theta: (parameters,) float32, finite.
-        sizes: Units per layer, input and output included.
-        scale: The network's input is a pixel times this.
+        network: Its weights are float32 and finite.
 
     Returns:
         SHA-256 (hex) of theta's bytes.
 
     Raises:
-        ValueError: theta does not fit the sizes or is not finite.
+        ValueError: The weights are not float32 or not finite.
         OSError: The file cannot be written; an older one stays as it was.
     """
-    if theta.dtype != np.float32 or theta.shape != (parameters(sizes),):
-        expected = parameters(sizes)
-        raise ValueError(f"theta must be float32 of shape ({expected},) for {sizes=}, got {theta.dtype} {theta.shape}")
+    theta = network.theta
+    if theta.dtype != np.float32:
+        raise ValueError(f"the weights must be float32, but they are {theta.dtype}")
     if not np.isfinite(theta).all():
-        raise ValueError("theta must be finite, but it holds NaN or infinity")
+        raise ValueError("the weights must be finite, but they hold NaN or infinity")
     arrays = {
         "theta": np.ascontiguousarray(theta, "<f4"),
-        "sizes": np.asarray(sizes, "<i8"),
-        "scale": np.asarray(scale, "<f4"),
+        "sizes": np.asarray(network.sizes, "<i8"),
+        "scale": np.asarray(network.scale, "<f4"),
     }
     write_atomic(path, npz.write(arrays))
     return sha256(theta)
 
 
-def load(path: Path) -> Weights:
-    """The weights that `save` wrote to `path`.
+def load(path: Path) -> MLP:
+    """The network that `save` wrote to `path`.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds anything but finite weights of the stated sizes.
@@ -93,7 +76,9 @@ def load(path: Path) -> Weights:
         raise WeightsError(f"{path}: layer sizes {sizes} need {parameters(sizes):,} weights, found {len(theta):,}")
     if not np.isfinite(theta).all() or not (math.isfinite(scale) and scale > 0):
         raise WeightsError(f"{path}: holds weights or a scale that are not finite")
-    return Weights(theta, sizes, scale)
+    network = MLP(sizes, scale=scale)
+    network.theta[...] = theta
+    return network
 
 
 def _check(path: Path) -> npz.Check:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from studies.record.reader import SweepRecord
@@ -41,7 +41,7 @@ class Metric:
         """A value as printed, or a dash; a loss of which the decimals would not show two digits, as 4.0e-05."""
         if value is None or not math.isfinite(value):
             return "–"
-        tiny = not self.maximize and 0 < value < 10.0 ** (1 - self.decimals)
+        tiny = self.scale == 1 and 0 < value < 10.0 ** (1 - self.decimals)
         return f"{value:.1e}" if tiny else f"{self._number(value)}{self.unit}"
 
     def gain(self, difference: float) -> str:
@@ -99,10 +99,12 @@ def loss(name: str = "validation loss", size: float = 0.1) -> Metric:
 
 def objective(record: SweepRecord) -> Metric:
     """The metric that ranks this study's trials; a loss has digits for the champion's mean, else for the best value."""
-    if record.objective.endswith("accuracy"):
-        return accuracy(int(record.dataset["validation"]), record.objective.replace("_", " "))
+    name = f"validation {record.metric.label}"
+    if record.metric.percent:
+        return replace(accuracy(int(record.dataset["validation"]), name), maximize=record.maximize)
     best = next((trial.value for trial in record.ranked() if trial.value), 0.1)
-    return loss(record.objective.replace("_", " "), (record.verdict or {}).get("confirm_mean") or best)
+    found = loss(name, (record.verdict or {}).get("confirm_mean") or best)
+    return replace(found, maximize=record.maximize)
 
 
 def setting(value: object) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from model.data import datasets
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
+from model.metrics import METRICS, Metric, metric_of
 
 FOLDER = Path(__file__).parent
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -209,8 +210,8 @@ class Study(_Strict):
         question: what the report answers.
         dataset: `digits`, `mnist`, or a path to an .npz file; of a study that was loaded, a path that can be opened,
             while the record keeps what was written: so a study may be moved together with its data.
-        objective: validation_accuracy (maximised) or validation_loss (minimised).
-        epoch: which epoch of a trial counts, `best` or `last`.
+        objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
+        epoch: which epoch of a trial is selected, `best` or `last`.
         seed: of everything random.
         trials: in total, however often the sweep is started.
         sampler: tpe, random or qmc.
@@ -227,7 +228,7 @@ class Study(_Strict):
     name: str
     question: str = Field(min_length=1, max_length=500)
     dataset: str = Field(min_length=1)
-    objective: Literal["validation_accuracy", "validation_loss"] = "validation_accuracy"
+    objective: str = "validation_accuracy"
     epoch: Literal["best", "last"] = "best"
     seed: int = Field(0, ge=0, lt=2**63)
     trials: int = Field(ge=1, le=1_000_000)
@@ -247,6 +248,14 @@ class Study(_Strict):
         if not NAME.fullmatch(name):
             raise ValueError(PLAIN)
         return name
+
+    @field_validator("objective")
+    @classmethod
+    def _known_metric(cls, objective: str) -> str:
+        try:
+            return metric_of(objective).objective
+        except KeyError:
+            raise _Wrong(("objective",), _unknown(objective, METRICS, "metric")) from None
 
     @field_validator("baseline", mode="before")
     @classmethod
@@ -284,9 +293,14 @@ class Study(_Strict):
         return self
 
     @property
+    def metric(self) -> Metric:
+        """The metric of the objective."""
+        return metric_of(self.objective)
+
+    @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's word: `maximize` or `minimize`."""
-        return "maximize" if self.objective == "validation_accuracy" else "minimize"
+        return self.metric.direction
 
     def draw(self, trial: Suggester) -> Hyperparameters:
         """The settings of a trial: what the space draws, over the baseline."""
@@ -313,10 +327,10 @@ class _Wrong(ValueError):
         self.where = list(where)
 
 
-def _unknown(key: str, known: Iterable[str]) -> str:
+def _unknown(key: str, known: Iterable[str], kind: str = "key") -> str:
     known = list(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+    return f"unknown {kind} {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
 
 
 def load(study: str, changes: Sequence[str] = ()) -> Study:

@@ -14,7 +14,8 @@ from pathlib import Path
 import optuna
 
 from model.data import datasets
-from model.training import Diverged, Rule, TrainingState, train
+from model.epoch import EpochSelection
+from model.training import Diverged, TrainingState, train
 from studies.definition import Study, load
 
 __all__ = ["Objective"]
@@ -38,10 +39,11 @@ class Objective:
     def __call__(self, trial: optuna.trial.BaseTrial) -> float:
         """Raise `TrialPruned` when the pruner gives the trial up or it diverges."""
         study, data = self._study, self._data
-        rule = Rule(study.objective, study.epoch)
-        state = TrainingState.fresh(study.draw(trial), data.features, data.classes, [study.seed, trial.number], rule)
+        selection, seed = EpochSelection(study.objective, study.epoch), [study.seed, trial.number]
+        settings = study.draw(trial)
+        state = TrainingState.fresh(settings, data.features, data.classes, seed, selection, scale=data.scale)
         try:
-            for epoch in train(state, data.train, data.validation, data.scale):
+            for epoch in train(state, data.train, data.validation):
                 trial.report(self._value(state), epoch.index)
                 if trial.should_prune():
                     raise optuna.TrialPruned(f"behind the other trials after epoch {epoch.index + 1}")
@@ -50,5 +52,5 @@ class Objective:
         return self._value(state)
 
     def _value(self, state: TrainingState) -> float:
-        assert state.counted is not None
-        return float(getattr(state.counted, self._study.objective))
+        assert state.selected is not None
+        return state.selected.validation[self._study.metric.name]

@@ -274,7 +274,7 @@ def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
     if record.study.get("epoch") != "last":
         return int(trial.counted_epoch or 0)
     values = trial.epochs[record.objective]
-    return int(values.argmax() if record.objective == "validation_accuracy" else values.argmin())
+    return int(values.argmax() if record.maximize else values.argmin())
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ so that a report can be drawn years later by code that no longer shares a class 
 | attribute of a trial | content |
 |---|---|
 | `hyperparameters` | decoded, complete |
-| `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, time (Unix) |
+| `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_<metric> for every metric, seconds, time (Unix) |
 | `attempt`, `worker` | how often it was dispatched; the worker that had it last |
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and why, in words |
 | `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
@@ -34,7 +34,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ from numpy.typing import NDArray
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
+from model.epoch import COLUMNS
+from model.metrics import Metric, metric_of
 from studies.record.database import DatabaseUnavailable as DatabaseUnavailable
 from studies.record.database import Place, Server, damaged, locate, open_readonly, persist, readable, require_whole
 from studies.record.database import RecordError as RecordError
@@ -53,15 +55,7 @@ if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials ne
     import pandas as pd
 
 SCHEMA = 2
-EPOCH_COLUMNS = (
-    "learning_rate",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "seconds",
-    "time",
-)
+EPOCH_COLUMNS = (*COLUMNS, "time")
 EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
 _STATES = {
     TrialState.RUNNING: "running",
@@ -85,7 +79,7 @@ class TrialRecord:
         hyperparameters: decoded; `hidden_sizes` is a tuple.
         epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
             are fractions in 0..1, what was not measured is NaN.
-        value: the objective at the epoch that counts; the best so far of a trial that was stopped; else None.
+        value: the objective at the selected epoch; the best so far of a trial that was stopped; else None.
         counted_epoch: index of the epoch that counts, or None.
         validation_loss, validation_accuracy: at the epoch that counts, or None.
         seconds: training time of all its epochs.
@@ -145,19 +139,24 @@ class SweepRecord:
 
     @property
     def objective(self) -> str:
-        """The metric that ranks trials: validation_accuracy or validation_loss."""
+        """The name of what ranks trials: `validation_<metric>`."""
         return str(self.study["objective"])
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the objective, with the direction that was recorded."""
+        return replace(metric_of(self.objective), direction=self.study["direction"])
 
     @property
     def maximize(self) -> bool:
         """Whether a higher objective is better."""
-        return bool(self.study["direction"] == "maximize")
+        return self.metric.maximize
 
     def ranked(self) -> list[TrialRecord]:
         """Completed trials, best first; ties go to the lower validation loss, then to the lower number."""
-        sign = -1.0 if self.maximize else 1.0
+        cost = self.metric.cost
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
-        return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.validation_loss or 0.0, t.number))
+        return sorted(complete, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
 
     def counts(self) -> dict[str, int]:
         """Number of trials of each outcome that occurs, in the order of first occurrence."""

@@ -53,13 +53,6 @@ class Prediction:
     pixels: NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
-class _Champion:
-    network: MLP
-    shape: tuple[int, int]
-    scale: float
-
-
 def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageError | OSError]:
     """What the champion sees in each image, or why it sees nothing there: a bad image does not silence the others.
 
@@ -75,11 +68,11 @@ def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageEr
         WeightsError: The champion or its card is missing or damaged, the two do not belong together, or it was
             not trained on images.
     """
-    loaded = _load(champion)
+    network, shape = _load(champion)
     found: list[Prediction | ImageError | OSError] = []
     for image in images:
         try:
-            found.append(_prediction(loaded, image, pixels(image, loaded.shape, loaded.scale)))
+            found.append(_prediction(network, image, pixels(image, shape, network.scale)))
         except (ImageError, OSError) as error:
             found.append(error)
     return found
@@ -124,22 +117,20 @@ def pixels(path: Path, shape: tuple[int, int], scale: float) -> NDArray[Any]:
 # ------------------------------------------------------------------ the champion
 
 
-def _load(path: Path) -> _Champion:
-    """The network and what its card says, once the two were held against each other."""
+def _load(path: Path) -> tuple[MLP, tuple[int, int]]:
+    """The network and the shape of its images, once network and card were compared."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no champion yet\nFinish the study with `sweep run` first.")
-    stored = weights.load(path)
+    network = weights.load(path)
     card_path = path.with_suffix(".json")
     card = _read_card(card_path)
     shape = tuple(card["shape"])
     if len(shape) != 2:
         raise WeightsError(f"{card_path}: the champion was trained on examples of shape {shape}, not on images")
     ends = (shape[0] * shape[1], card["classes"])
-    if (stored.sizes[0], stored.sizes[-1]) != ends or card["weights_sha256"] != weights.sha256(stored.theta):
+    if (network.sizes[0], network.sizes[-1]) != ends or card["weights_sha256"] != weights.sha256(network.theta):
         raise WeightsError(f"{path}: does not belong to {card_path}\nMake both again with `sweep run`.")
-    network = MLP(stored.sizes)
-    network.theta[...] = stored.theta
-    return _Champion(network, (shape[0], shape[1]), stored.scale)
+    return network, (shape[0], shape[1])
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -157,9 +148,8 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path}: not a champion's card ({type(error).__name__}: {error})") from error
 
 
-def _prediction(champion: _Champion, image: Path, frame: NDArray[Any]) -> Prediction:
-    inputs = frame.reshape(1, -1) * np.float32(champion.scale)
-    probabilities = champion.network.predict(inputs)[0].astype(np.float64)
+def _prediction(network: MLP, image: Path, frame: NDArray[Any]) -> Prediction:
+    probabilities = network.predict(frame.reshape(1, -1))[0].astype(np.float64)
     label = int(probabilities.argmax())
     return Prediction(image, label, float(probabilities[label]), probabilities, frame)
 

@@ -31,7 +31,7 @@ from studies.record.reader import SweepRecord
 from sweep.commands.status import one_line
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.leftovers import remove_leftovers
-from sweep.coordination.progress import Progress, reading_of
+from sweep.coordination.progress import Progress
 from sweep.failpoints import failpoint
 from sweep.passwords import shown_command
 from sweep.search import confirmation as champion
@@ -215,7 +215,7 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     """Search, confirm, conclude; returns why it stopped early, None when it did not."""
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
-    progress = Progress(console, list(study.space), study.objective, placed=options.cluster is not None)
+    progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
     search = Search(study, database.search, folder / "trials", dataset)
     for place, log in (("trials", database.search), ("confirm", database.confirm)):
@@ -418,10 +418,10 @@ def conclusion(record: SweepRecord) -> list[str]:
     """The answer in a few lines, as far as it is known."""
     lines = [one_line(record)]
     if best := record.ranked()[:1]:
-        value = reading_of(record.objective, best[0].value or 0.0)
-        lines.append(f"best in the search: trial {best[0].number}, {record.objective.replace('_', ' ')} {value}")
+        value = record.metric.format(best[0].value or 0.0)
+        lines.append(f"best in the search: trial {best[0].number}, validation {record.metric.label} {value}")
     if record.verdict:
-        mean = reading_of(record.objective, record.verdict["confirm_mean"])
+        mean = record.metric.format(record.verdict["confirm_mean"])
         number = record.verdict["champion"]
         lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
     if test := analysis.tested(record):

@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.analysis import findings as analysis
 from studies.record.reader import SweepRecord, TrialRecord
-from sweep.coordination.progress import duration, reading, reading_of
+from sweep.coordination.progress import duration, reading
 
 
 def summary(record: SweepRecord) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _trial(trial: TrialRecord) -> dict[str, Any]:
 def _value(record: SweepRecord, trial: TrialRecord) -> str:
     if trial.value is None:
         return trial.outcome
-    return f"{record.objective.replace('_', ' ')} {reading_of(record.objective, trial.value)}"
+    return f"validation {record.metric.label} {record.metric.format(trial.value)}"
 
 
 def _settings(record: SweepRecord, trial: TrialRecord) -> str:

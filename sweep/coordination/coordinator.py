@@ -7,7 +7,6 @@ of confirmation runs.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -223,11 +222,11 @@ class Coordinator:
         """Record everything about the trial, then its state; then break the circuit if failures pile up."""
         task.ended = True
         result |= {"value": task.value, "seconds": sum(row["seconds"] for row in task.epochs)}
-        if task.counted:
+        if task.selected:
             result |= {
-                "counted_epoch": task.counted.index,
-                "validation_loss": _number(task.counted.validation_loss),
-                "validation_accuracy": _number(task.counted.validation_accuracy),
+                "counted_epoch": task.selected.index,
+                "validation_loss": task.selected.validation.get("loss"),
+                "validation_accuracy": task.selected.validation.get("accuracy"),
             }
         system = source.tell(task, state)
         value = None if state == TrialState.FAIL else task.value
@@ -274,7 +273,3 @@ def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:
                 "the data, the program or the machine changed; nothing was overwritten\n"
                 "continue with those it was begun with, or give the study file a new name"
             )
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

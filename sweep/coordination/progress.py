@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from model.metrics import Metric
 from sweep.workers.pool import Job
 
 TITLES = {
@@ -44,14 +45,14 @@ class Progress:
     Args:
         console: where to draw; a table only when it is a terminal.
         searched: names of the hyperparameters worth a column.
-        objective: of the study; decides how a value reads and which is better.
+        metric: of the objective; decides how a value reads and which is better.
         placed: whether to show which worker has a trial.
     """
 
-    def __init__(self, console: Console, searched: list[str], objective: str, *, placed: bool = False) -> None:
+    def __init__(self, console: Console, searched: list[str], metric: Metric, *, placed: bool = False) -> None:
         self._console = console
         self._searched = searched
-        self._objective = objective
+        self._metric = metric
         self._placed = placed
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._running: dict[str, _Running] = {}
@@ -100,7 +101,7 @@ class Progress:
         if outcome == "complete" and value is not None and self._is_better(value):
             self._best = value, number
         if not self._live:
-            said = f" {self._value(value)}" if value is not None else ""
+            said = f" {self._metric.format(value)}" if value is not None else ""
             why = f" ({reason})" if outcome not in ("complete", "pruned") else ""
             self.note(
                 f"{NAMES[self._phase]} {number}: {outcome}{said} after {running.done} epochs{why}; {running.settings}"
@@ -118,9 +119,7 @@ class Progress:
             self._live.update(self._picture(), refresh=True)
 
     def _is_better(self, value: float) -> bool:
-        if self._best is None:
-            return True
-        return value > self._best[0] if self._objective == "validation_accuracy" else value < self._best[0]
+        return self._best is None or self._metric.is_better(value, self._best[0])
 
     def _picture(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -128,12 +127,12 @@ class Progress:
         placed = ["worker"] if self._placed else []
         for title in (NAMES[self._phase], *placed, "epoch", *([] if narrow else ["progress"])):
             table.add_column(title, no_wrap=True)
-        for title in (self._objective.replace("_", " "), "settings"):
+        for title in (f"validation {self._metric.label}", "settings"):
             table.add_column(title, overflow="fold")
         shown = max(1, self._console.height - 4)  # what a terminal has no room for costs 1 ms a row to draw
         for running in itertools.islice(self._running.values(), shown):
             bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
-            value = self._value(running.value) if running.value is not None else ""
+            value = self._metric.format(running.value) if running.value is not None else ""
             place = [str(running.worker)] if self._placed else []
             epochs = f"{running.done}/{running.epochs}"
             table.add_row(str(running.number), *place, epochs, *bar, value, running.settings)
@@ -145,7 +144,7 @@ class Progress:
         parts = [f"{TITLES[self._phase]}: {done} of {self._total}"]
         parts += [f"{count} {outcome}" for outcome, count in self._counts.items()]
         if self._best:
-            parts.append(f"best {self._value(self._best[0])} (trial {self._best[1]})")
+            parts.append(f"best {self._metric.format(self._best[0])} (trial {self._best[1]})")
         if (seconds := self._seconds_left()) is not None:
             parts.append(f"about {duration(seconds)} left")
         return Text("  ·  ".join(parts), style="bold")
@@ -156,16 +155,6 @@ class Progress:
             return None
         pace = (time.monotonic() - self._began) / self._ended_here
         return pace * (self._left + len(self._running) / 2)
-
-    def _value(self, value: float) -> str:
-        return reading_of(self._objective, value)
-
-
-def reading_of(objective: str, value: float) -> str:
-    """A metric as people read it: accuracies in per cent, losses with four decimals, or two digits if they are tiny."""
-    if objective.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
-    return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.4f}"
 
 
 def reading(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from model.epoch import Epoch, EpochSelection
 from model.hyperparameters import Hyperparameters
-from model.training import Epoch, Rule
 from sweep.storage.database import TrialLog
 from sweep.workers.pool import Job
 
@@ -28,7 +27,8 @@ class Task:
         hyperparameters: decoded.
         epochs: those recorded, in order.
         values: the objective so far, after each of them.
-        counted: the epoch that counts so far.
+        selection: which epoch is selected.
+        selected: the epoch selected so far.
         deaths: how often its worker died.
         ended: a verdict was recorded; what its worker still says is not.
         before: seconds of the epochs that were recorded when a worker got it.
@@ -38,10 +38,10 @@ class Task:
     log: TrialLog
     trial: FrozenTrial
     job: Job
-    rule: Rule
+    selection: EpochSelection
     epochs: list[Mapping[str, Any]] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
-    counted: Epoch | None = None
+    selected: Epoch | None = None
     deaths: int = 0
     ended: bool = False
     before: float = 0.0
@@ -55,15 +55,13 @@ class Task:
 
     @property
     def value(self) -> float | None:
-        """The objective at the epoch that counts so far; None where nothing is judged."""
-        if self.counted is None or self.job.whole:
-            return None
-        return float(getattr(self.counted, self.rule.objective))
+        """The objective at the epoch selected so far; None where nothing is held out."""
+        return self.selection.value(self.selected) if self.selected else None
 
 
 def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
     """A task as the database has it; of a fresh trial or of an interrupted one."""
-    task = Task(log, trial, job, Rule(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
+    task = Task(log, trial, job, EpochSelection(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
     while (row := trial.user_attrs.get(f"epoch.{len(task.epochs)}")) is not None:
         note_epoch(task, {key: value for key, value in row.items() if key != "time"})
     return task
@@ -71,9 +69,9 @@ def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
 
 def note_epoch(task: Task, numbers: Mapping[str, Any]) -> None:
     """Add an epoch's numbers to what the task knows."""
-    epoch = Epoch(len(task.epochs), **{key: math.nan if value is None else value for key, value in numbers.items()})
-    if task.rule.prefers(epoch, task.counted):
-        task.counted = epoch
+    epoch = Epoch.from_row(len(task.epochs), numbers)
+    if task.selection.prefers(epoch, task.selected):
+        task.selected = epoch
     task.epochs.append(numbers)
     task.values.append(task.value)
 
@@ -85,7 +83,7 @@ def job_for(
     split_seed: int,
     settings: Hyperparameters,
     seed: list[int],
-    rule: Rule,
+    selection: EpochSelection,
     *,
     whole: bool = False,
     stop_after: int | None = None,
@@ -99,8 +97,8 @@ def job_for(
         split_seed=split_seed,
         hyperparameters=settings.as_dict(),
         seed=seed,
-        objective=rule.objective,
-        epoch=rule.epoch,
+        objective=selection.objective,
+        epoch=selection.epoch,
         whole=whole,
         stop_after=stop_after,
         seconds=seconds,

@@ -24,17 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model import weights
 from model.data import datasets
 from model.data.datasets import Dataset
-from model.evaluation import calibration, confusion, evaluate, probabilities
+from model.epoch import EpochSelection
+from model.evaluation import calibration, predict
 from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
-from model.network import MLP
-from model.training import Rule
+from model.metrics import METRICS, Metric, Predictions
 from studies.definition import Study
 from studies.record.reader import RecordError, SweepRecord, TrialRecord
 from sweep.coordination.task import Task, job_for, task_from
@@ -139,7 +138,7 @@ class Repeats:
             self._study.seed,
             Hyperparameters(**what["hyperparameters"]),
             [self._study.seed, FINAL if final else CONFIRM, what["seed_index"]],
-            Rule(self._study.objective, "last" if final else self._study.epoch),
+            EpochSelection(self._study.objective, "last" if final else self._study.epoch),
             whole=final,
             stop_after=what["stop_after"],
         )
@@ -190,8 +189,7 @@ def summaries(study: Study, record: SweepRecord) -> list[dict[str, Any]]:
 
 def choose(study: Study, found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The candidate with the best mean; ties go to the lower mean validation loss, then to the lower trial number."""
-    sign = -1 if study.direction == "maximize" else 1
-    return min(found, key=lambda one: (sign * one["mean"], one["mean_validation_loss"], one["trial"]))
+    return min(found, key=lambda one: (study.metric.cost(one["mean"]), one["mean_validation_loss"], one["trial"]))
 
 
 def missing(study: Study, record: SweepRecord) -> list[str]:
@@ -209,7 +207,7 @@ def final_plan(study: Study, record: SweepRecord, champion: Mapping[str, Any]) -
     return [Repeat("final", champion["trial"], seed, settings, stop_after) for seed in range(study.confirm.seeds)]
 
 
-def paired(champion: Sequence[float], baseline: Sequence[float], sign: int, among: int) -> dict[str, Any]:
+def paired(champion: Sequence[float], baseline: Sequence[float], metric: Metric, among: int) -> dict[str, Any]:
     """Mean of the paired differences with its 95 % interval by Student's t, made wider for the choice.
 
     The champion is the best of `among` candidates on these very seeds. Each of their intervals is one of
@@ -219,12 +217,12 @@ def paired(champion: Sequence[float], baseline: Sequence[float], sign: int, amon
     Args:
         champion: its values on the fresh seeds.
         baseline: the baseline's values on the same seeds.
-        sign: 1 where more is better, -1 where less is; a positive difference then says the champion is better.
+        metric: of the values; a positive difference says that the champion is better.
         among: number of candidates, the baseline excepted.
     """
     from scipy.special import stdtrit  # a second to import, once a sweep
 
-    differences = [sign * (one - other) for one, other in zip(champion, baseline, strict=True)]
+    differences = [metric.cost(other - one) for one, other in zip(champion, baseline, strict=True)]
     mean = statistics.fmean(differences)
     quantile = float(stdtrit(len(differences) - 1, 1 - 0.025 / among))
     half = quantile * statistics.stdev(differences) / math.sqrt(len(differences))
@@ -278,10 +276,9 @@ def _verdict(
     finals: Sequence[FrozenTrial],
 ) -> dict[str, Any]:
     baseline = next((one for one in found if one["trial"] == 0), None)
-    sign = 1 if study.direction == "maximize" else -1
     comparison = None
     if baseline is not None and baseline is not champion:
-        comparison = paired(champion["values"], baseline["values"], sign, len(found) - 1)
+        comparison = paired(champion["values"], baseline["values"], study.metric, len(found) - 1)
     return {
         "champion": champion["trial"],
         "hyperparameters": Hyperparameters(**record.trials[champion["trial"]].hyperparameters).as_dict(),
@@ -306,17 +303,16 @@ def _open_test_set(
     failpoint("before_opening")
     opening = _count_opening(home / LEDGER, record, data, hashes)
     failpoint("after_opening")
-    networks = [_network(database.folder / "confirm" / f"{run.number:04d}" / "weights.npz") for run in finals]
-    scores = [evaluate(network, data.test, data.scale) for network in networks]
-    n, labels = len(data.test), data.test.labels[data.test.rows]
-    chances = probabilities(networks[0], data.test, data.scale)
+    paths = [database.folder / "confirm" / f"{run.number:04d}" / "weights.npz" for run in finals]
+    found = [predict(weights.load(path), data.test) for path in paths]
+    shipped = found[0]
     return {
-        "examples": n,
-        "accuracies": [score.accuracy for score in scores],
-        "losses": [score.loss for score in scores],
-        "confusion": confusion(labels, chances.argmax(axis=1), data.classes).tolist(),
-        "calibration": calibration(chances.argmax(axis=1) == labels, chances.max(axis=1)),
-        "mistakes": _mistakes(data, labels, chances),
+        "examples": len(data.test),
+        "accuracies": [METRICS["accuracy"].compute(predictions) for predictions in found],
+        "losses": [METRICS["loss"].compute(predictions) for predictions in found],
+        "confusion": shipped.confusion.tolist(),
+        "calibration": calibration(shipped.predicted == shipped.labels, shipped.probabilities.max(axis=1)),
+        "mistakes": _mistakes(data, shipped),
         "opening": opening,
     }
 
@@ -345,29 +341,22 @@ def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Seq
         return len(same) + 1
 
 
-def _mistakes(data: Dataset, labels: NDArray[np.int64], chances: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """The wrong answers given with the greatest confidence, with their images."""
-    predicted = chances.argmax(axis=1)
-    confidence = np.where(predicted == labels, -1.0, chances.max(axis=1))
+def _mistakes(data: Dataset, found: Predictions) -> list[dict[str, Any]]:
+    """The wrong predictions of the greatest confidence, with their images."""
+    labels, predicted, probabilities = found.labels, found.predicted, found.probabilities
+    confidence = np.where(predicted == labels, -1.0, probabilities.max(axis=1))
     order = np.argsort(-confidence, kind="stable")[: min(MISTAKES, int((predicted != labels).sum()))]
     return [
         {
             "index": int(i),
             "label": int(labels[i]),
             "predicted": int(predicted[i]),
-            "probability": float(chances[i].max()),
+            "probability": float(probabilities[i].max()),
             "image": base64.b64encode(data.test.images[data.test.rows[i]].tobytes()).decode(),
             "dtype": str(data.test.images.dtype),
         }
         for i in order
     ]
-
-
-def _network(path: Path) -> MLP:
-    kept = weights.load(path)
-    network = MLP(kept.sizes)
-    network.theta[...] = kept.theta
-    return network
 
 
 def _ship(folder: Path, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:

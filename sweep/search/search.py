@@ -15,7 +15,6 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
-from model.training import Rule
 from studies.definition import Study
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
@@ -166,12 +165,14 @@ class Search:
             self._interrupted.append(copy(trial))
         else:
             self.counts[trial.user_attrs["outcome"]] += 1
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            better = max if self._question.direction == "maximize" else min
-            self.best = better(self.best or (trial.value, trial.number), (trial.value, trial.number), key=itemgetter(0))
+        if trial.state == TrialState.COMPLETE and trial.value is not None and self._is_better(trial.value):
+            self.best = trial.value, trial.number
         trial.user_attrs = {}
         trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")}
         return trial
+
+    def _is_better(self, value: float) -> bool:
+        return self.best is None or self._question.metric.is_better(value, self.best[0])
 
     def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
         """Put a recorded trial into memory, as running where it is, or where its generation is not through."""
@@ -192,7 +193,7 @@ class Search:
                     self._trials[trial.number].report(reported, step)
 
     def _report(self, number: int, epoch: int, value: float | None) -> bool:
-        assert value is not None  # every trial of a search is judged by validation numbers
+        assert value is not None  # every trial of a search is evaluated on validation examples
         drawn = self._trials[number]
         drawn.report(value, epoch)
         return bool(drawn.should_prune())
@@ -211,9 +212,9 @@ class Search:
 
 def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
     """The training that is trial `number` of a study; (study seed, number) name its random streams."""
-    rule = Rule(study.objective, study.epoch)
-    seed = [study.seed, number]
-    return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, rule, seconds=study.trial_seconds)
+    selection = EpochSelection(study.objective, study.epoch)
+    seed, limit = [study.seed, number], study.trial_seconds
+    return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, selection, seconds=limit)
 
 
 def audited(study: Study, number: int) -> bool:

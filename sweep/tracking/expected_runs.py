@@ -19,17 +19,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from model.metrics import METRICS, metric_of
 from reports.analysis import findings as analysis
 from reports.analysis.checks import checks, summary
 from reports.analysis.importance import Importance, importance
 from studies.record.reader import EPOCH_COLUMNS, SweepRecord, TrialRecord
-from sweep.coordination.progress import reading_of
 from sweep.passwords import without_passwords
 from sweep.tracking.pictures import confusion_png, curves_png
 
 FORMAT = 5  # part of every digest: raise it when the mapping below changes, and the next sync renews every run
 STUDY_KEY = "study"
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
+_NEWER = {metric.objective for metric in METRICS.values()} - {"validation_loss", "validation_accuracy"}
+"""Metrics that older versions did not record."""
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
 _TAG_LENGTH = 8000  # MLflow's limit; longer values would be cut there and then differ from ours for ever
 
@@ -207,8 +209,9 @@ def _curves(trial: TrialRecord) -> tuple[Point, ...]:
 
 
 def _measured(trial: TrialRecord, column: str) -> bool:
-    """Whether there is such a curve: a final model has trained on the validation examples, so nothing validates it."""
-    return trial.role != "final" or not np.isnan(trial.epochs[column]).all()
+    """Whether the run has this curve: a final model has no validation, and an old record has fewer metrics."""
+    always = trial.role != "final" and column not in _NEWER
+    return always or not np.isnan(trial.epochs[column]).all()
 
 
 def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
@@ -514,7 +517,7 @@ def _words(name: str) -> str:
 
 
 def _amount(metric: str, value: float | None) -> str:
-    return "unknown" if value is None else reading_of(metric, value)
+    return "unknown" if value is None else metric_of(metric).format(value)
 
 
 def _short(value: object) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 import model
 from model.data.datasets import Examples
+from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
-from model.training import Rule, TrainingState, train
+from model.training import TrainingState, train
 
 MUST_MATCH = {
     "python": "Python",
@@ -56,8 +57,9 @@ def _arithmetic() -> str:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1000, 784), dtype=np.uint8)
     examples = Examples(images, rng.integers(0, 10, 1000), np.arange(1000))
-    state = TrainingState.fresh(settings, 784, 10, [0], Rule("validation_loss", "last"))
-    for _ in train(state, examples, examples, 1 / 255):
+    selection = EpochSelection("validation_loss", "last")
+    state = TrainingState.fresh(settings, 784, 10, [0], selection, scale=1 / 255)
+    for _ in train(state, examples, examples):
         pass
     return hashlib.sha256(state.network.theta.data).hexdigest()[:12]
 

@@ -25,7 +25,7 @@ class Job:
         split_seed: of the validation split.
         hyperparameters: as `Hyperparameters.as_dict` gives them.
         seed: words of its random streams.
-        objective, epoch: the rule which epoch counts.
+        objective, epoch: select an epoch, as `EpochSelection`.
         whole: learn from the validation examples too, and judge by nothing.
         stop_after: last epoch to run, counted from 1; None for all.
         seconds: longest training time, which the coordinator keeps; None for no limit.

@@ -23,27 +23,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import resource
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any
 
-from model import weights
+from model import checkpoint, weights
+from model.checkpoint import CheckpointError
 from model.data import datasets
 from model.data.datasets import Dataset
-from model.evaluation import confusion, probabilities
+from model.epoch import Epoch, EpochSelection
+from model.evaluation import predict
 from model.files import lock_within
 from model.hyperparameters import Hyperparameters
-from model.network import MLP
-from model.training import CheckpointError, Diverged, Epoch, Rule, TrainingState, memory_needed, train
+from model.training import Diverged, TrainingState, memory_needed, train
 from sweep.failpoints import failpoint
 from sweep.workers.pool import Job
 
@@ -152,11 +151,11 @@ def _run(job: Job, inbox: Inbox, folder: Path) -> None:
     data = datasets.load(Path(job.dataset), job.split_seed)
     state = _state(job, data, folder / CHECKPOINT)
     for epoch in state.epochs:
-        say("epoch", job, epoch=plain(epoch))
+        say("epoch", job, epoch={"index": epoch.index, **epoch.row()})
     with pulse(job, state):
         stopped = _follow(job, state, data, inbox)
     if stopped:
-        state.save(folder / CHECKPOINT)
+        checkpoint.save(state, folder / CHECKPOINT)
         say("stopped", job)
         return
     say("done", job, **_finish(job, state, data))
@@ -181,31 +180,25 @@ def alone(folder: Path) -> Iterator[None]:
 def _follow(job: Job, state: TrainingState, data: Dataset, inbox: Inbox) -> bool:
     """Say every epoch; whether the job was stopped before its last."""
     for epoch in _train(job, state, data):
-        say("epoch", job, epoch=plain(epoch))
+        say("epoch", job, epoch={"index": epoch.index, **epoch.row()})
         if inbox.stopped(job):
             return True
     return False
 
 
-def plain(epoch: Epoch) -> dict[str, Any]:
-    """The epoch's fields for JSON; numbers that do not exist are null."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(epoch).items()
-    }
-
-
-def _state(job: Job, data: Dataset, checkpoint: Path) -> TrainingState:
+def _state(job: Job, data: Dataset, path: Path) -> TrainingState:
     """Continued from the checkpoint where there is one; a damaged one is set aside."""
     settings = Hyperparameters(**job.hyperparameters)
     need, room = memory_needed(settings, data.features, data.classes), memory_available()
     if need > room:
         raise MemoryError(f"the training needs about {need >> 20:,} MiB, {room >> 20:,} MiB are available")
-    state = TrainingState.fresh(settings, data.features, data.classes, job.seed, Rule(job.objective, job.epoch))
-    if checkpoint.exists():
+    selection = EpochSelection(job.objective, job.epoch)
+    state = TrainingState.fresh(settings, data.features, data.classes, job.seed, selection, scale=data.scale)
+    if path.exists():
         try:
-            state.restore(checkpoint)
+            checkpoint.restore(state, path)
         except CheckpointError as error:
-            checkpoint.replace(checkpoint.with_suffix(".damaged"))
+            path.replace(path.with_suffix(".damaged"))
             say("note", job, text=f"{error}; set aside, the trial starts again")
     return state
 
@@ -214,11 +207,11 @@ def _train(job: Job, state: TrainingState, data: Dataset) -> Iterator[Epoch]:
     """The epochs, with a checkpoint now and then."""
     learn, judge = (data.train_and_validation, None) if job.whole else (data.train, data.validation)
     saved, cost = perf_counter(), 0.0
-    for epoch in train(state, learn, judge, data.scale, job.stop_after):
+    for epoch in train(state, learn, judge, job.stop_after):
         if perf_counter() - saved > max(CHECKPOINT_EVERY, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")
-            state.save(Path(job.folder) / CHECKPOINT)
+            checkpoint.save(state, Path(job.folder) / CHECKPOINT)
             failpoint("after_checkpoint")
             saved = perf_counter()
             cost = saved - started
@@ -226,17 +219,14 @@ def _train(job: Job, state: TrainingState, data: Dataset) -> Iterator[Epoch]:
 
 
 def _finish(job: Job, state: TrainingState, data: Dataset) -> dict[str, Any]:
-    """Write the weights of the epoch that counts; say their hash and, where it was judged, the confusion."""
+    """Write the weights of the selected epoch; return their hash and, if it was validated, the confusion matrix."""
     failpoint("before_weights")
-    digest = weights.save(Path(job.folder) / "weights.npz", state.counted_theta, state.network.sizes, data.scale)
+    network = state.selected_network()
+    digest = weights.save(Path(job.folder) / "weights.npz", network)
     failpoint("after_weights")
     if job.whole:
         return {"weights_sha256": digest, "confusion": None}
-    network = MLP(state.network.sizes)
-    network.theta[...] = state.counted_theta
-    predicted = probabilities(network, data.validation, data.scale).argmax(axis=1)
-    matrix = confusion(data.validation.labels[data.validation.rows], predicted, data.classes)
-    return {"weights_sha256": digest, "confusion": matrix.tolist()}
+    return {"weights_sha256": digest, "confusion": predict(network, data.validation).confusion.tolist()}
 
 
 def memory_available() -> int:

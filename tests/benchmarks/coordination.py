@@ -124,7 +124,7 @@ def throughput(place: Path, dataset: Path) -> float:
     """Epochs a second that the coordinator judges and records, of 100 trials on 64 simulated workers."""
     study = study_in(place)
     database = opened(place, study, dataset)
-    progress = Progress(Console(file=io.StringIO()), list(study.space), study.objective)
+    progress = Progress(Console(file=io.StringIO()), list(study.space), study.metric)
     coordinator = Coordinator(SimulatedWorkers(SIMULATED), progress, Stop())
     started = time.perf_counter()
     coordinator.run(Search(study, database.search, database.folder / "trials", dataset))

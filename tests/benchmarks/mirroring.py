@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 
 from model import weights
 from model.data import datasets
-from model.network import parameters
+from model.network import MLP
 from studies.definition import load
 from studies.record import reader as records
 from studies.record.reader import trial_seal
@@ -60,10 +60,11 @@ def record(place: Path) -> Path:
     rng = np.random.default_rng(1)
     for number in range(TRIALS):
         drawn = memory.ask()
-        theta = rng.normal(0, 0.1, parameters(SIZES)).astype(np.float32)
+        network = MLP(SIZES, scale=1 / 16)
+        network.theta[...] = rng.normal(0, 0.1, network.theta.size)
         path = folder / "trials" / f"{number:04d}" / "weights.npz"
         path.parent.mkdir(parents=True)
-        digest = weights.save(path, theta, SIZES, 1 / 16)
+        digest = weights.save(path, network)
         begun = datetime(2026, 3, 1) + timedelta(seconds=10 * number)
         epochs = {f"epoch.{epoch}": _epoch(epoch, begun, rng) for epoch in range(EPOCHS)}
         last = epochs[f"epoch.{EPOCHS - 1}"]

@@ -232,7 +232,7 @@ def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int
     with Path(os.devnull).open("w") as nowhere:
         # A terminal of 50 lines, drawn as for a person who watches.
         console = Console(file=nowhere, force_terminal=True, width=160, height=50)
-        progress = Progress(console, list(study.space), study.objective)
+        progress = Progress(console, list(study.space), study.metric)
         progress.begin("search", trials, {}, None)
         pool.rest()
         with progress:

@@ -20,8 +20,9 @@ from pathlib import Path
 from aims import as_json, show
 
 from model.data import datasets
+from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
-from model.training import Rule, TrainingState, train
+from model.training import TrainingState, train
 from studies.record import reader as records
 from studies.record.reader import SweepRecord
 from sweep.workers.local import ONE_THREAD
@@ -97,10 +98,11 @@ def train_bare(dataset: Path) -> None:
     seconds = []
     for settings in json.load(sys.stdin):
         started = time.perf_counter()
+        selection = EpochSelection("validation_accuracy", "best")
         state = TrainingState.fresh(
-            Hyperparameters(**settings), data.features, data.classes, [0, 0], Rule("validation_accuracy", "best")
+            Hyperparameters(**settings), data.features, data.classes, [0, 0], selection, scale=data.scale
         )
-        for _ in train(state, data.train, data.validation, data.scale):
+        for _ in train(state, data.train, data.validation):
             pass
         seconds.append(time.perf_counter() - started)
     print(json.dumps(seconds))

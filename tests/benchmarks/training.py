@@ -82,9 +82,9 @@ def products(data: Data, hidden: tuple[int, ...], batch: int) -> Measure:
 def ours(data: Data, hidden: tuple[int, ...], batch: int) -> Measure:
     """The product's own `train`, as a worker runs it: loss and accuracy of every batch included."""
     settings = Hyperparameters(hidden_sizes=hidden, batch_size=batch, epochs=10_000)
-    state = TrainingState.fresh(settings, data.float32.shape[1], CLASSES, (1, 2))
+    state = TrainingState.fresh(settings, data.float32.shape[1], CLASSES, (1, 2), scale=SCALE)
     examples = Examples(data.examples.images, data.examples.labels, data.examples.rows[: STEPS[batch] * batch])
-    epochs = train(state, examples, None, SCALE)
+    epochs = train(state, examples, None)
 
     def run() -> None:
         next(epochs)

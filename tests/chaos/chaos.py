@@ -39,7 +39,6 @@ from reports.analysis import findings as analysis
 from studies.record import reader as records
 from studies.record.reader import SweepRecord
 from sweep.commands import report
-from sweep.coordination.progress import reading_of
 from sweep.storage import database as storage
 from sweep.tracking import expected_runs as runs
 
@@ -363,7 +362,7 @@ def invariants(chain: Chain) -> list[str]:
     found += [f"trial {number}: its epochs were recorded out of order" for number in disorder]
     for (kind, number), value in chain.acknowledged.items():
         trial = (record.trials if kind == "trial" else record.confirm)[int(number)]
-        kept = reading_of(record.objective, trial.value) if trial.value is not None else None
+        kept = record.metric.format(trial.value) if trial.value is not None else None
         if trial.outcome != "complete" or (kept is not None and kept != value):
             found.append(f"{kind} {number} was acknowledged with {value}, but the record has {trial.outcome} {kept}")
     return found + left_behind(chain) + consistent(chain)

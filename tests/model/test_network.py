@@ -145,14 +145,14 @@ def test_renaming_the_classes_only_moves_their_columns():
 def test_a_step_allocates_nothing_large(dropout):
     """Over 100 steps never more than 100 KiB at once; one activation of the first layer would be 256 KiB."""
     rng = np.random.default_rng(13)
-    network = MLP((784, 512, 256, 10))
+    network = MLP((784, 512, 256, 10), scale=1 / 255)
     network.initialise(rng)
     adam = Adam(network.theta, 0.9, 0.999, 1e-8, 0.01)
     images, labels = rng.integers(0, 256, (128, 784), dtype=np.uint8), rng.integers(0, 10, 128)
     drop = Dropout(dropout, dropout, rng) if dropout else None
 
     def step():
-        network.feed(images, 1 / 255)
+        network.feed(images)
         network.backpropagate(128, labels, 0.1, drop)
         adam.step(network.theta, network.gradient, 1e-3)
 
@@ -180,16 +180,16 @@ def plain_logits(network, inputs):
 def test_bytes_are_scaled_and_biases_stay_whole():
     """Fed twice, so that a scale that touched the column of ones would show; and once after a dropout."""
     rng = np.random.default_rng(15)
-    network = MLP((6, 5, 4), np.float64)
+    network = MLP((6, 5, 4), np.float64, scale=1 / 255)
     network.theta[...] = rng.normal(size=network.theta.shape)
     images = rng.integers(0, 256, (8, 6), dtype=np.uint8)
     expected = plain_logits(network, images / 255)
     for _ in range(2):
-        network.feed(images, 1 / 255)
+        network.feed(images)
         np.testing.assert_allclose(network.logits(8), expected, rtol=1e-12)
-    network.feed(images, 1 / 255)
+    network.feed(images)
     network.backpropagate(8, rng.integers(0, 4, 8), 0.0, Dropout(0.5, 0.5, rng))
-    network.feed(images, 1 / 255)
+    network.feed(images)
     np.testing.assert_allclose(network.logits(8), expected, rtol=1e-12)
 
 

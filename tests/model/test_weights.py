@@ -9,14 +9,22 @@ import pytest
 
 from model import files, weights
 from model.data import npz
+from model.network import MLP, parameters
 from model.weights import WeightsError
 
 SIZES = (6, 4, 3)
 
 
 @pytest.fixture
-def theta() -> np.ndarray:
-    return np.random.default_rng(1).normal(size=weights.parameters(SIZES)).astype(np.float32)
+def network() -> MLP:
+    found = MLP(SIZES, scale=0.5)
+    found.theta[...] = np.random.default_rng(1).normal(size=parameters(SIZES))
+    return found
+
+
+@pytest.fixture
+def theta(network: MLP) -> np.ndarray:
+    return network.theta
 
 
 def member(array: np.ndarray, **keywords: object) -> bytes:
@@ -46,43 +54,43 @@ def good_members(theta: np.ndarray) -> dict[str, bytes]:
     }
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path, theta: np.ndarray) -> None:
-    digest = weights.save(tmp_path / "w.npz", theta, SIZES, 1 / 255)
+def test_what_is_saved_is_loaded(tmp_path: Path, network: MLP) -> None:
+    digest = weights.save(tmp_path / "w.npz", network)
     loaded = weights.load(tmp_path / "w.npz")
 
-    assert loaded.theta.tobytes() == theta.tobytes()
+    assert loaded.theta.tobytes() == network.theta.tobytes()
     assert loaded.sizes == SIZES
-    assert loaded.scale == pytest.approx(1 / 255)
+    assert loaded.scale == 0.5
     assert digest == weights.sha256(loaded.theta)
 
 
-def test_the_same_weights_give_the_same_bytes(tmp_path: Path, theta: np.ndarray) -> None:
+def test_the_same_weights_give_the_same_bytes(tmp_path: Path, network: MLP) -> None:
     for name in ("a.npz", "b.npz"):
-        weights.save(tmp_path / name, theta, SIZES, 0.5)
+        weights.save(tmp_path / name, network)
 
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_numpy_reads_the_file_without_our_code(tmp_path: Path, theta: np.ndarray) -> None:
-    weights.save(tmp_path / "w.npz", theta, SIZES, 0.5)
+def test_numpy_reads_the_file_without_our_code(tmp_path: Path, network: MLP) -> None:
+    weights.save(tmp_path / "w.npz", network)
 
     with np.load(tmp_path / "w.npz", allow_pickle=False) as stored:
         assert set(stored) == {"theta", "sizes", "scale"}
-        assert (stored["theta"] == theta).all()
+        assert (stored["theta"] == network.theta).all()
 
 
 @pytest.mark.parametrize("bad", [np.float32("nan"), np.float32("inf")])
-def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, theta: np.ndarray, bad: np.float32) -> None:
-    theta[3] = bad
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, network: MLP, bad: np.float32) -> None:
+    network.theta[3] = bad
 
     with pytest.raises(ValueError, match="finite"):
-        weights.save(tmp_path / "w.npz", theta, SIZES, 0.5)
+        weights.save(tmp_path / "w.npz", network)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_do_not_fit_the_sizes_are_not_saved(tmp_path: Path, theta: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="must be float32 of shape"):
-        weights.save(tmp_path / "w.npz", theta[:-1], SIZES, 0.5)
+def test_weights_of_another_dtype_are_not_saved(tmp_path: Path, network: MLP) -> None:
+    with pytest.raises(ValueError, match="must be float32"):
+        weights.save(tmp_path / "w.npz", network.with_weights(network.theta, np.float64))
 
 
 @pytest.mark.parametrize(
@@ -149,9 +157,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         weights.load(tmp_path / "w.npz")
 
 
-def test_no_flipped_byte_or_cut_changes_weights_unnoticed(tmp_path: Path, theta: np.ndarray) -> None:
+def test_no_flipped_byte_or_cut_changes_weights_unnoticed(tmp_path: Path, network: MLP) -> None:
     path = tmp_path / "w.npz"
-    digest = weights.save(path, theta, SIZES, 0.5)
+    digest = weights.save(path, network)
     good = path.read_bytes()
     damaged = [good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :] for at in range(0, len(good), 3)]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.metrics import METRICS
 from studies.record.reader import EPOCH, SweepRecord, TrialRecord
 from sweep.search.confirmation import paired
 
@@ -259,7 +260,7 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
         )
     champion = max(candidates, key=lambda c: sign * c["mean"])
     base = next(c for c in candidates if c["trial"] == 0)
-    comparison = paired(champion["values"], base["values"], sign, len(candidates) - 1)
+    comparison = paired(champion["values"], base["values"], record.metric, len(candidates) - 1)
     n = record.dataset["test"]
     accuracy = 0.9806 if n > 5000 else 0.9694
     repeats = [
@@ -393,7 +394,7 @@ def _judged(
         candidates.append({"trial": trial.number, "search_value": trial.value, "values": values, "mean": mean})
     champion = max(candidates, key=lambda one: one["mean"])
     base = next(one for one in candidates if one["trial"] == 0)
-    comparison = paired(champion["values"], base["values"], 1, len(candidates) - 1)
+    comparison = paired(champion["values"], base["values"], METRICS["accuracy"], len(candidates) - 1)
     made = make_record(30, confirmed=True).verdict or {}
     verdict = {
         **made,

@@ -185,7 +185,7 @@ WRONG = [
     ("top = 2", "tpo = 2", "line 20: unknown key 'tpo'; did you mean 'top'?"),
     ("seeds = 3", "seeds = 1", "line 21: confirm.seeds must be greater than or equal to 2"),
     ('question = "Which?"', 'name = "other"\nquestion = "Which?"', "a study is named by its file"),
-    ('objective = "validation_loss"', 'objective = "os:system"', "line 3: objective must be"),
+    ('objective = "validation_loss"', 'objective = "os:system"', "line 3: unknown metric 'os:system'; known: loss"),
     ('objective = "validation_loss"', "generation = 0", "line 3: generation must be greater than or equal to 1"),
     (
         'objective = "validation_loss"',

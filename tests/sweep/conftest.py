@@ -70,7 +70,7 @@ def searched(digits_folder):
 
     def run(study, database, workers=2, stop=None, pool=None):
         output = io.StringIO()
-        progress = Progress(Console(file=output, width=200), list(study.space), study.objective)
+        progress = Progress(Console(file=output, width=200), list(study.space), study.metric)
         pool = pool or LocalPool(workers, database.folder)
         with contextlib.closing(pool), progress:
             progress.begin("search", study.trials, {}, None)

@@ -140,13 +140,13 @@ def test_a_home_that_cannot_be_written_is_three(capsys, tmp_path, study_file):
 @pytest.fixture
 def champion(home):
     """A champion that knows nothing, and its card."""
-    import numpy as np
 
     from model import weights
+    from model.network import MLP
 
     folder = home / "tiny"
     folder.mkdir(parents=True)
-    digest = weights.save(folder / "champion.npz", np.zeros(650, np.float32), (64, 10), 1 / 16)
+    digest = weights.save(folder / "champion.npz", MLP((64, 10), scale=1 / 16))
     (folder / "champion.json").write_text(
         json.dumps({"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"})
     )

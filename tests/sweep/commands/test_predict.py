@@ -224,11 +224,10 @@ def champion(tmp_path: Path) -> Path:
     dataset = datasets.load(datasets.prepare("digits", tmp_path), 0)
     images, labels = dataset.train.images.astype(np.float32) / 16, dataset.train.labels
     means = np.stack([images[labels == label].mean(axis=0) for label in range(10)])
-    network = MLP((64, 10))
+    network = MLP((64, 10), scale=dataset.scale)
     network.layers[0].weights[...] = 2 * means.T
     network.layers[0].biases[...] = -(means**2).sum(axis=1)  # argmax = the nearest mean
-    theta = network.theta.astype(np.float32)
-    digest = weights.save(tmp_path / "champion.npz", theta, (64, 10), dataset.scale)
+    digest = weights.save(tmp_path / "champion.npz", network)
     card = {"shape": [8, 8], "classes": 10, "scale": dataset.scale, "weights_sha256": digest, "dataset": "digits"}
     (tmp_path / "champion.json").write_text(json.dumps(card))
     return tmp_path / "champion.npz"

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from model.hyperparameters import Hyperparameters
-from sweep.coordination.progress import Progress, duration, reading, reading_of
+from model.metrics import METRICS
+from sweep.coordination.progress import Progress, duration, reading
 from sweep.workers.pool import Job
 
 
@@ -17,7 +18,7 @@ def job(number=3, epochs=10):
 
 def shown(console):
     """A progress with one running trial after two epochs, and one that ended."""
-    progress = Progress(console, ["hidden_sizes", "learning_rate"], "validation_accuracy")
+    progress = Progress(console, ["hidden_sizes", "learning_rate"], METRICS["accuracy"])
     progress.begin("search", 5, {"complete": 1, "pruned": 1}, (0.97, 0))
     progress.started(job(2), 2, 0, 0)
     progress.started(job(3), 3, 1, 0)
@@ -58,7 +59,7 @@ def test_on_a_terminal_it_is_a_table(width):
 def test_more_trials_than_lines_are_counted():
     """A thousand workers fit on a screen: as many as there is room for, and how many more there are."""
     console = Console(file=io.StringIO(), width=150, height=24, force_terminal=True, color_system=None)
-    progress = Progress(console, ["learning_rate"], "validation_accuracy")
+    progress = Progress(console, ["learning_rate"], METRICS["accuracy"])
     progress.begin("search", 2_000, {}, None)
     for number in range(1_000):
         progress.started(job(number), number, number, 0)
@@ -75,7 +76,7 @@ def test_more_trials_than_lines_are_counted():
 def test_a_failure_is_told_with_its_reason():
     """Also where nothing was ever measured."""
     output = io.StringIO()
-    progress = Progress(Console(file=output, width=80), [], "validation_loss")
+    progress = Progress(Console(file=output, width=80), [], METRICS["loss"])
     progress.begin("search", 5, {}, None)
     progress.started(job(), 3, 0, 0)
     progress.finished(job(), 3, "diverged", "diverged at epoch 1, step 2", None)
@@ -85,9 +86,9 @@ def test_a_failure_is_told_with_its_reason():
 
 def test_numbers_read_well():
     """Per cent with two digits, losses with four, settings with four significant ones."""
-    assert reading_of("validation_accuracy", 0.98123) == "98.12 %"
-    assert reading_of("validation_loss", 0.061239) == "0.0612"
-    assert reading_of("validation_loss", 0.0000412) == "4.1e-05"
+    assert METRICS["accuracy"].format(0.98123) == "98.12 %"
+    assert METRICS["loss"].format(0.061239) == "0.0612"
+    assert METRICS["loss"].format(0.0000412) == "4.1e-05"
     assert [reading(value) for value in ([128, 64], 0.00123456, 32, "cosine")] == ["128-64", "0.001235", "32", "cosine"]
     assert [duration(seconds) for seconds in (3, 89, 91, 3600, 5400, 6000)] == [
         "3 s",

@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from model import weights
+from model.metrics import METRICS
 from reports.analysis import findings as analysis
 from studies.record import reader as records
 from sweep.coordination.coordinator import Coordinator, Stop
@@ -28,7 +29,7 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
         study = study or tiny("trials=4")
         database = opened(study, home)
         searched(study, database)
-        progress = Progress(Console(file=io.StringIO()), [], study.objective)
+        progress = Progress(Console(file=io.StringIO()), [], study.metric)
         with contextlib.closing(LocalPool(2, database.folder)) as workers:
             coordinator = Coordinator(workers, progress, Stop())
             record = records.read(database.folder)
@@ -139,13 +140,13 @@ def test_more_trials_confirm_again_but_repeat_nothing(confirmed, tiny):
 
 def test_the_paired_interval_is_students():
     """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; not better than nothing."""
-    found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], 1, among=1)
+    found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], METRICS["accuracy"], among=1)
 
     assert found["difference"] == pytest.approx(2.0)
     assert found["high"] - found["difference"] == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
     assert not found["better"]
-    assert paired([0.1, 0.11, 0.09], [0.5, 0.52, 0.48], -1, among=3)["better"]
-    assert paired([0.5, 0.52, 0.48], [0.1, 0.11, 0.09], -1, among=3)["difference"] < 0
+    assert paired([0.1, 0.11, 0.09], [0.5, 0.52, 0.48], METRICS["loss"], among=3)["better"]
+    assert paired([0.5, 0.52, 0.48], [0.1, 0.11, 0.09], METRICS["loss"], among=3)["difference"] < 0
 
 
 @pytest.mark.parametrize(("seeds", "candidates"), [(3, 3), (5, 3), (5, 10)])
@@ -158,8 +159,8 @@ def test_a_champion_that_is_no_better_is_called_better_in_at_most_2_5_percent(se
     called = {"widened": 0, "plain": 0}
     for scores in rng.normal(size=(4000, candidates + 1, seeds)):
         if champion := np.argmax(scores.mean(axis=1)):
-            called["widened"] += paired(scores[champion], scores[0], 1, among=candidates)["better"]
-            called["plain"] += paired(scores[champion], scores[0], 1, among=1)["better"]
+            called["widened"] += paired(scores[champion], scores[0], METRICS["accuracy"], among=candidates)["better"]
+            called["plain"] += paired(scores[champion], scores[0], METRICS["accuracy"], among=1)["better"]
 
     assert called["widened"] / 4000 <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 4000)
     assert called["plain"] / 4000 > 0.05

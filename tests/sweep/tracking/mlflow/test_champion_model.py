@@ -22,9 +22,9 @@ def loaded(path: Path, sizes: tuple[int, ...]) -> tuple[Any, MLP]:
     """A random network, and the champion as MLflow loads it from the network's weights."""
     from sweep.tracking.mlflow.champion_model import Champion
 
-    generator, network, champion = np.random.default_rng(0), MLP(sizes), Champion()
+    generator, network, champion = np.random.default_rng(0), MLP(sizes, scale=float(SCALE)), Champion()
     network.theta[...] = generator.normal(0, 0.05, network.theta.size)
-    weights.save(path / "champion.npz", network.theta, sizes, float(SCALE))
+    weights.save(path / "champion.npz", network)
     champion.load_context(SimpleNamespace(artifacts={"weights": str(path / "champion.npz")}))
     return champion, network
 
@@ -35,7 +35,7 @@ def loaded(path: Path, sizes: tuple[int, ...]) -> tuple[Any, MLP]:
 def test_every_probability_is_the_networks_own(tmp_path: Path, sizes: tuple[int, ...], count: int) -> None:
     champion, network = loaded(tmp_path, sizes)
     pixels = np.random.default_rng(count).integers(0, 256, (count, sizes[0])).astype(np.uint8)
-    own = network.predict(pixels * SCALE).copy()
+    own = network.predict(pixels).copy()
 
     found = [champion.predict(None, pixels.astype(kind)) for kind in (np.uint8, np.int64, np.float32, np.float64)]
 

@@ -1,0 +1,94 @@
+"""The numbers of one epoch, and the rule that selects the epoch whose weights a training keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model.metrics import METRICS, Metric, metric_of
+
+COLUMNS = (
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    *(metric.objective for metric in METRICS.values()),
+    "seconds",
+)
+"""The numbers of an epoch's row, in the order in which they are recorded."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The numbers of one pass over the training examples.
+
+    Attributes:
+        index: from 0.
+        learning_rate: at the epoch's first step.
+        train_loss, train_accuracy: running means over its batches, each measured before its update and with dropout
+            and label smoothing; no second pass over the training examples is made.
+        validation: the value of every metric after the epoch, by the metric's name, without dropout or smoothing;
+            empty where no examples are held out.
+        seconds: wall time of training and validation.
+    """
+
+    index: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    validation: Mapping[str, float]
+    seconds: float
+
+    def row(self) -> dict[str, float | None]:
+        """Its `COLUMNS` for JSON: a number that was not measured or is not a number is None."""
+        measured = {metric.objective: self.validation.get(name) for name, metric in METRICS.items()}
+        row = {**vars(self), **measured}
+        return {column: None if _is_missing(row[column]) else row[column] for column in COLUMNS}
+
+    @classmethod
+    def from_row(cls, index: int, row: Mapping[str, Any]) -> Epoch:
+        """The epoch of a row; columns that an older version did not record are not measured, others are ignored."""
+        validation = {
+            name: float(row[metric.objective])
+            for name, metric in METRICS.items()
+            if not _is_missing(row.get(metric.objective))
+        }
+        train = {key: math.nan if row[key] is None else row[key] for key in ("train_loss", "train_accuracy")}
+        return cls(index, row["learning_rate"], **train, validation=validation, seconds=row["seconds"])
+
+
+def _is_missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+@dataclass(frozen=True)
+class EpochSelection:
+    """Which epoch of a training is selected: the `best` by the objective, or the `last`; the same rule everywhere.
+
+    Ties go to the lower validation loss, then to the earlier epoch. Without validation `best` is the first epoch.
+
+    Attributes:
+        objective: `validation_<metric>`.
+        epoch: `best` or `last`.
+    """
+
+    objective: str = "validation_accuracy"
+    epoch: str = "best"
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the objective."""
+        return metric_of(self.objective)
+
+    def value(self, epoch: Epoch) -> float | None:
+        """The objective at an epoch; None where nothing is held out."""
+        return epoch.validation.get(self.metric.name)
+
+    def prefers(self, new: Epoch, old: Epoch | None) -> bool:
+        """Whether `new`, which came later, is selected instead of `old`."""
+        return old is None or self.epoch == "last" or self._cost(new) < self._cost(old)
+
+    def _cost(self, epoch: Epoch) -> tuple[float, float]:
+        value, loss = (epoch.validation.get(name, math.nan) for name in (self.metric.name, "loss"))
+        return self.metric.cost(value), loss
