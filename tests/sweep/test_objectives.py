@@ -1,0 +1,62 @@
+"""Any metric can be a study's objective, and its direction alone decides which trial wins."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.metrics import METRICS
+from studies.record import reader
+from sweep.search.confirmation import choose
+from sweep.search.search import Search
+
+
+@pytest.fixture
+def record_of(tiny, opened, searched):
+    """Runs a tiny study with random settings and returns its record."""
+
+    def run(objective, home="runs"):
+        study = tiny(f"objective={objective}", "epoch=last", "sampler=random", "trials=3", "baseline.epochs=2")
+        database = opened(study, home)
+        searched(study, database)
+        database.close()
+        return study, reader.read(database.folder)
+
+    return run
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_can_be_the_objective(record_of, name):
+    study, record = record_of(name)
+
+    assert study.objective == record.objective == f"validation_{name}"
+    assert study.direction == record.study["direction"] == METRICS[name].direction
+    for trial in record.trials:
+        assert trial.value == trial.epochs[-1][f"validation_{name}"]
+        assert all(np.isfinite(trial.epochs[metric.objective]).all() for metric in METRICS.values())
+    values = [trial.value for trial in record.trials]
+    assert record.ranked()[0].value == (max if METRICS[name].maximize else min)(values)
+
+
+def test_a_turned_direction_makes_the_other_trial_win(record_of, monkeypatch, tmp_path):
+    """The worst trial of the same three is best for the record, the search and the choice of the champion."""
+    _, record = record_of("accuracy")
+    by_accuracy = record.ranked()
+    monkeypatch.setitem(METRICS, "accuracy", replace(METRICS["accuracy"], direction="minimize"))
+
+    study, turned = record_of("accuracy", home="turned")
+
+    assert len({trial.value for trial in by_accuracy}) == 3
+    assert [trial.number for trial in turned.ranked()] == [trial.number for trial in reversed(by_accuracy)]
+    means = [{"trial": t.number, "mean": t.value, "mean_validation_loss": 0.0} for t in turned.trials]
+    assert choose(study, means)["trial"] == by_accuracy[-1].number
+
+
+def test_the_search_counts_the_best_by_the_metric(tiny, opened, searched, tmp_path, digits_folder):
+    study = tiny("objective=macro_f1", "sampler=random", "trials=3", "baseline.epochs=1")
+    database = opened(study)
+    searched(study, database)
+    best = Search(study, database.search, tmp_path / "trials", digits_folder).best
+    database.close()
+
+    assert best[0] == max(trial.value for trial in reader.read(database.folder).trials)
