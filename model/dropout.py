@@ -33,21 +33,30 @@ class Dropout:
         self._bits = rng.bit_generator
         self._keep = np.empty(BLOCK, bool)
 
-    def drop(self, activations: NDArray[np.floating[Any]], share: float) -> None:
+    def drop(
+        self,
+        activations: NDArray[np.floating[Any]],
+        share: float,
+        slope: NDArray[np.floating[Any]] | None = None,
+    ) -> None:
         """Drop units of activations (n, units + 1), contiguous, in place; the last column, the ones, stays.
 
         Args:
             activations: of a layer.
             share: `inputs` or `hidden`, one of the rounded shares.
+            slope: of the same shape; the slopes of the dropped units become 0 too, if given.
         """
         if not share:
             return
         threshold, flat = round(share * LEVELS), activations.reshape(-1, copy=False)
+        slopes = None if slope is None else slope.reshape(-1, copy=False)
         for start in range(0, len(flat), BLOCK):
             block = flat[start : start + BLOCK]
             bits = self._bits.random_raw(-(-len(block) // 4)).view(np.uint16)[: len(block)]
             keep = np.greater_equal(bits, threshold, out=self._keep[: len(block)])
             block *= keep
+            if slopes is not None:
+                slopes[start : start + BLOCK] *= keep
         flat *= 1 / (1 - share)
         activations[:, -1] = 1
 

@@ -56,6 +56,7 @@ class Hyperparameters:
         weight_decay: decoupled; a step shrinks the weights by learning_rate times this (Loshchilov & Hutter 2019).
         dropout, input_dropout: share of hidden and of input units set to 0 while training.
         label_smoothing: probability mass spread evenly over all classes (Szegedy et al. 2016, section 7).
+        activation: of the hidden layers, `relu` or the exact `gelu` (Hendrycks & Gimpel 2016).
         schedule: `constant`, or `cosine` from the learning rate down to 0 over all epochs.
         epochs: passes over the training examples.
 
@@ -73,6 +74,7 @@ class Hyperparameters:
     dropout: float = _number(0.0, 0, 1, high_open=True)
     input_dropout: float = _number(0.0, 0, 1, high_open=True)
     label_smoothing: float = _number(0.0, 0, 1, high_open=True)
+    activation: str = _word("relu", "relu", "gelu")
     schedule: str = _word("constant", "constant", "cosine")
     epochs: int = _number(12, 1, 10000)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from model.activations import gelu
 from model.dropout import Dropout
 from model.loss import cross_entropy, softmax
 
@@ -46,7 +47,7 @@ class _Buffers:
         activations: (n, units + 1) of each layer but the last, the last column 1.
         logits: (n, classes), in column order: the sums over classes in the loss then run along memory, which is four
             times as fast at 512 examples.
-        zeros: (n, units + 1) of each hidden layer, what ReLU compares with; NumPy has a vector loop for two arrays but
+        zeros: (n, units + 1) of each hidden layer, which ReLU compares with; NumPy has a vector loop for two arrays but
             not for an array and a number (4.4 instead of 20 microseconds for 65,536).
     """
 
@@ -63,6 +64,11 @@ class _Buffers:
         return [np.empty(shape, self._dtype) for shape in self._shapes[1:]]
 
     @cached_property
+    def slopes(self) -> list[Floats]:
+        """Derivatives (n, units + 1) of each hidden layer's activation; 0 for a dropped unit."""
+        return [np.empty(shape, self._dtype) for shape in self._shapes[1:]]
+
+    @cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
         """Scratch (n, units + 1) for each hidden layer."""
         return [np.empty(shape, bool) for shape in self._shapes[1:]]
@@ -73,22 +79,25 @@ class MLP:
 
     Attributes:
         sizes: units of every layer, input and output included.
+        activation: of the hidden layers, `relu` or `gelu`.
         scale: the network's input is what it is fed times this.
         theta: (parameters,) all weights and biases.
         gradient: (parameters,) what the last `backpropagate` found, laid out as `theta`.
         layers: views into `theta`.
     """
 
-    def __init__(self, sizes: Sequence[int], dtype: DTypeLike = np.float32, *, scale: float = 1.0) -> None:
+    def __init__(
+        self, sizes: Sequence[int], dtype: DTypeLike = np.float32, *, activation: str = "relu", scale: float = 1.0
+    ) -> None:
         sizes = tuple(int(size) for size in sizes)
-        self.__setstate__((sizes, scale, np.zeros(parameters(sizes), dtype)))
+        self.__setstate__((sizes, activation, scale, np.zeros(parameters(sizes), dtype)))
 
-    def __getstate__(self) -> tuple[tuple[int, ...], float, Floats]:
+    def __getstate__(self) -> tuple[tuple[int, ...], str, float, Floats]:
         """What a copy is made from: views would come back as arrays of their own."""
-        return self.sizes, self.scale, self.theta
+        return self.sizes, self.activation, self.scale, self.theta
 
-    def __setstate__(self, state: tuple[tuple[int, ...], float, Floats]) -> None:
-        self.sizes, self.scale, self.theta = state
+    def __setstate__(self, state: tuple[tuple[int, ...], str, float, Floats]) -> None:
+        self.sizes, self.activation, self.scale, self.theta = state
         self.gradient: Floats = np.zeros_like(self.theta)
         self.layers = _views(self.theta, self.sizes)
         self._gradients = _views(self.gradient, self.sizes)
@@ -103,7 +112,7 @@ class MLP:
 
     def with_weights(self, theta: NDArray[Any], dtype: DTypeLike = np.float32) -> MLP:
         """A network like this one with other weights (parameters,), which are copied and converted to `dtype`."""
-        network = MLP(self.sizes, dtype, scale=self.scale)
+        network = MLP(self.sizes, dtype, activation=self.activation, scale=self.scale)
         network.theta[...] = theta
         return network
 
@@ -116,17 +125,22 @@ class MLP:
             inputs *= self.scale
             inputs[:, -1] = 1
 
-    def logits(self, n: int, dropout: Dropout | None = None) -> Floats:
-        """Logits (n, classes) of the batch of n that was fed last."""
+    def logits(self, n: int, dropout: Dropout | None = None, *, slopes: bool = False) -> Floats:
+        """Logits (n, classes) of the batch of n that was fed last; with `slopes`, gelu's are kept for the gradient."""
         buffers = self._of_size(n)
         if dropout:
             dropout.drop(buffers.activations[0], dropout.inputs)
         for i, layer in enumerate(self.layers[:-1]):
             output = buffers.activations[i + 1]
             np.matmul(buffers.activations[i], layer.matrix, out=output[:, :-1])  # (n, in + 1) @ (in + 1, out)
-            np.maximum(output, buffers.zeros[i], out=output)
+            slope = buffers.slopes[i] if slopes and self.activation == "gelu" else None
+            if self.activation == "gelu":
+                gelu(output, slope)
+                output[:, -1] = 1
+            else:
+                np.maximum(output, buffers.zeros[i], out=output)
             if dropout:
-                dropout.drop(output, dropout.hidden)
+                dropout.drop(output, dropout.hidden, slope)
         return np.matmul(buffers.activations[-1], self.layers[-1].matrix, out=buffers.logits)
 
     def backpropagate(
@@ -135,7 +149,8 @@ class MLP:
         """Set `gradient` to that of the mean loss over the batch of n that was fed last.
 
         For z = [a 1] M and the loss's gradient d with respect to z: that of M is [a 1]^T d, and of a it is d W^T, which
-        passes a ReLU where a > 0. A dropped unit has a = 0, so the same test stops it too.
+        passes a ReLU where a > 0. A dropped unit has a = 0, so the same test stops it too. gelu multiplies it by its
+        slope, which is 0 for a dropped unit.
 
         Args:
             n: examples in the batch.
@@ -147,7 +162,7 @@ class MLP:
             The mean loss (with smoothing), and how many examples were classified rightly.
         """
         buffers = self._of_size(n)
-        delta = self.logits(n, dropout)
+        delta = self.logits(n, dropout, slopes=True)
         loss, hits = cross_entropy(delta, labels, smoothing)
         for i in range(len(self.layers) - 1, -1, -1):
             np.matmul(buffers.activations[i].T, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
@@ -162,10 +177,13 @@ class MLP:
 
     def _through(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
         """Gradient with respect to the sums of hidden layer i (from 1), given that of the layer after it."""
-        gradient, mask = buffers.gradients[i - 1], buffers.masks[i - 1]
+        gradient = buffers.gradients[i - 1]
         np.matmul(delta, self.layers[i].matrix.T, out=gradient)  # (n, out) @ (out, in + 1)
-        np.greater(buffers.activations[i], 0, out=mask)
-        gradient *= mask
+        if self.activation == "gelu":
+            gradient *= buffers.slopes[i - 1]
+        else:
+            mask = np.greater(buffers.activations[i], 0, out=buffers.masks[i - 1])
+            gradient *= mask
         if dropout and dropout.hidden:
             gradient *= 1 / (1 - dropout.hidden)
         return gradient[:, :-1]

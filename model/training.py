@@ -85,7 +85,8 @@ class TrainingState:
             selection: which epoch is selected.
             scale: the network's input is a pixel times this.
         """
-        network = MLP((features, *hyperparameters.hidden_sizes, classes), scale=scale)
+        sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
+        network = MLP(sizes, activation=activation, scale=scale)
         network.initialise(_stream(seed, 0, INITIALISATION))
         h = hyperparameters
         optimizer = Adam(network.theta, h.beta1, h.beta2, h.epsilon, h.weight_decay)
@@ -131,12 +132,16 @@ def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int)
     """Bytes that a training of these settings takes at its highest, to within a fifth; data are mapped, not counted.
 
     float32 each: weights, gradient, two moments and the best weights; a checkpoint, once as arrays and once as the
-    bytes of its file; and for a batch of training and one of evaluation the activations, gradients and zeros.
+    bytes of its file; and for a batch of training and one of evaluation the activations, gradients and zeros, for gelu
+    also slopes and scratch of the largest layer.
     """
     sizes = (features, *hyperparameters.hidden_sizes, classes)
     weights = parameters(sizes)
     training = hyperparameters.batch_size * (features + 3 * sum(hyperparameters.hidden_sizes))
     evaluation = BATCH * (features + 2 * sum(hyperparameters.hidden_sizes))
+    if hyperparameters.activation == "gelu":
+        training += hyperparameters.batch_size * sum(hyperparameters.hidden_sizes)
+        training += max(hyperparameters.batch_size, BATCH) * 6 * max(hyperparameters.hidden_sizes)
     return 4 * (13 * weights + training + evaluation)
 
 

@@ -2,18 +2,21 @@
 
 The file is a plain .npz that needs no code of ours to be read, and the same network always gives the same bytes:
 `theta` (parameters,) float32, for each layer W (in, out) row by row, then b (out,); `sizes`, the units per layer, input
-and output included; and `scale`, by which an input is multiplied.
+and output included; `scale`, by which an input is multiplied; and, unless it is `relu`, `activation` as ASCII bytes.
 """
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.data import npz
 from model.files import write_atomic
+from model.hyperparameters import HyperparameterError, check
 from model.network import MLP, parameters
 
 MAX_BYTES = 2**30
@@ -53,6 +56,8 @@ def save(path: Path, network: MLP) -> str:
         "sizes": np.asarray(network.sizes, "<i8"),
         "scale": np.asarray(network.scale, "<f4"),
     }
+    if network.activation != "relu":  # a file of a ReLU network is what it always was
+        arrays["activation"] = np.frombuffer(network.activation.encode(), np.uint8)
     write_atomic(path, npz.write(arrays))
     return sha256(theta)
 
@@ -65,7 +70,7 @@ def load(path: Path) -> MLP:
         OSError: The file is there but cannot be read.
     """
     try:
-        arrays = npz.read(path, ["theta", "sizes", "scale"], check=_check(path), max_bytes=MAX_BYTES)
+        arrays = npz.read(path, ["theta", "sizes", "scale"], ["activation"], check=_check(path), max_bytes=MAX_BYTES)
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: there is no such weights file") from error
     except npz.NpzError as error:
@@ -76,14 +81,22 @@ def load(path: Path) -> MLP:
         raise WeightsError(f"{path}: layer sizes {sizes} need {parameters(sizes):,} weights, found {len(theta):,}")
     if not np.isfinite(theta).all() or not (math.isfinite(scale) and scale > 0):
         raise WeightsError(f"{path}: holds weights or a scale that are not finite")
-    network = MLP(sizes, scale=scale)
+    network = MLP(sizes, activation=_activation(path, arrays), scale=scale)
     network.theta[...] = theta
     return network
 
 
+def _activation(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = arrays["activation"].tobytes().decode("ascii", "replace") if "activation" in arrays else "relu"
+    try:
+        return str(check("activation", found))
+    except HyperparameterError as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
 def _check(path: Path) -> npz.Check:
     """The rule for array headers, applied before any data is read."""
-    rules = {"theta": ("<f4", 1), "sizes": ("<i8", 1), "scale": ("<f4", 0)}
+    rules = {"theta": ("<f4", 1), "sizes": ("<i8", 1), "scale": ("<f4", 0), "activation": ("|u1", 1)}
 
     def check(name: str, header: npz.Header) -> None:
         dtype, dimensions = rules[name]

@@ -18,6 +18,7 @@ OUTSIDE = {
     "dropout": [-0.1, 1],
     "input_dropout": [-0.1, 1],
     "label_smoothing": [-0.1, 1],
+    "activation": ["tanh", "", 1, None],
     "schedule": ["linear", "", 1, None],
     "epochs": [0, 10001, 1.5],
 }
@@ -32,6 +33,7 @@ INSIDE = {
     "dropout": [0, 0.99],
     "input_dropout": [0, 0.99],
     "label_smoothing": [0, 0.99],
+    "activation": ["relu", "gelu"],
     "schedule": ["constant", "cosine"],
     "epochs": [1, 10000],
 }

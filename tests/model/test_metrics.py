@@ -70,7 +70,7 @@ def test_old_spellings_name_the_same_metric():
 
 
 def test_an_epoch_comes_back_from_its_row():
-    epoch = Epoch(3, 0.1, 0.5, 0.8, {name: 0.25 for name in METRICS}, 1.5)
+    epoch = Epoch(3, 0.1, 0.5, 0.8, dict.fromkeys(METRICS, 0.25), 1.5)
 
     assert tuple(epoch.row()) == COLUMNS
     assert Epoch.from_row(3, epoch.row()) == epoch

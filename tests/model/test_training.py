@@ -3,7 +3,7 @@
 import itertools
 import pickle
 import tracemalloc
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
 
 import numpy as np
@@ -55,6 +55,42 @@ def test_the_same_seed_gives_the_same_bits(blobs, settings):
     np.testing.assert_array_equal(one.network.theta, two.network.theta)
     run(other, blobs)
     assert not np.array_equal(one.network.theta, other.network.theta)
+
+
+OTHER = {
+    "hidden_sizes": (17, 8),
+    "learning_rate": 0.02,
+    "batch_size": 16,
+    "beta1": 0.8,
+    "beta2": 0.99,
+    "epsilon": 1e-3,
+    "weight_decay": 0.1,
+    "dropout": 0.2,
+    "input_dropout": 0.2,
+    "label_smoothing": 0.1,
+    "activation": "gelu",
+    "schedule": "cosine",
+    "epochs": 7,
+}
+"""Another value of every field than that of SMALL."""
+
+
+@pytest.fixture(scope="module")
+def trained(blobs):
+    """The weights that SMALL, with one field changed, gives after its epochs."""
+
+    def train_with(changes):
+        state = fresh(blobs, replace(SMALL, **changes))
+        run(state, blobs)
+        return state.network.theta
+
+    return train_with
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Hyperparameters)])
+def test_every_hyperparameter_changes_the_trained_weights(trained, name):
+    """A field that nothing uses would be searched, and confirmed as better."""
+    assert not np.array_equal(trained({}), trained({name: OTHER[name]}))
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
@@ -143,7 +179,14 @@ def test_an_overflow_is_named_at_the_batch_where_it_shows(blobs, monkeypatch, st
     assert (str(copied), copied.step) == (str(caught.value), caught.value.step)
 
 
-@pytest.mark.parametrize("settings", [replace(SMALL, hidden_sizes=(900, 700)), replace(SMALL, batch_size=2048)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(SMALL, hidden_sizes=(900, 700)),
+        replace(SMALL, batch_size=2048),
+        replace(SMALL, hidden_sizes=(200, 100), batch_size=1024, activation="gelu"),
+    ],
+)
 def test_the_memory_it_needs_is_foretold(digits, tmp_path, settings):
     """Arrays and checkpoint of a training, by tracemalloc, are within a third of what was said."""
     settings = replace(settings, epochs=1, hidden_sizes=settings.hidden_sizes[:2])

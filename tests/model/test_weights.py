@@ -64,6 +64,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path, network: MLP) -> None:
     assert digest == weights.sha256(loaded.theta)
 
 
+def test_the_activation_is_saved_and_loaded(tmp_path: Path, network: MLP) -> None:
+    gelu = MLP(SIZES, activation="gelu", scale=0.5)
+    gelu.theta[...] = network.theta
+    weights.save(tmp_path / "w.npz", gelu)
+    loaded, inputs = weights.load(tmp_path / "w.npz"), np.eye(6, dtype=np.float32)
+
+    assert loaded.activation == "gelu"
+    assert loaded.predict(inputs).tobytes() == gelu.predict(inputs).tobytes()
+    assert loaded.predict(inputs).tobytes() != network.predict(inputs).tobytes()
+
+
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path, network: MLP) -> None:
     for name in ("a.npz", "b.npz"):
         weights.save(tmp_path / name, network)
@@ -111,8 +122,10 @@ def test_weights_of_another_dtype_are_not_saved(tmp_path: Path, network: MLP) ->
         ({"sizes.npy": member(np.array([6, -4, 3]))}, "need"),
         ({"scale.npy": member(np.array(np.inf, np.float32))}, "not finite"),
         ({"scale.npy": member(np.array(0, np.float32))}, "not finite"),
-        ({"../evil.npy": member(np.zeros(1))}, "only scale, sizes, theta are known"),
-        ({"theta.txt": b"hello"}, "only scale, sizes, theta are known"),
+        ({"activation.npy": member(np.frombuffer(b"tanh", np.uint8))}, "activation must be one of relu, gelu"),
+        ({"activation.npy": member(np.zeros(4))}, "activation must be .u1"),
+        ({"../evil.npy": member(np.zeros(1))}, "only activation, scale, sizes, theta are known"),
+        ({"theta.txt": b"hello"}, "only activation, scale, sizes, theta are known"),
         ({"scale.npy": None}, "has no scale"),
     ],
 )
