@@ -141,7 +141,7 @@ def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int)
     evaluation = BATCH * (features + 2 * sum(hyperparameters.hidden_sizes))
     if hyperparameters.activation == "gelu":
         training += hyperparameters.batch_size * sum(hyperparameters.hidden_sizes)
-        training += max(hyperparameters.batch_size, BATCH) * 6 * max(hyperparameters.hidden_sizes)
+        training += max(hyperparameters.batch_size, BATCH) * 4 * max(hyperparameters.hidden_sizes)
     return 4 * (13 * weights + training + evaluation)
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model.activations import erf, gelu
+from model.network import erf, gelu
 
 POINTS = np.linspace(-8, 8, 20_001)
 
