@@ -1,16 +1,22 @@
-"""Write files so that a crash leaves the old file or the new one, never half of one.
+"""Atomic writes and file locks.
 
-The bytes go to a temporary file beside the target, reach the disk, and only then take the target's name.
-Whatever ends in `PART` was being written when its process died; nothing reads it, and it may be deleted.
+An atomic write puts the bytes into a temporary file beside the target, waits until they are on the disk and renames
+it: after a crash the target holds the old content or the new. A file whose name ends in `PART` was being written when
+its process died. Nothing reads it, and it may be deleted.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
+"""Ending of the names of unfinished files."""
+LOCK_RETRY_S = 0.05
+"""Seconds between attempts to take a lock with a timeout."""
 
 
 def part_name(path: Path) -> Path:
@@ -28,19 +34,47 @@ def fresh_part(path: Path) -> Path:
     return path.with_name(path.name + PART)
 
 
-def lock_within(descriptor: int, seconds: float) -> bool:
-    """Take the kernel's exclusive lock on an open file or folder; False if another process held it all that time."""
-    import fcntl  # not on every system; nothing else here needs it
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False, timeout_s: float | None = None) -> Iterator[None]:
+    """Hold the kernel's lock (flock) on a file or folder; it is released when the process ends, however it ends.
 
-    deadline = time.monotonic() + seconds
+    The lock excludes other holders only. Files below or behind `path` can be read and written as usual, also by the
+    holder, who opens `path` again to read or write it.
+
+    Args:
+        path: A folder, or a file. An exclusive lock creates a missing file; a shared one does not.
+        shared: Whether other processes may hold a shared lock at the same time.
+        timeout_s: Seconds to wait for another process; None waits without limit, 0 tries once.
+
+    Raises:
+        TimeoutError: Another process held the lock for `timeout_s`; its `filename` is `path`.
+        OSError: The file cannot be opened or created.
+    """
+    writes = not shared and not path.is_dir()  # an exclusive lock over NFS needs a file opened for writing
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT if writes else os.O_RDONLY, 0o666)
+    try:
+        _take_lock(descriptor, path, shared, timeout_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(descriptor: int, path: Path, shared: bool, timeout_s: float | None) -> None:
+    import fcntl  # missing on Windows, where the network can still be trained
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if timeout_s is None:
+        fcntl.flock(descriptor, kind)
+        return
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.EBUSY, "another process holds its lock", str(path)) from error
+            time.sleep(LOCK_RETRY_S)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,6 @@ import math
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from model.data import sources
 from model.data.download import PUBLIC, Network
 from model.data.sources import Arrays, DatasetDamaged, DatasetError, DatasetInvalid, DatasetUnavailable, Say
-from model.files import PART, sync_folder, write_synced
+from model.files import PART, locked, sync_folder, write_synced
 
 __all__ = [
     "BUILT_IN",
@@ -184,7 +183,8 @@ def prepare(name: str, cache: Path, *, download: bool = True, say: Say = _silent
         if not folder.exists():
             raise
         raise DatasetDamaged(f"{fault}\n{error}") from error
-    with _locked(cache, folder.name):
+    cache.mkdir(parents=True, exist_ok=True)
+    with locked(cache / f".{folder.name}.lock"):
         if _fault(folder) is not None:  # else another process was faster: its folder is as good
             _replace(folder, Path(name).name, arrays)
     return folder
@@ -406,14 +406,3 @@ def _check_shapes(folder: Path, card: _Card, arrays: dict[str, NDArray[Any]]) ->
         if array.shape != shape or array.dtype.name not in dtypes:
             wanted = f"{' or '.join(dtypes)} {shape}"
             raise DatasetDamaged(f"{folder / name}.npy: expected {wanted}, found {array.dtype} {array.shape}")
-
-
-@contextlib.contextmanager
-def _locked(cache: Path, name: str) -> Iterator[None]:
-    """Hold the lock for one dataset of the cache; the kernel lets go of it when the process dies."""
-    import fcntl
-
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f".{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -95,7 +95,7 @@ def run(options: Options, console: Console) -> int:
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
-    with storage.locked(folder), sql_errors(folder / FILE):
+    with storage.study_lock(folder), sql_errors(folder / FILE):
         if (folder / FILE).exists() and (kept := migrate(folder / FILE)):
             console.print(f"recorded by an older version: migrated; a copy is kept as {kept}", soft_wrap=True)
         database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))

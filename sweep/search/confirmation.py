@@ -12,7 +12,6 @@ never seen by the sampler.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import math
 import os
@@ -31,7 +30,7 @@ from model.data import datasets
 from model.data.datasets import Dataset
 from model.epoch import EpochSelection
 from model.evaluation import calibration, predict
-from model.files import write_atomic
+from model.files import locked, write_atomic
 from model.hyperparameters import Hyperparameters
 from model.metrics import METRICS, Metric, Predictions
 from studies.definition import Study
@@ -326,9 +325,7 @@ def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Seq
         "digest": data.digest,
         "models": list(hashes),
     }
-    with ledger.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
+    with locked(ledger), ledger.open("r+") as file:
         try:
             same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
         except (ValueError, KeyError) as error:

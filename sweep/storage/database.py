@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import json
 import os
 import secrets
@@ -29,7 +28,7 @@ from optuna.storages._rdb import models  # its tables; the range of versions in 
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from model.files import fresh_part, lock_within, sync_folder
+from model.files import fresh_part, locked, sync_folder
 from studies.definition import Study
 from studies.record.database import (
     FILE,
@@ -73,29 +72,28 @@ class RecordMismatch(Exception):
     """An epoch that was run again gave other numbers than were recorded."""
 
 
+LOCK_TIMEOUT_S = 1.0
+"""How long to wait for a study's lock: `is_active` holds it for some microseconds."""
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the study's lock; the kernel frees it when the process ends, however it ends.
+def study_lock(folder: Path) -> Iterator[None]:
+    """Hold the study's lock; it is released when the process ends, however it ends.
 
     Raises:
         StudyBusy: another process holds it; says which, and since when.
     """
-    with (folder / "lock").open("a+") as file:
-        _acquire(file.fileno(), folder)
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
-        file.flush()
+    file = folder / "lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(file, timeout_s=LOCK_TIMEOUT_S))
+        except TimeoutError as error:
+            raise StudyBusy(
+                f"{folder.name} is already running ({file.read_text() or 'another process'})\n"
+                f"wait for it, or watch it with: sweep status {folder.name} --home {shlex.quote(str(folder.parent))}"
+            ) from error
+        file.write_text(f"pid {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         yield
-
-
-def _acquire(descriptor: int, folder: Path) -> None:
-    """Try for a second: `is_active` may hold the lock for some microseconds."""
-    if not lock_within(descriptor, 1.0):
-        holder = (folder / "lock").read_text() or "another process"
-        raise StudyBusy(
-            f"{folder.name} is already running ({holder})\n"
-            f"wait for it, or watch it with: sweep status {folder.name} --home {shlex.quote(str(folder.parent))}"
-        )
 
 
 def is_active(folder: Path) -> bool:
@@ -104,12 +102,13 @@ def is_active(folder: Path) -> bool:
     Raises:
         DatabaseUnavailable: the server cannot be reached.
     """
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            with (folder / "lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    try:
+        with locked(folder / "lock", shared=True, timeout_s=0):
+            pass
+    except TimeoutError:
+        return True
+    except FileNotFoundError:
+        pass
     place = locate(folder)
     return isinstance(place, Server) and is_locked(place)
 

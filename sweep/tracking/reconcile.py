@@ -11,7 +11,6 @@ of CPU and 200 MB.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model import weights
-from model.files import write_atomic
+from model.files import locked, write_atomic
 from reports.analysis import findings as analysis
 from studies.record import reader as records
 from studies.record.database import DatabaseUnavailable, file_stamp, locate, stamp
@@ -199,14 +198,11 @@ class Mirror:
             MirrorError: MLflow could not be reached or refused.
         """
         try:
-            with (self.folder / "mirror.lock").open("a+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                lock.seek(0)
-                if lock.read() != self.token:
+            turn = self.folder / "mirror.lock"
+            with locked(turn):
+                if turn.read_text() != self.token:
                     self._forget()
-                    lock.truncate(0)
-                    lock.write(self.token)
-                    lock.flush()
+                    turn.write_text(self.token)
                 self._reach()
                 yield
         except _TRACKER_ERRORS as error:

@@ -21,7 +21,6 @@ the next one runs. When the pipe from the coordinator ends, the coordinator is d
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import resource
@@ -40,7 +39,7 @@ from model.data import datasets
 from model.data.datasets import Dataset
 from model.epoch import Epoch, EpochSelection
 from model.evaluation import predict
-from model.files import lock_within
+from model.files import locked
 from model.hyperparameters import Hyperparameters
 from model.training import Diverged, TrainingState, memory_needed, train
 from sweep.failpoints import failpoint
@@ -143,7 +142,7 @@ def run(job: Job, inbox: Inbox) -> None:
     """
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with locked(folder, timeout_s=PATIENCE):  # the worker of a killed coordinator may still be writing in it
         _run(job, inbox, folder)
 
 
@@ -159,22 +158,6 @@ def _run(job: Job, inbox: Inbox, folder: Path) -> None:
         say("stopped", job)
         return
     say("done", job, **_finish(job, state, data))
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the trial's folder: the worker of a coordinator that was just killed may be at its last breath in it.
-
-    Raises:
-        OSError: another process has held it for PATIENCE seconds.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if not lock_within(descriptor, PATIENCE):
-            raise OSError(errno.EBUSY, "another process is at work in it", str(folder))
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _follow(job: Job, state: TrainingState, data: Dataset, inbox: Inbox) -> bool:

@@ -188,7 +188,7 @@ def test_bad_images_do_not_silence_the_good_ones(capsys, home, tmp_path, monkeyp
 def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
     """It names the process and its start, and touches nothing."""
     (home / "tiny").mkdir(parents=True)
-    with storage.locked(home / "tiny"):
+    with storage.study_lock(home / "tiny"):
         told = refused(capsys, 2, "run", study_file, "--home", home)
 
     assert re.search(rf"tiny is already running \(pid {os.getpid()}, since 20\d\d-", told)

@@ -7,14 +7,13 @@ in between is refused for ever; and it keeps the full path of every artifact.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import sqlite3
 from pathlib import Path
 
 import sqlalchemy
 
-from model.files import fresh_part
+from model.files import fresh_part, locked
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +66,7 @@ def make_ready(database: Path) -> None:
     Raises:
         OSError, sqlite3.Error: it cannot be written, or is something else.
     """
-    with database.with_name(database.name + ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once both would make it
+    with locked(database.with_name(database.name + ".lock")):  # two processes at once would both make it
         if relocate(database):
             logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", database.parent)
         if not database.exists() or not database.stat().st_size:

@@ -134,14 +134,14 @@ def test_reading_changes_nothing(tiny, opened):
 def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
     """A second writer is told the pid and the time; after a SIGKILL nothing is stale."""
     code = (
-        "import sys, time; from pathlib import Path; from sweep.storage import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from sweep.storage.database import study_lock\n"
+        "with study_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
         assert storage.is_active(tmp_path)
-        with pytest.raises(StudyBusy, match=f"pid {holder.pid}, since 20"), storage.locked(tmp_path):
+        with pytest.raises(StudyBusy, match=f"pid {holder.pid}, since 20"), storage.study_lock(tmp_path):
             raise AssertionError("two holders")
     finally:
         holder.kill()
@@ -149,7 +149,7 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
         holder.stdout.close()
 
     assert not storage.is_active(tmp_path)
-    with storage.locked(tmp_path):
+    with storage.study_lock(tmp_path):
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
 
 
