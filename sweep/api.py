@@ -16,7 +16,8 @@ import optuna
 from model.data import datasets
 from model.epoch import EpochSelection
 from model.training import Diverged, TrainingState, train
-from studies.definition import Study, load
+from studies.definition import Study
+from studies.study_file import load
 
 __all__ = ["Objective"]
 

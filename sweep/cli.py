@@ -192,7 +192,7 @@ def status(study: str | None, home: Path, tracking: str | None, as_json: bool, d
 @shared
 def studies(home: Path, tracking: str | None, debug: bool) -> None:
     """The studies that ship, and those recorded in the home folder."""
-    from studies.definition import load, names
+    from studies.study_file import load, names
     from sweep.commands.status import one_line
 
     for name in names():
@@ -486,7 +486,7 @@ def _folder(home: Path, study: str, *, here: bool = False) -> Path:
     name = Path(study).stem if study.endswith(".toml") else study
     known = [path.name for path in _recorded(home)]
     if name not in known and (here or name not in _elsewhere(home)):
-        from studies.definition import names
+        from studies.study_file import names
 
         hint = f"recorded: {', '.join(known)}" if known else "nothing is recorded yet"
         if name in names() or (study.endswith(".toml") and Path(study).is_file()):

@@ -6,7 +6,7 @@ import importlib
 
 BAD_INPUT, ENVIRONMENT, FAILING, DAMAGED = 2, 3, 4, 5
 CODES = {
-    "studies.definition:StudyError": BAD_INPUT,
+    "studies.study_file:StudyError": BAD_INPUT,
     "model.data.sources:DatasetInvalid": BAD_INPUT,
     "sweep.passwords:AddressError": BAD_INPUT,
     "sweep.storage.database:StudyBusy": BAD_INPUT,

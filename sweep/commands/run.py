@@ -24,10 +24,11 @@ from model.data import datasets
 from model.data.datasets import DatasetUnavailable
 from model.files import write_atomic
 from reports.analysis import findings as analysis
-from studies.definition import Study, load
+from studies.definition import Study
 from studies.record import reader as records
 from studies.record.database import FILE, DatabaseUnavailable, sql_errors
 from studies.record.reader import SweepRecord
+from studies.study_file import load
 from sweep.commands.status import one_line
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.leftovers import remove_leftovers

@@ -27,7 +27,8 @@ from rich.console import Console
 
 from model.data import datasets
 from model.hyperparameters import Hyperparameters
-from studies.definition import Study, load
+from studies.definition import Study
+from studies.study_file import load
 from sweep.commands.run import describe
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress

@@ -26,9 +26,9 @@ from optuna.trial import TrialState
 from model import weights
 from model.data import datasets
 from model.network import MLP
-from studies.definition import load
 from studies.record import reader as records
 from studies.record.reader import trial_seal
+from studies.study_file import load
 from sweep.commands.run import describe
 from sweep.storage import database as storage
 

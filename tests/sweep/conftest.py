@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from studies.definition import load
+from studies.study_file import load
 from sweep.commands.run import describe
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress

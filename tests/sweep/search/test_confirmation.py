@@ -92,7 +92,7 @@ def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
     assert len(ledger) == 1
     assert json.loads(ledger[0])["uid"] == record.uid
     (tmp_path / "tiny.toml").rename(tmp_path / "second.toml")
-    from studies.definition import load
+    from studies.study_file import load
 
     other, _ = confirmed(load(str(tmp_path / "second.toml"), ["trials=3", "seed=9"]))
     assert other["test"]["opening"] == 2

@@ -6,7 +6,7 @@ import pytest
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import TrialState
 
-from studies.definition import load
+from studies.study_file import load
 from sweep.search.tpe import Known, Tpe, log_ndtr
 
 STUDY = """\

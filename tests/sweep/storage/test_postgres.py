@@ -229,7 +229,7 @@ def test_a_study_stays_where_it_was_begun(postgres, tiny, opened, monkeypatch):
 CREATE = """
 import sys
 from pathlib import Path
-from studies.definition import load
+from studies.study_file import load
 from sweep import mirror, storage
 storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {})
 """

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.hyperparameters import Hyperparameters
-from studies.definition import Choice, Float, Int, Layers, Study, StudyError, from_record, load, names
+from studies.definition import Study, from_record
+from studies.dimensions import Choice, Float, Int, Layers
+from studies.study_file import StudyError, load, names
 
 TEXT = """\
 question = "Which?"

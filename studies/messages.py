@@ -1,0 +1,77 @@
+"""What is wrong with a study file, in one line of plain words: pydantic's errors and our own."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+class KeyFault(ValueError):
+    """A reason, and the path of keys to the line it concerns."""
+
+    def __init__(self, where: Sequence[str], reason: str) -> None:
+        super().__init__(reason)
+        self.where = list(where)
+
+
+def unknown(key: str, known: Iterable[str], kind: str = "key") -> str:
+    """Say that there is no such key, and name the nearest known one, or all."""
+    known = list(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"unknown {kind} {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+
+
+def reason(error: Mapping[str, Any], known: Sequence[str], inside: Sequence[str] = ()) -> tuple[list[str], str]:
+    """Where one of pydantic's errors lies, below the keys `inside`, and one line about it; `known` are right keys."""
+    own = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    scale = own[-1:] != ["log"] and "log" in own  # of a Float: what follows names the types that it can have
+    if scale:
+        own = own[: own.index("log") + 1]
+    where = [*inside, *own]
+    key, got = ".".join(where), toml(error["input"])
+    if error["type"] == "missing":
+        return where, f"the key {key!r} is missing"
+    if error["type"] == "extra_forbidden":
+        return where, unknown(where[-1], known)
+    if error["type"] == "value_error":
+        fault = error["ctx"]["error"]
+        if isinstance(fault, KeyFault):
+            return fault.where, str(fault)
+        return where, f"{key}: {fault}" if key else str(fault)
+    if scale:
+        return where, f'{key} must be true, false or "complement", but got {got}'
+    return where, f"{key} must {_demand(error)}, but got {got}"
+
+
+def _demand(error: Mapping[str, Any]) -> str:
+    """What pydantic asks for, in words of TOML."""
+    demands = {
+        "too_short": "not be empty",
+        "string_too_short": "not be empty",
+        "string_too_long": "have at most {max_length} characters",
+        "model_type": "be a table",
+        "dict_type": "be a table",
+        "list_type": "be a list",
+        "string_type": "be text in quotes",
+        "int_type": "be a whole number",
+        "int_from_float": "be a whole number",
+        "float_type": "be a number",
+        "bool_type": "be true or false",
+    }
+    if error["type"] in demands:
+        return demands[error["type"]].format(**error.get("ctx", {}))
+    return "be " + str(error["msg"]).removeprefix("Input should be ")
+
+
+def toml(value: Any) -> str:
+    """A value about as a study file writes it, and not longer than a line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        shown = "{ " + ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items()) + " }" if value else "{}"
+    elif isinstance(value, list | tuple):
+        shown = f"[{', '.join(map(toml, value))}]"
+    else:
+        shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

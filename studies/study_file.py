@@ -1,0 +1,207 @@
+"""Reads a study from its TOML file. Whatever is wrong is answered with the line and the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from model.data import datasets
+from studies.definition import NAME, NAME_RULE, Confirm, Study
+from studies.messages import reason
+
+FOLDER = Path(__file__).parent
+MAX_BYTES = 1 << 20
+"""Of a study file; a larger one is some other file."""
+
+
+class StudyError(Exception):
+    """A study file that cannot be used; the message says what is wrong, where, and what to do."""
+
+
+def load(study: str, changes: Sequence[str] = ()) -> Study:
+    """Read a study by its name or by the path of its file.
+
+    Args:
+        study: `mnist` for the file of that name that ships, or a path ending in .toml.
+        changes: `key=value` each, with dots into tables, as `baseline.epochs=5`; values are TOML, or else words.
+
+    Raises:
+        StudyError: no such study, or something in it is wrong.
+    """
+    path = _find(study)
+    if not NAME.fullmatch(path.stem):
+        raise StudyError(f"{path.name}: rename the file; a study is named by its file, and {NAME_RULE}")
+    text = _text(path)
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{path.name} is not valid TOML: {_toml_reason(error, text)}") from error
+    for change in changes:
+        _apply(table, change)
+    if "name" in table:
+        source = _source(["name"], path, text, changes)
+        raise StudyError(f"{source}: a study is named by its file; remove the key 'name'")
+    checked = _validated({"name": path.stem, **table}, path, text, changes)
+    return _with_data(checked, path, _source(["dataset"], path, text, changes))
+
+
+def names() -> list[str]:
+    """Names of the studies that ship."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def _find(study: str) -> Path:
+    if study.endswith(".toml"):
+        path = Path(study)
+        if path.is_dir():
+            raise StudyError(f"{study} is a folder, not a study file")
+        if path.exists() and not path.is_file():
+            raise StudyError(f"{study} is a pipe or a device, not a study file")
+        if not path.exists():
+            raise StudyError(
+                f"there is no study file {study}\ngive the path of a .toml file, or one of: {', '.join(names())}"
+            )
+        return path
+    if study not in names():
+        if Path(study).is_file():
+            raise StudyError(f"{study} is a file, but the name of a study file ends in .toml; rename it")
+        near = difflib.get_close_matches(study, names(), n=1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}; or give the path of a .toml file"
+        )
+        raise StudyError(f"there is no study named {study!r}; {hint}")
+    return FOLDER / f"{study}.toml"
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise StudyError(f"{path.name} is larger than 1 MiB; that is not a study file")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise StudyError(f"{path.name}, line {line}: not UTF-8 text; save the file as UTF-8") from error
+    except OSError as error:
+        raise StudyError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _toml_reason(error: Exception, text: str) -> str:
+    """What tomllib says, with the key or the quotes that it leaves out."""
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
+    said = str(error)
+    place = re.search(r"\(at line (\d+), column (\d+)\)", said)
+    line = text.splitlines()[int(place[1]) - 1] if place and int(place[1]) <= len(text.splitlines()) else ""
+    if place and said.startswith("Cannot overwrite a value") and "=" in line:
+        return f"the key {line.partition('=')[0].strip()!r} is given twice, the second time in line {place[1]}"
+    if place and said.startswith("Cannot declare") and line.strip().startswith("["):
+        return f"the table {line.strip()} is given twice, the second time in line {place[1]}"
+    if place and said.startswith("Invalid value") and (word := re.match(r"[\w./~-]+", line[int(place[2]) - 1 :])):
+        return f'{said}; text needs quotes: "{word[0]}"'
+    return said
+
+
+def _apply(table: dict[str, Any], change: str) -> None:
+    """Set one dotted key, as `--set space.learning_rate.high=0.1` asks."""
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise StudyError(f"--set expects KEY=VALUE, for example baseline.epochs=5, but got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise StudyError(f"--set {change}: {parent!r} is not a table")
+    table[last] = value
+
+
+def _validated(table: dict[str, Any], path: Path, text: str, changes: Sequence[str]) -> Study:
+    try:
+        return Study(**table)
+    except ValidationError as error:
+        where, said = _reason(error)
+        source = _source(where, path, text, changes)
+        if changes and not source.startswith("--set") and _is_valid({"name": path.stem, **tomllib.loads(text)}):
+            source = " ".join(f"--set {change}" for change in changes)
+        raise StudyError(f"{source}: {said}") from error
+
+
+def _with_data(study: Study, path: Path, source: str) -> Study:
+    """The study with a dataset that can be opened: a file beside the study file, or else below the current folder.
+
+    Raises:
+        StudyError: there is no such dataset; `source` is what named it.
+    """
+    name = study.dataset
+    if name.endswith(".npz"):
+        places = (
+            [Path.cwd() / name] if source.startswith("--set") else [path.parent.absolute() / name, Path.cwd() / name]
+        )
+        name = str(next((place for place in places if place.is_file()), places[0]))
+    try:
+        datasets.check_name(name)
+    except datasets.DatasetInvalid as error:
+        raise StudyError(f"{source}: {error}") from error
+    if name == study.dataset:
+        return study
+    found = study.model_copy(update={"dataset": name})
+    found._written = study.dataset
+    return found
+
+
+def _source(where: Sequence[str], path: Path, text: str, changes: Sequence[str]) -> str:
+    """What to blame for a wrong key: the `--set` that gave it, or else the file, with the line where there is one."""
+    given = [change for change in changes if _overlap(_keys(change), where)]
+    if given:
+        return " ".join(f"--set {change}" for change in given)
+    line = _line(text, where)
+    return f"{path.name}, line {line}" if line else path.name
+
+
+def _keys(change: str) -> list[str]:
+    return change.partition("=")[0].strip().split(".")
+
+
+def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether one path of keys leads to the other, or through it."""
+    return all(a == b for a, b in zip(one, other, strict=False))
+
+
+def _is_valid(table: dict[str, Any]) -> bool:
+    try:
+        Study(**table)
+    except ValidationError:
+        return False
+    return True
+
+
+def _line(text: str, where: Sequence[str]) -> int | None:
+    """Number of the line that holds a key, or else the table it should be in; None when neither is in the text."""
+    table: list[str] = []
+    best, depth = None, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            here = table = [part.strip() for part in header[1].split(".")]
+        elif entry := re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line):
+            here = [*table, *entry[1].strip("\"'").split(".")]
+        else:
+            continue
+        if len(here) > depth and here == list(where)[: len(here)]:
+            best, depth = number, len(here)
+    return best
+
+
+def _reason(error: ValidationError) -> tuple[list[str], str]:
+    """Where the first of pydantic's errors lies, and one line about it."""
+    first = error.errors()[0]
+    of_study = [key for key in Study.model_fields if key != "name"]
+    return reason(first, [*Confirm.model_fields] if first["loc"][:1] == ("confirm",) else of_study)
