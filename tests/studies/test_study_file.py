@@ -109,8 +109,10 @@ def test_the_complement_decodes_what_it_encodes(value):
 
 def test_every_field_can_be_searched(written):
     """A line in a study file is all that a hyperparameter needs: no other package knows their names."""
-    ranges = {"hidden_sizes": "{ choices = [[32], [64, 32]] }", "schedule": '{ choices = ["constant", "cosine"] }'}
+    ranges = {"hidden_sizes": "{ choices = [[32], [64, 32]] }"}
     for field in fields(Hyperparameters):
+        if words := field.metadata.get("words"):
+            ranges[field.name] = f"{{ choices = {list(words)} }}"
         default = getattr(Hyperparameters(), field.name)
         low, high = (1, 300) if isinstance(default, int) else (1e-9, 0.9995)
         line = f"{field.name} = {ranges.get(field.name, f'{{ low = {low}, high = {high} }}')}"
