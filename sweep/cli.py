@@ -454,19 +454,21 @@ def _tracker(home: Path, tracking: str | None) -> str:
 
 
 def _recorded(home: Path) -> list[Path]:
-    from studies.record.database import recorded
+    from studies.record.folder import Home
 
-    return recorded(home)
+    return [folder.path for folder in Home(home).recorded()]
 
 
 def _elsewhere(home: Path) -> dict[str, str]:
     """Studies in the database of SWEEP_STORAGE that no folder here is of, and where each is."""
-    from studies.record import database
+    from studies.record.database import study_names
+    from studies.record.location import locate
+    from studies.record.server import environment_url
 
-    url = database.named()
+    url = environment_url()
     here = {folder.name for folder in _recorded(home)}
-    names = [name for name in database.names_at(url) if name not in here] if url else []
-    return {name: str(database.locate(home / name)) for name in names}
+    names = [name for name in study_names(url) if name not in here] if url else []
+    return {name: str(locate(home / name)) for name in names}
 
 
 def _chosen(home: Path, study: str | None) -> list[Path]:
@@ -507,11 +509,11 @@ def _last_champion(home: Path) -> Path:
 
 
 def _last_recorded(home: Path) -> Path:
-    from studies.record.database import written
+    from studies.record.location import last_written
 
     if not (folders := _recorded(home)):
         raise click.UsageError(NOTHING.format(home=home))
-    return max(folders, key=written)
+    return max(folders, key=last_written)
 
 
 def _record(home: Path, study: str | None) -> SweepRecord:

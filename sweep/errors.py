@@ -1,16 +1,51 @@
-"""Which exit code an error means; the one table behind the command line's promise."""
+"""The exceptions that end a command, and the exit code of each.
+
+    2  bad input
+       ├── AddressError, ImageError, NothingToReplay
+       ├── StudyError                             the study file
+       ├── StudyBusy, StudyChanged                the recorded study
+       └── DatasetInvalid
+    3  environment
+       ├── DatasetUnavailable
+       ├── DatabaseUnavailable                    the record: disk, lock, permission, server
+       ├── MirrorError, UiError                   MLflow
+       ├── EnvironmentFailure                     the workers
+       └── HomeError, OSError
+    4  too many trials failed
+       └── TooManyFailures, ConfirmationFailed
+    5  damaged data
+       ├── DatasetDamaged, WeightsError
+       ├── RecordError                            the record cannot be read
+       └── RecordMismatch                         an epoch that was run again differs from the record
+
+An exception is defined where it is raised; those that several modules raise are defined here.
+"""
 
 from __future__ import annotations
 
 import importlib
 
 BAD_INPUT, ENVIRONMENT, FAILING, DAMAGED = 2, 3, 4, 5
+
+
+class StudyBusy(Exception):
+    """Another process is working on the study."""
+
+
+class StudyChanged(Exception):
+    """The study file differs from the recorded study."""
+
+
+class RecordMismatch(Exception):
+    """An epoch that was run again gave other numbers than those recorded."""
+
+
 CODES = {
     "studies.study_file:StudyError": BAD_INPUT,
     "model.data.sources:DatasetInvalid": BAD_INPUT,
     "sweep.passwords:AddressError": BAD_INPUT,
-    "sweep.storage.database:StudyBusy": BAD_INPUT,
-    "sweep.storage.database:StudyChanged": BAD_INPUT,
+    "sweep.errors:StudyBusy": BAD_INPUT,
+    "sweep.errors:StudyChanged": BAD_INPUT,
     "sweep.commands.predict:ImageError": BAD_INPUT,
     "sweep.commands.replay:NothingToReplay": BAD_INPUT,
     "model.data.sources:DatasetUnavailable": ENVIRONMENT,
@@ -19,19 +54,19 @@ CODES = {
     "sweep.tracking.reconcile:MirrorError": ENVIRONMENT,
     "sweep.commands.ui:UiError": ENVIRONMENT,
     "builtins:OSError": ENVIRONMENT,
-    "studies.record.database:DatabaseUnavailable": ENVIRONMENT,
+    "studies.record.errors:DatabaseUnavailable": ENVIRONMENT,
     "sweep.coordination.coordinator:TooManyFailures": FAILING,
     "sweep.commands.run:ConfirmationFailed": FAILING,
     "model.data.sources:DatasetDamaged": DAMAGED,
     "model.weights:WeightsError": DAMAGED,
-    "sweep.storage.database:RecordMismatch": DAMAGED,
-    "studies.record.database:RecordError": DAMAGED,
+    "sweep.errors:RecordMismatch": DAMAGED,
+    "studies.record.errors:RecordError": DAMAGED,
 }
-"""`module:class` rather than the class: a verb imports only what it needs, and MLflow takes three seconds."""
+"""`module:class` instead of the class, so that a command imports only what it needs: MLflow takes three seconds."""
 
 
 def exit_code(error: BaseException) -> int | None:
-    """The documented code of an error, by its class or the nearest of its parents; None for one nobody expected."""
+    """The exit code of an error, by its class or the nearest base class; None for an unexpected error."""
     for cls in type(error).__mro__:
         if (code := CODES.get(f"{cls.__module__}:{cls.__qualname__}")) is not None:
             return code
@@ -39,6 +74,6 @@ def exit_code(error: BaseException) -> int | None:
 
 
 def classes() -> list[type[BaseException]]:
-    """The classes that the table names; a test imports them all, so that none is misspelt."""
+    """The classes in the table; a test imports them, so that no name is misspelt."""
     names = [name.split(":") for name in CODES]
     return [getattr(importlib.import_module(module), cls) for module, cls in names]

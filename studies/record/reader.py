@@ -1,37 +1,10 @@
-"""The one reader of a study database: what a sweep recorded, as frozen values.
+"""Reads a study database: what a sweep recorded, as frozen values.
 
-A study is a folder. Its database (`studies/record/database.py` says where) is one of Optuna's, with two Optuna studies,
-`search` (what the sampler proposed) and `confirm` (fresh-seed repeats of the best trials and the final models).
-Everything that Optuna has no column for is a user attribute, written by `sweep/storage/database.py` under the names read here,
-so that a report can be drawn years later by code that no longer shares a class with the code that ran the sweep.
-
-| attribute of `search` | content |
-|---|---|
-| `schema` | 2, the version of this table; 1 had no seals |
-| `uid` | random hex, made once; the identity of the study |
-| `created` | ISO 8601, UTC |
-| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, audit, baseline, space, confirm |
-| `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
-| `provenance` | versions, git_commit, git_dirty, machine, command |
-| `verdict` | what `sweep/search/confirmation.py` found; absent until the winner is confirmed |
-| `seal` | SHA-256 of all the others: `seal` |
-
-| attribute of a trial | content |
-|---|---|
-| `hyperparameters` | decoded, complete |
-| `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_<metric> for every metric, seconds, time (Unix) |
-| `attempt`, `worker` | how often it was dispatched; the worker that had it last |
-| `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and why, in words |
-| `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
-| `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
-| `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
-| `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
-"""  # noqa: E501
+The values share no class with the code that ran the sweep, so that a report can be drawn years later.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,22 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
-from model.epoch import COLUMNS
 from model.metrics import Metric, metric_of
-from studies.record.database import DatabaseUnavailable as DatabaseUnavailable
-from studies.record.database import Place, Server, damaged, locate, open_readonly, persist, readable, require_whole
-from studies.record.database import RecordError as RecordError
+from studies.record.database import open_readonly, reconnecting, require_whole
+from studies.record.errors import RecordError, readable
+from studies.record.location import locate
+from studies.record.schema import (
+    EPOCH,
+    EPOCH_COLUMNS,
+    SEALED,
+    require_sealed,
+    require_sealed_trial,
+    upgraded_hyperparameters,
+    upgraded_study,
+)
+from studies.record.server import Place, Server
 from studies.record.trials import read_trials
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
     import pandas as pd
 
-SCHEMA = 2
-EPOCH_COLUMNS = (*COLUMNS, "time")
-EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
 _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
@@ -74,8 +52,8 @@ class TrialRecord:
         number: 0-based; the baseline is trial 0 of the search.
         state: Optuna's word: running, complete, pruned or failed.
         outcome: complete, pruned, diverged, out of memory, timeout, failed, running, or interrupted
-            (running in the record, but no process is at work on the study).
-        reason: why it ended so, in words; None while it runs.
+            (running in the record, but no process is working on the study).
+        reason: why it ended; None while it runs.
         hyperparameters: decoded; `hidden_sizes` is a tuple.
         epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
             are fractions in 0..1, what was not measured is NaN.
@@ -85,7 +63,7 @@ class TrialRecord:
         seconds: training time of all its epochs.
         started, finished: UTC.
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
-        audit: {"would_prune_at": epoch or None} for a trial that was judged but never stopped.
+        audit: {"would_prune_at": epoch or None} for a trial that was an unpruned control trial.
         role, candidate, seed_index: only in the confirm study.
     """
 
@@ -120,7 +98,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A whole study as it was recorded. Field by field as in the module's tables."""
+    """A whole study as it was recorded. Its fields are described in `studies/record/schema.py`."""
 
     folder: Path
     uid: str
@@ -222,7 +200,7 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
 
     Args:
         folder: the study's folder, which holds `study.db`.
-        active: whether a sweep is at work on it; without one, a running trial is an interrupted one.
+        active: whether a sweep is running; without one, a running trial is an interrupted one.
 
     Raises:
         RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
@@ -234,7 +212,7 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
 class Reader:
     """Reads one study again and again. Finished trials are read and verified once: they never change.
 
-    Between two reads no connection stays open, so that whoever writes the study finds nobody in the way.
+    No connection stays open between two reads, so that a reader never blocks the writer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -246,7 +224,7 @@ class Reader:
         self._finished: dict[str, dict[int, TrialRecord]] = {"search": {}, "confirm": {}}
 
     def read(self, *, active: bool = False) -> SweepRecord:
-        """As `read`."""
+        """As the function `read`."""
         place = locate(self.folder)
 
         def look(again: bool) -> SweepRecord:
@@ -258,10 +236,10 @@ class Reader:
                 self._forget()
                 raise
 
-        return persist(place, look)
+        return reconnecting(place, look)
 
     def _open(self, place: Place) -> None:
-        """Look at the database as a whole, when it is new to us."""
+        """Open and check the database, unless it is the one that is open."""
         found: object = place
         if not isinstance(place, Server):
             try:
@@ -285,13 +263,14 @@ class Reader:
         if isinstance(place, Server) and place.uid not in (None, attributes["uid"]):
             raise RecordError(f"{place} holds another study than the one begun in {self.folder}")
         trials = {
-            name: self._trials(place, name, ids[name], attributes["schema"] > 1, active) for name in self._finished
+            name: self._trials(place, name, ids[name], attributes["schema"] >= SEALED, active)
+            for name in self._finished
         }
         return SweepRecord(
             folder=self.folder,
             uid=attributes["uid"],
             created=datetime.fromisoformat(attributes["created"]),
-            study=attributes["study"],
+            study=upgraded_study(attributes["study"]),
             dataset=attributes["dataset"],
             provenance=attributes["provenance"],
             trials=trials["search"],
@@ -309,54 +288,6 @@ class Reader:
         return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
 
 
-def seal(attributes: Mapping[str, Any]) -> str:
-    """SHA-256 in hex over attributes as canonical JSON, the seal itself excepted."""
-    kept = {key: value for key, value in attributes.items() if key != "seal"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def trial_seal(trial: FrozenTrial) -> str:
-    """SHA-256 in hex over everything about a finished trial that a report or a sampler reads, times excepted."""
-    kept = {key: value for key, value in trial.user_attrs.items() if key != "seal"}
-    content = {
-        "number": trial.number,
-        "state": trial.state.name,
-        "values": trial.values,
-        "params": trial.params,
-        "distributions": {name: distribution_to_json(kind) for name, kind in trial.distributions.items()},
-        "intermediate_values": sorted(trial.intermediate_values.items()),
-        "system_attrs": trial.system_attrs,
-    }
-    return seal(kept | {"trial": content})
-
-
-def require_sealed(place: Place, attributes: Mapping[str, Any]) -> None:
-    """Make sure that what is said of the study as a whole is ours, of a version we can read, and as it was written.
-
-    Raises:
-        RecordError: it is not.
-    """
-    if "schema" not in attributes:
-        raise RecordError(f"{place} holds an Optuna study that is none of ours")
-    if attributes["schema"] > SCHEMA:
-        raise RecordError(
-            f"{place} was written by a newer version (schema {attributes['schema']}, this one reads {SCHEMA})\n"
-            "update this program"
-        )
-    if attributes["schema"] > 1 and attributes.get("seal") != seal(attributes):
-        raise damaged(place, "what is said of the study is not what was written")
-
-
-def require_sealed_trial(place: Place, trial: FrozenTrial) -> None:
-    """Make sure that a trial, if it is finished, is as it was written.
-
-    Raises:
-        RecordError: it is not.
-    """
-    if trial.state.is_finished() and trial.user_attrs.get("seal") != trial_seal(trial):
-        raise damaged(place, f"trial {trial.number} is not what was written")
-
-
 def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
     attributes = trial.user_attrs
     result = attributes.get("result", {})
@@ -370,7 +301,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         reason=attributes.get("reason"),
         hyperparameters={
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in attributes["hyperparameters"].items()
+            for key, value in upgraded_hyperparameters(attributes["hyperparameters"]).items()
         },
         epochs=epochs,
         value=result.get("value"),

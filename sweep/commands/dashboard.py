@@ -13,7 +13,8 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from studies.record.database import locate, open_readonly
+from studies.record.database import open_readonly
+from studies.record.location import locate
 from sweep.commands.ui import HOST, UiError, refuse_taken
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -14,8 +14,8 @@ from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import from_record
 from studies.record.reader import SweepRecord, TrialRecord
+from sweep.errors import RecordMismatch
 from sweep.search.search import search_job
-from sweep.storage.database import RecordMismatch
 from sweep.workers.local import LocalPool
 from sweep.workers.pool import Job
 

@@ -26,7 +26,8 @@ from model.files import write_atomic
 from reports.analysis import findings as analysis
 from studies.definition import Study
 from studies.record import reader as records
-from studies.record.database import FILE, DatabaseUnavailable, sql_errors
+from studies.record.errors import DatabaseUnavailable, sql_errors
+from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 from studies.study_file import load
 from sweep.commands.status import one_line
@@ -38,8 +39,7 @@ from sweep.passwords import shown_command
 from sweep.search import confirmation as champion
 from sweep.search.search import Search
 from sweep.storage import database as storage
-from sweep.storage.database import UNFIT, Database
-from sweep.storage.migration import migrate
+from sweep.storage.database import UNSAFE_CHARACTERS, Database
 from sweep.storage.provenance import provenance
 from sweep.workers.local import LocalPool
 from sweep.workers.pool import EnvironmentFailure, Pool
@@ -96,9 +96,7 @@ def run(options: Options, console: Console) -> int:
     study, dataset = _study_and_data(options, console)
     folder = options.home / study.name
     folder.mkdir(exist_ok=True)
-    with storage.study_lock(folder), sql_errors(folder / FILE):
-        if (folder / FILE).exists() and (kept := migrate(folder / FILE)):
-            console.print(f"recorded by an older version: migrated; a copy is kept as {kept}", soft_wrap=True)
+    with storage.study_lock(folder), sql_errors(StudyFolder(folder).database):
         database = storage.open_study(folder, study, describe(dataset, study), provenance(_command(options, study)))
         mirror = _start_mirror(options, folder)
         try:
@@ -135,7 +133,7 @@ def make_home(home: Path) -> None:
     Raises:
         HomeError: it cannot.
     """
-    if unfit := UNFIT & set(str(home.absolute())):
+    if unfit := UNSAFE_CHARACTERS & set(str(home.absolute())):
         raise HomeError(
             f"the path of the home folder {home} has a {min(unfit)}, which a database's address cannot hold\n"
             "choose another one with --home DIR or SWEEP_HOME"

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.record.database import recorded, written
+from studies.record.folder import Home
+from studies.record.location import last_written
 from studies.record.reader import SweepRecord
 from sweep.passwords import HIDDEN, without_passwords
 from sweep.tracking.mlflow.local_store import ARTIFACTS
@@ -250,7 +251,11 @@ def _print(line: str) -> None:
 
 def _show(home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None]) -> None:
     """Print the links, the newest study's last, where the eye is; open that one."""
-    folders = [home / Path(study).stem] if study else sorted(recorded(home), key=written)
+    folders = (
+        [home / Path(study).stem]
+        if study
+        else sorted([folder.path for folder in Home(home).recorded()], key=last_written)
+    )
     found = {folder.name: place for folder in folders if (place := links(folder, address))}
     for name, place in found.items():
         say(f"{name}: {place.charts}")

@@ -19,8 +19,8 @@ from sweep.coordination.leftovers import remove_files_of
 from sweep.coordination.progress import Progress
 from sweep.coordination.task import Task, note_epoch
 from sweep.coordination.trial_source import TrialSource
+from sweep.errors import RecordMismatch
 from sweep.failpoints import failpoint
-from sweep.storage.database import RecordMismatch
 from sweep.workers.pool import EnvironmentFailure, Event, Pool
 from sweep.workers.worker import CHECKPOINT
 

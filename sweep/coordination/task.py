@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from model.epoch import Epoch, EpochSelection
 from model.hyperparameters import Hyperparameters
-from sweep.storage.database import TrialLog
+from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 
 

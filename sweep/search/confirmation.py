@@ -34,7 +34,8 @@ from model.files import locked, write_atomic
 from model.hyperparameters import Hyperparameters
 from model.metrics import METRICS, Metric, Predictions
 from studies.definition import Study
-from studies.record.reader import RecordError, SweepRecord, TrialRecord
+from studies.record.errors import RecordError
+from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.storage.database import Database

@@ -33,7 +33,7 @@ from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.search.pruners import Hyperband, Median
 from sweep.search.tpe import Known, Tpe
-from sweep.storage.database import TrialLog
+from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 
 SAMPLER, AUDIT = 0x53414D50, 0x41554454

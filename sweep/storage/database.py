@@ -1,75 +1,45 @@
-"""The study database: opens it, locks it, knows whether the study is still the one that was begun, and writes it.
+"""The study database: locking it, creating it, checking that it is the study that was started, writing to it.
 
-Everything here is called by the coordinator alone, the one writer; the tables of attributes stand in
-`studies/record/reader.py`, the one reader.
+Only the coordinator writes it; `studies/record/schema.py` describes its content.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import secrets
 import shlex
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy
-from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models  # its tables; the range of versions in pyproject.toml keeps them known
-from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from model.files import fresh_part, locked, sync_folder
 from studies.definition import Study
-from studies.record.database import (
-    FILE,
-    Place,
-    Server,
-    is_locked,
-    locate,
-    named,
-    persist,
-    readable,
-    sql_errors,
-    version_errors,
-)
-from studies.record.reader import SCHEMA, RecordError, require_sealed, require_sealed_trial, seal, trial_seal
-from studies.record.trials import TOGETHER, read_some, trial_ids
+from studies.record.database import is_locked, reconnecting
+from studies.record.errors import RecordError, readable, sql_errors, version_errors
+from studies.record.folder import StudyFolder
+from studies.record.location import locate
+from studies.record.schema import SCHEMA, SEALED, require_sealed, seal, upgraded_study
+from studies.record.server import Place, Server, environment_url
+from sweep.errors import StudyBusy, StudyChanged
 from sweep.failpoints import failpoint
+from sweep.storage.trial_log import TrialLog
 
 if TYPE_CHECKING:
-    from sweep.storage.postgres import Link
+    from sweep.storage.postgres import Connection
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` shows what it logs at INFO
-_ATTRIBUTE = sqlalchemy.insert(models.TrialUserAttributeModel)
-_CHANGE = sqlalchemy.update(models.TrialUserAttributeModel)
-_SYSTEM = sqlalchemy.insert(models.TrialSystemAttributeModel)
-_PARAM = sqlalchemy.insert(models.TrialParamModel)
-_VALUE = sqlalchemy.insert(models.TrialValueModel)
-_POINT = sqlalchemy.insert(models.TrialIntermediateValueModel)
 GROWING = ("trials", "confirm")
-"""Keys of a study that may change once it was begun."""
-
-
-class StudyBusy(Exception):
-    """Another process is at work on the study."""
-
-
-class StudyChanged(Exception):
-    """The study file no longer asks what the recorded study was begun with."""
-
-
-class RecordMismatch(Exception):
-    """An epoch that was run again gave other numbers than were recorded."""
+"""Keys of a study that may change after it was started."""
 
 
 LOCK_TIMEOUT_S = 1.0
@@ -83,7 +53,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     Raises:
         StudyBusy: another process holds it; says which, and since when.
     """
-    file = folder / "lock"
+    file = StudyFolder(folder).lock
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(file, timeout_s=LOCK_TIMEOUT_S))
@@ -97,13 +67,13 @@ def study_lock(folder: Path) -> Iterator[None]:
 
 
 def is_active(folder: Path) -> bool:
-    """Whether a process is at work on the study; of one on a server, wherever that process is.
+    """Whether a process is working on the study; for a study on a server, on any machine.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached.
     """
     try:
-        with locked(folder / "lock", shared=True, timeout_s=0):
+        with locked(StudyFolder(folder).lock, shared=True, timeout_s=0):
             pass
     except TimeoutError:
         return True
@@ -113,216 +83,43 @@ def is_active(folder: Path) -> bool:
     return isinstance(place, Server) and is_locked(place)
 
 
-class TrialLog:
-    """The trials of one Optuna study in the database, and everything that is ever written about them.
-
-    Args:
-        storage: where they are.
-        name: the Optuna study's.
-        place: the same, for what is said of it.
-        persist: does a piece of work until it is done; the work is told whether it may have been done before.
-    """
-
-    def __init__(
-        self, storage: RDBStorage, name: str, place: Place, persist: Callable[[Callable[[bool], Any]], Any]
-    ) -> None:
-        self._storage = storage
-        self._place = place
-        self._persist = persist
-        self.study_id = int(persist(lambda _: storage.get_study_id_from_name(name)))
-        self.name = name
-
-    def trials(self) -> Iterator[FrozenTrial]:
-        """All trials, by number, each verified before it is handed out.
-
-        Raises:
-            RecordError: they are not what was written.
-        """
-        with readable(self._place):
-            ids = self._persist(lambda _: trial_ids(self._storage.engine, self.study_id))
-            for start in range(0, len(ids), TOGETHER):
-                for trial in self._some(ids[start : start + TOGETHER]):
-                    require_sealed_trial(self._place, trial)
-                    yield trial
-
-    def _some(self, ids: Sequence[int]) -> list[FrozenTrial]:
-        return list(self._persist(lambda _: read_some(self._storage.engine, ids)))
-
-    def count(self) -> int:
-        """How many trials were begun, without reading them."""
-
-        def count(again: bool) -> int:
-            with Session(self._storage.engine) as session:
-                return session.query(models.TrialModel).filter_by(study_id=self.study_id).count()
-
-        return int(self._persist(count))
-
-    def finished(self) -> list[int]:
-        """Numbers of the trials that have ended, without reading them."""
-        trials = models.TrialModel.__table__.c
-        ended = sqlalchemy.select(trials.number).where(
-            trials.study_id == self.study_id, trials.state != TrialState.RUNNING
-        )
-
-        def read(again: bool) -> list[int]:
-            with self._storage.engine.connect() as connection:
-                return list(connection.scalars(ended))
-
-        return list(self._persist(read))
-
-    def begin(self, template: FrozenTrial) -> FrozenTrial:
-        """Add a running trial, its parameters and attributes, in one commit.
-
-        Optuna's own call asks three things of the database for every parameter, counts all trials for a number, and
-        tries five times, whether or not the commit before was done.
-        """
-        trials = models.TrialModel.__table__.c
-        latest = sqlalchemy.select(models.TrialModel).filter_by(study_id=self.study_id).order_by(trials.trial_id.desc())
-        cells = [{"key": key, "value_json": json.dumps(content)} for key, content in template.user_attrs.items()]
-        begun = copy.deepcopy(template)
-        begun.user_attrs = {cell["key"]: json.loads(cell["value_json"]) for cell in cells}
-
-        def begin(again: bool) -> None:
-            with Session(self._storage.engine, expire_on_commit=False) as session, session.begin():
-                last = session.scalar(latest.limit(1))
-                if again and last and last.datetime_start == template.datetime_start:  # to the microsecond
-                    begun.number, begun._trial_id = last.number, last.trial_id
-                    return
-                begun.number = last.number + 1 if last else 0
-                row = models.TrialModel(study_id=self.study_id, number=begun.number, state=TrialState.RUNNING)
-                row.datetime_start = template.datetime_start
-                session.add(row)
-                session.flush()
-                begun._trial_id = cast(int, row.trial_id)
-                session.execute(_ATTRIBUTE, [{"trial_id": begun._trial_id, **cell} for cell in cells])
-                if template.params:
-                    session.execute(_PARAM, [_param(begun, name) for name in template.params])
-
-        self._persist(begin)
-        return begun
-
-    def attribute(self, trial_id: int, key: str, value: Any) -> None:
-        """Write one attribute of a trial, or write it anew, in one commit."""
-        cell, columns = _cell(trial_id, key, value), models.TrialUserAttributeModel.__table__.c
-        change = _CHANGE.where(columns.trial_id == trial_id, columns.key == key).values(value_json=cell["value_json"])
-
-        def write(again: bool) -> None:
-            with self._storage.engine.begin() as connection:
-                if not connection.execute(change).rowcount:
-                    connection.execute(_ATTRIBUTE, cell)
-
-        self._persist(write)
-
-    def add(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """Write attributes that a trial does not have yet, in one commit, whatever its state."""
-        rows = [_cell(trial_id, key, content) for key, content in attributes.items()]
-
-        def add(again: bool) -> None:
-            with self._storage.engine.begin() as connection:
-                if not (again and _are_there(connection, rows)):
-                    connection.execute(_ATTRIBUTE, rows)
-
-        self._persist(add)
-
-    def epoch(self, trial_id: int, index: int, numbers: Mapping[str, Any], value: float | None) -> None:
-        """Write an epoch, and the objective so far where Optuna's own tools look for it, in one commit.
-
-        Optuna's two calls for this take seven queries and two commits, 3.5 ms; two inserts take 0.6 ms.
-        """
-        row = _cell(trial_id, f"epoch.{index}", {**numbers, "time": round(time.time(), 3)})
-
-        def write(again: bool) -> None:
-            with self._storage.engine.begin() as connection:
-                if again and _are_there(connection, [row]):
-                    return
-                connection.execute(_ATTRIBUTE, row)
-                if value is not None:
-                    point = {"trial_id": trial_id, "step": index, "intermediate_value": value}
-                    connection.execute(_POINT, {**point, "intermediate_value_type": "FINITE"})
-
-        self._persist(write)
-
-    def finish(
-        self,
-        trial_id: int,
-        state: TrialState,
-        value: float | None,
-        attributes: Mapping[str, Any],
-        system: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write all that belongs to the trial, its state and its seal, in one commit."""
-        trial = self._some([trial_id])[0]
-        trial.user_attrs.update(attributes)
-        trial.system_attrs.update(system or {})
-        trial.state, trial.values = state, None if value is None else [value]
-        written = {**attributes, "seal": trial_seal(trial)}
-        rows = [_cell(trial_id, key, content) for key, content in written.items()]
-
-        def write(again: bool) -> None:
-            with Session(self._storage.engine) as session, session.begin():
-                if again and _are_there(session.connection(), rows):
-                    return
-                session.execute(_ATTRIBUTE, rows)
-                if system:
-                    session.execute(_SYSTEM, [_cell(trial_id, key, content) for key, content in system.items()])
-                if value is not None:
-                    one = {"trial_id": trial_id, "objective": 0, "value": value, "value_type": "FINITE"}
-                    session.execute(_VALUE, one)
-                row = session.get_one(models.TrialModel, trial_id)
-                row.state, row.datetime_complete = state, datetime.now()
-                failpoint("before_state")
-
-        self._persist(write)
-
-
-def _are_there(connection: sqlalchemy.Connection, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the commit that was to write these attributes was done, although no answer came."""
-    table = models.TrialUserAttributeModel
-    query = sqlalchemy.select(table.key, table.value_json).where(table.trial_id == rows[0]["trial_id"])
-    found = {row.key: row.value_json for row in connection.execute(query)}
-    return all(found.get(row["key"]) == row["value_json"] for row in rows)
-
-
-def _cell(trial_id: int, key: str, content: Any) -> dict[str, Any]:
-    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(content)}
-
-
-def _param(trial: FrozenTrial, name: str) -> dict[str, Any]:
-    kind = trial.distributions[name]
-    stored = {"param_value": kind.to_internal_repr(trial.params[name]), "distribution_json": distribution_to_json(kind)}
-    return {"trial_id": trial._trial_id, "param_name": name, **stored}
-
-
 class Database:
-    """A study's database, opened for writing by the one who holds its lock.
+    """A study's database, opened for writing; the caller holds the study's lock.
 
     Attributes:
         folder: the study's.
         search, confirm: its two logs of trials.
     """
 
-    def __init__(self, folder: Path, link: Link | None = None) -> None:
-        self.folder, self._link = folder, link
-        self._place: Place = link.server if link else folder / FILE
-        self._persist: Callable[[Callable[[bool], Any]], Any] = link.persist if link else partial(persist, self._place)
-        self._storage = link.storage() if link else _open(folder / FILE)
+    def __init__(self, folder: Path, connection: Connection | None = None) -> None:
+        self.folder, self._connection = folder, connection
+        file = StudyFolder(folder).database
+        self._place: Place = connection.server if connection else file
+        self._persist: Callable[[Callable[[bool], Any]], Any] = (
+            connection.persist if connection else partial(reconnecting, file)
+        )
+        self._storage = connection.storage() if connection else _open(file)
         try:
             self.search = TrialLog(self._storage, "search", self._place, self._persist)
             self.confirm = TrialLog(self._storage, "confirm", self._place, self._persist)
         except KeyError as error:
-            raise RecordError(f"{self._place} is a database of something else") from error
+            raise RecordError(f"{self._place} is the database of another program") from error
 
-    def attend(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-        """Tell `say` when the database's server goes and comes, and wait for it only until `stopped()`."""
-        if self._link:
-            self._link.say, self._link.stopped = say, stopped
+    def attend(self, notify: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+        """Notify when the server is away and back, and wait for it only until `stopped()`."""
+        if self._connection:
+            self._connection.notify, self._connection.stopped = notify, stopped
 
     def attributes(self) -> dict[str, Any]:
-        """What is recorded about the study as a whole.
+        """The study's attributes; what an older version did not record has its default.
 
         Raises:
-            RecordError: it is not what was written.
+            RecordError: they are not what was written.
         """
+        attributes = self._attributes()
+        return {**attributes, "study": upgraded_study(attributes["study"])}
+
+    def _attributes(self) -> dict[str, Any]:
         with readable(self._place):
             attributes = dict(self._persist(lambda _: self._storage.get_study_user_attrs(self.search.study_id)))
         require_sealed(self._place, attributes)
@@ -330,7 +127,7 @@ class Database:
 
     def record(self, key: str, value: Any) -> None:
         """Write one attribute of the study, and the seal over all of them, in one commit."""
-        changed = {key: value, "seal": seal(self.attributes() | {key: value})}
+        changed = {key: value, "seal": seal(self._attributes() | {key: value})}
 
         def write(again: bool) -> None:
             with Session(self._storage.engine) as session, session.begin():
@@ -350,12 +147,12 @@ class Database:
 
 
 def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenance: Mapping[str, Any]) -> Database:
-    """Open the study's database, made first if there is none. The caller holds the folder's lock.
+    """Open the study's database; create it if there is none. The caller holds the folder's lock.
 
     Raises:
         StudyBusy: another process is at work on the study, from another machine.
-        StudyChanged: it was begun with other settings or other data, or elsewhere.
-        RecordError: it was written by a newer version, or is not what was written.
+        StudyChanged: it was started with other settings or other data, or elsewhere.
+        RecordError: it is of another schema, or not what was written.
         DatabaseUnavailable: its server cannot be used.
     """
 
@@ -365,6 +162,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
     database = _server_database(folder, fill) or _file_database(folder, fill)
     try:
         recorded = database.attributes()
+        _require_sealed_schema(folder, recorded["schema"])
         _require_same(folder, recorded, study, dataset)
         begun = database.search.count()
         _require_growth(folder, recorded["study"]["confirm"], study.as_dict()["confirm"])
@@ -378,29 +176,29 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
 
 
 def _server_database(folder: Path, fill: Callable[[RDBStorage, str], None]) -> Database | None:
-    """On a server, where the folder or the environment says so."""
-    if named() is None and not isinstance(locate(folder), Server):
+    """The database on a server, if the folder or the environment names one."""
+    if environment_url() is None and not isinstance(locate(folder), Server):
         return None
-    from sweep.storage.postgres import Link, server_for  # an ordinary sweep need not wait for it
+    from sweep.storage.postgres import Connection, server_for  # only a study on a server needs it
 
-    link = Link(server_for(folder))
+    connection = Connection(server_for(folder))
     try:
-        link.make_ready(folder, fill)
-        return Database(folder, link)
+        connection.make_ready(folder, fill)
+        return Database(folder, connection)
     except BaseException:
-        link.close()
+        connection.close()
         raise
 
 
 def _file_database(folder: Path, fill: Callable[[RDBStorage, str], None]) -> Database:
-    if not (folder / FILE).exists():
+    if not (StudyFolder(folder).database).exists():
         _create(folder, fill)
     return Database(folder)
 
 
 def _create(folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
-    """Make the database under another name and rename it: it exists complete or not at all."""
-    part = fresh_part(folder / FILE)
+    """Create the database under a temporary name and rename it: it exists complete or not at all."""
+    part = fresh_part(StudyFolder(folder).database)
     storage = _open(part, create=True)
     fill(storage, secrets.token_hex(16))
     storage.remove_session()
@@ -408,7 +206,7 @@ def _create(folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     failpoint("before_database")
-    part.replace(folder / FILE)
+    part.replace(StudyFolder(folder).database)
     failpoint("after_database")
     sync_folder(folder)
 
@@ -416,7 +214,7 @@ def _create(folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
 def _fill(
     storage: RDBStorage, uid: str, study: Study, dataset: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> None:
-    """Write what is known of a study that begins."""
+    """Write the attributes of a new study."""
     direction = (
         optuna.study.StudyDirection.MAXIMIZE if study.direction == "maximize" else optuna.study.StudyDirection.MINIMIZE
     )
@@ -437,7 +235,7 @@ def _fill(
 class _Durable(sqlite3.Connection):
     """WAL mode with synchronous=NORMAL: a commit costs no fsync.
 
-    A process that is killed loses nothing; after a power cut the last seconds may be missing, and are run again.
+    A process that is killed loses nothing; after a power cut the last seconds may be missing and are run again.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -446,10 +244,11 @@ class _Durable(sqlite3.Connection):
         self.execute("PRAGMA synchronous=NORMAL")
 
 
-class _Scratch(sqlite3.Connection):
-    """For a database that nobody knows of yet: one fsync at its end instead of a hundred.
+class _Creation(sqlite3.Connection):
+    """SQLite settings during creation: one fsync at the end instead of a hundred.
 
-    In WAL mode already: the switch is written with a rollback journal, and readers cannot roll back what a kill leaves.
+    WAL mode is set here already. Setting it later would write a rollback journal, and a reader cannot roll back what a
+    killed process leaves.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -464,24 +263,38 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
     Raises:
         RecordError: it is no study database.
     """
-    arguments = {"timeout": 30, "factory": _Scratch if create else _Durable}
+    arguments = {"timeout": 30, "factory": _Creation if create else _Durable}
     with sql_errors(path), version_errors(path):
         return RDBStorage(address(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
 
 
-UNFIT = frozenset("?#%{}")
-"""Characters that an SQLite database's path cannot have: its address would end, or mean something else, there."""
+UNSAFE_CHARACTERS = frozenset("?#%{}")
+"""Characters that the path of an SQLite database cannot contain: they have a meaning in its address."""
 
 
 def address(path: Path) -> str:
-    """The address of an SQLite file whatever its folders are called.
+    """The address of an SQLite file.
 
     Raises:
         RecordError: the path holds a character that such an address cannot.
     """
-    if UNFIT & set(str(path)):
+    if UNSAFE_CHARACTERS & set(str(path)):
         raise RecordError(f"the folder {path.parent} cannot hold a study: its path has one of ? # % {{ }}")
     return f"sqlite:///{path}"
+
+
+def _require_sealed_schema(folder: Path, schema: int) -> None:
+    """Finished trials without seals cannot be verified, and a study without them is not continued.
+
+    Raises:
+        RecordError: the record is of an older schema.
+    """
+    if schema < SEALED:
+        raise RecordError(
+            f"{folder.name} was recorded by an older version (schema {schema}), which this one reads but does not "
+            "continue\n"
+            "report or export it; to search further, give the study file a new name"
+        )
 
 
 def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, dataset: Mapping[str, Any]) -> None:
@@ -490,7 +303,7 @@ def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, datas
         changes.append(f"dataset {recorded['dataset']['digest'][:12]} -> {dataset['digest'][:12]} (its content)")
     if changes:
         raise StudyChanged(
-            f"{folder.name} was begun with other settings: {'; '.join(changes)}\n"
+            f"{folder.name} was started with other settings: {'; '.join(changes)}\n"
             "undo the change, or give the study file a new name,\n"
             f"or remove what was recorded: {folder}"
         )

@@ -1,12 +1,11 @@
-"""A study's database on a PostgreSQL server, for its one writer: the lock, the coming back, the making.
+"""A study's database on a PostgreSQL server, for its one writer: locking, reconnecting, schema creation.
 
-All is written through one connection, which holds an advisory lock from the moment it is made. So nothing can be
-written without the lock; and when a new connection has it, the one that was lost is dead on the server too, and what
-it was committing is either there or will never be. That is what makes it sound to look whether a write was done, and
-else to do it again.
+Everything is written through one connection, which takes an advisory lock when it is opened. So nothing can be written
+without the lock. When a new connection gets the lock, the lost one is closed on the server too, and its last commit has
+either succeeded or never will. That makes it safe to check whether a write succeeded, and to repeat it if not.
 
-The lock could pass to another sweep and come back while we are away. Every sweep that takes it therefore leaves a
-token in the table `sweep_writer`, and one that comes back and finds another's ends before it writes.
+While this process is disconnected, another sweep could take the lock and release it. Every sweep that takes the lock
+therefore writes a token to the table `sweep_writer`; one that reconnects and finds another token ends without writing.
 """
 
 from __future__ import annotations
@@ -27,59 +26,47 @@ from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool, QueuePool
 
 from model.files import write_atomic
-from studies.record.database import (
-    ADDRESS,
-    WRITER,
-    ConnectionLost,
-    DatabaseUnavailable,
-    RecordError,
-    Server,
-    damaged,
-    locate,
-    named,
-    open_readonly,
-    persist,
-    same_database,
-    shown,
-    sql_errors,
-    writing,
-)
+from studies.record.database import WRITER, connect_to_write, open_readonly, reconnecting
+from studies.record.errors import ConnectionLost, DatabaseUnavailable, RecordError, damaged, sql_errors
+from studies.record.folder import StudyFolder
+from studies.record.location import locate
+from studies.record.server import Server, environment_url, same_database, without_password
+from sweep.errors import StudyBusy, StudyChanged
 from sweep.failpoints import failpoint
-from sweep.storage.database import StudyBusy, StudyChanged
 
-BUSY = 2.0
-"""Seconds to try for the lock: a sweep that was killed holds it until the server notices."""
+LOCK_TIMEOUT_S = 2.0
+"""A killed sweep holds the lock until the server notices."""
 _TABLE = f"CREATE TABLE {WRITER} (uid text NOT NULL, token text NOT NULL, holder text NOT NULL)"
 T = TypeVar("T")
 
 
 def server_for(folder: Path) -> Server:
-    """Where on a server the study in `folder` is recorded, or is to be.
+    """The schema in which the study in `folder` is recorded, or will be.
 
     Raises:
-        StudyChanged: it is recorded elsewhere than in the database that was asked for.
+        StudyChanged: it is recorded elsewhere than in the database that was given.
     """
-    asked, place = named(), locate(folder)
-    if isinstance(place, Server) and (asked is None or same_database(asked, place.url)):
+    given, place = environment_url(), locate(folder)
+    if isinstance(place, Server) and (given is None or same_database(given, place.url)):
         return place if place.uid else replace(place, uid=secrets.token_hex(16), made=False)
-    moved = f"; or, if its server has moved, correct {folder / ADDRESS}" if isinstance(place, Server) else ""
+    moved = f"; or, if its server has moved, edit {StudyFolder(folder).server}" if isinstance(place, Server) else ""
     raise StudyChanged(
-        f"{folder.name} is recorded in {place}, not in {shown(asked) if asked else 'a database'}\n"
+        f"{folder.name} is recorded in {place}, not in {without_password(given) if given else 'a database'}\n"
         f"leave --storage and SWEEP_STORAGE out{moved};\nor give the study file a new name"
     )
 
 
-class Link:
-    """The writer's one connection, made anew after every outage.
+class Connection:
+    """The writer's one connection, opened again after every outage.
 
     Attributes:
         server: where the study is.
-        say, stopped: of `persist`: what is told of an outage, and whether to give up waiting.
+        notify, stopped: of `reconnecting`: takes a line about an outage, and whether to stop waiting.
     """
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.say: Callable[[str], None] = lambda _: None
+        self.notify: Callable[[str], None] = lambda _: None
         self.stopped: Callable[[], bool] = lambda: False
         self._token, self._held = secrets.token_hex(16), False
         self._pool = QueuePool(self._connect, pool_size=1, max_overflow=0, timeout=5)
@@ -87,13 +74,13 @@ class Link:
             self._engine = sqlalchemy.create_engine(_bare(server), pool=self._pool)
 
     def persist(self, work: Callable[[bool], T]) -> T:
-        """`studies.record.database.persist`, with what goes wrong said in our words.
+        """`studies.record.database.reconnecting`, with translated errors.
 
         Raises:
-            DatabaseUnavailable: the server is away for too long, or another sweep took the study over meanwhile.
+            DatabaseUnavailable: the server was away for too long, or another sweep took over the study.
         """
         with sql_errors(self.server):
-            return persist(self.server, work, self.say, self.stopped)
+            return reconnecting(self.server, work, self.notify, self.stopped)
 
     def storage(self) -> RDBStorage:
         """Optuna's storage, on this connection too.
@@ -101,53 +88,53 @@ class Link:
         Raises:
             RecordError: the tables are of another version of Optuna.
         """
-        self.persist(lambda _: open_readonly(self.server))  # the look at versions takes two connections at once
+        self.persist(lambda _: open_readonly(self.server))  # checking the versions takes two connections at once
         bare, pool = _bare(self.server), {"pool": self._pool}
         return self.persist(lambda _: RDBStorage(bare, pool, skip_compatibility_check=True, skip_table_creation=True))
 
     def close(self) -> None:
-        """Close the connection, which frees the lock."""
+        """Close the connection, which releases the lock."""
         self._engine.dispose()
 
     def make_ready(self, folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
-        """Take the lock, and make the study's schema unless it is there.
+        """Take the lock, and create the study's schema if there is none.
 
-        The folder is told before and after: what a kill leaves half-made is begun anew, what was made and is gone
-        is missed.
+        `database.json` is written before and after: a creation that was interrupted is repeated, and a schema that was
+        created and has disappeared is an error.
 
         Args:
             folder: the study's.
-            fill: writes what is known of a study into an empty storage, given its uid.
+            fill: writes the attributes of a new study, with this uid, into an empty storage.
 
         Raises:
             StudyBusy: another process holds the lock.
             StudyChanged: the schema is that of another folder's study.
-            RecordError: the schema is gone.
+            RecordError: the schema has disappeared.
         """
         assert self.server.uid is not None
         uid = self.persist(lambda _: self._uid())
         if uid is None:
             if self.server.made:
-                raise damaged(self.server, "the study that was begun there is gone")
-            _note(folder, self.server)
+                raise damaged(self.server, "the study that was started there has disappeared")
+            _write_location(folder, self.server)
             self._make(fill, self.server.uid)
         elif uid != self.server.uid:
             raise StudyChanged(
-                f"{self.server} is a study of that name which another folder began\n"
+                f"{self.server} is a study of that name which another folder started\n"
                 f"continue it there, or copy that folder to {folder};\nor give the study file a new name"
             )
         self.server = replace(self.server, made=True)
-        _note(folder, self.server)
+        _write_location(folder, self.server)
 
     def _connect(self) -> Any:
         """A connection that holds the lock.
 
         Raises:
-            StudyBusy: the first one cannot have it.
-            ConnectionLost: it is still held by the one that was lost.
-            DatabaseUnavailable: another sweep has it, or had it.
+            StudyBusy: another process holds it when the first connection is opened.
+            ConnectionLost: the lost connection still holds it.
+            DatabaseUnavailable: another sweep holds it, or has held it.
         """
-        connection = writing(self.server)
+        connection = connect_to_write(self.server)
         try:
             self._lock(connection)
         except BaseException:
@@ -156,7 +143,7 @@ class Link:
         return connection
 
     def _lock(self, connection: Any) -> None:
-        end = time.monotonic() + (0 if self._held else BUSY)
+        end = time.monotonic() + (0 if self._held else LOCK_TIMEOUT_S)
         while not connection.execute("SELECT pg_try_advisory_lock(%s)", [self.server.key]).fetchone()[0]:
             connection.commit()
             if time.monotonic() > end:
@@ -184,7 +171,7 @@ class Link:
         return StudyBusy(f"the study in {self.server} is already running ({holder})\nwait for it, or stop it first")
 
     def _row(self, connection: Any) -> tuple[str, str]:
-        """Token and holder of whoever took the lock last; while the schema is being made, our own."""
+        """Token and holder of the process that took the lock last; our own while the schema is being created."""
         table = f"{self.server.quoted}.{WRITER}"
         if not connection.execute("SELECT to_regclass(%s)", [table]).fetchone()[0]:
             return self._token, "another process"
@@ -192,10 +179,10 @@ class Link:
         return str(token), str(holder)
 
     def _uid(self) -> str | None:
-        """The uid in the schema; None where there is no schema.
+        """The uid in the schema; None if there is no schema.
 
         Raises:
-            RecordError: the schema is something else's.
+            RecordError: the schema belongs to something else.
         """
         table = f"{self.server.quoted}.{WRITER}"
         with self._engine.connect() as connection:
@@ -203,13 +190,13 @@ class Link:
                 return str(connection.execute(sqlalchemy.text(f"SELECT uid FROM {table}")).scalar())
             there = sqlalchemy.text("SELECT 1 FROM pg_namespace WHERE nspname = :schema")
             if connection.execute(there, {"schema": self.server.schema}).scalar():
-                raise RecordError(f"{self.server} is something else's\ngive the study file a new name")
+                raise RecordError(f"{self.server} belongs to another program\ngive the study file a new name")
         return None
 
     def _make(self, fill: Callable[[RDBStorage, str], None], uid: str) -> None:
-        """Make the schema under another name and rename it: it exists complete or not at all."""
+        """Create the schema under a temporary name and rename it: it exists complete or not at all."""
         part = replace(self.server, schema=f"part_{self.server.schema}")
-        options: dict[str, Any] = {"creator": lambda: writing(part), "poolclass": NullPool}
+        options: dict[str, Any] = {"creator": lambda: connect_to_write(part), "poolclass": NullPool}
 
         def run(engine: sqlalchemy.Engine, *statements: str, **values: str) -> None:
             with engine.begin() as connection:
@@ -232,7 +219,7 @@ class Link:
 
 
 def _bare(server: Server) -> str:
-    """An address of which only the driver is read: the connections are made by `studies.record.database.connect`."""
+    """An address that only names the driver: connections are opened by `studies.record.database.connect`."""
     return f"{server.url.drivername}://"
 
 
@@ -242,11 +229,11 @@ def _holder() -> str:
 
 def _taken(server: Server) -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"another sweep took over {server} while the server was away; nothing was written after that"
+        f"another sweep took over {server} while the server was away; this one wrote nothing after that"
     )
 
 
-def _note(folder: Path, server: Server) -> None:
-    """Leave word in the study's folder of where its record is."""
-    content = {"address": shown(server.url), "schema": server.schema, "uid": server.uid, "made": server.made}
-    write_atomic(folder / ADDRESS, (json.dumps(content, indent=2) + "\n").encode())
+def _write_location(folder: Path, server: Server) -> None:
+    """Write `database.json`."""
+    content = {"address": without_password(server.url), "schema": server.schema, "uid": server.uid, "made": server.made}
+    write_atomic(StudyFolder(folder).server, (json.dumps(content, indent=2) + "\n").encode())

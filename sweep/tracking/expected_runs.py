@@ -23,7 +23,8 @@ from model.metrics import METRICS, metric_of
 from reports.analysis import findings as analysis
 from reports.analysis.checks import checks, summary
 from reports.analysis.importance import Importance, importance
-from studies.record.reader import EPOCH_COLUMNS, SweepRecord, TrialRecord
+from studies.record.reader import SweepRecord, TrialRecord
+from studies.record.schema import EPOCH_COLUMNS
 from sweep.passwords import without_passwords
 from sweep.tracking.pictures import confusion_png, curves_png
 

@@ -29,8 +29,10 @@ from model import weights
 from model.files import locked, write_atomic
 from reports.analysis import findings as analysis
 from studies.record import reader as records
-from studies.record.database import DatabaseUnavailable, file_stamp, locate, stamp
-from studies.record.reader import RecordError, SweepRecord, TrialRecord
+from studies.record.database import file_stamp, stamp
+from studies.record.errors import DatabaseUnavailable, RecordError
+from studies.record.location import locate
+from studies.record.reader import SweepRecord, TrialRecord
 from sweep.commands import ui
 from sweep.passwords import without_passwords
 from sweep.tracking import expected_runs as runs

@@ -27,7 +27,7 @@ from model import weights
 from model.data import datasets
 from model.network import MLP
 from studies.record import reader as records
-from studies.record.reader import trial_seal
+from studies.record.schema import trial_seal
 from studies.study_file import load
 from sweep.commands.run import describe
 from sweep.storage import database as storage

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from model.metrics import METRICS
-from studies.record.reader import EPOCH, SweepRecord, TrialRecord
+from studies.record.reader import SweepRecord, TrialRecord
+from studies.record.schema import EPOCH
 from sweep.search.confirmation import paired
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from reports.analysis.checks import CHECKS, PASS, THIN, WARN, boundary, checks, crowded, noise, summary, tail, winner
 from reports.analysis.trial_budget import best_of, enough
-from studies.record.reader import EPOCH
+from studies.record.schema import EPOCH
 
 RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
 TWO = {**RATE, "beta1": {"kind": "float", "low": 0.8, "high": 0.99, "log": False}}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reports.analysis import learning_curves as courses
-from studies.record.reader import EPOCH
+from studies.record.schema import EPOCH
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from reports import pages
 from reports.analysis.next_study import propose
 from reports.drawing.layout import settings
 from studies.definition import from_record
-from studies.record.reader import EPOCH
+from studies.record.schema import EPOCH
 from studies.study_file import load
 from sweep.commands.report import _allowed
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports.analysis import pruning
-from studies.record.reader import EPOCH
+from studies.record.schema import EPOCH
 
 
 def with_curves(record, table):

@@ -7,7 +7,7 @@ import pytest
 from model.data import datasets
 from studies.record import reader as records
 from sweep.commands.replay import NothingToReplay, replay
-from sweep.storage.database import RecordMismatch
+from sweep.errors import RecordMismatch
 
 
 @pytest.fixture(scope="module")

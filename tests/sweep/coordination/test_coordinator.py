@@ -17,9 +17,9 @@ from sweep.api import Objective
 from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
+from sweep.errors import RecordMismatch
 from sweep.search.search import Search, audited, make_sampler
 from sweep.search.tpe import Known
-from sweep.storage.database import RecordMismatch
 from sweep.workers.local import LocalPool
 
 

@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from studies.record import reader as records
-from studies.record.reader import RecordError
+from studies.record.errors import RecordError
+from studies.record.schema import SCHEMA
 from sweep.coordination.coordinator import Stop
+from sweep.errors import StudyBusy, StudyChanged
 from sweep.storage import database as storage
-from sweep.storage.database import StudyBusy, StudyChanged
-from sweep.storage.migration import migrate
 
 
 def test_the_database_is_in_wal_mode_and_synced_normally(tiny, opened):
@@ -89,7 +88,7 @@ def test_a_newer_database_is_refused(tiny, opened):
     """By the writer and by the reader; it is not changed."""
     study = tiny()
     database = opened(study)
-    database.record("schema", records.SCHEMA + 1)
+    database.record("schema", SCHEMA + 1)
 
     with pytest.raises(RecordError, match="newer version"):
         opened(study)
@@ -161,7 +160,7 @@ def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
     (folder / "study.db.part-wal").write_bytes(b"half")
     database = opened(tiny())
 
-    assert database.attributes()["schema"] == records.SCHEMA
+    assert database.attributes()["schema"] == SCHEMA
     assert not list(folder.glob("*.part*"))
 
 
@@ -273,50 +272,27 @@ def older(tmp_path):
     return folder
 
 
-def test_an_older_database_is_read_and_migrated_and_kept(older):
-    """Readers read it as it is; the writer seals it, says where the old one is, and does it once."""
-    before, content = everything(records.read(older)), (older / "study.db").read_bytes()
-    kept = migrate(older / "study.db")
+def test_a_record_without_seals_is_read_but_not_continued(older, tiny, opened):
+    """It is of schema 1: readers read it and leave it as it is; continuing it is refused in a clear line."""
+    content = (older / "study.db").read_bytes()
+    record = records.read(older)
 
-    assert kept == older / "study.db.schema-1-v3.2.0.a"
-    assert everything(records.read(older)) == before
-    assert storage.Database(older).attributes()["schema"] == records.SCHEMA
-    assert migrate(older / "study.db") is None
-    assert sorted(path.name for path in older.iterdir() if "-wal" not in path.name and "-shm" not in path.name) == [
-        "study.db",
-        kept.name,
-    ]
-    (older / "old.db").write_bytes(content)
-    assert dump(kept) == dump(older / "old.db")
+    assert len(record.trials) == 3
+    assert record.study["baseline"]["epochs"] == record.trials[0].hyperparameters["epochs"]
+    assert (older / "study.db").read_bytes() == content
+    study = tiny()
+    with pytest.raises(RecordError, match=r"schema 1\), which this one reads but does not continue\nreport or export"):
+        storage.open_study(older, study, record.dataset, {})
+    assert everything(records.read(older)) == everything(record)
 
 
-def dump(path):
-    """All of a database as SQL."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return list(connection.iterdump())
-
-
-def test_tables_of_an_older_optuna_are_migrated(older):
-    """Without the index that Optuna 3.2 added: readers say what to do, the writer does it."""
+@pytest.mark.parametrize("version", ["v3.0.0.d", "v9.9.9.z"])
+def test_tables_of_another_optuna_version_are_refused(older, tiny, version):
+    """By the reader and by the writer, with what to do."""
     with contextlib.closing(sqlite3.connect(older / "study.db")) as connection:
-        connection.executescript("DROP INDEX ix_trials_study_id; UPDATE alembic_version SET version_num = 'v3.0.0.d';")
-    with pytest.raises(RecordError, match=r"another version of Optuna\ncontinue it with sweep run"):
-        records.read(older)
-    assert migrate(older / "study.db").name == "study.db.schema-1-v3.0.0.d"
-    assert len(records.read(older).trials) == 3
+        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
+        connection.commit()
 
-
-@pytest.mark.parametrize("name", ["before_migration", "after_migration"])
-def test_killed_in_a_migration_it_is_old_or_new(older, tmp_path, name):
-    """And the next one completes it."""
-    before, token = everything(records.read(older)), tmp_path / "token"
-    token.touch()
-    code = "import sys; from pathlib import Path; from sweep.migration import migrate; migrate(Path(sys.argv[1]))"
-    environment = {**os.environ, "SWEEP_FAILPOINT": f"{name}@{token}"}
-    died = subprocess.run([sys.executable, "-c", code, str(older / "study.db")], env=environment, check=False)
-
-    assert died.returncode == -signal.SIGKILL
-    assert everything(records.read(older)) == before
-    migrate(older / "study.db")
-    assert everything(records.read(older)) == before
-    assert not list(older.glob("*.part"))
+    for use in (records.read, storage.Database):
+        with pytest.raises(RecordError, match=r"another version of Optuna\n(use the version|update this program)"):
+            use(older)

@@ -19,10 +19,11 @@ from throwaway import PASSWORD, Postgres, binaries
 
 from studies.record import database
 from studies.record import reader as records
-from studies.record.database import DatabaseUnavailable, RecordError
+from studies.record.errors import DatabaseUnavailable, RecordError
+from studies.record.location import locate
 from sweep.cli import main
+from sweep.errors import StudyBusy, StudyChanged
 from sweep.storage import database as storage
-from sweep.storage.database import StudyBusy, StudyChanged
 from sweep.tracking import reconcile as mirror
 from sweep.tracking.doctor import examine
 
@@ -118,7 +119,7 @@ def test_studies_keep_apart_by_their_schemas(postgres, tiny, opened):
 
     read = [records.read(opened(tiny().model_copy(update={"name": name})).folder).name for name in names]
     assert read == names
-    assert len(database.names_at(make_url(postgres.address()))) == 4
+    assert len(database.study_names(make_url(postgres.address()))) == 4
 
 
 def test_a_damaged_record_is_noticed(postgres, tiny, opened, searched):
@@ -136,7 +137,7 @@ def test_a_damaged_record_is_noticed(postgres, tiny, opened, searched):
 def test_readers_can_change_nothing(postgres, tiny, opened):
     """optuna-dashboard is given such a storage."""
     folder = opened(tiny()).folder
-    engine = database.open_readonly(database.locate(folder)).engine
+    engine = database.open_readonly(locate(folder)).engine
     with engine.connect() as connection, pytest.raises(InternalError, match="read-only transaction"):
         connection.exec_driver_sql("DELETE FROM studies")
 
@@ -261,7 +262,7 @@ def test_the_lock_is_the_servers(postgres, tiny, opened, monkeypatch):
     """A second writer is told who has it; whoever asks, from wherever, learns that it is held; then it is free."""
     first = opened(tiny())
     elsewhere = first.folder.parent / "elsewhere" / "tiny"
-    monkeypatch.setattr("sweep.storage.postgres.BUSY", 0.0)
+    monkeypatch.setattr("sweep.storage.postgres.LOCK_TIMEOUT_S", 0.0)
 
     assert storage.is_active(first.folder)
     assert storage.is_active(elsewhere)
@@ -394,7 +395,7 @@ def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened,
     """With three lines; a reader too. Nothing of the write is left, and it can be done later."""
     recorded = opened(tiny())
     trial = begun(recorded)
-    monkeypatch.setattr("studies.record.database.PATIENCE", 1.0)
+    monkeypatch.setattr("studies.record.database.RECONNECT_TIMEOUT_S", 1.0)
     server.stop()
     try:
         with pytest.raises(
@@ -602,7 +603,7 @@ def test_mlflow_in_a_database_that_does_not_answer_holds_nobody_up(postgres, tin
 
 
 def test_an_old_server_is_said(postgres, tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr("studies.record.database.OLDEST", 99)
+    monkeypatch.setattr("studies.record.database.OLDEST_POSTGRES", 99)
     code, _, errors = ended(capfd, "status", "tiny", "--home", tmp_path)
 
     assert code == 3

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from studies.record.reader import RecordError
+from studies.record.errors import RecordError
 from studies.record.trials import read_trials
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studies.record.reader import EPOCH
+from studies.record.schema import EPOCH
 from sweep.tracking.pictures import COLOURS, confusion_png, curves_png
 
 
