@@ -218,7 +218,7 @@ def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
 
     if name in datasets.BUILT_IN:
         make_home(home)
-    click.echo("\n".join(datasets.fetch(name, home / "data", say=click.echo)))
+    click.echo("\n".join(datasets.fetch(name, home / "data", notify=click.echo)))
 
 
 @data.command()

@@ -1,7 +1,7 @@
 """Download pinned files from public mirrors: every file has a known size and SHA-256, so no mirror is trusted.
 
-Reaching a mirror and reading from it have separate patience. Name resolution ignores socket timeouts, so the
-first byte is waited for on a thread that can be left behind.
+The first byte and the rest of a file have separate timeouts. Name resolution ignores socket timeouts, so a thread
+that can be abandoned waits for the first byte. pooch 1.9 lacks that: its timeout did not end a hanging name lookup.
 """
 
 import contextlib
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
     from urllib.request import OpenerDirector, Request
 
-CHUNK = 2**16
+Notify = Callable[[str], None]
+"""Takes one line for the user."""
+CHUNK_BYTES = 2**16
 REDIRECTS = 3
+"""Most redirects of one request."""
 
 
 class DownloadError(Exception):
     """No mirror delivered the file; the message names each mirror with its reason, on one line."""
 
 
-class _Refused(Exception):
-    """A mirror cannot be reached, breaks off, or sends something that is not taken; one short reason."""
+class _MirrorError(Exception):
+    """A mirror cannot be reached, breaks off, or sends the wrong content; the message is one short reason."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ class Network:
     """Where to download from, and how long to wait.
 
     Attributes:
-        mirrors: Base URLs, tried in this order; redirects stay within their hosts.
-        contact_seconds: For the first byte of a file, all mirrors together.
-        stall_seconds: For each further piece.
-        file_seconds: For a whole file.
-        loopback_http: Whether http://127.0.0.1 is accepted, for tests; otherwise https alone.
+        mirrors: Base URLs, tried in this order; redirects may lead to their hosts only.
+        contact_seconds: Timeout for the first byte of a file, for all mirrors together.
+        stall_seconds: Timeout for each further piece.
+        file_seconds: Timeout for a whole file.
+        loopback_http: Whether http://127.0.0.1 is accepted, for tests; otherwise only https is.
     """
 
     mirrors: tuple[str, ...]
@@ -66,16 +69,16 @@ PUBLIC = Network(
 )
 
 
-def download(wanted: Sequence[Wanted], folder: Path, *, say: Callable[[str], None], network: Network = PUBLIC) -> None:
-    """Put the wanted files into `folder`, each whole and verified, or not at all.
+def download(wanted: Sequence[Wanted], folder: Path, *, notify: Notify, network: Network = PUBLIC) -> None:
+    """Download files into `folder`; a file appears there only when it is whole and verified.
 
-    Several processes may do this at once: each writes a file of its own, and the last rename wins with the same bytes.
+    Several processes may do this at once: each writes a temporary file of its own and renames it.
 
     Args:
-        wanted: The files; one that is there already is replaced.
-        folder: Made when needed.
-        say: Called with one line when a mirror is asked.
-        network: Mirrors and patience.
+        wanted: The files; an existing one is replaced.
+        folder: Created when needed.
+        notify: Called with one line before each request to a mirror.
+        network: Mirrors and timeouts.
 
     Raises:
         DownloadError: No mirror delivered one of the files.
@@ -85,8 +88,8 @@ def download(wanted: Sequence[Wanted], folder: Path, *, say: Callable[[str], Non
     opener = _opener(network)
     mirrors = list(network.mirrors)
     for file in wanted:
-        worked = _from_any(mirrors, file, folder, opener, say, network)
-        mirrors.sort(key=lambda mirror: mirror != worked)  # a dead first mirror costs its patience once, not per file
+        worked = _from_any(mirrors, file, folder, opener, notify, network)
+        mirrors.sort(key=lambda mirror: mirror != worked)  # a dead first mirror costs its timeout once, not per file
     sync_folder(folder)
 
 
@@ -95,27 +98,27 @@ def _from_any(
     file: Wanted,
     folder: Path,
     opener: "OpenerDirector",
-    say: Callable[[str], None],
+    notify: Notify,
     network: Network,
 ) -> str:
-    """Download one file and return the mirror that had it."""
-    patience = network.contact_seconds
+    """Download one file and return the mirror that delivered it."""
+    remaining = network.contact_seconds
     reasons = []
     for number, mirror in enumerate(mirrors):
-        say(f"Downloading {file.name} ({file.size:,} bytes) from {_host(mirror)}")
-        share, began = patience / (len(mirrors) - number), time.monotonic()
+        notify(f"Downloading {file.name} ({file.size:,} bytes) from {_host(mirror)}")
+        share, began = remaining / (len(mirrors) - number), time.monotonic()
         try:
             response, first = _reach(opener, mirror + file.name, share, network)
-        except _Refused as error:
+        except _MirrorError as error:
             reasons.append(f"{_host(mirror)}: {error}")
             continue
         finally:
-            patience -= time.monotonic() - began
+            remaining -= time.monotonic() - began
         try:
             with contextlib.closing(response):
                 _store(file, folder / file.name, _pieces(response, first, network))
             return mirror
-        except _Refused as error:
+        except _MirrorError as error:
             reasons.append(f"{_host(mirror)}: {error}")
     raise DownloadError("; ".join(reasons) or "no mirror is known")
 
@@ -124,25 +127,25 @@ def _from_any(
 
 
 def _reach(opener: "OpenerDirector", url: str, seconds: float, network: Network) -> "tuple[HTTPResponse, bytes]":
-    """The response and its first bytes, waited for no longer than this, whatever the resolver does."""
+    """The response and its first bytes, within `seconds` even if the resolver hangs."""
     _check_url(url, network, {_host(url)})
     answers: queue.SimpleQueue[tuple[HTTPResponse, bytes] | Exception] = queue.SimpleQueue()
-    left_behind = threading.Event()
+    abandoned = threading.Event()
 
     def reach() -> None:
         answers.put(_first_bytes(opener, url, network.stall_seconds))
-        if left_behind.is_set():
+        if abandoned.is_set():
             _close_any(answers)
 
     threading.Thread(target=reach, name=f"reach {_host(url)}", daemon=True).start()
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
-        left_behind.set()
-        _close_any(answers)  # it may have answered between the two lines above
-        raise _Refused(f"no answer within {seconds:.0f} s") from None
+        abandoned.set()
+        _close_any(answers)  # the answer may have come between the two lines above
+        raise _MirrorError(f"no answer within {seconds:.0f} s") from None
     if isinstance(answer, Exception):
-        raise _Refused(_reason(answer)) from answer
+        raise _MirrorError(_reason(answer)) from answer
     return answer
 
 
@@ -157,10 +160,10 @@ def _first_bytes(opener: "OpenerDirector", url: str, seconds: float) -> "tuple[H
     except urllib.error.HTTPError as error:
         error.close()
         return error
-    except Exception as error:  # it crosses to another thread, which judges it
+    except Exception as error:  # the waiting thread raises it
         return error
     try:
-        return response, response.read1(CHUNK)
+        return response, response.read1(CHUNK_BYTES)
     except Exception as error:
         response.close()
         return error
@@ -181,7 +184,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _opener(network: Network) -> "OpenerDirector":
-    """An opener that goes through the proxy of the environment and follows few redirects."""
+    """An opener that uses the proxy of the environment and follows at most `REDIRECTS` redirects."""
     import urllib.request
 
     hosts = {_host(mirror) for mirror in network.mirrors}
@@ -199,13 +202,13 @@ def _opener(network: Network) -> "OpenerDirector":
 
 
 def _check_url(url: str, network: Network, hosts: Collection[str]) -> None:
-    """Refuse anything but https to a known host: a redirect must not make us ask file:, or the local network."""
+    """Refuse anything but https to a known host: a redirect must not lead to file: or the local network."""
     from urllib.parse import urlsplit
 
     scheme, host = urlsplit(url).scheme, _host(url)
     loopback = network.loopback_http and scheme == "http" and host == "127.0.0.1"
     if not (scheme == "https" or loopback) or host not in hosts:
-        raise _Refused(f"{scheme}://{host} is not asked, only https on {', '.join(sorted(hosts))}")
+        raise _MirrorError(f"{scheme}://{host} is not allowed, only https on {', '.join(sorted(hosts))}")
 
 
 def _host(url: str) -> str:
@@ -218,7 +221,7 @@ def _host(url: str) -> str:
 
 
 def _pieces(response: "HTTPResponse", first: bytes, network: Network) -> Iterator[bytes]:
-    """The body piece by piece; each may take the stall limit, all together the limit of a file."""
+    """Yield the body piece by piece, within the timeouts for a piece and for the file."""
     from http.client import HTTPException
 
     began = time.monotonic()
@@ -226,15 +229,15 @@ def _pieces(response: "HTTPResponse", first: bytes, network: Network) -> Iterato
     while piece:
         yield piece
         if time.monotonic() - began > network.file_seconds:
-            raise _Refused(f"not whole after {network.file_seconds:.0f} s")
+            raise _MirrorError(f"not whole after {network.file_seconds:.0f} s")
         try:
-            piece = response.read1(CHUNK)
+            piece = response.read1(CHUNK_BYTES)
         except (OSError, HTTPException) as error:
-            raise _Refused(f"broke off ({_reason(error)})") from error
+            raise _MirrorError(f"broke off ({_reason(error)})") from error
 
 
 def _store(file: Wanted, target: Path, pieces: Iterator[bytes]) -> None:
-    """Write the body beside the target, and let it take the target's name once length and SHA-256 are right."""
+    """Write the body to a temporary file; rename it to `target` if length and SHA-256 are right."""
     part = part_name(target)
     digest, length = hashlib.sha256(), 0
     try:
@@ -242,13 +245,13 @@ def _store(file: Wanted, target: Path, pieces: Iterator[bytes]) -> None:
             for piece in pieces:
                 length += len(piece)
                 if length > file.size:
-                    raise _Refused(f"sent more than {file.size:,} bytes")
+                    raise _MirrorError(f"sent more than {file.size:,} bytes")
                 digest.update(piece)
                 out.write(piece)
             if length != file.size:
-                raise _Refused(f"sent {length:,} of {file.size:,} bytes")
+                raise _MirrorError(f"sent {length:,} of {file.size:,} bytes")
             if digest.hexdigest() != file.sha256:
-                raise _Refused(f"sent other content: expected SHA-256 {file.sha256}, found {digest.hexdigest()}")
+                raise _MirrorError(f"sent other content: expected SHA-256 {file.sha256}, found {digest.hexdigest()}")
             out.flush()
             os.fsync(out.fileno())
         part.replace(target)

@@ -159,7 +159,7 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     if options.study is not None:
         study = _loaded(options.study, options)
         make_home(options.home)
-        return study, datasets.prepare(study.dataset, cache, say=say)
+        return study, datasets.prepare(study.dataset, cache, notify=say)
     make_home(options.home)
     default = options.home / "default-study"
     name = default.read_text().strip() if default.exists() else "mnist"
@@ -167,12 +167,12 @@ def _study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     if name == "digits":
         say("continuing digits, the default study of this home folder; for MNIST: make sweep STUDY=mnist")
     try:
-        data = datasets.prepare(study.dataset, cache, say=say)
+        data = datasets.prepare(study.dataset, cache, notify=say)
     except DatasetUnavailable:
         if default.exists():
             raise
         study = _loaded("digits", options)
-        data = datasets.prepare(study.dataset, cache, say=say)
+        data = datasets.prepare(study.dataset, cache, notify=say)
         say(
             "MNIST cannot be had here, so the study is digits; for MNIST put its four files into a folder "
             "and run: SWEEP_DATA=FOLDER make sweep STUDY=mnist"

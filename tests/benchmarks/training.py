@@ -256,7 +256,7 @@ def main() -> None:
         )
     cache = Path(os.environ.get("SWEEP_HOME", "runs")) / "data"
     try:
-        folder = datasets.prepare("mnist", cache, say=print)
+        folder = datasets.prepare("mnist", cache, notify=print)
     except datasets.DatasetUnavailable as error:
         sys.exit(f"the benchmark trains on MNIST: {error}")
     dataset = datasets.load(folder, 7)

@@ -1,0 +1,169 @@
+"""A prepared dataset: a folder of plain .npy files and dataset.json, verified by a digest.
+
+A folder is written under a temporary name and then renamed, so that readers find a whole one or none.
+"""
+
+import hashlib
+import io
+import json
+import math
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.arrays import Arrays
+from model.data.errors import DatasetDamaged
+from model.files import PART, sync_folder, write_synced
+
+FORMAT = 1
+"""Version of the prepared folder; a folder with another one is prepared again."""
+FILES = ("images", "labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class Card:
+    """The content of dataset.json."""
+
+    name: str
+    digest: str
+    classes: int
+    shape: tuple[int, ...]
+    scale: float
+    examples: int
+    test_examples: int
+
+
+def replace_folder(folder: Path, name: str, arrays: Arrays) -> None:
+    """Write the folder under a temporary name and rename it over an old one; the caller holds the dataset's lock."""
+    _remove_leftovers(folder)
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{PART}")
+    try:
+        part.mkdir()
+        _write_folder(part, name, arrays)
+        if folder.exists():
+            # A folder cannot be renamed over another. A process that has mapped the old files can still read them.
+            folder.rename(folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{PART}"))
+        part.rename(folder)
+    finally:
+        _remove_leftovers(folder)
+    sync_folder(folder.parent)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was writing for this folder; no other process holds the lock."""
+    for leftover in folder.parent.glob(f".{folder.name}.*{PART}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write_folder(folder: Path, name: str, arrays: Arrays) -> None:
+    parts = {key: getattr(arrays, key) for key in FILES}
+    for key, array in parts.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        write_synced(folder / f"{key}.npy", buffer.getvalue())
+    card = {
+        "format": FORMAT,
+        "name": name,
+        "digest": _digest(parts, arrays.classes, arrays.shape, arrays.scale),
+        "classes": arrays.classes,
+        "shape": list(arrays.shape),
+        "scale": arrays.scale,
+        "examples": len(arrays.labels),
+        "test_examples": len(arrays.test_labels),
+    }
+    write_synced(folder / "dataset.json", (json.dumps(card, indent=2) + "\n").encode())
+    sync_folder(folder)
+
+
+def _digest(arrays: dict[str, NDArray[Any]], classes: int, shape: tuple[int, ...], scale: float) -> str:
+    """SHA-256 (hex) of the arrays and their metadata; independent of the source's name and path."""
+    meaning = {
+        "format": FORMAT,
+        "classes": classes,
+        "shape": list(shape),
+        "scale": scale,
+        "arrays": {key: [arrays[key].dtype.str, list(arrays[key].shape)] for key in FILES},
+    }
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
+    for key in FILES:
+        digest.update(np.ascontiguousarray(arrays[key]).data)
+    return digest.hexdigest()
+
+
+def fault(folder: Path) -> str | None:
+    """What is wrong with a prepared folder, as one line, or None; reads and hashes everything."""
+    try:
+        card = read_card(folder)
+        arrays = map_arrays(folder, card)
+    except DatasetDamaged as error:
+        return str(error).splitlines()[0]
+    found = _digest(arrays, card.classes, card.shape, card.scale)
+    return None if found == card.digest else f"{folder}: expected SHA-256 {card.digest}, found {found}"
+
+
+def read_card(folder: Path) -> Card:
+    """Read dataset.json.
+
+    Raises:
+        DatasetDamaged: It is missing, not readable, or of another format.
+    """
+    path = folder / "dataset.json"
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        if text["format"] != FORMAT:
+            raise DatasetDamaged(f"{path}: expected format {FORMAT}, found {text['format']}")
+        return Card(
+            name=str(text["name"]),
+            digest=str(text["digest"]),
+            classes=int(text["classes"]),
+            shape=tuple(int(length) for length in text["shape"]),
+            scale=float(text["scale"]),
+            examples=int(text["examples"]),
+            test_examples=int(text["test_examples"]),
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetDamaged(f"{folder}: holds no prepared dataset (no dataset.json)") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DatasetDamaged(f"{path}: not readable ({type(error).__name__}: {error})") from error
+
+
+def _map(path: Path) -> NDArray[Any]:
+    """The array in a .npy file, memory-mapped and read-only."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError as error:
+        raise DatasetDamaged(f"{path}: missing") from error
+    except (ValueError, EOFError) as error:
+        raise DatasetDamaged(f"{path}: not readable ({error})") from error
+
+
+def map_arrays(folder: Path, card: Card) -> dict[str, NDArray[Any]]:
+    """Map the four arrays by name, read-only; takes milliseconds, for only their headers are read.
+
+    Raises:
+        DatasetDamaged: A file is missing, not readable, or has another dtype or shape than `card` says.
+    """
+    arrays = {name: _map(folder / f"{name}.npy") for name in FILES}
+    _check_shapes(folder, card, arrays)
+    return arrays
+
+
+def _check_shapes(folder: Path, card: Card, arrays: dict[str, NDArray[Any]]) -> None:
+    features = math.prod(card.shape)
+    expected = {
+        "images": (card.examples, features),
+        "labels": (card.examples,),
+        "test_images": (card.test_examples, features),
+        "test_labels": (card.test_examples,),
+    }
+    for name, shape in expected.items():
+        dtypes = ("int64",) if "labels" in name else ("uint8", "float32")
+        array = arrays[name]
+        if array.shape != shape or array.dtype.name not in dtypes:
+            wanted = f"{' or '.join(dtypes)} {shape}"
+            raise DatasetDamaged(f"{folder / name}.npy: expected {wanted}, found {array.dtype} {array.shape}")

@@ -1,0 +1,17 @@
+"""Why a dataset cannot be used: not available, damaged, or not a dataset."""
+
+
+class DatasetError(Exception):
+    """A dataset cannot be used. The message has one to three lines: what is wrong, where, what to do."""
+
+
+class DatasetUnavailable(DatasetError):
+    """The data are not on this machine and could not be downloaded."""
+
+
+class DatasetDamaged(DatasetError):
+    """A file holds other bytes than it should."""
+
+
+class DatasetInvalid(DatasetError):
+    """An unknown dataset name, or a file that is not a dataset."""

@@ -1,0 +1,116 @@
+"""MNIST: where its four files are looked for, and their published checksums."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from model.data.arrays import Arrays
+from model.data.download import PUBLIC, DownloadError, Network, Notify, Wanted, download
+from model.data.errors import DatasetDamaged, DatasetUnavailable
+from model.data.idx import IdxFile, fault, read_idx
+
+MNIST = {
+    "images": IdxFile(
+        "train-images-idx3-ubyte.gz",
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        (60_000, 28, 28),
+    ),
+    "labels": IdxFile(
+        "train-labels-idx1-ubyte.gz",
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        (60_000,),
+    ),
+    "test_images": IdxFile(
+        "t10k-images-idx3-ubyte.gz",
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        (10_000, 28, 28),
+    ),
+    "test_labels": IdxFile(
+        "t10k-labels-idx1-ubyte.gz",
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        (10_000,),
+    ),
+}
+
+
+def read_mnist(
+    own: Path,
+    *,
+    download_missing: bool,
+    notify: Notify,
+    network: Network = PUBLIC,
+    files: Mapping[str, IdxFile] = MNIST,
+) -> Arrays:
+    """Read MNIST from `SWEEP_DATA`, else from the folder `own`, else download it into `own`.
+
+    Args:
+        own: The cache's folder for the four .gz files; created when something is downloaded.
+        download_missing: Whether the network may be used.
+        notify: Called with one line before each download.
+        network: Mirrors and timeouts.
+        files: The four files by array name.
+
+    Raises:
+        DatasetUnavailable: The files are in neither folder and cannot be downloaded.
+        DatasetDamaged: A file in `SWEEP_DATA` is not the published one, or one in `own` is not and
+            cannot be downloaded again.
+        OSError: A folder cannot be read or written.
+    """
+    folder, missing = _in_sweep_data(files)
+    if folder is None:
+        folder = own
+        _complete(own, missing, download_missing=download_missing, notify=notify, network=network, files=files)
+    raw = {name: read_idx(folder / file.name, file) for name, file in files.items()}
+    rows = {name: array.reshape(len(array), -1) for name, array in raw.items() if "images" in name}
+    labels = {name: array.astype(np.int64) for name, array in raw.items() if "labels" in name}
+    shape = files["images"].shape[1:]
+    return Arrays(rows["images"], labels["labels"], rows["test_images"], labels["test_labels"], 10, shape, 1 / 255)
+
+
+def _in_sweep_data(files: Mapping[str, IdxFile]) -> tuple[Path | None, str]:
+    """The folder that `SWEEP_DATA` points to, or None and the reason, for a message."""
+    setting = os.environ.get("SWEEP_DATA", "")
+    if not setting:
+        return None, "SWEEP_DATA is not set"
+    for folder in (Path(setting).expanduser() / "mnist", Path(setting).expanduser()):
+        if all((folder / file.name).is_file() for file in files.values()):
+            return folder, ""
+    return None, f"SWEEP_DATA={setting} does not hold the four files"
+
+
+def _complete(
+    own: Path, missing: str, *, download_missing: bool, notify: Notify, network: Network, files: Mapping[str, IdxFile]
+) -> None:
+    """Download into `own` what is missing or damaged there."""
+    damage: list[str] = []
+    wanted = []
+    for file in files.values():
+        found = fault(own / file.name, file)
+        if found is not None:
+            wanted.append(Wanted(file.name, file.size, file.sha256))
+            damage += [found] if (own / file.name).exists() else []
+    if not wanted:
+        return
+    reason = "downloading is switched off"
+    if download_missing:
+        try:
+            download(wanted, own, notify=notify, network=network)
+            return
+        except DownloadError as error:
+            reason = f"the download failed: {error}"
+    if damage:
+        raise DatasetDamaged(f"{damage[0]}\nIt could not be replaced, {reason}\n{_advice(own)}")
+    raise DatasetUnavailable(f"MNIST is not available: {missing}, {own} is incomplete, and {reason}\n{_advice(own)}")
+
+
+def _advice(own: Path) -> str:
+    return (
+        f"Set SWEEP_DATA to a folder with the four .gz files, or put them in {own},"
+        " or connect and run `sweep data fetch mnist`."
+    )

@@ -1,0 +1,66 @@
+"""Stratified splits, the same on every machine.
+
+The test examples belong to the dataset: a study never chooses them. The validation examples follow from the study's
+seed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.arrays import Arrays
+
+TEST_FRACTION = 0.2
+TEST_SEED = 1797
+"""Seed of the test split of datasets that come without one; never a study's."""
+VALIDATION_FRACTION = 0.1
+VALIDATION_STREAM = 0x53504C4954
+"""Seed-stream identifier ("SPLIT" in ASCII): no trial uses this stream of random numbers."""
+
+
+def stratified_split(
+    labels: NDArray[np.int64], fraction: float, seed: np.random.SeedSequence
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split rows into two sorted, disjoint sets: (the rest, about `fraction` of every class).
+
+    A class with two or more examples is in both sets; a class with a single one is only in the rest.
+
+    Args:
+        labels: (n,) int64, 0 or more.
+        fraction: Share of the second set, in 0..1.
+        seed: The same seed gives the same rows on every machine.
+
+    Returns:
+        Two int64 arrays of row numbers, ascending.
+    """
+    # Raw PCG64 output and a stable sort: NumPy guarantees the bit stream in all versions, but not permutation().
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
+    taken = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(_apportioned(np.bincount(labels), fraction)):
+        taken[order[labels[order] == label][:count]] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
+
+
+def _apportioned(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """How many examples of each class to take, by the method of largest remainders, which keeps the total right."""
+    quotas = sizes * fraction
+    counts = np.floor(quotas).astype(np.int64)
+    missing = round(float(quotas.sum())) - int(counts.sum())
+    counts[np.argsort(counts - quotas, kind="stable")[:missing]] += 1
+    most = np.maximum(sizes - 1, 0)
+    bounded: NDArray[np.int64] = np.minimum(np.maximum(counts, np.minimum(1, most)), most)
+    return bounded
+
+
+def with_test_split(images: NDArray[Any], labels: NDArray[np.int64], shape: tuple[int, ...], scale: float) -> Arrays:
+    """The examples with a fixed stratified fifth of them as the test split."""
+    rest, test = stratified_split(labels, TEST_FRACTION, np.random.SeedSequence(TEST_SEED))
+    classes = int(labels.max()) + 1
+    return Arrays(images[rest], labels[rest], images[test], labels[test], classes, shape, scale)
+
+
+def validation_split(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for training and rows for validation, a tenth of every class, for a study's seed."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(VALIDATION_STREAM,))
+    return stratified_split(labels, VALIDATION_FRACTION, sequence)
