@@ -28,6 +28,7 @@ from sweep.tracking import reconcile as mirror
 from sweep.tracking.doctor import examine
 
 pytestmark = [
+    pytest.mark.slow,  # a server takes seconds to start
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL's initdb and pg_ctl are not installed"),
     # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
@@ -78,7 +79,7 @@ def content(record):
 # --- the same record
 
 
-def test_it_is_the_same_record_as_in_a_file(postgres, tiny, opened, searched, monkeypatch):
+def test_the_record_is_the_same_as_in_a_file(postgres, tiny, opened, searched, monkeypatch):
     """Trials, epochs and hashes; Optuna's two studies keep their names, and no table lies outside of the schema."""
     study = tiny("trials=4", "generation=2", "pruner=median", "audit=0.5")
     on_server = opened(study)
@@ -96,7 +97,7 @@ def test_it_is_the_same_record_as_in_a_file(postgres, tiny, opened, searched, mo
     assert postgres.in_sweeps("SELECT study_name FROM sweep_tiny.studies ORDER BY 1") == [("confirm",), ("search",)]
 
 
-def test_the_folder_says_where_it_is_without_the_password(postgres, tiny, opened, monkeypatch):
+def test_the_folder_names_the_database_without_the_password(postgres, tiny, opened, monkeypatch):
     """Whoever has the password, or libpq knows it, reads the study by its folder."""
     folder = opened(tiny()).folder
     said = (folder / "database.json").read_text()
@@ -110,8 +111,7 @@ def test_the_folder_says_where_it_is_without_the_password(postgres, tiny, opened
     assert records.read(folder).name == "tiny"
 
 
-@pytest.mark.slow
-def test_studies_keep_apart_by_their_schemas(postgres, tiny, opened):
+def test_each_study_has_a_schema_of_its_own(postgres, tiny, opened):
     """Also names that need quotation marks in SQL, and one that is too long for a schema."""
     names = ["tiny", "Tiny-2.b", f"{'x' * 60}a", f"{'x' * 60}b"]
     for name in names:
@@ -142,7 +142,6 @@ def test_readers_can_change_nothing(postgres, tiny, opened):
         connection.exec_driver_sql("DELETE FROM studies")
 
 
-@pytest.mark.slow
 class TestOptunasOwn(StorageTestCase):
     """What Optuna asks of a storage, asked of the writer's."""
 
@@ -194,7 +193,7 @@ def test_a_folder_that_names_another_study_is_refused(postgres, tiny, opened):
         records.read(folder)
 
 
-def test_a_schema_that_is_gone_is_missed(postgres, tiny, opened):
+def test_a_schema_that_has_disappeared_is_an_error(postgres, tiny, opened):
     """It is not begun anew in silence."""
     first = opened(tiny())
     folder = first.folder
@@ -236,9 +235,8 @@ storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["before_database", "after_database"])
-def test_killed_while_it_is_made_it_is_there_or_not(postgres, study_file, tmp_path, name):
+def test_a_kill_during_creation_leaves_a_whole_schema_or_none(postgres, study_file, tmp_path, name):
     """And the next start makes it, under the same uid."""
     folder, token = tmp_path / "tiny", tmp_path / "token"
     folder.mkdir()
@@ -273,7 +271,7 @@ def test_the_lock_is_the_servers(postgres, tiny, opened, monkeypatch):
     opened(tiny()).close()
 
 
-def test_who_lost_the_lock_to_another_writes_nothing_more(postgres, tiny, opened):
+def test_a_sweep_that_lost_the_lock_to_another_writes_nothing_more(postgres, tiny, opened):
     """Whether the other still has it or is through: the token tells."""
     first = opened(tiny())
     postgres.terminate()
@@ -332,7 +330,7 @@ WRITES = {
     "moment", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("idle", "before")), "after"]
 )
 @pytest.mark.parametrize("name", WRITES)
-def test_a_connection_that_is_lost_is_not_noticed(postgres, tiny, opened, monkeypatch, name, moment):
+def test_a_write_is_done_once_although_the_connection_is_lost(postgres, tiny, opened, monkeypatch, name, moment):
     """Ended before a write, before its commit, and after its commit but before the answer: it is written once."""
     recorded = opened(tiny())
     trial, said = begun(recorded), []
@@ -390,7 +388,6 @@ def expected(postgres, tiny, opened, recorded, name):
     return rows(postgres)
 
 
-@pytest.mark.slow
 def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened, monkeypatch):
     """With three lines; a reader too. Nothing of the write is left, and it can be done later."""
     recorded = opened(tiny())
@@ -475,7 +472,6 @@ def wait_for(condition, seconds=60.0):
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_a_server_that_crashes_in_a_sweep_changes_nothing(server, postgres, started, tmp_path):
     """Stopped at once and started again, several times, and every connection ended between: the record is the one of an
     undisturbed sweep in a file, MLflow's is equal to it, and all that is said of it are lines of the progress.
@@ -503,7 +499,6 @@ def test_a_server_that_crashes_in_a_sweep_changes_nothing(server, postgres, star
     assert examine(folder, f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}", active=False, fix=False) == ([], [])
 
 
-@pytest.mark.slow
 def test_a_sweep_is_stopped_while_its_server_is_away(server, postgres, started, tmp_path):
     """Within seconds and with the signal's code; later it goes on to its end."""
     process = started("home", "--tracking", "none", "--no-confirm", SWEEP_STORAGE=postgres.address())
@@ -556,7 +551,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("verb", ["run", "status"])
 @pytest.mark.parametrize("name", ERRORS)
-def test_what_is_wrong_with_an_address_is_said(postgres, study_file, tmp_path, capfd, monkeypatch, name, verb):
+def test_a_wrong_address_is_reported(postgres, study_file, tmp_path, capfd, monkeypatch, name, verb):
     """In at most three lines, with the right code, and without the password."""
     monkeypatch.delenv("SWEEP_STORAGE")
     whole = postgres.address()
@@ -583,7 +578,7 @@ def test_what_is_wrong_with_an_address_is_said(postgres, study_file, tmp_path, c
     assert PASSWORD not in errors
 
 
-def test_a_missing_driver_is_said(postgres, tmp_path, capfd, monkeypatch):
+def test_a_missing_driver_is_reported(postgres, tmp_path, capfd, monkeypatch):
     """With the command that installs it."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     code, _, errors = ended(capfd, "status", "tiny", "--home", tmp_path)
@@ -593,7 +588,7 @@ def test_a_missing_driver_is_said(postgres, tmp_path, capfd, monkeypatch):
     assert errors.count("\n") <= 3
 
 
-def test_mlflow_in_a_database_that_does_not_answer_holds_nobody_up(postgres, tiny, opened, monkeypatch):
+def test_an_unreachable_mlflow_database_does_not_delay_the_mirror(postgres, tiny, opened, monkeypatch):
     """MLflow alone would try ten times, with pauses that double."""
     folder, address = opened(tiny()).folder, postgres.address().replace(str(postgres.port), str(refusing()))
     monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda seconds: pytest.fail(f"it waits for {seconds} s"))
@@ -602,7 +597,7 @@ def test_mlflow_in_a_database_that_does_not_answer_holds_nobody_up(postgres, tin
             mirror.Mirror(folder, address, trusted=trusted).sync(active=True)
 
 
-def test_an_old_server_is_said(postgres, tmp_path, capfd, monkeypatch):
+def test_an_old_server_is_refused(postgres, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("studies.record.database.OLDEST_POSTGRES", 99)
     code, _, errors = ended(capfd, "status", "tiny", "--home", tmp_path)
 
@@ -610,7 +605,7 @@ def test_an_old_server_is_said(postgres, tmp_path, capfd, monkeypatch):
     assert "99 or newer is needed" in errors
 
 
-def test_a_role_that_may_make_nothing_is_said(postgres, tiny, opened):
+def test_a_role_without_the_right_to_create_is_reported(postgres, tiny, opened):
     postgres.in_sweeps("ALTER DATABASE sweeps OWNER TO admin")
     try:
         with pytest.raises(
@@ -621,7 +616,6 @@ def test_a_role_that_may_make_nothing_is_said(postgres, tiny, opened):
         postgres.in_sweeps("ALTER DATABASE sweeps OWNER TO me")
 
 
-@pytest.mark.slow
 def test_every_verb_works_on_it(postgres, started, tmp_path, capfd, monkeypatch):
     """By its folder; and those that only read the record from a home without it. The password is in no file."""
     output, errors = started("home", SWEEP_STORAGE=postgres.address()).communicate(timeout=120)

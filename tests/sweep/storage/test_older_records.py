@@ -1,0 +1,74 @@
+"""A study that an older version recorded, with fewer keys, continues, replays and is reported."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from studies.record import reader as records
+from studies.record.schema import seal, trial_seal
+from studies.record.trials import read_trials
+from sweep.commands import report
+from sweep.commands.replay import replay
+from sweep.coordination.coordinator import Stop
+
+
+class AfterTwo(Stop):
+    """Stops a search once two trials have ended."""
+
+    def __init__(self, database):
+        super().__init__()
+        self.database = database
+
+    def asked(self):
+        return len(self.database.search.finished()) >= 2
+
+
+def forget(database, field):
+    """Remove a hyperparameter from the record, sealed as a version without it would have sealed it."""
+    storage, log = database._storage, database.search
+    attributes = database._attributes()
+    del attributes["study"]["baseline"][field]
+    trials = list(read_trials(storage.engine, log.study_id))
+    with closing(sqlite3.connect(database.folder / "study.db")) as connection, connection:
+        change = "UPDATE study_user_attributes SET value_json = ? WHERE key = ?"
+        connection.execute(change, [json.dumps(attributes["study"]), "study"])
+        connection.execute(change, [json.dumps(seal(attributes)), "seal"])
+        for trial in trials:
+            del trial.user_attrs["hyperparameters"][field]
+            changed = {"hyperparameters": trial.user_attrs["hyperparameters"]}
+            if trial.state.is_finished():
+                changed["seal"] = trial_seal(trial)
+            for key, content in changed.items():
+                connection.execute(
+                    "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = ? AND key = ?",
+                    [json.dumps(content), trial._trial_id, key],
+                )
+
+
+@pytest.mark.parametrize("field", ["dropout", "schedule"])
+def test_a_record_without_a_hyperparameter_continues_and_is_reported(
+    field, tiny, opened, searched, digits_folder, tmp_path
+):
+    study = tiny("trials=4")
+    database = opened(study)
+    default = getattr(study.baseline, field)
+    searched(study, database, stop=AfterTwo(database))
+    assert 2 <= len(database.search.finished()) < 4
+    forget(database, field)
+    database.close()
+    before = records.read(database.folder)
+    assert {trial.hyperparameters[field] for trial in before.trials} == {default}
+    assert before.study["baseline"][field] == default
+
+    database = opened(study)
+    searched(study, database)
+    database.close()
+
+    record = records.read(database.folder)
+    assert [trial.state for trial in record.trials] == ["complete"] * 4
+    assert {trial.hyperparameters[field] for trial in record.trials} == {default}
+    assert "equal to the record" in replay(record, 0, tmp_path / "cache")
+    (written, *_) = report.write(record, tmp_path / "report.pdf")
+    assert written.read_bytes().startswith(b"%PDF")
