@@ -49,7 +49,7 @@ CODES = {
     "sweep.commands.predict:ImageError": BAD_INPUT,
     "sweep.commands.replay:NothingToReplay": BAD_INPUT,
     "model.data.errors:DatasetUnavailable": ENVIRONMENT,
-    "sweep.commands.run:HomeError": ENVIRONMENT,
+    "sweep.commands.preparation:HomeError": ENVIRONMENT,
     "sweep.workers.pool:EnvironmentFailure": ENVIRONMENT,
     "sweep.tracking.reconcile:MirrorError": ENVIRONMENT,
     "sweep.commands.ui:UiError": ENVIRONMENT,

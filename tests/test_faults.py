@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from studies.record import reader as records
-from sweep.commands.run import command_here
+from sweep.commands.printed_command import command_here
 from sweep.storage import database as storage
 
 STUDY = """\

@@ -29,7 +29,7 @@ from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.study_file import load
-from sweep.commands.run import describe
+from sweep.commands.preparation import describe
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.search import Search

@@ -29,7 +29,7 @@ from model.network import MLP
 from studies.record import reader as records
 from studies.record.schema import trial_seal
 from studies.study_file import load
-from sweep.commands.run import describe
+from sweep.commands.preparation import describe
 from sweep.storage import database as storage
 
 TRIALS, EPOCHS, SIZES = 1_000, 20, (64, 64, 10)

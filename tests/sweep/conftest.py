@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from studies.study_file import load
-from sweep.commands.run import describe
+from sweep.commands.preparation import describe
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.search import Search

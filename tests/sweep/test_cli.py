@@ -14,7 +14,13 @@ from sweep import errors
 from sweep.cli import main, sweep
 from sweep.storage import database as storage
 
-VERBS = ["run", "status", "studies", "data", "report", "export", "ui", "dashboard", "sync", "predict"]
+
+def commands(group=sweep, words=()):
+    """Every command and group as a list of words."""
+    for name, command in group.commands.items():
+        yield [*words, name]
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
 
 
 def refused(capsys, code, *arguments):
@@ -34,11 +40,12 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-def test_every_verb_explains_itself():
-    """--help works everywhere; the top shows examples."""
+def test_help_of_every_command_has_an_example():
     runner = CliRunner()
-    for verb in VERBS:
-        assert runner.invoke(sweep, [verb, "--help"]).exit_code == 0
+    for words in commands():
+        shown = runner.invoke(sweep, [*words, "--help"])
+        assert shown.exit_code == 0
+        assert f"sweep {' '.join(words)}" in shown.output.partition("Example")[2], words
     assert "sweep run mnist --trials 20" in runner.invoke(sweep, ["--help"]).output
 
 
@@ -63,17 +70,17 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["run", "digits", "--timeout", "-1"], "is not in the range"),
         (["rnu"], "No such command 'rnu'"),
         (["status", "digits"], "nothing is recorded yet"),
-        (["ui"], "home; begin with: sweep run"),
-        (["status", "digits"], "nothing is recorded yet; begin with: sweep run digits"),
-        (["status", "mine"], "nothing is recorded yet; begin with: sweep run\n"),
+        (["ui"], "home; start a sweep with: sweep run"),
+        (["status", "digits"], "nothing is recorded yet; start it with: sweep run digits"),
+        (["status", "mine"], "nothing is recorded yet; start a sweep with: sweep run\n"),
         (["status"], "nothing is recorded in "),
-        (["sync"], "home; begin with: sweep run"),
-        (["doctor"], "home; begin with: sweep run"),
+        (["sync"], "home; start a sweep with: sweep run"),
+        (["doctor"], "home; start a sweep with: sweep run"),
         (["report", "digits"], "no study named 'digits' is recorded"),
         (["sync", "digits"], "no study named 'digits' is recorded"),
         (["ui", "digits"], "no study named 'digits' is recorded"),
         (["dashboard", "digits"], "no study named 'digits' is recorded"),
-        (["dashboard"], "begin with: sweep run"),
+        (["dashboard"], "start a sweep with: sweep run"),
         (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
         (["predict", "image.png"], "nothing is recorded in"),
         (["run", "digits", "--timeout", "nan"], "nan is not a number of seconds"),
@@ -222,7 +229,9 @@ def test_what_was_sent_is_said_in_a_line(changes, said):
     assert _sent(Changes(**changes)) == said
 
 
-@pytest.mark.parametrize(("verb", "said"), [("run", "; nothing is lost, the same command continues"), ("studies", "")])
+@pytest.mark.parametrize(
+    ("verb", "said"), [("run", "; nothing is lost, run the same command to resume"), ("studies", "")]
+)
 def test_an_interruption_is_a_line(capsys, monkeypatch, verb, said):
     """Only what can be continued is said to be."""
 

@@ -58,8 +58,8 @@ def test_a_file_is_written_and_nothing_else(tiny, opened, searched, tmp_path):
     assert link.is_symlink()
     assert run(home, "export", "tiny", "--out", "-") == target.read_text()
     for verb, out, told in (
-        ("export", tmp_path / "pipe", "pipe is no file"),
-        ("report", Path("/dev/null"), "/dev/null is no file"),
+        ("export", tmp_path / "pipe", "pipe is not a regular file"),
+        ("report", Path("/dev/null"), "/dev/null is not a regular file"),
         ("report", tmp_path / "none/x.pdf", f"there is no folder {tmp_path / 'none'}"),
     ):
         result = CliRunner().invoke(sweep, [verb, "tiny", "--out", str(out), "--home", str(home)])

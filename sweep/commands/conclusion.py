@@ -1,0 +1,33 @@
+"""The answer of a study in a few lines, as `sweep run` prints it at the end."""
+
+from __future__ import annotations
+
+from reports.analysis import findings as analysis
+from studies.record.reader import SweepRecord
+from sweep.commands.status import one_line
+
+
+def conclusion(record: SweepRecord) -> list[str]:
+    """State of the trials, best trial, champion against baseline, test accuracy; as far as each is known."""
+    lines = [one_line(record)]
+    if best := record.ranked()[:1]:
+        value = record.metric.format(best[0].value or 0.0)
+        lines.append(f"best in the search: trial {best[0].number}, validation {record.metric.label} {value}")
+    if record.verdict:
+        mean = record.metric.format(record.verdict["confirm_mean"])
+        number = record.verdict["champion"]
+        lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
+    if test := analysis.tested(record):
+        lines.append(
+            f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
+            f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
+        )
+    return lines
+
+
+def _against_baseline(record: SweepRecord) -> str:
+    assert record.verdict is not None
+    pair = record.verdict["paired"]
+    if pair is None:
+        return "it is the baseline" if record.verdict["champion"] == 0 else "the baseline has no confirm runs"
+    return "better than the baseline" if pair["better"] else "not distinguishable from the baseline"

@@ -1,0 +1,21 @@
+"""`sweep export`: the trials or the epochs of a recorded study as CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from model.files import write_atomic
+from studies.record.reader import SweepRecord
+
+
+def export(record: SweepRecord, out: Path, *, epochs: bool) -> None:
+    """Write one row a trial, or one row an epoch, to `out`, or to standard output if that is `-`."""
+    table = record.epoch_table() if epochs else record.table()
+    text = table.to_csv(index=False)
+    if out == Path("-"):
+        click.echo(text, nl=False)
+        return
+    write_atomic(out, text.encode())
+    click.echo(f"{len(record.trials)} trials in {out}" + (f", {len(table)} epochs" if epochs else ""))

@@ -1,0 +1,30 @@
+"""Commands that are printed for a person to type next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from sweep.passwords import shown_command
+
+
+def command_here(home: Path, tracking: str | None, *words: str) -> str:
+    """A `sweep` command with the options it needs to find this home folder and MLflow address again.
+
+    The program is named by its path if a shell would not find it, as after `make sweep`. Passwords are hidden.
+
+    Args:
+        home: the home folder; named unless it is the default.
+        tracking: MLflow's address; named unless it is the default, `none`, or what SWEEP_TRACKING says.
+        words: the command and its arguments; an option among them is not added again.
+    """
+    path = Path(sys.argv[0])
+    known = path.name != "sweep" or shutil.which("sweep")
+    places = {"--home": str(home)} if home != Path("runs") else {}
+    if tracking not in (None, "none", os.environ.get("SWEEP_TRACKING")):
+        places["--tracking"] = str(tracking)
+    named = {word.partition("=")[0] for word in words}
+    new = [word for option, place in places.items() if option not in named for word in (option, place)]
+    return shown_command(["sweep" if known else os.path.relpath(path), *words, *new])
