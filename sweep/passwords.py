@@ -1,4 +1,8 @@
-"""The passwords in addresses: no log, tag, file, terminal line or traceback of ours holds one."""
+"""Removes passwords from text: no log, tag, file, terminal output or traceback of this program contains one.
+
+SQLAlchemy's URL type hides a password in an address that it has parsed. This module is for free text, for addresses of
+web servers, and for addresses that could be read in two ways: SQLAlchemy accepts those, so they are refused here.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _USER = r"(?s)(?<!/)(?!(?<=sqlite:)///)//(ANY*)@"
 _SETTING = r"(?si)(\b(?:\w{0,40}(?:passw|passphrase|pwd|token|secret|api_?key)\w{0,40}|pass)(?:=|%3d))(ANY+)"
 _IN_TEXT = [re.compile(pattern.replace("ANY", r"\S")) for pattern in (_USER, _SETTING)]
 _IN_ADDRESS = [re.compile(pattern.replace("ANY", ".")) for pattern in (_USER, _SETTING)]
-_SHORTEST = 4  # characters of a password that is looked for on its own; a shorter one could be read from the gaps
+_SHORTEST = 4  # characters; a shorter password is not replaced outside addresses, the gaps would reveal it
 
 _SCHEMES = ("http://", "https://", "sqlite:///", "postgresql://", "mysql://", "mssql://")
 _SCHEME = re.compile(r"https?|(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?", re.IGNORECASE)
@@ -39,14 +43,14 @@ _HERE = "it comes from --storage or SWEEP_STORAGE; without them a study is a fil
 
 
 class AddressError(Exception):
-    """Text that is no address. Where its password would end is not known, so it is not repeated."""
+    """An address that cannot be parsed. It is not quoted in the message, since the end of its password is not known."""
 
 
 def checked_address(address: str) -> str:
-    """MLflow's address as typed, but its scheme in small letters; `none` is one too.
+    """MLflow's address with its scheme in lower case; `none` is allowed too.
 
     Raises:
-        AddressError: it is none, or could be read in more than one way.
+        AddressError: it is not an address, or could be read in more than one way.
     """
     if address == "none":
         return address
@@ -63,7 +67,7 @@ def checked_storage(address: str) -> str:
     """The address of the PostgreSQL database that holds studies, with the driver that is used.
 
     Raises:
-        AddressError: it is none, is another kind's, names no database, or could be read in more than one way.
+        AddressError: it is not one of PostgreSQL, names no database, or could be read in more than one way.
     """
     scheme, _, rest = address.partition("://")
     if scheme.lower() not in ("postgresql", "postgresql+psycopg", "postgres"):
@@ -82,8 +86,8 @@ def without_passwords(text: str, known: Iterable[str] = ()) -> str:
     """The text with `***` for every user and password of an address.
 
     Args:
-        text: anything; an address in it ends at white space.
-        known: addresses whose passwords are taken out wherever they stand alone, encoded or not.
+        text: any text; an address in it ends at white space.
+        known: addresses whose passwords are also removed outside addresses, encoded or not.
     """
     alone = {form for address in known for form in _forms(address) if len(form) >= _SHORTEST}
     for form in sorted(alone, key=len, reverse=True):
@@ -94,7 +98,7 @@ def without_passwords(text: str, known: Iterable[str] = ()) -> str:
 
 
 def _forms(address: str) -> Iterator[str]:
-    """What an address keeps to itself, as typed, decoded, encoded, and as it is sent to a server."""
+    """The secrets in an address: as typed, decoded, percent-encoded, and in base64 as in an HTTP header."""
     user, setting = _IN_ADDRESS
     for found in user.finditer(address):
         yield base64.b64encode(unquote(found[1]).encode()).decode()
@@ -111,7 +115,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def shown_command(words: Sequence[str]) -> str:
-    """A command for a person to type; where it had a password, a second line says what to put for it."""
+    """A command to show to a person; if a password was removed, a second line says so."""
     clean = [without_passwords(word) for word in words]
     line, before = shlex.join(clean), ["", *words]
     if clean == list(words):
@@ -122,7 +126,7 @@ def shown_command(words: Sequence[str]) -> str:
 
 
 class Clean:
-    """A stream that writes no passwords."""
+    """A stream that removes passwords from what is written."""
 
     def __init__(self, stream: TextIO, known: Iterable[str]) -> None:
         self._stream, self._known = stream, list(known)

@@ -261,7 +261,7 @@ class Reader:
         attributes = self._storage.get_study_user_attrs(ids["search"])
         require_sealed(place, attributes)
         if isinstance(place, Server) and place.uid not in (None, attributes["uid"]):
-            raise RecordError(f"{place} holds another study than the one begun in {self.folder}")
+            raise RecordError(f"{place} holds another study than the one started in {self.folder}")
         trials = {
             name: self._trials(place, name, ids[name], attributes["schema"] >= SEALED, active)
             for name in self._finished

@@ -40,15 +40,13 @@ if TYPE_CHECKING:
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` shows what it logs at INFO
 GROWING = ("trials", "confirm")
 """Keys of a study that may change after it was started."""
-
-
 LOCK_TIMEOUT_S = 1.0
 """How long to wait for a study's lock: `is_active` holds it for some microseconds."""
 
 
 @contextlib.contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Hold the study's lock; it is released when the process ends, however it ends.
+    """Hold the study's lock; it is released when the process ends, for whatever reason.
 
     Raises:
         StudyBusy: another process holds it; says which, and since when.

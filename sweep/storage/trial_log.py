@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from studies.record.errors import readable
 from studies.record.schema import require_sealed_trial, trial_seal, upgraded_hyperparameters
 from studies.record.server import Place
-from studies.record.trials import TOGETHER, read_some, trial_ids
+from studies.record.trials import TRIALS_PER_QUERY, read_some, trial_ids
 from sweep.failpoints import failpoint
 
 _ATTRIBUTE = sqlalchemy.insert(models.TrialUserAttributeModel)
@@ -60,8 +60,8 @@ class TrialLog:
         """
         with readable(self._place):
             ids = self._persist(lambda _: trial_ids(self._storage.engine, self.study_id))
-            for start in range(0, len(ids), TOGETHER):
-                for trial in self._some(ids[start : start + TOGETHER]):
+            for start in range(0, len(ids), TRIALS_PER_QUERY):
+                for trial in self._some(ids[start : start + TRIALS_PER_QUERY]):
                     require_sealed_trial(self._place, trial)
                     settings = trial.user_attrs["hyperparameters"]
                     trial.user_attrs["hyperparameters"] = upgraded_hyperparameters(settings)

@@ -35,7 +35,7 @@ def test_trials_are_read_as_optuna_reads_them(tmp_path):
 
 def test_more_trials_than_a_query_names(tmp_path, monkeypatch):
     """They come in order, all of them once."""
-    monkeypatch.setattr("studies.record.trials.TOGETHER", 7)
+    monkeypatch.setattr("studies.record.trials.TRIALS_PER_QUERY", 7)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
     study = optuna.create_study(storage=storage)
     study.add_trials([create_trial(state=TrialState.FAIL, user_attrs={"n": i}) for i in range(24)])
