@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 from model.metrics import METRICS, Metric, metric_of
@@ -41,7 +41,8 @@ class Study(Strict):
         trials: in total, however often the sweep is started.
         sampler: tpe, random or qmc.
         pruner: median, hyperband or none.
-        audit: share of trials that are judged but never stopped, so that the report can say what pruning costs.
+        control: share of trials that are judged but never stopped, so that the report can say what pruning costs.
+            Its former name `audit` stays valid in study files.
         trial_seconds: longest training time of a trial; a longer one ends as a timeout. None sets no limit.
         generation: trials that are asked for at once and judged only against earlier generations, so that the result
             is the same for any number of workers; None asks whenever a worker is free, with all that is known then.
@@ -59,7 +60,7 @@ class Study(Strict):
     trials: int = Field(ge=1, le=1_000_000)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
     pruner: Literal["median", "hyperband", "none"] = "median"
-    audit: float = Field(0.0, ge=0, le=1)
+    control: float = Field(0.0, ge=0, le=1, validation_alias=AliasChoices("control", "audit"))
     trial_seconds: float | None = Field(None, gt=0)
     generation: int | None = Field(None, ge=1, le=1000)
     baseline: Hyperparameters

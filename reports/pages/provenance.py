@@ -94,13 +94,13 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     commit = str(origin.get("git_commit") or "none recorded")[:12]
     dirty = ", with uncommitted changes: it cannot be repeated from the commit" if origin.get("git_dirty") else ""
     generation = f", generations of {study['generation']}" if study.get("generation") else ""
-    audit = percent(float(study.get("audit") or 0))
+    control = percent(float(study.get("control") or 0))
     return [
         ("data", f"{data['name']}: {sizes} examples"),
         ("data's SHA-256", str(data["digest"])),
         ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch"),
         ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}"),
-        ("pruner", f"{study['pruner']}, {audit} of the trials judged but never stopped"),
+        ("pruner", f"{study['pruner']}, {control} of the trials judged but never stopped"),
         ("code", f"commit {commit}{dirty}"),
         ("versions", _flat(origin.get("versions", {}))),
         ("machine", _flat(origin.get("machine", "not recorded"))),

@@ -52,7 +52,9 @@ def pruning(report: Report) -> list[Page]:
 def _audit(page: Page, report: Report, seen: list[Audited]) -> None:
     if not seen:
         words = "No trial was kept for audit, so whether a pruned one would have won is not known."
-        page.paragraph(f"{words} `audit` in the study file sets the share of trials that are judged but never stopped.")
+        page.paragraph(
+            f"{words} `control` in the study file sets the share of trials that are judged but never stopped."
+        )
         return
     given_up, good = misjudged(seen, report.standing.complete)
     low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)

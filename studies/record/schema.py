@@ -9,7 +9,7 @@ written by `sweep/storage/database.py` and read by `studies/record/reader.py`.
 | `schema` | 2, the version of this table; 1 had no seals |
 | `uid` | random hex, made once; the identity of the study |
 | `created` | ISO 8601, UTC |
-| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, audit, baseline, space, confirm |
+| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, confirm |
 | `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
 | `verdict` | what `sweep/search/confirmation.py` found; absent until the winner is confirmed |

@@ -220,7 +220,7 @@ def search_job(study: Study, number: int, settings: Hyperparameters, folder: Pat
 def audited(study: Study, number: int) -> bool:
     """Whether a trial is judged but never stopped; decided by (study seed, trial number) alone."""
     words = np.random.SeedSequence([study.seed, number, AUDIT])
-    return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.audit)
+    return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.control)
 
 
 def make_pruner(study: Study) -> BasePruner:

@@ -292,7 +292,7 @@ def study_state(record: SweepRecord, *, active: bool) -> str:
 
 def _study_params(record: SweepRecord) -> dict[str, str]:
     """What cannot change once a study was begun, because MLflow's params cannot; `trials` may grow and is a tag."""
-    names = ("objective", "epoch", "seed", "sampler", "pruner", "audit", "generation")
+    names = ("objective", "epoch", "seed", "sampler", "pruner", "control", "generation")
     params = {name: _text(record.study[name]) for name in names if record.study.get(name) is not None}
     return {"dataset": _text(record.dataset["name"]), **params}
 

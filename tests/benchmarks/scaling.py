@@ -56,7 +56,7 @@ SHORT = [("tpe", 10, 1_000), ("tpe", 100, 1_000)]
 FULL = [("tpe", 100, 10_000), ("random", 1_000, 100_000), ("tpe", 1_000, 10_000), ("tpe", 10, 10_000)]
 SAMPLES = 40
 """Points of a curve: every 40th part of the trials is measured by itself."""
-CHANGES = (f"baseline.epochs={EPOCHS}", "objective=validation_loss", "pruner=median", "audit=1.0")
+CHANGES = (f"baseline.epochs={EPOCHS}", "objective=validation_loss", "pruner=median", "control=1.0")
 """The median rule judges every epoch and ends no trial: all are audited."""
 
 

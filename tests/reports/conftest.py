@@ -186,7 +186,7 @@ def make_record(
             "trials": trials if planned is None else planned,
             "sampler": "tpe",
             "pruner": "median",
-            "audit": 0.05,
+            "control": 0.05,
             "baseline": {**BASELINE, "epochs": epochs},
             "space": space,
             "confirm": {"top": 3, "seeds": 3},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study, from_record
 from studies.dimensions import Choice, Float, Int, Layers
+from studies.record.schema import upgraded_study
 from studies.study_file import StudyError, load, names
 
 TEXT = """\
@@ -349,3 +350,16 @@ def test_a_study_is_a_frozen_value(written):
     with pytest.raises(ValueError, match="frozen"):
         study.seed = 9
     assert isinstance(study, Study)
+
+
+def test_the_control_share_may_have_its_former_name(written):
+    """`audit` in a study file, and in a recorded study, means `control`."""
+    former, current = (load(written("seed = 7", f"seed = 7\n{key} = 0.25")) for key in ("audit", "control"))
+    recorded = {("audit" if key == "control" else key): value for key, value in current.as_dict().items()}
+
+    assert former == current
+    assert former.control == 0.25
+    assert former.as_dict()["control"] == 0.25
+    assert upgraded_study(recorded) == current.as_dict()
+    with pytest.raises(StudyError, match="line 5: audit must be less than or equal to 1"):
+        load(written("seed = 7", "seed = 7\naudit = 2.0"))

@@ -38,7 +38,7 @@ STUDY = {
     "trials": 12,
     "sampler": "tpe",
     "pruner": "median",
-    "audit": 0.05,
+    "control": 0.05,
     "baseline": HYPERPARAMETERS,
     "space": {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}},
     "confirm": {"top": 1, "seeds": 2},

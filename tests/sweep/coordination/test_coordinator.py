@@ -332,7 +332,7 @@ def test_pruning_works_on_validation_numbers(tiny, opened, searched):
 @pytest.mark.slow
 def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
     """They run to the end and keep what the pruner would have done."""
-    study = tiny("trials=14", "pruner=median", "sampler=random", "baseline.epochs=6", "audit=1.0")
+    study = tiny("trials=14", "pruner=median", "sampler=random", "baseline.epochs=6", "control=1.0")
     database = opened(study)
     searched(study, database)
     record = records.read(database.folder)

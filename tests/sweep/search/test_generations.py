@@ -8,7 +8,7 @@ from studies.record import reader as records
 from sweep.search.search import Search
 from sweep.storage.trial_log import TrialLog
 
-CHANGES = ("generation=4", "trials=18", "pruner=median", "audit=0.1", "baseline.epochs=5", "seed=5")
+CHANGES = ("generation=4", "trials=18", "pruner=median", "control=0.1", "baseline.epochs=5", "seed=5")
 """Eighteen trials are four generations and a half; ten are drawn at random, the rest by TPE."""
 
 

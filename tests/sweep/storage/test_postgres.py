@@ -81,7 +81,7 @@ def content(record):
 
 def test_the_record_is_the_same_as_in_a_file(postgres, tiny, opened, searched, monkeypatch):
     """Trials, epochs and hashes; Optuna's two studies keep their names, and no table lies outside of the schema."""
-    study = tiny("trials=4", "generation=2", "pruner=median", "audit=0.5")
+    study = tiny("trials=4", "generation=2", "pruner=median", "control=0.5")
     on_server = opened(study)
     searched(study, on_server)
     on_server.close()
