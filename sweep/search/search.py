@@ -32,7 +32,7 @@ from studies.definition import Study
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.search.pruners import Hyperband, Median
-from sweep.search.tpe import Known, Tpe
+from sweep.search.tpe import CachedTPESampler, TrialCache
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 
@@ -67,7 +67,7 @@ class Search:
         self._study = optuna.create_study(
             storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
         )
-        self._known = Known()
+        self._cache = TrialCache()
         self._trials: dict[int, Trial] = {}
         self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
         self._interrupted: list[FrozenTrial] = []
@@ -91,7 +91,7 @@ class Search:
         begun = self.begun
         if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
             return None
-        self._study.sampler = make_sampler(self._question, begun, self._known)
+        self._study.sampler = make_sampler(self._question, begun, self._cache)
         if begun == 0:
             self._study.enqueue_trial(self._question.baseline_params())
         with warnings.catch_warnings():
@@ -232,14 +232,14 @@ def make_pruner(study: Study) -> BasePruner:
     return NopPruner()
 
 
-def make_sampler(study: Study, begun: int, known: Known) -> BaseSampler:
+def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
     """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
     seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
     if study.sampler == "qmc":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
             return _NumberedQmc(study.seed, begun)
-    return Tpe(seed, known) if study.sampler == "tpe" else RandomSampler(seed=seed)
+    return CachedTPESampler(seed, cache) if study.sampler == "tpe" else RandomSampler(seed=seed)
 
 
 class _NumberedQmc(QMCSampler):

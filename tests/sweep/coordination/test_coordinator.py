@@ -19,7 +19,7 @@ from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
 from sweep.search.search import Search, audited, make_sampler
-from sweep.search.tpe import Known
+from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
 
 
@@ -397,7 +397,7 @@ def test_qmc_keeps_its_low_discrepancy(tiny):
     memory = optuna.create_study()
     memory.enqueue_trial(study.baseline_params())
     for begun in range(65):
-        memory.sampler = make_sampler(study, begun, Known())
+        memory.sampler = make_sampler(study, begun, TrialCache())
         trial = memory.ask()
         if begun:  # the baseline's settings are not drawn
             space, own = (kind.infer_relative_search_space for kind in (type(memory.sampler), QMCSampler))

@@ -1,5 +1,8 @@
 """TPE draws what Optuna's own draws, to the last bit."""
 
+import subprocess
+import sys
+
 import numpy as np
 import optuna
 import pytest
@@ -7,7 +10,8 @@ from optuna.samplers._tpe import _truncnorm
 from optuna.trial import TrialState
 
 from studies.study_file import load
-from sweep.search.tpe import Known, Tpe, log_ndtr
+from sweep.search.parzen import log_gauss_mass, log_ndtr
+from sweep.search.tpe import CachedTPESampler, TrialCache
 
 STUDY = """\
 question = "Which?"
@@ -25,20 +29,37 @@ epochs        = { low = 2, high = 40 }
 """
 
 
-def own(a):
-    """Optuna's `_log_ndtr`, for which ours stands in."""
-    return np.array([_truncnorm._log_ndtr_single(x) for x in a.tolist()])
+def test_importing_the_search_changes_nothing_in_optuna():
+    """In a fresh interpreter: every attribute of every Optuna module is the object that it was before."""
+    program = """
+import sys, optuna
+import optuna.samplers._tpe.sampler, optuna.pruners, optuna.storages, optuna.search_space
+optuna.samplers.TPESampler, optuna.samplers.QMCSampler, optuna.create_study  # lazy imports happen now
+modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "optuna"}
+before = {name: dict(vars(module)) for name, module in modules.items()}
+classes = {value for names in before.values() for value in names.values() if isinstance(value, type)}
+members = {kind: dict(vars(kind)) for kind in classes}
+import sweep.search.search, sweep.search.confirmation
+changed = [(name, key) for name, names in before.items() for key, value in names.items()
+           if vars(modules[name]).get(key) is not value]
+changed += [(kind, key) for kind, names in members.items() if kind.__module__.split(".")[0] == "optuna"
+            for key, value in names.items() if vars(kind).get(key) is not value and not key.startswith("_abc_")]
+assert len(before) > 50 and len(members) > 50
+assert not changed, changed
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_distribution_function_has_optunas_bits():
-    """Where it is near zero, in the middle, far out, and at every number where the way to compute it changes."""
+def test_the_normal_distribution_has_optunas_bits():
+    """Near zero, in the middle, in the tails, and at each number where the formula changes."""
     dice = np.random.default_rng(1)
     edges = np.array([-20.0, -1.0, 1.0, 6.0, 0.0, -0.0, -700.0, 40.0])
     near = np.concatenate([edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)])
     a = np.concatenate([near, dice.normal(0, 8, 40_000), -np.geomspace(20, 1e6, 5_000)])
+    b = a + dice.exponential(2, a.size) + 1e-9
 
-    assert log_ndtr(a).tobytes() == own(a).tobytes()
-    assert _truncnorm._log_ndtr is log_ndtr
+    assert log_ndtr(a).tobytes() == _truncnorm._log_ndtr(a).tobytes()
+    assert log_gauss_mass(a, b).tobytes() == _truncnorm._log_gauss_mass(a, b).tobytes()
 
 
 ENDS = {
@@ -48,20 +69,18 @@ ENDS = {
 
 
 @pytest.mark.parametrize("direction", ENDS)
-def test_every_draw_is_optunas(tmp_path, monkeypatch, direction):
-    """A search with trials of every state, eight of them running at any time: two studies hear the same."""
+def test_every_draw_is_optunas(tmp_path, direction):
+    """Two studies with the same trials, of every state and eight of them running at any time."""
     (tmp_path / "draws.toml").write_text(STUDY)
     study = load(str(tmp_path / "draws.toml"), [])
-    dice, known = np.random.default_rng(3), Known()
+    dice, cache = np.random.default_rng(3), TrialCache()
     ours, theirs = (optuna.create_study(direction=direction) for _ in range(2))
     running = []
     for number in range(150):
-        ours.sampler, theirs.sampler = Tpe(number, known), optuna.samplers.TPESampler(seed=number)
+        ours.sampler, theirs.sampler = CachedTPESampler(number, cache), optuna.samplers.TPESampler(seed=number)
         trials = ours.ask(), theirs.ask()
         study.draw(trials[0])
-        with monkeypatch.context() as patch:
-            patch.setattr(_truncnorm, "_log_ndtr", own)
-            study.draw(trials[1])
+        study.draw(trials[1])
         assert trials[0].params == trials[1].params
         running.append(trials)
         if len(running) > 8:
@@ -70,6 +89,28 @@ def test_every_draw_is_optunas(tmp_path, monkeypatch, direction):
     assert {trial.state for trial in ours.trials} == {
         TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_draws_after_a_thousand_trials_are_optunas(tmp_path):
+    """1,200 trials with random settings, a third of them pruned."""
+    (tmp_path / "draws.toml").write_text(STUDY)
+    study = load(str(tmp_path / "draws.toml"), [])
+    dice, cache = np.random.default_rng(5), TrialCache()
+    memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(1_200):
+        trial = memory.ask()
+        study.draw(trial)
+        end([trial], [memory], [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED], dice)
+    for seed in range(5):
+        drawn = []
+        for sampler in (CachedTPESampler(seed, cache), optuna.samplers.TPESampler(seed=seed)):
+            memory.sampler = sampler
+            trial = memory.ask()
+            study.draw(trial)
+            drawn.append(trial.params)
+            memory.tell(trial, state=TrialState.FAIL)
+        assert drawn[0] == drawn[1]
 
 
 def end(trials, studies, states, dice):
