@@ -326,7 +326,7 @@ def failpoints() -> list[list[str]]:
 
     A worker's death does not end the run, but three of one trial would fail it.
     """
-    text = {path.name: path.read_text() for path in sorted((ROOT / "sweep").glob("*.py"))}
+    text = {path.name: path.read_text() for path in sorted((ROOT / "sweep").rglob("*.py"))}
     found = {file: re.findall(r'failpoint\("(\w+)"\)', content) for file, content in text.items()}
     workers = found.pop("worker.py")
     between = [name for names in found.values() for name in names if name not in (*EARLY, *LATE)]
