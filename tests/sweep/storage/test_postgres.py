@@ -171,7 +171,7 @@ def test_another_folder_is_refused(postgres, tiny, opened):
     first = opened(tiny())
     first.close()
     before = postgres.in_sweeps("SELECT * FROM sweep_tiny.sweep_writer")
-    with pytest.raises(StudyChanged, match="which another folder began") as caught:
+    with pytest.raises(StudyChanged, match="which another folder started") as caught:
         opened(tiny(), home="second")
 
     assert str(caught.value).count("\n") == 2
@@ -200,7 +200,7 @@ def test_a_schema_that_has_disappeared_is_an_error(postgres, tiny, opened):
     first.close()
     postgres.drop()
 
-    with pytest.raises(RecordError, match="is damaged: the study that was begun there is gone"):
+    with pytest.raises(RecordError, match="is damaged: the study that was started there has disappeared"):
         opened(tiny())
     with pytest.raises(RecordError, match="is damaged"):
         records.read(folder)
@@ -209,7 +209,7 @@ def test_a_schema_that_has_disappeared_is_an_error(postgres, tiny, opened):
 def test_a_schema_of_something_else_is_refused(postgres, tiny, opened):
     postgres.in_sweeps("CREATE SCHEMA sweep_tiny AUTHORIZATION me")
 
-    with pytest.raises(RecordError, match="something else's"):
+    with pytest.raises(RecordError, match="belongs to another program"):
         opened(tiny())
 
 
