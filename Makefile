@@ -48,7 +48,7 @@ $(VENV)/.installed-%: $(VENV)/.installed requirements-%.lock
 # A PostgreSQL server that is named in the environment needs its driver.
 DRIVER := $(if $(findstring postgres,$(SWEEP_STORAGE)$(SWEEP_TRACKING)),$(VENV)/.installed-postgres)
 
-sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits where MNIST cannot be had
+sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits if MNIST is not available
 	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)

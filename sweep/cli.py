@@ -15,11 +15,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 
 import click
 
 from studies.record.folder import Home, StudyFolder
+from sweep.commands.mirror_lines import diagnosis, sent
 from sweep.commands.options import Seconds, output_file, scheduler_address, shared_options
 from sweep.errors import DAMAGED, exit_code
 from sweep.passwords import Clean
@@ -270,7 +271,7 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
             changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
         else:
             changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
-        click.echo(f"{folder.name}: {_sent(changes)}")
+        click.echo(f"{folder.name}: {sent(changes)}")
 
 
 @sweep.command(epilog="Examples: sweep doctor mnist; sweep doctor mnist --fix")
@@ -291,7 +292,7 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
         for one in found:
             mended = ", mended" if one not in still and fix else ""
             click.echo(f"{folder.name}: {in_words(one)}{mended}")
-        click.echo(f"{folder.name}: {_diagnosis(home, tracking, folder.name, len(found), len(still), fix)}")
+        click.echo(f"{folder.name}: {diagnosis(home, tracking, folder.name, len(found), len(still), fix)}")
         left += len(still)
     return DAMAGED if left else 0
 
@@ -384,34 +385,3 @@ def _tracker(home: Path, tracking: str | None) -> str:
     if tracking == "none":
         raise click.UsageError("this needs MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")
     return tracking or f"sqlite:///{Home(home).mlflow.resolve()}"
-
-
-def _sent(changes: Any) -> str:
-    """What a mirror did, in a line."""
-    if not changes:
-        return "MLflow has it all already"
-    runs = {"created": changes.runs_created, "updated": changes.runs_updated}
-    done = [f"{did} {_counted(count, 'run')}" for did, count in runs.items() if count]
-    sent = [
-        _counted(getattr(changes, f"{what}s"), what)
-        for what in ("metric", "param", "tag", "artifact", "model")
-        if getattr(changes, f"{what}s")
-    ]
-    return "; ".join(done + (["sent " + ", ".join(sent)] if sent else []))
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _diagnosis(home: Path, tracking: str | None, name: str, found: int, left: int, fix: bool) -> str:
-    """The last line about a study, with the command that mends what differs."""
-    if not found:
-        return "no differences"
-    differences = _counted(found, "difference")
-    if fix:
-        return f"{differences}, {left} left" if left else f"{differences}, mended"
-    from sweep.commands.printed_command import command_here
-
-    command, _, note = command_here(home, tracking, "doctor", name, "--fix").partition("\n")
-    return f"{differences}; `{command}` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")

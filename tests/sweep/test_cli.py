@@ -223,10 +223,10 @@ def test_a_database_of_something_else_is_five(capsys, home):
 )
 def test_what_was_sent_is_said_in_a_line(changes, said):
     """Numbers a person can read, and the right plurals."""
-    from sweep.cli import _sent
+    from sweep.commands.mirror_lines import sent
     from sweep.tracking.reconcile import Changes
 
-    assert _sent(Changes(**changes)) == said
+    assert sent(Changes(**changes)) == said
 
 
 @pytest.mark.parametrize(
