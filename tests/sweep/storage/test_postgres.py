@@ -130,7 +130,7 @@ def test_a_damaged_record_is_noticed(postgres, tiny, opened, searched):
     recorded.close()
     postgres.in_sweeps("UPDATE sweep_tiny.trial_values SET value = value + 1")
 
-    with pytest.raises(RecordError, match=r"damaged: trial 0 is not what was written\nput a backup of the schema back"):
+    with pytest.raises(RecordError, match=r"damaged: trial 0 is not what was written\nrestore a backup of the schema"):
         records.read(recorded.folder)
 
 
