@@ -38,6 +38,7 @@ from sweep.passwords import without_passwords
 from sweep.tracking import expected_runs as runs
 from sweep.tracking.diff import Held, Lack, beyond_sending, lack, lacking_points
 from sweep.tracking.expected_runs import Point, Run
+from sweep.tracking.mlflow.champion_script import champion_script
 from sweep.tracking.mlflow.local_store import artifacts_of, knock, make_ready, path_of
 
 # Read by MLflow when it is imported.
@@ -712,11 +713,13 @@ def _save_model(record: SweepRecord, champion: Path, path: Path) -> None:
     # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
     outputs = [ColSpec(DataType.long, "class")]
     outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
+    code = path.with_name("champion_model.py")
+    code.write_text(champion_script())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there is no input example: it costs 3 s and a subprocess
         mlflow.pyfunc.save_model(
             str(path),
-            python_model=str(Path(__file__).with_name("mlflow") / "champion_model.py"),
+            python_model=str(code),
             artifacts={"weights": str(champion)},
             signature=ModelSignature(outputs=Schema(outputs)),
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],

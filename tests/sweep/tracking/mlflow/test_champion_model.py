@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 
 from model import weights
 from model.network import MLP
+from sweep.tracking.mlflow.champion_script import champion_script
 
 # MLflow warns of its own type hints as it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
@@ -18,11 +23,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyTy
 SCALE = np.float32(1 / 255)
 
 
-def loaded(path: Path, sizes: tuple[int, ...]) -> tuple[Any, MLP]:
+def loaded(path: Path, sizes: tuple[int, ...], activation: str = "relu") -> tuple[Any, MLP]:
     """A random network, and the champion as MLflow loads it from the network's weights."""
-    from sweep.tracking.mlflow.champion_model import Champion
-
-    generator, network, champion = np.random.default_rng(0), MLP(sizes, scale=float(SCALE)), Champion()
+    code = path / "champion_model.py"
+    code.write_text(champion_script())
+    spec = importlib.util.spec_from_file_location("champion_model", code)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["champion_model"] = module
+    spec.loader.exec_module(module)
+    generator, champion = np.random.default_rng(0), module.Champion()
+    network = MLP(sizes, activation=activation, scale=float(SCALE))
     network.theta[...] = generator.normal(0, 0.05, network.theta.size)
     weights.save(path / "champion.npz", network)
     champion.load_context(SimpleNamespace(artifacts={"weights": str(path / "champion.npz")}))
@@ -32,8 +42,11 @@ def loaded(path: Path, sizes: tuple[int, ...]) -> tuple[Any, MLP]:
 # A product is summed in blocks of some hundred terms, so that a bias added later can round otherwise: MNIST's 784.
 @pytest.mark.parametrize("sizes", [(64, 32, 16, 10), (784, 128, 64, 10), (784, 512, 10), (785, 17, 3), (4, 2)])
 @pytest.mark.parametrize("count", [1, 2, 7, 33, 360])
-def test_every_probability_is_the_networks_own(tmp_path: Path, sizes: tuple[int, ...], count: int) -> None:
-    champion, network = loaded(tmp_path, sizes)
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_every_probability_is_the_networks_own(
+    tmp_path: Path, sizes: tuple[int, ...], count: int, activation: str
+) -> None:
+    champion, network = loaded(tmp_path, sizes, activation)
     pixels = np.random.default_rng(count).integers(0, 256, (count, sizes[0])).astype(np.uint8)
     own = network.predict(pixels).copy()
 
@@ -43,6 +56,26 @@ def test_every_probability_is_the_networks_own(tmp_path: Path, sizes: tuple[int,
         assert table.iloc[:, 1:].to_numpy().tobytes() == own.tobytes()
         assert table["class"].tolist() == own.argmax(axis=1).tolist()
         assert set(table.dtypes.iloc[1:]) == {np.dtype(np.float32)}
+
+
+def test_the_script_imports_numpy_pandas_and_mlflow_only() -> None:
+    tree = ast.parse(champion_script())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
+
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "pandas", "mlflow"}
+
+
+def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """A server predicts in several threads, and the network's buffers are shared."""
+    champion, network = loaded(tmp_path, (64, 32, 10))
+    batches = [np.random.default_rng(i).integers(0, 256, (200, 64)).astype(np.uint8) for i in range(40)]
+    own = [network.predict(batch).tobytes() for batch in batches]
+
+    with ThreadPoolExecutor(8) as pool:
+        tables = list(pool.map(lambda batch: champion.predict(None, batch), batches))
+
+    assert [table.iloc[:, 1:].to_numpy().tobytes() for table in tables] == own
 
 
 @pytest.mark.parametrize(
