@@ -11,10 +11,12 @@ from bisect import insort
 from collections import defaultdict
 
 import optuna
-from optuna.pruners import HyperbandPruner, MedianPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.pruners._successive_halving import _completed_rung_key, _get_current_rung
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from studies.definition import Study
 
 
 class Median(MedianPruner):
@@ -92,3 +94,17 @@ class Hyperband(HyperbandPruner):
         if not self._pruners:
             self._try_initialization(study)
         return self._get_bracket_id(study, trial)
+
+
+def make_pruner(study: Study) -> BasePruner:
+    """The pruner a study names."""
+    if study.pruner == "median":
+        return Median()
+    if study.pruner == "hyperband":
+        return Hyperband(_most_epochs(study))
+    return NopPruner()
+
+
+def _most_epochs(study: Study) -> int:
+    dimension = study.space.get("epochs")
+    return int(max([study.baseline.epochs, *(dimension.bounds() if dimension else [])]))

@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner, NopPruner
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -31,13 +28,14 @@ from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
-from sweep.search.pruners import Hyperband, Median
-from sweep.search.tpe import CachedTPESampler, TrialCache
+from sweep.search.pruners import Hyperband, Median, make_pruner
+from sweep.search.samplers import make_sampler
+from sweep.search.tpe import TrialCache
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 
-SAMPLER, AUDIT = 0x53414D50, 0x41554454
-"""Words that keep the streams of the sampler and of the audit apart from those of trials."""
+CONTROL_STREAM = 0x41554454
+"""Seed-stream identifier of the draw that makes a trial an unpruned control."""
 
 
 class Search:
@@ -219,44 +217,5 @@ def search_job(study: Study, number: int, settings: Hyperparameters, folder: Pat
 
 def audited(study: Study, number: int) -> bool:
     """Whether a trial is judged but never stopped; decided by (study seed, trial number) alone."""
-    words = np.random.SeedSequence([study.seed, number, AUDIT])
+    words = np.random.SeedSequence([study.seed, number, CONTROL_STREAM])
     return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.control)
-
-
-def make_pruner(study: Study) -> BasePruner:
-    """The pruner a study names."""
-    if study.pruner == "median":
-        return Median()
-    if study.pruner == "hyperband":
-        return Hyperband(_most_epochs(study))
-    return NopPruner()
-
-
-def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
-    """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
-    seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER]).generate_state(1)[0])
-    if study.sampler == "qmc":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
-            return _NumberedQmc(study.seed, begun)
-    return CachedTPESampler(seed, cache) if study.sampler == "tpe" else RandomSampler(seed=seed)
-
-
-class _NumberedQmc(QMCSampler):
-    """Sobol points whose index is the trial's number; Optuna's own counter would begin anew at every start."""
-
-    def __init__(self, seed: int, number: int) -> None:
-        super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
-        self._number = number
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The space of all trials, from the first; Optuna looks through all of them for the first that ended."""
-        return dict(study.get_trials(deepcopy=False)[0].distributions)
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._number - 1  # trial 0 is the baseline
-
-
-def _most_epochs(study: Study) -> int:
-    dimension = study.space.get("epochs")
-    return int(max([study.baseline.epochs, *(dimension.bounds() if dimension else [])]))

@@ -18,7 +18,8 @@ from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
-from sweep.search.search import Search, audited, make_sampler
+from sweep.search.samplers import make_sampler
+from sweep.search.search import Search, audited
 from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
 

@@ -1,0 +1,42 @@
+"""The samplers of a study: TPE, random and quasi-Monte Carlo, each seeded for one trial."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
+from optuna.trial import FrozenTrial
+
+from studies.definition import Study
+from sweep.search.tpe import CachedTPESampler, TrialCache
+
+SAMPLER_STREAM = 0x53414D50
+"""Seed-stream identifier of the samplers."""
+
+
+def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
+    """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
+    seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER_STREAM]).generate_state(1)[0])
+    if study.sampler == "qmc":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
+            return _NumberedQMCSampler(study.seed, begun)
+    return CachedTPESampler(seed, cache) if study.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+class _NumberedQMCSampler(QMCSampler):
+    """Sobol points whose index is the trial's number; Optuna's own counter would begin anew at every start."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
+        self._number = number
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space of all trials, from the first; Optuna looks through all of them for the first that ended."""
+        return dict(study.get_trials(deepcopy=False)[0].distributions)
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number - 1  # trial 0 is the baseline
