@@ -11,11 +11,12 @@ from pathlib import Path
 
 from model.files import write_atomic
 from studies.record import reader as records
+from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
-from sweep.tracking import expected_runs as runs
 from sweep.tracking.diff import Difference, Held, differences
 from sweep.tracking.expected_runs import Run
 from sweep.tracking.reconcile import Mirror, model_name, readable_digest
+from sweep.tracking.study_run import STUDY_KEY
 
 EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 """Where a difference can be, besides in a run."""
@@ -109,7 +110,7 @@ def _weights(record: SweepRecord) -> Iterator[tuple[Path, str]]:
     for study, trials in (("search", record.trials), ("confirm", record.confirm)):
         for trial in trials:
             if trial.state == "complete" and trial.weights_sha256:
-                yield runs.weights_file(record.folder, study, trial), trial.weights_sha256
+                yield StudyFolder(record.folder).trial(study, trial.number).weights, trial.weights_sha256
     if record.verdict:
         yield record.folder / "champion.npz", str(record.verdict["weights_sha256"])
 
@@ -125,7 +126,7 @@ def _mend(mirror: Mirror, record: SweepRecord, found: list[Difference], held: di
     for one in kept.values():
         mirror.forget_digest(one)
     mirror.known, mirror.stale = kept, False
-    if any(one.where == MODEL and one.what.startswith("file") for one in found) and runs.STUDY_KEY in kept:
+    if any(one.where == MODEL and one.what.startswith("file") for one in found) and STUDY_KEY in kept:
         mirror.log_model(record)
 
 

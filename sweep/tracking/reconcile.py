@@ -35,11 +35,13 @@ from studies.record.location import locate
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.commands import ui
 from sweep.passwords import without_passwords
-from sweep.tracking import expected_runs as runs
+from sweep.tracking.description import champion_number, model_description, winner
 from sweep.tracking.diff import Held, Lack, beyond_sending, lack, lacking_points
-from sweep.tracking.expected_runs import Point, Run
+from sweep.tracking.expected_runs import Point, Run, file_digest
 from sweep.tracking.mlflow.champion_script import champion_script
 from sweep.tracking.mlflow.local_store import artifacts_of, knock, make_ready, path_of
+from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
+from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
 
 # Read by MLflow when it is imported.
 os.environ |= {
@@ -247,13 +249,13 @@ class Mirror:
             self.make_experiment(record)
             self.known = self._fetch(record)
             self.stale = False
-        created = self._ensure(record, runs.study_head(record))
+        created = self._ensure(record, study_head(record))
         changes += created
         if stale or created:  # one of the views names the study's run
             changes += self._bring_views(record)
         digests = []
         for study, trial in _all_trials(record):
-            digest = runs.trial_digest(record, study, trial)
+            digest = trial_digest(record, study, trial)
             changes += self._bring_trial(record, study, trial, digest)
             digests += [digest] if trial.state != "running" else []
         changes += self._bring_champion(record)
@@ -308,9 +310,9 @@ class Mirror:
 
     def wanted(self, record: SweepRecord, *, active: bool) -> Iterator[Run]:
         """Every run as it should be."""
-        yield runs.study_run(record, active=active, links=self._links())
+        yield study_run(record, active=active, links=self._links())
         for study, trial in _all_trials(record):
-            yield self.expected(runs.trial_run(record, study, trial))
+            yield self.expected(trial_run(record, study, trial))
 
     def look_at_all(self, run: Run, held: Held) -> None:
         """Fetch every point of the run's metrics and the hash of every file."""
@@ -318,7 +320,7 @@ class Mirror:
             history = self.client.get_metric_history(held.run_id, key)
             held.points[key] = sorted((_point(metric) for metric in history), key=lambda p: (p.step, p.time))
         there = self._files(held.run_id, None)
-        held.files = {name: self._download(held.run_id, name, runs.file_digest) for name in run.files if name in there}
+        held.files = {name: self._download(held.run_id, name, file_digest) for name in run.files if name in there}
         held.whole = True
 
     def _files(self, run_id: str, folder: str | None) -> set[str]:
@@ -348,8 +350,7 @@ class Mirror:
         """The views of the trials that the printed links open."""
         there = self.client.get_experiment(self.experiment_id).tags
         wanted = {
-            f"mlflow.sharedViewState.{key}": view
-            for key, view in ui.views(record, self._run_id(runs.STUDY_KEY)).items()
+            f"mlflow.sharedViewState.{key}": view for key, view in ui.views(record, self._run_id(STUDY_KEY)).items()
         }
         lacking = {key: view for key, view in wanted.items() if there.get(key) != view}
         for key, view in lacking.items():
@@ -361,8 +362,8 @@ class Mirror:
         if run.key in self.known:
             return Changes()
         tags = {_STUDY: self._identity(record), _KEY: run.key, "mlflow.runName": run.name}
-        if run.key != runs.STUDY_KEY:
-            tags["mlflow.parentRunId"] = self._run_id(runs.STUDY_KEY)
+        if run.key != STUDY_KEY:
+            tags["mlflow.parentRunId"] = self._run_id(STUDY_KEY)
         created = self.client.create_run(self.experiment_id, run.started, tags, run.name)
         self.known[run.key] = _held(created)
         self.fresh.add(run.key)
@@ -370,22 +371,22 @@ class Mirror:
 
     def expected(self, run: Run) -> Run:
         """The run as it should be below its study."""
-        parent = self.known.get(runs.STUDY_KEY)
-        if run.key == runs.STUDY_KEY or parent is None:
+        parent = self.known.get(STUDY_KEY)
+        if run.key == STUDY_KEY or parent is None:
             return run
         return replace(run, tags={**run.tags, "mlflow.parentRunId": parent.run_id})
 
     def _bring_study(self, record: SweepRecord, active: bool, digests: list[str]) -> Changes:
-        digest = runs.study_digest(record, digests, active=active, links=self._links())
-        if self.known[runs.STUDY_KEY].tags.get(_DIGEST) == digest:
+        digest = study_digest(record, digests, active=active, links=self._links())
+        if self.known[STUDY_KEY].tags.get(_DIGEST) == digest:
             return Changes()
-        return self._bring(record, runs.study_run(record, active=active, links=self._links()), digest)
+        return self._bring(record, study_run(record, active=active, links=self._links()), digest)
 
     def _bring_trial(self, record: SweepRecord, study: str, trial: TrialRecord, digest: str) -> Changes:
-        known = self.known.get(runs.trial_key(study, trial))
-        if known and known.tags.get(_DIGEST) == digest and known.status == runs.trial_status(trial):
+        known = self.known.get(trial_key(study, trial))
+        if known and known.tags.get(_DIGEST) == digest and known.status == trial_status(trial):
             return Changes()
-        return self._bring(record, runs.trial_run(record, study, trial), digest)
+        return self._bring(record, trial_run(record, study, trial), digest)
 
     def _bring(self, record: SweepRecord, run: Run, digest: str) -> Changes:
         """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
@@ -522,13 +523,13 @@ class Mirror:
         folder = _model_folder(weights_digest(champion))
         with self._scratch() as scratch:
             _save_model(record, champion, scratch / "model")
-            self._put_files(self._run_id(runs.STUDY_KEY), scratch / "model", folder)
-        return f"{self.client.get_run(self._run_id(runs.STUDY_KEY)).info.artifact_uri}/{folder}"
+            self._put_files(self._run_id(STUDY_KEY), scratch / "model", folder)
+        return f"{self.client.get_run(self._run_id(STUDY_KEY)).info.artifact_uri}/{folder}"
 
     def _register(self, record: SweepRecord, name: str, source: str, digest: str) -> str:
         with contextlib.suppress(MlflowException):  # it exists
             self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
-        tags = {"weights_sha256": digest, "study": record.uid, "trial": str(runs.champion_number(record))}
+        tags = {"weights_sha256": digest, "study": record.uid, "trial": str(champion_number(record))}
         if tested := analysis.tested(record):
             tags |= {
                 "test_accuracy": str(tested.accuracies[0]),
@@ -536,7 +537,7 @@ class Mirror:
                 "test_high": str(tested.shipped_high),
             }
         version = self.client.create_model_version(
-            name, source, self._run_id(runs.STUDY_KEY), tags=tags, description=runs.model_description(record)
+            name, source, self._run_id(STUDY_KEY), tags=tags, description=model_description(record)
         )
         return str(version.version)
 
@@ -544,12 +545,12 @@ class Mirror:
 
     def _write_place(self, record: SweepRecord) -> None:
         """Write mlflow.json for `sweep/commands/ui.py`, which never imports mlflow."""
-        winner = runs.winner(record)
+        best = winner(record)
         place = {
             "tracking": without_passwords(self.tracking),
             "experiment_id": self.experiment_id,
-            "run_id": self._run_id(runs.STUDY_KEY),
-            "winner_run_id": self._run_id(runs.trial_key("search", winner)) if winner else None,
+            "run_id": self._run_id(STUDY_KEY),
+            "winner_run_id": self._run_id(trial_key("search", best)) if best else None,
         }
         text, path = json.dumps(place, indent=2) + "\n", self.folder / PLACE
         if not path.is_file() or path.read_text() != text:
@@ -559,10 +560,10 @@ class Mirror:
         """How much of the record MLflow is not known to have."""
         waiting, points = 0, 0
         for study, trial in _all_trials(record):
-            known = self.known.get(runs.trial_key(study, trial))
-            if known is None or known.tags.get(_DIGEST) != runs.trial_digest(record, study, trial):
+            known = self.known.get(trial_key(study, trial))
+            if known is None or known.tags.get(_DIGEST) != trial_digest(record, study, trial):
                 waiting += 1
-                points += len(lacking_points(*runs.trial_points(record, trial), known))
+                points += len(lacking_points(*trial_points(record, trial), known))
         return f"{waiting} runs with {points} points wait"
 
 

@@ -40,7 +40,7 @@ from studies.record import reader as records
 from studies.record.reader import SweepRecord
 from sweep.commands import report
 from sweep.storage import database as storage
-from sweep.tracking import expected_runs as runs
+from sweep.tracking.trial_run import trial_key, trial_points
 
 ROOT = Path(__file__).parent.parent.parent
 TRIALS = 8
@@ -432,8 +432,8 @@ def _points(record: SweepRecord) -> Iterator[tuple[str, str, int, int, float]]:
     """Key of the run, name, step, time and value of every point that the trials' runs should have."""
     trials = [("search", trial) for trial in record.trials] + [("confirm", trial) for trial in record.confirm]
     for study, trial in trials:
-        for point in chain_together(*runs.trial_points(record, trial)):
-            yield runs.trial_key(study, trial), point.key, point.step, point.time, point.value
+        for point in chain_together(*trial_points(record, trial)):
+            yield trial_key(study, trial), point.key, point.step, point.time, point.value
 
 
 def findings(record: SweepRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from studies.record.reader import SweepRecord
-from sweep.tracking.expected_runs import study_run
+from sweep.tracking.study_run import study_run
 
 
 def test_the_run_of_a_study_carries_its_checks():

@@ -29,9 +29,11 @@ from recorded import STUDY, Recorded
 from studies.record import reader as records
 from studies.record.reader import SweepRecord
 from sweep.commands import ui
-from sweep.tracking import expected_runs as runs
 from sweep.tracking import reconcile as mirror
-from sweep.tracking.expected_runs import Point, Run
+from sweep.tracking import trial_run as trial_runs
+from sweep.tracking.expected_runs import Point, Run, file_digests
+from sweep.tracking.study_run import STUDY_KEY, study_run
+from sweep.tracking.trial_run import trial_run
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -184,7 +186,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "PAUSE", 0.01)
     monkeypatch.setattr(mirror, "ANSWER", 1)
     monkeypatch.setattr(mirror, "KNOCK", 1)
-    monkeypatch.setattr(runs, "confusion_png", lambda matrix: b"drawn elsewhere " + bytes(str(matrix), "ascii"))
+    monkeypatch.setattr(trial_runs, "confusion_png", lambda matrix: b"drawn elsewhere " + bytes(str(matrix), "ascii"))
 
 
 def recorded(folder: Path) -> Any:
@@ -247,9 +249,9 @@ def held(place: Path, folder: Path) -> tuple[dict[str, list[str]], dict[str, Run
 
 
 def _runs(record: SweepRecord) -> Iterator[Run]:
-    yield runs.study_run(record, active=False, links={})
-    yield from (runs.trial_run(record, "search", trial) for trial in record.trials)
-    yield from (runs.trial_run(record, "confirm", trial) for trial in record.confirm)
+    yield study_run(record, active=False, links={})
+    yield from (trial_run(record, "search", trial) for trial in record.trials)
+    yield from (trial_run(record, "confirm", trial) for trial in record.confirm)
 
 
 def rows(place: Path, query: str) -> list[Any]:
@@ -268,7 +270,7 @@ def differences(place: Path, folder: Path) -> tuple[int, int, int]:
     points, lost, doubled = 0, 0, 0
     for key, run in wanted.items():
         (run_id,) = found[key]
-        of_study = key == runs.STUDY_KEY
+        of_study = key == STUDY_KEY
         there = Counter(
             (name, step, at, None if is_nan else value)
             for name, step, at, value, is_nan in rows(
@@ -304,7 +306,7 @@ def _equal_but_for_points(place: Path, run_id: str, run: Run) -> None:
         Path(unquote(uri.removeprefix("file://"))) if local else place / "kept" / uri.removeprefix("mlflow-artifacts:/")
     )
     kept = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*") if path.is_file()}
-    assert kept == runs.file_digests(run.files)
+    assert kept == file_digests(run.files)
     ((datasets,),) = rows(place, f"SELECT COUNT(*) FROM inputs WHERE destination_id = '{run_id}'")
     assert datasets == 1
 

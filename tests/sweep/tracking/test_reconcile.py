@@ -19,8 +19,8 @@ from recorded import (
 
 from studies.record import reader as records
 from sweep.commands import ui
-from sweep.tracking import expected_runs as runs
 from sweep.tracking import reconcile as mirror
+from sweep.tracking import trial_run as trial_runs
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -131,7 +131,7 @@ def test_the_whole_study_is_shown(shown: tuple[Path, Path, mirror.Changes]) -> N
     assert 0.94 < parent["latest"]["mean_test_accuracy_low"] < 0.96
     assert parent["latest"]["trials_pruned"] == 2
     asked, answer, *rest = parent["tags"]["mlflow.note.content"].split("\n\n")
-    assert asked.startswith("**Asked.** ")
+    assert asked.startswith("**Question.** ")
     assert answer.startswith("**Answer.** [trial 10](#/experiments/")
     assert any(line.startswith("[All trials side by side](#/experiments/") for line in rest)
 
@@ -250,7 +250,7 @@ def test_what_waits_is_counted_against_what_is_there_and_without_drawing(
             recorded.add("complete", 4)
             monkeypatch.setattr(mirror.MlflowClient, "create_run", _fails)
             monkeypatch.setattr(mirror.MlflowClient, "search_runs", _fails)
-            monkeypatch.setattr(runs, "confusion_png", _fails)
+            monkeypatch.setattr(trial_runs, "confusion_png", _fails)
         return answer
 
     with pytest.raises(mirror.MirrorError, match="1 runs with 31 points wait"):

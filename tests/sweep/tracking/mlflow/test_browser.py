@@ -268,12 +268,12 @@ def test_the_run_of_the_study_says_what_was_asked_what_won_and_by_how_much(shown
     """Unfolded, with links to the winner and to all trials; its trials are its children."""
     record, place = shown["record"], shown["place"]
     page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}"
-    browser.open(page, "Asked.", "Child runs", "final seed 0")
+    browser.open(page, "Question.", "Child runs", "final seed 0")
     browser.screenshot("study")
     text = browser.text()
     links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
 
-    assert f"Asked. {record.study['question']}" in text
+    assert f"Question. {record.study['question']}" in text
     assert f"Its validation loss is {_champion(record).value:.4f}, the baseline's {record.trials[0].value:.4f}" in text
     assert f"On fresh seeds. Mean validation loss {record.verdict['confirm_mean']:.4f}" in text
     assert f"final models {100 * analysis.tested(record).mean:.2f} %" in text

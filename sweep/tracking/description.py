@@ -1,0 +1,130 @@
+"""The study and its champion in words, for the tracker's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from model.metrics import metric_of
+from reports.analysis import findings as analysis
+from reports.analysis.importance import Importance
+from studies.record.folder import StudyFolder
+from studies.record.reader import SweepRecord, TrialRecord
+from sweep.tracking import expected_runs as expected
+from sweep.tracking.trial_run import trial_key, trial_name
+
+
+def description(record: SweepRecord, state: str, links: Mapping[str, str], found: Importance | None) -> str:
+    """The study in Markdown: its question, the answer so far, its state and its data."""
+    question = str(record.study.get("question") or f"Which settings give the best {_words(record.objective)}?")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in record.counts().items()) or "none"
+    lines = [
+        f"**Question.** {question}",
+        *_answer(record, links),  # second, because MLflow folds a description after five lines
+        *([f"[All trials side by side]({links['charts']}), best first."] if "charts" in links else []),
+        f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
+        f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
+        f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
+    ]
+    if found is not None and (clear := found.clear()):
+        lines.append(f"**What matters.** {', '.join(clear)}, most important first: each more than chance explains.")
+    if StudyFolder(record.folder).report.is_file():
+        lines.append("The full report is `report.pdf`, under Artifacts.")
+    return "\n\n".join(lines)
+
+
+def model_description(record: SweepRecord) -> str:
+    """The champion in one line of plain text: MLflow's table of versions does not render Markdown."""
+    test = analysis.tested(record)
+    if test is None:
+        return f"Trial {champion_number(record)} of study {record.name}, not tested"
+    low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
+    accuracy = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
+    return f"Trial {champion_number(record)} of study {record.name}: {accuracy}"
+
+
+def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
+    best = winner(record)
+    if best is None:
+        return ["**Answer.** None yet: no trial is complete."]
+    lines = [f"**Answer.** {_link(best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
+    return [*lines, *_confirmation(record, champion_number(record))]
+
+
+def _link(trial: TrialRecord, links: Mapping[str, str]) -> str:
+    key = trial_key("search", trial)
+    return f"[{trial_name(trial)}]({links[key]})" if key in links else trial_name(trial)
+
+
+def _settings(record: SweepRecord, trial: TrialRecord) -> str:
+    """The settings that were searched; the others are the same in every trial."""
+    searched = {key: value for key, value in trial.hyperparameters.items() if key in record.study.get("space", {})}
+    return ", ".join(f"{_words(key)} {_short(value)}" for key, value in (searched or trial.hyperparameters).items())
+
+
+def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
+    text = f"Its {_words(record.objective)} is {_amount(record.objective, winner.value)}"
+    baseline = baseline_trial(record)
+    if winner.number == 0:
+        return text + "; it is the baseline itself."
+    return text + _and_baseline(record, baseline.value if baseline else None)
+
+
+def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
+    test = analysis.tested(record)
+    if record.verdict is None or test is None or champion is None:
+        return ["Not confirmed on fresh seeds yet. The best of many trials is partly luck."]
+    paired = record.verdict.get("paired")
+    mean = _amount(record.objective, confirmed_mean(record, champion))
+    lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
+    lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
+    if paired:
+        lines[0] += " The paired 95 % interval says better." if paired["better"] else " The difference may be chance."
+    low, high = _amount("accuracy", test.low), _amount("accuracy", test.high)
+    return [
+        *lines,
+        f"**On the test set.** Mean accuracy of {len(test.accuracies)} final models "
+        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).",
+    ]
+
+
+def _and_baseline(record: SweepRecord, value: float | None) -> str:
+    return "." if value is None else f", the baseline's {_amount(record.objective, value)}."
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _amount(metric: str, value: float | None) -> str:
+    return "unknown" if value is None else metric_of(metric).format(value)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else expected.text(value)
+
+
+# --- the verdict
+
+
+def baseline_trial(record: SweepRecord) -> TrialRecord | None:
+    """Trial 0, if it was begun."""
+    return next((trial for trial in record.trials if trial.number == 0), None)
+
+
+def champion_number(record: SweepRecord) -> int | None:
+    """The trial of the search that the verdict names, or None before there is one."""
+    return int(record.verdict["champion"]) if record.verdict else None
+
+
+def winner(record: SweepRecord) -> TrialRecord | None:
+    """The champion, or the best of the search while there is none."""
+    champion, ranked = champion_number(record), record.ranked()
+    if champion is None:
+        return ranked[0] if ranked else None
+    return next(trial for trial in record.trials if trial.number == champion)
+
+
+def confirmed_mean(record: SweepRecord, number: int) -> float | None:
+    """Mean objective of a confirmed trial over its fresh seeds, from the verdict."""
+    candidates = record.verdict["candidates"] if record.verdict else []
+    return next((float(found["mean"]) for found in candidates if found["trial"] == number), None)

@@ -1,0 +1,181 @@
+"""The run of one trial, of the search or of the confirmation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from studies.record.folder import WEIGHTS, StudyFolder
+from studies.record.reader import SweepRecord, TrialRecord
+from studies.record.schema import EPOCH_COLUMNS
+from sweep.tracking import expected_runs as expected
+from sweep.tracking.expected_runs import FORMAT, STATUS, Point, Run
+from sweep.tracking.pictures import confusion_png, curves_png
+
+CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
+ALWAYS = ("learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
+"""Columns that every record has. Other metrics are sent for the epochs in which they were measured."""
+
+
+def trial_key(study: str, trial: TrialRecord) -> str:
+    """The key of a trial's run; `study` is `search` or `confirm`."""
+    return f"{study}/{trial.number}"
+
+
+def trial_digest(record: SweepRecord, study: str, trial: TrialRecord) -> str:
+    """A digest that changes whenever the trial's run would; much cheaper than the run itself (no plots, no CSV)."""
+    weights = StudyFolder(record.folder).trial(study, trial.number).weights
+    size = weights.stat().st_size if weights.is_file() else None
+    values = {name: value for name, value in vars(trial).items() if name != "epochs"}
+    epochs = hashlib.sha256(trial.epochs.tobytes()).hexdigest()
+    return expected.digest(
+        [FORMAT, record.uid, dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
+    )
+
+
+def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
+    """The run of one trial of the search or of the confirmation.
+
+    Args:
+        record: the study it belongs to.
+        study: `search` or `confirm`.
+        trial: the trial.
+    """
+    started, ended = _span(record, trial)
+    curves, scalars = trial_points(record, trial)
+    return Run(
+        key=trial_key(study, trial),
+        name=trial_name(trial),
+        status=trial_status(trial),
+        started=started,
+        ended=ended,
+        params=_trial_params(trial),
+        tags=_trial_tags(record, trial),
+        curves=curves,
+        scalars=scalars,
+        files=_trial_files(record, study, trial) if ended else {},
+    )
+
+
+def trial_points(record: SweepRecord, trial: TrialRecord) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The curves and the scalars of a trial's run, without drawing anything."""
+    return _curves(record, trial), _scalars(trial, *_span(record, trial))
+
+
+def _span(record: SweepRecord, trial: TrialRecord) -> tuple[int, int | None]:
+    """Unix milliseconds of its start and, if it has ended, of its end."""
+    ended = expected.milliseconds(trial.finished) if trial.finished and trial.state != "running" else None
+    return expected.milliseconds(trial.started or record.created), ended
+
+
+def trial_status(trial: TrialRecord) -> str:
+    """MLflow's word for the trial's outcome."""
+    return STATUS.get(trial.outcome, "FAILED")
+
+
+def trial_name(trial: TrialRecord) -> str:
+    """The name of a trial's run: `trial 0 (baseline)`, `confirm 10 seed 1`, `final seed 0`."""
+    if trial.role:
+        candidate = "" if trial.role == "final" or trial.candidate is None else f" {trial.candidate}"
+        return f"{trial.role}{candidate} seed {trial.seed_index}"
+    return f"trial {trial.number}" + (" (baseline)" if trial.number == 0 else "")
+
+
+def _subject(trial: TrialRecord) -> int:
+    """The trial of the search that a run is about: itself, or the one it repeats."""
+    return trial.number if trial.candidate is None else trial.candidate
+
+
+def _trial_params(trial: TrialRecord) -> dict[str, str]:
+    params = {key: expected.text(value) for key, value in trial.hyperparameters.items()}
+    params["trial"] = str(_subject(trial))
+    if trial.seed_index is not None:
+        params["seed_index"] = str(trial.seed_index)
+    return params
+
+
+def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
+    values = {
+        "outcome": trial.outcome,
+        "reason": trial.reason,
+        "role": trial.role or ("baseline" if trial.number == 0 else "search"),
+        "attempt": trial.attempt,
+        "worker": trial.worker,
+        "weights_sha256": trial.weights_sha256,
+        "audit": json.dumps(dict(trial.audit)) if trial.audit else None,
+        **source_tags(record),
+    }
+    return expected.tags(values)
+
+
+def source_tags(record: SweepRecord) -> dict[str, object]:
+    """Tags that every run of a study has: the study's uid and the version of the code."""
+    dirty = record.provenance.get("git_dirty")
+    return {
+        "study": record.uid,
+        "mlflow.source.name": "sweep run",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": record.provenance.get("git_commit"),
+        "mlflow.source.git.dirty": None if dirty is None else str(bool(dirty)).lower(),
+    }
+
+
+def _curves(record: SweepRecord, trial: TrialRecord) -> tuple[Point, ...]:
+    """Every epoch's numbers, ordered by step: if sending is cut off, the epochs that arrived are complete."""
+    columns = {name: trial.epochs[name] for name in CURVES if _is_sent(record, trial, name)}
+    required = {*ALWAYS, record.objective}
+    return tuple(
+        Point(name, expected.finite(column[step]), int(time * 1000), step)
+        for step, time in enumerate(trial.epochs["time"])
+        for name, column in columns.items()
+        if name in required or math.isfinite(column[step])
+    )
+
+
+def _is_sent(record: SweepRecord, trial: TrialRecord, column: str) -> bool:
+    """Whether the run has this curve.
+
+    The validation metrics of a final model are not measured: it is trained on the validation examples too. A metric
+    that an older record lacks is NaN everywhere.
+    """
+    required = trial.role != "final" and column in (*ALWAYS, record.objective)
+    return required or not bool(np.isnan(trial.epochs[column]).all())
+
+
+def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
+    """The trial's number, so that it can be an axis, and its best values, because MLflow shows the last of a curve."""
+    values: dict[str, float | None] = {}
+    if ended is not None:
+        values = {
+            "objective": trial.value,
+            "best_epoch": trial.counted_epoch,
+            "best_validation_accuracy": _best(trial.epochs["validation_accuracy"], np.max),
+            "best_validation_loss": _best(trial.epochs["validation_loss"], np.min),
+            "epochs_run": len(trial.epochs),
+            "training_seconds": trial.seconds,
+        }
+    return (*expected.points({"trial": _subject(trial)}, started), *expected.points(values, ended or started))
+
+
+def _best(values: np.ndarray, choose: Callable[[np.ndarray], Any]) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(choose(finite)) if finite.size else None
+
+
+def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[str, bytes | Path]:
+    files: dict[str, bytes | Path] = {"epochs.csv": pd.DataFrame(trial.epochs).to_csv(index_label="epoch").encode()}
+    weights = StudyFolder(record.folder).trial(study, trial.number).weights
+    if trial.state == "complete" and weights.is_file():
+        files[WEIGHTS] = weights
+    if len(trial.epochs):
+        files["curves.png"] = curves_png(trial.epochs, trial.counted_epoch)
+    if trial.confusion:
+        files["confusion.png"] = confusion_png(trial.confusion)
+    return files
