@@ -17,19 +17,18 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.record.folder import Home
+from studies.record.folder import Home, StudyFolder
 from studies.record.location import last_written
-from studies.record.reader import SweepRecord
 from sweep.passwords import HIDDEN, without_passwords
 from sweep.tracking.mlflow.local_store import ARTIFACTS
+from sweep.tracking.views import charts
 
 HOST = "127.0.0.1"
 PORT = 5000
-PLACE = "mlflow.json"  # written by sweep/tracking/reconcile.py into the study's folder
 PATIENCE = 60.0  # seconds for the server to answer; about 10 on two idle cores
 
 
@@ -50,120 +49,6 @@ class Links:
     winner: str | None
 
 
-CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
-VIEW, TABLE = "learning-curves", "trials"
-"""Keys of the two views in the address, and of the experiment's tags that hold them."""
-_SECTION = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-_CURVES_SECTION = {**_SECTION, "uuid": "curves", "name": "Learning curves", "columns": 2, "cardHeight": 280}
-_REST_SECTION = {**_SECTION, "uuid": "rest", "name": "Model metrics", "isGenerated": True}
-
-
-def views(record: SweepRecord, study_run: str) -> dict[str, str]:
-    """The states of MLflow's page that are worth a link, by their keys, as MLflow keeps a shared view.
-
-    Left to itself the page draws a chart for every metric in the order of the alphabet, bars of single numbers first,
-    confirm runs among the trials, and a table without a metric. The fields are those of MLflow 3.17's own
-    `mlflow.sharedViewState` tags; a page that does not know one ignores it.
-
-    Args:
-        record: the study.
-        study_run: id of its run, which stands above those of its trials in the table.
-    """
-    table = {**_view(record, ("confirm", "final")), "runsPinned": [study_run]}
-    states = {VIEW: _view(record, ("study", "confirm", "final")), TABLE: table}
-    return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
-
-
-def _view(record: SweepRecord, hidden: Sequence[str]) -> dict[str, object]:
-    """The best trials first, without the runs of the `hidden` roles."""
-    searched = list(record.study["space"])
-    settings = {**_SECTION, "uuid": "settings", "name": "Settings against the objective", "columns": 1}
-    return {
-        "searchFilter": " and ".join(f"tags.role != '{role}'" for role in hidden),
-        "orderByKey": "metrics.`objective`",
-        "orderByAsc": not record.maximize,
-        "runsHiddenMode": "FIRST_10_RUNS",
-        "selectedColumns": [
-            "tags.`outcome`",
-            "metrics.`objective`",
-            "metrics.`best_epoch`",
-            *(f"params.`{key}`" for key in searched),
-        ],
-        "compareRunCharts": [
-            *(_line(metric) for metric in CURVES),
-            _parallel([key for key in searched if _drawable(record, key)]),
-        ],
-        "compareRunSections": [_CURVES_SECTION, settings, _REST_SECTION],
-        "isAccordionReordered": True,
-    }
-
-
-def run_charts() -> dict[str, object]:
-    """The state of the page with one run's charts: its curves first. `best_so_far` is the study's own."""
-    return {
-        "compareRunCharts": [_line(metric) for metric in (*CURVES, "best_so_far")],
-        "compareRunSections": [_CURVES_SECTION, _REST_SECTION],
-        "isAccordionReordered": True,
-        "autoRefreshEnabled": True,
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    }
-
-
-def _line(metric: str) -> dict[str, object]:
-    """A chart of one metric over the epochs; `isGenerated` keeps the page from adding its own for the same metric."""
-    return {
-        "uuid": metric,
-        "type": "LINE",
-        "runsCountToCompare": 10,
-        "metricSectionId": "curves",
-        "deleted": False,
-        "isGenerated": True,
-        "displayName": metric,
-        "metricKey": metric,
-        "lineSmoothness": 0,
-        "xAxisScaleType": "linear",
-        "scaleType": "log" if metric.endswith("loss") else "linear",
-        "range": {},
-        "xAxisKey": "step",
-        "selectedXAxisMetricKey": "",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "ignoreOutliers": False,
-        "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": True,
-    }
-
-
-def _drawable(record: SweepRecord, key: str) -> bool:
-    """Whether a setting can be an axis.
-
-    Layer sizes cannot: where most are one number, as `64`, the page silently leaves out every trial with two, as
-    `128-64`, and the winner may be among them.
-    """
-    return not isinstance(record.study["baseline"].get(key), (list, tuple))
-
-
-def _parallel(searched: Sequence[str]) -> dict[str, object]:
-    """Every trial that has an objective as a line through its settings to it."""
-    return {
-        "uuid": "parallel",
-        "type": "PARALLEL",
-        "runsCountToCompare": 10,
-        "metricSectionId": "settings",
-        "deleted": False,
-        "isGenerated": False,
-        "selectedParams": list(searched),
-        "selectedMetrics": ["best_epoch", "objective"],  # two, because a chart of one axis is refused
-        "showAllRuns": True,
-    }
-
-
-def charts(experiment_id: str) -> str:
-    """Where the page shows the learning curves of a study side by side, without the server's address."""
-    asked = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
-    return f"#/experiments/{experiment_id}/runs?{asked}"
-
-
 def links(folder: Path, address: str) -> Links | None:
     """Where the study in `folder` is shown, or None if it was never sent to MLflow.
 
@@ -172,7 +57,7 @@ def links(folder: Path, address: str) -> Links | None:
         address: of the MLflow server, such as `http://127.0.0.1:5000`; a password in it is left out.
     """
     try:
-        place = json.loads((folder / PLACE).read_text())
+        place = json.loads(StudyFolder(folder).mlflow.read_text())
     except FileNotFoundError:
         return None
     base, experiment, winner = _without_user(address).rstrip("/"), place["experiment_id"], place["winner_run_id"]

@@ -31,10 +31,11 @@ from reports.analysis import findings as analysis
 from studies.record import reader as records
 from studies.record.database import file_stamp, stamp
 from studies.record.errors import DatabaseUnavailable, RecordError
+from studies.record.folder import StudyFolder
 from studies.record.location import locate
 from studies.record.reader import SweepRecord, TrialRecord
-from sweep.commands import ui
 from sweep.passwords import without_passwords
+from sweep.tracking import views
 from sweep.tracking.description import champion_number, model_description, winner
 from sweep.tracking.diff import Held, Lack, beyond_sending, lack, lacking_points
 from sweep.tracking.expected_runs import Point, Run, file_digest
@@ -74,7 +75,6 @@ POLL = 1.0  # seconds between looks at the study database; a finished epoch is t
 PAUSE = 3.0  # seconds before a tracker that failed is tried again
 ANSWER = 10  # seconds that a request may take
 KNOCK = 2  # seconds in which a tracker that failed, or is not known yet, must answer a follower's first small question
-PLACE = ui.PLACE
 _STUDY, _KEY, _DIGEST, _FILES = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
 MODEL_FILES = ("artifacts/champion.npz", "MLmodel", "champion_model.py", "python_env.yaml", "requirements.txt")
 T = TypeVar("T")
@@ -294,7 +294,7 @@ class Mirror:
     def _links(self) -> dict[str, str]:
         """Addresses that work inside the MLflow UI, wherever it is served."""
         found = {key: f"#/experiments/{self.experiment_id}/runs/{run.run_id}" for key, run in self.known.items()}
-        return {**found, "charts": ui.charts(self.experiment_id)}
+        return {**found, "charts": views.charts(self.experiment_id)}
 
     def find_experiment(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
@@ -350,7 +350,7 @@ class Mirror:
         """The views of the trials that the printed links open."""
         there = self.client.get_experiment(self.experiment_id).tags
         wanted = {
-            f"mlflow.sharedViewState.{key}": view for key, view in ui.views(record, self._run_id(STUDY_KEY)).items()
+            f"mlflow.sharedViewState.{key}": view for key, view in views.views(record, self._run_id(STUDY_KEY)).items()
         }
         lacking = {key: view for key, view in wanted.items() if there.get(key) != view}
         for key, view in lacking.items():
@@ -552,7 +552,7 @@ class Mirror:
             "run_id": self._run_id(STUDY_KEY),
             "winner_run_id": self._run_id(trial_key("search", best)) if best else None,
         }
-        text, path = json.dumps(place, indent=2) + "\n", self.folder / PLACE
+        text, path = json.dumps(place, indent=2) + "\n", StudyFolder(self.folder).mlflow
         if not path.is_file() or path.read_text() != text:
             write_atomic(path, text.encode())
 

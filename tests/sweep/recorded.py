@@ -24,6 +24,7 @@ HYPERPARAMETERS = {
     "dropout": 0.0,
     "input_dropout": 0.0,
     "label_smoothing": 0.0,
+    "activation": "relu",
     "schedule": "constant",
     "epochs": 10,
 }

@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from sweep.commands import ui
 from sweep.passwords import Clean, without_passwords
+from sweep.tracking import views
 from sweep.tracking.mlflow.local_store import knock, make_ready, path_of
 
 Scope = MutableMapping[str, Any]
@@ -97,8 +97,8 @@ def with_defaults(page: str) -> bytes:
     """The page with our defaults ahead of its own script, and without what is not offered."""
     values = {
         "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
-        "view": f"mlflow.sharedViewState.{ui.TABLE}",
-        "charts": ui.run_charts(),
+        "view": f"mlflow.sharedViewState.{views.TABLE}",
+        "charts": views.run_charts(),
         "facets": FACETS,
     }
     script = Path(__file__).with_name("page.js").read_text()

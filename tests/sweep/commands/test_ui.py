@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from studies.record.folder import StudyFolder
 from sweep.commands import ui
 from sweep.tracking.mlflow import server as mlflow_app
+from sweep.tracking.views import charts
 
 PLACE = {
     "tracking": "sqlite:////somewhere/mlflow.db",
@@ -37,7 +39,7 @@ def shown(home: Path, name: str = "digits", **changed: Any) -> Path:
     folder = home / name
     folder.mkdir()
     (folder / "study.db").touch()
-    (folder / ui.PLACE).write_text(json.dumps(PLACE | changed))
+    StudyFolder(folder).mlflow.write_text(json.dumps(PLACE | changed))
     return folder
 
 
@@ -97,7 +99,7 @@ def test_a_browser_opens_the_charts_of_the_study_or_the_newest(
 
     ui.serve(tmp_path, "http://tracker:8080", 5000, study, browser=True, say=said.append)
 
-    assert asked == [f"http://tracker:8080/{ui.charts(opened)}"]
+    assert asked == [f"http://tracker:8080/{charts(opened)}"]
     assert said[-1] == f"opened {study or 'digits'} in the browser; --no-browser leaves that out"
 
 
@@ -208,7 +210,10 @@ def test_the_page_has_defaults_before_its_own_script() -> None:
 @pytest.mark.slow
 def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(tmp_path: Path) -> None:
     port = free_port()
-    launch = f"from pathlib import Path; from sweep import ui; ui.serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    launch = (
+        "from pathlib import Path; from sweep.commands.ui import serve;"
+        f" serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", launch], stdout=subprocess.PIPE, start_new_session=True, text=True
     ) as launcher:
@@ -241,7 +246,10 @@ def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(t
 @pytest.mark.slow
 def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     port = free_port()
-    launch = f"from pathlib import Path; from sweep import ui; ui.serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    launch = (
+        "from pathlib import Path; from sweep.commands.ui import serve;"
+        f" serve(Path({str(tmp_path)!r}), None, {port}, None)"
+    )
     with subprocess.Popen([sys.executable, "-c", launch], stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
         for _ in range(3):

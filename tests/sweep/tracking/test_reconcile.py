@@ -18,9 +18,10 @@ from recorded import (
 )
 
 from studies.record import reader as records
-from sweep.commands import ui
+from studies.record.folder import StudyFolder
 from sweep.tracking import reconcile as mirror
 from sweep.tracking import trial_run as trial_runs
+from sweep.tracking import views
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -104,7 +105,7 @@ def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> 
     space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
     recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
 
-    view = json.loads(ui.views(records.read(recorded.close()), "aa")[ui.VIEW])
+    view = json.loads(views.views(records.read(recorded.close()), "aa")[views.VIEW])
 
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert parallel["selectedParams"] == ["learning_rate"]
@@ -245,7 +246,7 @@ def test_what_waits_is_counted_against_what_is_there_and_without_drawing(
         answer = next(answers)
         if (
             len(recorded.studies["search"].get_trials(deepcopy=False)) == 1
-            and (home / "digits" / mirror.PLACE).exists()
+            and StudyFolder(home / "digits").mlflow.exists()
         ):
             recorded.add("complete", 4)
             monkeypatch.setattr(mirror.MlflowClient, "create_run", _fails)

@@ -25,7 +25,9 @@ import pytest
 
 from reports.analysis import findings as analysis
 from studies.record import reader as records
+from studies.record.folder import StudyFolder
 from sweep.commands import ui
+from sweep.tracking import views
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TRIALS = int(os.environ.get("BROWSER_TRIALS", "8"))
@@ -174,7 +176,7 @@ def shown(tmp_path_factory):
             "charts": links[0],
             "winner": links[1],
             "record": records.read(home / "digits"),
-            "place": json.loads((home / "digits" / ui.PLACE).read_text()),
+            "place": json.loads(StudyFolder(home / "digits").mlflow.read_text()),
         }
     finally:
         server.send_signal(signal.SIGTERM)
@@ -292,7 +294,7 @@ def test_the_link_to_the_winner_shows_its_curves(shown, browser):
     browser.screenshot("trial")
 
     assert len(winner.epochs) == 30
-    for metric, lines in zip(ui.CURVES, drawn, strict=True):
+    for metric, lines in zip(views.CURVES, drawn, strict=True):
         np.testing.assert_allclose(lines[0][1], winner.epochs[metric], rtol=1e-6)
     assert browser.complaints() == []
 
@@ -309,7 +311,7 @@ def test_the_link_to_all_trials_shows_their_curves_side_by_side_best_first(shown
 
     assert browser.value(NAMES)[:5] == [_name(trial) for trial in record.ranked()[:5]]
     assert drawn == first
-    for metric, lines in zip(ui.CURVES, drawn, strict=True):
+    for metric, lines in zip(views.CURVES, drawn, strict=True):
         for trial in record.ranked()[:5]:
             np.testing.assert_allclose(dict(lines)[_name(trial)], trial.epochs[metric], rtol=1e-6)
     assert browser.complaints() == []

@@ -18,7 +18,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mlflow.store.db import utils
-from sweep.local_mlflow import make_ready
+from sweep.tracking.mlflow.local_store import make_ready
 utils._verify_schema = lambda engine: os.kill(os.getpid(), signal.SIGKILL)
 make_ready(Path(sys.argv[1]))
 """
