@@ -61,7 +61,7 @@ def require_scheduler(address: str) -> None:
         EnvironmentFailure: the extra is not installed, or the scheduler does not answer.
     """
     try:
-        from sweep.workers.dask import probe
+        from sweep.workers.dask_client import probe
     except ModuleNotFoundError as error:
         raise EnvironmentFailure(
             "--cluster needs the extra `cluster`, which is not installed; install it with make sweep CLUSTER=...\n"

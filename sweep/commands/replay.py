@@ -17,6 +17,7 @@ from studies.record.reader import SweepRecord, TrialRecord
 from sweep.errors import RecordMismatch
 from sweep.search.search import search_job
 from sweep.workers.local import LocalPool
+from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
 
 POLL = 1.0
@@ -57,8 +58,8 @@ def replay(record: SweepRecord, number: int, cache: Path) -> str:
             job = replace(job, stop_after=len(trial.epochs))
         epochs = 0
         for message in _messages(job, Path(folder)):
-            if message["is"] == "epoch":
-                _compare_epoch(trial, message["epoch"])
+            if message.kind is MessageKind.EPOCH:
+                _compare_epoch(trial, dict(message.content["epoch"]))
                 epochs += 1
         _compare_end(trial, message)
     also = " and the weights" if trial.weights_sha256 else ""
@@ -74,14 +75,14 @@ def _trial(record: SweepRecord, number: int) -> TrialRecord:
     return trial
 
 
-def _messages(job: Job, folder: Path) -> Iterator[dict[str, Any]]:
+def _messages(job: Job, folder: Path) -> Iterator[Message]:
     """What a worker says of a job, its last word included."""
     with contextlib.closing(LocalPool(1, folder)) as workers:
         workers.start(job)
         while True:
             for event in workers.events(POLL):
                 yield event.message
-                if event.message["is"] in ("done", "failed", "died"):
+                if event.message.kind.ends_job:
                     return
 
 
@@ -99,11 +100,11 @@ def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
         )
 
 
-def _compare_end(trial: TrialRecord, message: dict[str, Any]) -> None:
-    if message["is"] == "done" and not trial.weights_sha256:
+def _compare_end(trial: TrialRecord, message: Message) -> None:
+    if message.kind is MessageKind.DONE and not trial.weights_sha256:
         return  # as far as it was recorded
     recorded = trial.weights_sha256 or trial.reason
-    found = message.get("weights_sha256") or message["reason"]
+    found = message.content.get("weights_sha256") or message.content["reason"]
     if found != recorded:
         raise RecordMismatch(
             f"trial {trial.number} parts from the record at its end: {recorded} is recorded, {found} came"

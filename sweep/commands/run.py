@@ -77,8 +77,8 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
     search = Search(study, database.search, folder / "trials", dataset)
-    for place, log in (("trials", database.search), ("confirm", database.confirm)):
-        remove_leftovers(folder / place, log.finished())
+    for name, log in (("search", database.search), ("confirm", database.confirm)):
+        remove_leftovers(StudyFolder(folder), name, log.finished())
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)

@@ -1,8 +1,7 @@
-"""The loop: ask, dispatch, observe, tell. The only writer of the study database.
+"""The loop of a sweep: ask for a trial, start it, record its epochs, tell its result. Nothing else writes the record.
 
-Starting is recovering: what the database calls running is continued first, from its last checkpoint, under its own
-number. There is no other recovery code. Trials come from a `TrialSource`: the search, or the list
-of confirmation runs.
+Starting is recovering: trials that the record calls running are continued first, each from its last checkpoint and
+under its own number. There is no other recovery code.
 """
 
 from __future__ import annotations
@@ -15,25 +14,27 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from studies.record.folder import TrialFolder
+from studies.record.outcome import Outcome
 from sweep.coordination.leftovers import remove_files_of
 from sweep.coordination.progress import Progress
-from sweep.coordination.task import Task, note_epoch
+from sweep.coordination.task import Task
 from sweep.coordination.trial_source import TrialSource
 from sweep.errors import RecordMismatch
 from sweep.failpoints import failpoint
+from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import EnvironmentFailure, Event, Pool
-from sweep.workers.worker import CHECKPOINT
 
-DEATHS = 3
-"""A trial whose worker died so often fails."""
-FAILURES = 5
-"""So many failures in a row end the sweep: something is wrong with the study, not with a setting."""
-GRACE = 4.0
-"""Seconds that workers have to reach the end of an epoch once the sweep is asked to stop."""
-POLL = 0.2
-"""Seconds between two looks at signals and the clock."""
-STALL = 120.0
-"""Seconds without a step after which a worker hangs; reading or judging a large dataset takes some seconds."""
+MAX_DEATHS = 3
+"""A trial fails when its worker has died this often."""
+MAX_FAILURES_IN_A_ROW = 5
+"""Then the sweep ends: something is wrong with the study, not with one setting."""
+STOP_TIMEOUT_S = 4.0
+"""For workers to finish their epoch once the sweep is asked to stop."""
+POLL_INTERVAL_S = 0.2
+"""Between two looks at signals and the clock."""
+STALL_TIMEOUT_S = 120.0
+"""Without a training step, a worker hangs. Loading or evaluating a large dataset takes some seconds."""
 
 
 class TooManyFailures(Exception):
@@ -42,7 +43,7 @@ class TooManyFailures(Exception):
 
 @dataclass
 class Stop:
-    """Whether the sweep is to stop, and why.
+    """Whether the sweep is asked to stop, and why.
 
     Attributes:
         reason: number of the signal, 0 for the time limit, None to go on.
@@ -60,177 +61,184 @@ class Stop:
 
 
 class Coordinator:
-    """Runs tasks on workers until none is left.
+    """Runs the trials of a source on the workers of a pool.
 
     Args:
         pool: where they run.
-        progress: what a person sees.
+        progress: shows them.
         stop: set by a signal or a time limit.
     """
+
+    _source: TrialSource
+    """The one that `run` was last called with."""
 
     def __init__(self, pool: Pool, progress: Progress, stop: Stop) -> None:
         self._pool = pool
         self._progress = progress
         self._stop = stop
-        self._tasks: dict[str, Task] = {}
+        self._waiting: list[Task] = []
+        self._running: dict[str, Task] = {}
         self._failures: list[str] = []
-        self._watched = 0.0
+        self._checked = 0.0
 
     def run(self, source: TrialSource) -> None:
-        """Run everything the asker asks for; returns early when a stop is asked for.
+        """Run all trials of a source; returns early if asked to stop.
 
         Raises:
-            TooManyFailures: too many failures in a row.
-            RecordMismatch: an epoch run again gave other numbers than recorded.
-            EnvironmentFailure: a worker could not write, or there are none any more.
+            TooManyFailures: too many trials failed in a row.
+            RecordMismatch: an epoch that was run again differs from the record.
+            EnvironmentFailure: a worker could not use its files, or the pool can run no more jobs.
         """
-        waiting = [task for task in source.interrupted() if not self._was_behind(task, source)]
+        self._source = source
+        self._waiting = [task for task in source.interrupted() if not self._prune_if_behind(task)]
         while not self._stop.asked():
-            # One at a time: a draw may take 0.1 s, and what a thousand workers say meanwhile would wait for them all.
-            room = self._pool.free > 0
-            task = (waiting.pop(0) if waiting else source.ask()) if room else None
+            # One task per round: a draw may take 0.1 s, and messages of a thousand workers would wait for all draws.
+            has_room = self._pool.free > 0
+            task = self._next() if has_room else None
             if task:
                 self._dispatch(task)
-            if not self._tasks and (room or not (waiting or source.remaining())):
-                return  # with nothing at work and no room, a cluster's workers are still to come
-            events, heard = self._pool.events(0 if task else POLL), time.monotonic()
+            if not self._running and (has_room or not self._remaining()):
+                return  # without room, wait: a cluster's workers have yet to join
+            events, received = self._pool.events(0 if task else POLL_INTERVAL_S), time.monotonic()
             for event in events:
-                self._handle(event, source, waiting)
-            self._watch(source, heard)
-            self._progress.refresh(source.remaining() + len(waiting))
-        self._wind_down(source)
+                self._handle(event)
+            self._check_timeouts(received)
+            self._progress.refresh(self._remaining())
+        self._wind_down()
+
+    def _next(self) -> Task | None:
+        return self._waiting.pop(0) if self._waiting else self._source.ask()
+
+    def _remaining(self) -> int:
+        return self._source.remaining() + len(self._waiting)
 
     def _dispatch(self, task: Task) -> None:
-        """Hand a task to a worker; the attempt is recorded before it begins."""
+        """Give a task to a worker. The attempt is recorded before it starts."""
         attempt = task.trial.user_attrs.get("attempt", 0) + 1
         task.trial.user_attrs["attempt"] = attempt
         task.log.attribute(task.trial._trial_id, "attempt", attempt)
         failpoint("after_attempt")
-        self._tasks[task.job.id] = task
-        task.begun = task.moved = time.monotonic()
-        task.before, task.steps = sum(row["seconds"] for row in task.epochs), -1
+        self._running[task.job.id] = task
+        task.begin()
         worker = self._pool.start(task.job)
         task.log.attribute(task.trial._trial_id, "worker", worker)
         self._progress.started(task.job, task.trial.number, worker, len(task.epochs))
 
-    def _handle(self, event: Event, source: TrialSource, waiting: list[Task]) -> None:
-        task = self._tasks[event.job]
-        kind = event.message["is"]
-        if kind == "epoch" and not task.ended:
-            self._observe(task, event.message["epoch"], source)
-        elif kind == "pulse":
-            _note_steps(task, event.message["step"])
-        elif kind == "began":
-            task.begun = task.moved = time.monotonic()
-        elif kind == "note":
-            self._progress.note(event.message["text"])
-        elif kind in ("done", "stopped", "failed", "died", "lost"):
-            del self._tasks[event.job]
-            if not task.ended:
-                self._end(task, event.message, source, waiting)
-            if task.ended:
-                remove_files_of(task)
+    def _handle(self, event: Event) -> None:
+        task, content = self._running[event.job], event.message.content
+        match event.message.kind:
+            case MessageKind.BEGAN:
+                task.restart_clock()
+            case MessageKind.HEARTBEAT:
+                task.heartbeat(content["step"])
+            case MessageKind.NOTE:
+                self._progress.note(content["text"])
+            case MessageKind.EPOCH:
+                if not task.ended:
+                    self._observe(task, content["epoch"])
+            case _:
+                del self._running[event.job]
+                if not task.ended:
+                    self._end(task, event.message)
+                if task.ended:
+                    remove_files_of(task)
 
-    def _watch(self, source: TrialSource, heard: float) -> None:
-        """End what takes too long or no longer moves, as known when the pool was `heard`.
-
-        Recording what it said may have taken long since, where the database's server was away: the tasks moved on.
-        """
-        if heard - self._watched < POLL:  # not at every line of a thousand workers
-            return
-        self._watched, late = heard, time.monotonic() - heard
-        for task in list(self._tasks.values()):
-            limit = task.job.seconds
-            if limit is not None and task.seconds() - late > limit:
-                self._time_out(task, f"not through after the limit of {limit:g} s", source)
-            elif heard - task.moved > STALL:
-                self._time_out(task, f"no step within {STALL:g} s: it hangs", source)
-
-    def _time_out(self, task: Task, reason: str, source: TrialSource) -> None:
-        del self._tasks[task.job.id]
-        self._pool.end(task.job.id)
-        if not task.ended:
-            self._finish(task, TrialState.PRUNED, "timeout", reason, {}, source)
-        remove_files_of(task)
-
-    def _observe(self, task: Task, row: dict[str, Any], source: TrialSource) -> None:
-        """Record an epoch, or compare it with the record when it was run before; then judge."""
+    def _observe(self, task: Task, row: Mapping[str, Any]) -> None:
+        """Record an epoch, or compare it with the record if it was run before. Then decide on pruning."""
+        row = dict(row)
         index = row.pop("index")
-        task.moved = time.monotonic()
+        task.progressed = time.monotonic()
         if index < len(task.epochs):
             _require_equal(task, index, row)
             return
-        note_epoch(task, row)
+        task.add_epoch(row)
         failpoint("before_epoch")
-        task.log.epoch(task.trial._trial_id, index, task.epochs[index], task.value)
+        task.log.epoch(task.trial._trial_id, index, row, task.value)
         failpoint("after_epoch")
         self._progress.epoch(task.job, index, task.value)
-        if source.should_prune(task, index):
+        if self._source.should_prune(task, index):
             self._pool.stop(task.job.id)
-            self._prune(task, source)
+            self._prune(task)
 
-    def _was_behind(self, task: Task, source: TrialSource) -> bool:
-        """Judge an interrupted task by its last recorded epoch: the kill may have come before the verdict."""
-        if not task.epochs or not source.should_prune(task, len(task.epochs) - 1):
+    def _prune_if_behind(self, task: Task) -> bool:
+        """Decide on an interrupted task by its last epoch: the process may have been killed before it decided."""
+        if not task.epochs or not self._source.should_prune(task, len(task.epochs) - 1):
             return False
-        self._prune(task, source)
+        self._prune(task)
         remove_files_of(task)
         return True
 
-    def _prune(self, task: Task, source: TrialSource) -> None:
-        reason = f"behind the other trials after epoch {len(task.epochs)}"
-        self._finish(task, TrialState.PRUNED, "pruned", reason, {}, source)
+    def _prune(self, task: Task) -> None:
+        self._finish(task, Outcome.PRUNED, f"behind the other trials after epoch {len(task.epochs)}")
 
-    def _end(self, task: Task, message: dict[str, Any], source: TrialSource, waiting: list[Task]) -> None:
-        """A worker is through with a task that nobody judged."""
-        kind = message["is"]
-        if kind == "done":
-            result = {"weights_sha256": message["weights_sha256"], "confusion": message["confusion"]}
-            self._finish(task, TrialState.COMPLETE, "complete", "all epochs run", result, source)
-        elif kind == "died":
-            self._retry(task, message["reason"], source, waiting)
-        elif kind == "lost":
-            self._again(task, message["reason"], waiting)
-        elif kind == "failed":
-            self._fail(task, message["outcome"], message["reason"], source)
+    def _end(self, task: Task, message: Message) -> None:
+        """Handle the last message of a task that has no outcome yet; a stopped one continues with the next start."""
+        content = message.content
+        match message.kind:
+            case MessageKind.DONE:
+                self._finish(task, Outcome.COMPLETE, "all epochs run", content)
+            case MessageKind.FAILED:
+                self._finish(task, content["outcome"], content["reason"])
+            case MessageKind.ENVIRONMENT_FAILURE:
+                raise EnvironmentFailure(f"a worker could not use its files: {content['reason']}")
+            case MessageKind.DIED:
+                self._count_death(task, content["reason"])
+            case MessageKind.LOST:
+                self._retry(task, content["reason"])
 
-    def _retry(self, task: Task, reason: str, source: TrialSource, waiting: list[Task]) -> None:
+    def _count_death(self, task: Task, reason: str) -> None:
         task.deaths += 1
         task.log.attribute(task.trial._trial_id, "deaths", task.deaths)
-        if task.deaths >= DEATHS:
-            self._finish(task, TrialState.FAIL, "failed", f"{reason}; {task.deaths} times in all", {}, source)
+        if task.deaths >= MAX_DEATHS:
+            self._finish(task, Outcome.FAILED, f"{reason}; {task.deaths} times in all")
+        else:
+            self._retry(task, reason)
+
+    def _retry(self, task: Task, reason: str | None) -> None:
+        has_checkpoint = TrialFolder(Path(task.job.folder)).checkpoint.exists()
+        action = "continuing from its last checkpoint" if has_checkpoint else "starting again"
+        if reason:  # a lost scheduler is reported once, not for every task
+            self._progress.note(f"{task.job.id}: {reason}; {action}")
+        self._waiting.insert(0, task)
+
+    def _check_timeouts(self, received: float) -> None:
+        """End tasks that exceed their time limit or make no progress.
+
+        Args:
+            received: `time.monotonic()` when the pool's events were received. Recording them may have taken long, if
+                the database server was unavailable; that time is not counted against the tasks.
+        """
+        if received - self._checked < POLL_INTERVAL_S:  # not for every message of a thousand workers
             return
-        self._again(task, reason, waiting)
+        self._checked, since = received, time.monotonic() - received
+        for task in list(self._running.values()):
+            limit = task.job.seconds
+            if limit is not None and task.seconds() - since > limit:
+                self._time_out(task, f"not finished within the limit of {limit:g} s")
+            elif received - task.progressed > STALL_TIMEOUT_S:
+                self._time_out(task, f"no training step within {STALL_TIMEOUT_S:g} s")
 
-    def _again(self, task: Task, reason: str | None, waiting: list[Task]) -> None:
-        kept = (Path(task.job.folder) / CHECKPOINT).exists()
-        how = "continuing it from its last checkpoint" if kept else "it starts again"
-        if reason:  # else it was said once for all
-            self._progress.note(f"{task.job.id}: {reason}; {how}")
-        waiting.insert(0, task)
+    def _time_out(self, task: Task, reason: str) -> None:
+        del self._running[task.job.id]
+        self._pool.end(task.job.id)
+        if not task.ended:
+            self._finish(task, Outcome.TIMEOUT, reason)
+        remove_files_of(task)
 
-    def _fail(self, task: Task, outcome: str, reason: str, source: TrialSource) -> None:
-        if outcome == "environment":
-            raise EnvironmentFailure(f"a worker could not use its files: {reason}")
-        # Samplers ignore FAIL and would try the same place again, so a bad setting is told as pruned.
-        state = TrialState.FAIL if outcome == "failed" else TrialState.PRUNED
-        self._finish(task, state, outcome, reason, {}, source)
+    def _finish(self, task: Task, outcome: Outcome, reason: str, content: Mapping[str, Any] | None = None) -> None:
+        """Record the result of a trial, everything about it before its state; then check for repeated failures.
 
-    def _finish(
-        self, task: Task, state: TrialState, outcome: str, reason: str, result: dict[str, Any], source: TrialSource
-    ) -> None:
-        """Record everything about the trial, then its state; then break the circuit if failures pile up."""
+        Args:
+            task: the trial.
+            outcome: to record.
+            reason: to record.
+            content: of the worker's last message, if the trial is complete.
+        """
         task.ended = True
-        result |= {"value": task.value, "seconds": sum(row["seconds"] for row in task.epochs)}
-        if task.selected:
-            result |= {
-                "counted_epoch": task.selected.index,
-                "validation_loss": task.selected.validation.get("loss"),
-                "validation_accuracy": task.selected.validation.get("accuracy"),
-            }
-        system = source.tell(task, state)
+        state = _STATES.get(outcome, TrialState.PRUNED)
+        system = self._source.tell(task, state)
         value = None if state == TrialState.FAIL else task.value
-        attributes = {"outcome": outcome, "reason": reason, "result": result}
+        attributes = {"outcome": outcome.value, "reason": reason, "result": {**(content or {}), **_summary(task)}}
         task.trial.user_attrs.update(attributes)
         failpoint("before_finish")
         task.log.finish(task.trial._trial_id, state, value, attributes, system)
@@ -238,38 +246,49 @@ class Coordinator:
         self._progress.finished(task.job, task.trial.number, outcome, reason, task.value)
         self._count_failure(task, outcome, reason)
 
-    def _count_failure(self, task: Task, outcome: str, reason: str) -> None:
-        if outcome in ("complete", "pruned"):
+    def _count_failure(self, task: Task, outcome: Outcome, reason: str) -> None:
+        if outcome in (Outcome.COMPLETE, Outcome.PRUNED):
             self._failures.clear()
             return
         self._failures.append(f"trial {task.trial.number}: {reason}")
-        if len(self._failures) >= FAILURES:
-            raise TooManyFailures(f"{FAILURES} trials in a row failed; the first was {self._failures[0]}")
+        if len(self._failures) >= MAX_FAILURES_IN_A_ROW:
+            raise TooManyFailures(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the first was {self._failures[0]}")
 
-    def _wind_down(self, source: TrialSource) -> None:
-        """Let running epochs end, record them, and leave the trials running in the record: they continue next time."""
+    def _wind_down(self) -> None:
+        """Let workers finish and record their epoch. Their trials stay running in the record, to be continued."""
         for job in self._pool.busy:
             self._pool.stop(job)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         while self._pool.busy and time.monotonic() < deadline:
-            for event in self._pool.events(POLL):
-                if event.message["is"] not in ("died", "lost"):
-                    self._handle(event, source, [])
-        self._tasks.clear()
+            for event in self._pool.events(POLL_INTERVAL_S):
+                if event.message.kind not in (MessageKind.DIED, MessageKind.LOST):
+                    self._handle(event)
+        self._running.clear()
 
 
-def _note_steps(task: Task, steps: int) -> None:
-    if steps != task.steps:
-        task.steps, task.moved = steps, time.monotonic()
+_STATES = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.FAILED: TrialState.FAIL}
+"""Optuna's states. All other outcomes are PRUNED: samplers ignore FAIL and would try the same settings again."""
+
+
+def _summary(task: Task) -> dict[str, Any]:
+    """The part of a trial's result that every outcome has."""
+    summary = {"value": task.value, "seconds": sum(row["seconds"] for row in task.epochs)}
+    if task.selected:
+        summary |= {
+            "counted_epoch": task.selected.index,
+            "validation_loss": task.selected.validation.get("loss"),
+            "validation_accuracy": task.selected.validation.get("accuracy"),
+        }
+    return summary
 
 
 def _require_equal(task: Task, index: int, row: Mapping[str, Any]) -> None:
-    """An epoch that was run again must be what was recorded, seconds excepted."""
+    """An epoch that was run again must equal the recorded one, except for the seconds."""
     for key, value in task.epochs[index].items():
         if key != "seconds" and row[key] != value:
             raise RecordMismatch(
                 f"trial {task.trial.number}, epoch {index + 1} was run again and gave another {key}: "
-                f"{value} is recorded, {row[key]} came\n"
+                f"{value} is recorded, {row[key]} is new\n"
                 "the data, the program or the machine changed; nothing was overwritten\n"
-                "continue with those it was begun with, or give the study file a new name"
+                "continue with those the study began with, or give the study file a new name"
             )

@@ -1,4 +1,4 @@
-"""A trial that waits for a worker or has one, as the coordinator knows it."""
+"""A trial that is waiting for a worker or has one, as the coordinator knows it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from sweep.workers.pool import Job
 
 @dataclass
 class Task:
-    """A trial that is at work or waits for a worker.
+    """A trial that is waiting for a worker or has one.
 
     Attributes:
         log: where it is recorded.
-        trial: as it was begun.
-        job: what a worker is asked to do.
-        hyperparameters: decoded.
-        epochs: those recorded, in order.
-        values: the objective so far, after each of them.
-        selection: which epoch is selected.
-        selected: the epoch selected so far.
+        trial: as it was recorded at its start.
+        job: its training.
+        selection: the rule of the selected epoch.
+        epochs: recorded rows, in order.
+        values: the objective at the selected epoch, after each of them.
+        selected: the selected epoch so far.
         deaths: how often its worker died.
-        ended: a verdict was recorded; what its worker still says is not.
-        before: seconds of the epochs that were recorded when a worker got it.
-        begun: `time.monotonic()` when a worker got it, and `moved` when it last took a step; `steps` so far.
+        ended: its outcome is recorded; later messages are ignored.
+        seconds_before: training time of the epochs recorded before its current worker got it.
+        started: `time.monotonic()` when its current worker got it.
+        progressed: `time.monotonic()` of its last step or epoch.
+        steps: optimizer steps at its last heartbeat.
     """
 
     log: TrialLog
@@ -44,36 +45,53 @@ class Task:
     selected: Epoch | None = None
     deaths: int = 0
     ended: bool = False
-    before: float = 0.0
-    begun: float = 0.0
-    moved: float = 0.0
+    seconds_before: float = 0.0
+    started: float = 0.0
+    progressed: float = 0.0
     steps: int = -1
 
     def seconds(self) -> float:
-        """Training time so far: of the epochs recorded before this start, and since."""
-        return self.before + time.monotonic() - self.begun
+        """Training time so far, on earlier workers and the current one."""
+        return self.seconds_before + time.monotonic() - self.started
 
     @property
     def value(self) -> float | None:
-        """The objective at the epoch selected so far; None where nothing is held out."""
+        """The objective at the selected epoch so far; None if nothing is held out to measure it on."""
         return self.selection.value(self.selected) if self.selected else None
+
+    def begin(self) -> None:
+        """A worker gets the job now."""
+        self.seconds_before, self.steps = sum(row["seconds"] for row in self.epochs), -1
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """The worker starts to train now."""
+        self.started = self.progressed = time.monotonic()
+
+    def heartbeat(self, steps: int) -> None:
+        """Note the number of optimizer steps; only a changed one is progress."""
+        if steps != self.steps:
+            self.steps, self.progressed = steps, time.monotonic()
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        """Add the next epoch.
+
+        Args:
+            row: as `Epoch.row` gives it.
+        """
+        epoch = Epoch.from_row(len(self.epochs), row)
+        if self.selection.prefers(epoch, self.selected):
+            self.selected = epoch
+        self.epochs.append(row)
+        self.values.append(self.value)
 
 
 def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
-    """A task as the database has it; of a fresh trial or of an interrupted one."""
+    """The task of a recorded trial, with the epochs recorded so far."""
     task = Task(log, trial, job, EpochSelection(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
     while (row := trial.user_attrs.get(f"epoch.{len(task.epochs)}")) is not None:
-        note_epoch(task, {key: value for key, value in row.items() if key != "time"})
+        task.add_epoch({key: value for key, value in row.items() if key != "time"})
     return task
-
-
-def note_epoch(task: Task, numbers: Mapping[str, Any]) -> None:
-    """Add an epoch's numbers to what the task knows."""
-    epoch = Epoch.from_row(len(task.epochs), numbers)
-    if task.selection.prefers(epoch, task.selected):
-        task.selected = epoch
-    task.epochs.append(numbers)
-    task.values.append(task.value)
 
 
 def job_for(
@@ -89,7 +107,7 @@ def job_for(
     stop_after: int | None = None,
     seconds: float | None = None,
 ) -> Job:
-    """A training as a worker is asked for it; everything in it can be written as JSON."""
+    """A `Job`, whose fields can all be written as JSON."""
     return Job(
         id=identity,
         folder=str(folder),

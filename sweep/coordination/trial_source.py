@@ -11,19 +11,19 @@ from sweep.coordination.task import Task
 
 
 class TrialSource(Protocol):
-    """Decides what is run next, and learns how it went."""
+    """Proposes trials and receives their results."""
 
     def interrupted(self) -> Sequence[Task]:
-        """Tasks that the database calls running."""
+        """Tasks whose trials are recorded as running."""
 
     def ask(self) -> Task | None:
-        """The next task, recorded as running; None when there is none."""
+        """The next task, already recorded as running; None if there is none now."""
 
     def should_prune(self, task: Task, epoch: int) -> bool:
-        """Whether to stop the task after this epoch."""
+        """Whether to stop the task after this epoch (from 0)."""
 
     def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
-        """Learn the outcome before it is recorded; return system attributes to record with it."""
+        """Take in the result before it is recorded; return system attributes to record with it."""
 
     def remaining(self) -> int:
-        """How many tasks will still be asked for."""
+        """How many tasks `ask` will still return."""

@@ -1,18 +1,18 @@
-"""The connection to a Dask scheduler, made again whenever it breaks, by a thread of its own.
+"""The connection to a Dask scheduler, in a thread of its own that reconnects whenever it breaks.
 
-Whatever happens there becomes a message in a queue, for the one thread that decides:
+Everything that happens becomes an entry in a queue, which the pool reads:
 
 | message | |
 |---|---|
 | ("up",) | connected; nothing of an earlier connection is left |
-| ("down", reason) | not connected any more; all that was submitted is given up |
-| ("workers", {address: identity}) | who is there, every LOOK seconds |
-| ("leaving", address) | a worker said that it closes, or was retired |
-| ("gone", address) | a worker is no longer there |
-| ("word", (key, run, number, line)) | as `sweep.workers.dask_worker` says them |
-| ("result", key, value) | of what was submitted |
+| ("down", reason) | disconnected; all submitted tasks are cancelled |
+| ("workers", {address: identity}) | the workers, every WORKERS_INTERVAL_S |
+| ("leaving", address) | a worker announced that it closes, or was retired |
+| ("gone", address) | a worker was removed |
+| ("word", (key, run, number, line)) | as `sweep.workers.dask_worker` sends them |
+| ("result", key, value) | of a submitted task |
 | ("error", key, text) | instead of a result |
-| (name, value) | what a `call` with this name returned; None where its worker did not answer |
+| (name, value) | what a `call` with this name returned; None if its worker did not answer |
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any
+from urllib.parse import urlsplit
 
 import dask.config
 from distributed import Client, Future
@@ -32,122 +35,124 @@ from distributed.client import FutureCancelledError
 from distributed.versions import VersionMismatchWarning
 
 from sweep.workers.dask_worker import TOPIC
+from sweep.workers.pool import EnvironmentFailure
 
-CONNECT = 5.0
-"""Seconds for one attempt to connect."""
-RETRY = 1.0
-"""Seconds between two attempts."""
-LOOK = 1.0
-"""Seconds between two looks at who is there."""
-ANSWER = 30.0
-"""Seconds to wait for an answer of scheduler or worker; Dask's own limit for a silent connection."""
-CLOSE = 1.0
-"""Seconds to take leave."""
+CONNECT_TIMEOUT_S = 10.0
+"""For the first connection to the scheduler."""
+ATTEMPT_TIMEOUT_S = 5.0
+"""For one attempt to connect."""
+RETRY_INTERVAL_S = 1.0
+"""Between two attempts."""
+WORKERS_INTERVAL_S = 1.0
+"""Between two requests for the list of workers."""
+ANSWER_TIMEOUT_S = 30.0
+"""For an answer of the scheduler or a worker; Dask's own limit for a silent connection."""
+DISCONNECT_TIMEOUT_S = 1.0
 
 
 class SchedulerConnection:
-    """A connection that is kept up.
+    """A connection that reconnects by itself.
 
     Args:
         address: of the scheduler.
-        inbox: where messages go.
+        inbox: receives the entries.
     """
 
     def __init__(self, address: str, inbox: SimpleQueue[tuple[Any, ...]]) -> None:
         self._address = address
-        self._tell = inbox.put
+        self._put = inbox.put
         self._client: Client | None = None
         self._futures: dict[str, Future[Any]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.new_event_loop()
         self._closed = asyncio.Event()
-        _silence()
+        _silence_dask()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def submit(self, key: str, worker: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Let this worker, and no other, run a function that is importable there."""
+        """Run a function, which must be importable there, on this worker and no other."""
         self._loop.call_soon_threadsafe(self._submit, key, worker, function, arguments)
 
     def cancel(self, key: str) -> None:
-        """Want a result no longer; nothing is said of it."""
+        """Cancel a task; no entry about it follows."""
         self._loop.call_soon_threadsafe(self._cancel, key)
 
     def call(self, worker: str, function: Callable[..., Any], *arguments: Any, name: str | None = None) -> None:
-        """Let a worker run a short function at once, beside its tasks; with a name, what it returns is told."""
+        """Run a short function on a worker at once, beside its tasks; with a name, its result becomes an entry."""
         self._loop.call_soon_threadsafe(self._call, worker, function, arguments, name)
 
     def close(self) -> None:
-        """Take leave: the scheduler cancels what was submitted."""
+        """Disconnect: the scheduler cancels all submitted tasks."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closed.set)
-            self._thread.join(2 * CLOSE)
+            self._thread.join(2 * DISCONNECT_TIMEOUT_S)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._keep_up())
+        self._loop.run_until_complete(self._run_forever())
         self._loop.close()
 
-    async def _keep_up(self) -> None:
+    async def _run_forever(self) -> None:
         """Connect, stay until it breaks, and again."""
-        was_up = True  # the first failure is told too
+        was_up = True  # so that the first failure is reported, too
         while not self._closed.is_set():
             reason = "the connection broke"
             try:
-                self._client = await self._connected()
+                self._client = await self._connect()
                 was_up = True
-                await self._stay(self._client)
+                await self._watch_workers(self._client)
             except Exception as error:  # whatever Dask raises: there is no connection
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            await self._leave()
+            await self._disconnect()
             if self._closed.is_set():
                 return
             if was_up:
-                self._tell(("down", reason))
+                self._put(("down", reason))
             was_up = False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), RETRY)
+                await asyncio.wait_for(self._closed.wait(), RETRY_INTERVAL_S)
 
-    async def _connected(self) -> Client:
-        client = await Client(self._address, asynchronous=True, set_as_default=False, timeout=CONNECT)
-        client.subscribe_topic(TOPIC, lambda event: self._hear(event[1]))
+    async def _connect(self) -> Client:
+        client = await Client(self._address, asynchronous=True, set_as_default=False, timeout=ATTEMPT_TIMEOUT_S)
+        client.subscribe_topic(TOPIC, lambda event: self._receive(event[1]))
         client.subscribe_topic("all", lambda event: self._notice(event[1]))
-        self._tell(("up",))
+        self._put(("up",))
         return client
 
-    async def _stay(self, client: Client) -> None:
-        """Look who is there until the connection breaks; one that Dask itself made again lacks our subscriptions."""
+    async def _watch_workers(self, client: Client) -> None:
+        """List the workers until the connection breaks. If Dask reconnects by itself, our subscriptions are lost."""
         known: set[str] = set()
         stream = client.scheduler_comm
         while client.status == "running" and client.scheduler_comm is stream and not self._closed.is_set():
-            identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), ANSWER)
-            for address in identity["workers"].keys() - known:  # a worker says on a topic of its own that it closes
+            identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), ANSWER_TIMEOUT_S)
+            for address in identity["workers"].keys() - known:  # it announces there that it closes
                 client.subscribe_topic(address, lambda event, address=address: self._notice(event[1], address))
             known = set(identity["workers"])
-            self._tell(("workers", identity["workers"]))
+            self._put(("workers", identity["workers"]))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), LOOK)
+                await asyncio.wait_for(self._closed.wait(), WORKERS_INTERVAL_S)
 
-    def _hear(self, word: Sequence[Any]) -> None:
-        if word[0] in self._futures:  # those of other sweeps pass by here too
-            self._tell(("word", word))
+    def _receive(self, word: Sequence[Any]) -> None:
+        if word[0] in self._futures:  # other sweeps use the same topic
+            self._put(("word", word))
 
     def _notice(self, event: dict[str, Any], address: str | None = None) -> None:
         action = event.get("action") if isinstance(event, dict) else None
         if action == "closing-worker" or (action == "remove-worker" and event["expected"]):
-            self._tell(("leaving", address or event["worker"]))
+            self._put(("leaving", address or event["worker"]))
         if action == "remove-worker" and not address:
-            self._tell(("gone", event["worker"]))
+            self._put(("gone", event["worker"]))
 
-    async def _leave(self) -> None:
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         self._futures.clear()
         for task in list(self._background):
             task.cancel()
         if client:
-            with contextlib.suppress(Exception):  # it is gone, or will be when this process ends
-                client.unsubscribe_topic("all")  # else the scheduler logs that it cannot tell us that we left
-                await client.close(timeout=CLOSE)  # a task of asyncio.wait_for could be over before it began
+            with contextlib.suppress(Exception):  # it is disconnected, or will be when this process ends
+                client.unsubscribe_topic("all")  # or the scheduler logs an error when we leave
+                await client.close(timeout=DISCONNECT_TIMEOUT_S)
 
     def _submit(self, key: str, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self._client:
@@ -167,7 +172,7 @@ class SchedulerConnection:
         except Exception as error:  # of Dask, or of the function: whoever submitted it decides
             message = "error", key, f"{type(error).__name__}: {error}".splitlines()[0].partition(". ")[0]
         if self._futures.pop(key, None):
-            self._tell(message)
+            self._put(message)
 
     def _cancel(self, key: str) -> None:
         if future := self._futures.pop(key, None):
@@ -181,11 +186,11 @@ class SchedulerConnection:
         self, client: Client, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None
     ) -> None:
         answers = {}
-        with contextlib.suppress(Exception):  # the worker is silent or gone, which is noticed otherwise
-            async with asyncio.timeout(ANSWER):
+        with contextlib.suppress(Exception):  # a silent or lost worker is noticed elsewhere
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answers = await client.run(function, *arguments, workers=[worker], on_error="ignore")
         if name:
-            self._tell((name, answers.get(worker)))
+            self._put((name, answers.get(worker)))
 
     def _spawn(self, coroutine: Any) -> None:
         task = self._loop.create_task(coroutine)
@@ -193,9 +198,37 @@ class SchedulerConnection:
         task.add_done_callback(self._background.discard)
 
 
-def _silence() -> None:
-    """What Dask logs is told by our messages; what it warns of, by the check of every worker."""
+def _silence_dask() -> None:
+    """Silence Dask's log and version warnings: our messages and the check of every worker report the same."""
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore", VersionMismatchWarning)
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GiB"})  # a checkpoint may be sent along
+
+
+def probe(address: str) -> None:
+    """Check that a scheduler accepts connections, before anything else starts.
+
+    One that is still starting gets CONNECT_TIMEOUT_S.
+
+    Raises:
+        EnvironmentFailure: nothing accepts connections at the address.
+    """
+    place, end = urlsplit(address), time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection((place.hostname or "", place.port or 0), CONNECT_TIMEOUT_S).close()
+            return
+        except OSError as error:
+            if not isinstance(error, ConnectionRefusedError) or time.monotonic() > end:
+                raise EnvironmentFailure(unreachable(address, str(error.strerror or error))) from error
+        time.sleep(0.2)
+
+
+def unreachable(address: str, reason: str) -> str:
+    """The error message when no scheduler answers at an address."""
+    port = address.rpartition(":")[2]
+    return (
+        f"no Dask scheduler can be reached at {address}: {reason}\n"
+        f"start one with: dask scheduler --port {port}\nand workers with: dask worker {address}"
+    )

@@ -26,20 +26,21 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 
 from model.data import datasets
+from studies.record.folder import CHECKPOINT, WEIGHTS
 from sweep.workers.local import ONE_THREAD, LocalPool
+from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
-from sweep.workers.worker import CHECKPOINT
 
 TOPIC = "numpy-sweep"
 """Of our events; one for all sweeps, because a scheduler keeps the last events of every topic for ever."""
-POLL = 0.1
-"""Seconds between two looks whether the job is still wanted."""
-PULSE = 5.0
-"""Seconds between two signs of life; the training process gives one a second, too many for one scheduler to pass on."""
-NUMBERED = ("epoch", "note")
-"""Kinds of lines that are numbered, and repeated with the result."""
-BROUGHT = ("weights.npz", CHECKPOINT)
-"""Files that go back with the result, where there are any."""
+POLL_INTERVAL_S = 0.1
+"""Between two checks whether the job is still wanted."""
+HEARTBEAT_INTERVAL_S = 5.0
+"""The training process sends one a second, too many for one scheduler to pass on."""
+NUMBERED = (MessageKind.EPOCH, MessageKind.NOTE)
+"""Kinds of messages that are numbered, and repeated with the result."""
+RETURNED_FILES = (WEIGHTS, CHECKPOINT)
+"""Sent back with the result, if they exist."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
         return _work(key, job, kept)
     except OSError as error:  # of the scratch folder; the training process tells its own
         reason = f"{error.strerror}: {error.filename}"
-        last = {"is": "failed", "outcome": "environment", "reason": reason}
+        last = Message(MessageKind.ENVIRONMENT_FAILURE, {"reason": reason}).as_dict()
         return {"run": None, "lines": [], "last": last, "files": {}}
 
 
@@ -138,49 +139,49 @@ def _work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
     worker, run = get_worker(), secrets.token_hex(8)
     lines: list[dict[str, Any]] = []
 
-    def tell(message: dict[str, Any]) -> None:
-        worker.log_event(TOPIC, [key, run, len(lines), message])
+    def report(message: Message) -> None:
+        worker.log_event(TOPIC, [key, run, len(lines), message.as_dict()])
 
     with tempfile.TemporaryDirectory(prefix="job-", dir=worker.local_directory) as scratch:
         folder = Path(scratch) / "trial"
         folder.mkdir()
         if kept:
             (folder / CHECKPOINT).write_bytes(kept)
-        tell({"is": "began"})
+        report(Message(MessageKind.BEGAN))
         for message in _messages(worker, key, replace(job, folder=str(folder))):
-            if message["is"] == "pulse":
-                tell(message)
-            elif message["is"] in NUMBERED:
-                tell(message)
-                lines.append(message)
+            if message.kind in NUMBERED:
+                report(message)
+                lines.append(message.as_dict())
+            elif not message.kind.ends_job:
+                report(message)
             else:
-                files = {name: (folder / name).read_bytes() for name in BROUGHT if (folder / name).exists()}
-                return {"run": run, "lines": lines, "last": message, "files": files}
+                files = {name: (folder / name).read_bytes() for name in RETURNED_FILES if (folder / name).exists()}
+                return {"run": run, "lines": lines, "last": message.as_dict(), "files": files}
     return None
 
 
-def _messages(worker: Worker, key: str, job: Job) -> Iterator[dict[str, Any]]:
+def _messages(worker: Worker, key: str, job: Job) -> Iterator[Message]:
     """What the training process says, its last word included; ends without one when nobody wants it any more.
 
-    The steps of its pulses are said again every PULSE seconds: of a training that hangs, the same number.
+    The steps of its pulses are said again every HEARTBEAT_INTERVAL_S: of a training that hangs, the same number.
     """
     steps, told, asked = -1, time.monotonic(), False
     with _noted(key, Path(job.folder)) as stop, contextlib.closing(LocalPool(1, Path(job.folder).parent)) as process:
         process.start(job)
         while _is_wanted(worker, key):
-            for event in process.events(POLL):
-                if event.message["is"] == "pulse":
-                    steps = event.message["step"]
+            for event in process.events(POLL_INTERVAL_S):
+                if event.message.kind is MessageKind.HEARTBEAT:
+                    steps = event.message.content["step"]
                     continue
                 yield event.message
-                if event.message["is"] not in NUMBERED:
+                if event.message.kind.ends_job:
                     return
             if stop.is_set() and not asked:
                 process.stop(job.id)
                 asked = True
-            if time.monotonic() - told > PULSE:
+            if time.monotonic() - told > HEARTBEAT_INTERVAL_S:
                 told = time.monotonic()
-                yield {"is": "pulse", "step": steps}
+                yield Message(MessageKind.HEARTBEAT, {"step": steps})
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Where trainings run: the jobs a pool is given, the events it delivers, and the `Pool` that every kind implements.
 
-Worker processes import this module: it needs the standard library only.
+Worker processes import this module: standard library only.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sweep.workers.messages import Message
+
 
 class EnvironmentFailure(Exception):
-    """Files or a cluster cannot be used; nothing is lost, the same command continues."""
+    """Files or a cluster cannot be used. Nothing is lost: the same command continues."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training, as the coordinator asks for it.
+    """One training.
 
     Attributes:
-        id: names the job in every line about it.
-        folder: where its checkpoint and weights go; made if it is not there.
-        dataset: a folder that `datasets.prepare` made.
+        id: names the job in every message about it.
+        folder: for its checkpoint and weights; created if it is missing.
+        dataset: a folder written by `datasets.prepare`.
         split_seed: of the validation split.
         hyperparameters: as `Hyperparameters.as_dict` gives them.
-        seed: words of its random streams.
-        objective, epoch: select an epoch, as `EpochSelection`.
-        whole: learn from the validation examples too, and judge by nothing.
+        seed: integers that identify its random streams.
+        objective, epoch: the rule of the selected epoch, as in `EpochSelection`.
+        whole: train on the validation examples too, and evaluate nothing.
         stop_after: last epoch to run, counted from 1; None for all.
-        seconds: longest training time, which the coordinator keeps; None for no limit.
+        seconds: longest training time, enforced by the coordinator; None for no limit.
     """
 
     id: str
@@ -46,23 +48,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """Something a worker said, or its death.
+    """A message about a job.
 
     Attributes:
-        job: id of the job it concerns.
+        job: id of the job.
         worker: number of the worker.
-        message: the line (see `sweep/workers/worker.py`); {"is": "died", "reason": ...} for a death. A cluster also
-            says {"is": "began"} when a job leaves the queue, and {"is": "lost", "reason": ...} for an end that is not
-            the job's fault.
+        message: from the worker, or from the pool about the worker.
     """
 
     job: str
     worker: int
-    message: dict[str, Any]
+    message: Message
 
 
 class Pool(Protocol):
-    """Where work is done: it starts a job, delivers what is said of it, asks it to stop, and notices its death."""
+    """Workers that train jobs: starts a job, delivers its messages, stops it, and notices when its worker exits."""
 
     @property
     def free(self) -> int:
@@ -70,26 +70,26 @@ class Pool(Protocol):
 
     @property
     def busy(self) -> Sequence[str]:
-        """Ids of the jobs that run."""
+        """Ids of the jobs that are running."""
 
     def start(self, job: Job) -> int:
-        """Begin a job, and return the number of the worker that has it."""
+        """Start a job and return the number of its worker."""
 
     def stop(self, job: str) -> None:
-        """Ask for an end after the epoch that runs; `stopped` or `done` will be said."""
+        """Stop a job after its current epoch. `STOPPED` follows, or `DONE` if that epoch was the last."""
 
     def end(self, job: str) -> None:
-        """End a job at once; nothing more is heard of it."""
+        """End a job at once. No message about it follows."""
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What was said, waiting for at most `timeout` seconds for the first word.
+        """All events since the last call; waits up to `timeout` seconds if there are none.
 
         Raises:
-            EnvironmentFailure: no work can be done there any more.
+            EnvironmentFailure: the pool can run no more jobs.
         """
 
     def kill(self) -> None:
-        """End all that runs; may be called from a signal handler, at any moment."""
+        """End all jobs. May be called from a signal handler at any moment."""
 
     def close(self) -> None:
-        """End all that runs, and forget it."""
+        """End all jobs and release every resource."""

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import optuna
 from aims import as_json, show
@@ -34,6 +33,7 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.search import Search
 from sweep.storage import database as storage
+from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Event, Job
 
 STUDY = """\
@@ -93,14 +93,15 @@ class SimulatedWorkers:
         del timeout
         return [Event(name, worker, self._line(name)) for name, (_, worker, _) in list(self._jobs.items())]
 
-    def _line(self, name: str) -> dict[str, Any]:
+    def _line(self, name: str) -> Message:
         job, worker, epoch = self._jobs[name]
         if epoch < 0 or epoch == job.hyperparameters["epochs"]:
             self.end(name)
-            return {"is": "stopped"} if epoch < 0 else {"is": "done", "weights_sha256": "0" * 64, "confusion": [[1]]}
+            done = Message(MessageKind.DONE, {"weights_sha256": "0" * 64, "confusion": [[1]]})
+            return Message(MessageKind.STOPPED) if epoch < 0 else done
         self._jobs[name] = job, worker, epoch + 1
         rest = {"index": epoch, "learning_rate": 1e-3, "seconds": 0.0}
-        return {"is": "epoch", "epoch": {**rest, **self._numbers(job, epoch)}}
+        return Message(MessageKind.EPOCH, {"epoch": {**rest, **self._numbers(job, epoch)}})
 
     def _numbers(self, job: Job, epoch: int) -> dict[str, float]:
         loss = 1 / (2 + epoch) + abs(job.hyperparameters["learning_rate"] - 2e-3)

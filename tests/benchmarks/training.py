@@ -210,12 +210,12 @@ def peak_memory(folder: Path) -> float:
         )
         assert worker.stdin is not None
         assert worker.stdout is not None
-        worker.stdin.write(json.dumps({"do": "train", **asdict(job)}) + "\n")
+        worker.stdin.write(json.dumps({"command": "train", **asdict(job)}) + "\n")
         worker.stdin.flush()
-        last = next(line for line in worker.stdout if json.loads(line)["is"] in ("done", "failed"))
+        last = next(line for line in worker.stdout if json.loads(line)["kind"] in ("done", "failed"))
         status = Path(f"/proc/{worker.pid}/status").read_text()
         worker.communicate()
-    assert json.loads(last)["is"] == "done", last
+    assert json.loads(last)["kind"] == "done", last
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 

@@ -13,6 +13,7 @@ from optuna.samplers import QMCSampler
 
 from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
+from studies.record.folder import StudyFolder
 from sweep.api import Objective
 from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
@@ -184,7 +185,7 @@ def test_workers_are_heard_between_two_draws(tiny, opened, searched):
     pool = NotingWorkers(3, database.folder)
     searched(study, database, pool=pool)
 
-    assert pool.calls[:7] == ["start", 0, "start", 0, "start", 0, coordinator.POLL]
+    assert pool.calls[:7] == ["start", 0, "start", 0, "start", 0, coordinator.POLL_INTERVAL_S]
 
 
 class PausedWorkers(LocalPool):
@@ -194,7 +195,7 @@ class PausedWorkers(LocalPool):
 
     def events(self, timeout):
         found = super().events(timeout)
-        if not self.paused and any(event.message["is"] == "epoch" for event in found):
+        if not self.paused and any(event.message.kind == "epoch" for event in found):
             os.kill(self._slots[0].process.pid, signal.SIGSTOP)
             self.paused = time.monotonic()
         return found
@@ -206,7 +207,7 @@ class PausedWorkers(LocalPool):
 
 def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
     """Within two seconds of the limit; its trial ends as a timeout, the others are not disturbed."""
-    monkeypatch.setattr(coordinator, "STALL", 2.5)
+    monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny("trials=3", "baseline.epochs=20")
     database = opened(study)
     pool = PausedWorkers(1, database.folder)
@@ -215,13 +216,13 @@ def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
 
     assert pool.ended - pool.paused < 2.5 + 2
     assert record.counts() == {"timeout": 1, "complete": 2}
-    assert record.trials[0].reason == "no step within 2.5 s: it hangs"
+    assert record.trials[0].reason == "no training step within 2.5 s"
     assert record.trials[0].state == "pruned"
 
 
 def test_a_write_that_takes_long_is_no_hang(tiny, opened, searched, monkeypatch):
     """A database's server may be away longer than a task may stand still; what was said meanwhile is heard first."""
-    monkeypatch.setattr(coordinator, "STALL", 1.0)
+    monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 1.0)
     study = tiny("trials=2", "baseline.epochs=20", "trial_seconds=2.0")
     database = opened(study)
     epoch, slept = database.search.epoch, []
@@ -240,7 +241,7 @@ def test_a_write_that_takes_long_is_no_hang(tiny, opened, searched, monkeypatch)
 @pytest.mark.slow
 def test_a_long_epoch_is_no_hang(tiny, opened, searched, monkeypatch):
     """Steps count, not epochs: an epoch of several stall times ends well."""
-    monkeypatch.setattr(coordinator, "STALL", 2.5)
+    monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny(
         "trials=1",
         "baseline.epochs=1",
@@ -265,7 +266,7 @@ def test_a_trial_may_have_a_time_limit(tiny, opened, searched):
 
     assert record.counts() == {"timeout": 2}
     for trial in record.trials:
-        assert trial.reason == "not through after the limit of 1 s"
+        assert trial.reason == "not finished within the limit of 1 s"
         assert trial.state == "pruned"
         assert len(trial.epochs) > 5
         assert trial.value == trial.epochs["validation_loss"].min()
@@ -307,7 +308,7 @@ def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials
         for name in (".weights.npz.0123.part", "checkpoint.npz", "weights.npz"):
             (folder / name).touch()
     finished = [trial.number for trial in database.search.trials() if trial.state.is_finished()]
-    remove_leftovers(tmp_path / "trials", finished)
+    remove_leftovers(StudyFolder(tmp_path), "search", finished)
     left = {path.relative_to(tmp_path / "trials").as_posix() for path in tmp_path.glob("trials/*/*")}
 
     assert left == {"0000/checkpoint.npz", *(f"{number:04d}/weights.npz" for number in range(trials))}

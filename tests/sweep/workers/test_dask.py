@@ -25,6 +25,7 @@ from sweep.cli import main
 from sweep.coordination.coordinator import Stop
 from sweep.search.search import Search
 from sweep.workers import dask as cluster
+from sweep.workers import dask_client
 from sweep.workers import dask_worker as cluster_worker
 from sweep.workers.dask import DaskPool
 from sweep.workers.pool import EnvironmentFailure
@@ -93,7 +94,7 @@ def joined(digits_folder):
 
 def _listens(address):
     try:
-        cluster.probe(address)
+        dask_client.probe(address)
     except EnvironmentFailure:
         return False
     return True
@@ -108,7 +109,7 @@ class Watched(DaskPool):
 
     def events(self, timeout):
         found = super().events(timeout)
-        self.after -= sum(event.message["is"] == "epoch" for event in found)
+        self.after -= sum(event.message.kind == "epoch" for event in found)
         if self.act and self.after <= 0:
             act, self.act = self.act, None
             act(self)
@@ -170,14 +171,14 @@ def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
     died, printed = disturbed(dask, kill)
 
     assert died == 1
-    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; it starts again", printed)
+    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; starting again", printed)
 
 
 @pytest.mark.slow
 def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(disturbed, dask, monkeypatch):
     """It was fetched while the trial ran; what the next worker makes of it are the same numbers."""
-    monkeypatch.setattr(cluster, "KEEP", 0.05)
-    monkeypatch.setattr(cluster, "SHARE", 1)
+    monkeypatch.setattr(cluster, "CHECKPOINT_INTERVAL_S", 0.05)
+    monkeypatch.setattr(cluster, "MAX_TRANSFER_SHARE", 1)
 
     def kill_when_kept(pool):
         kept = [run for run in pool._runs.values() if (Path(run.job.folder) / "checkpoint.npz").exists()]
@@ -190,7 +191,7 @@ def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(distu
     died, printed = disturbed(dask, kill_when_kept, "baseline.epochs=800")
 
     assert died == 1
-    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; continuing it from its last checkpoint", printed)
+    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; continuing from its last checkpoint", printed)
     assert "set aside" not in printed
 
 
@@ -206,7 +207,7 @@ def test_a_retired_worker_is_no_death(disturbed, dask):
     died, printed = disturbed(dask, retire)
 
     assert died == 0
-    assert re.search(r"worker \d \(127\.0\.0\.1\) was closed; it starts again", printed)
+    assert re.search(r"worker \d \(127\.0\.0\.1\) was closed; starting again", printed)
 
 
 @pytest.mark.slow
@@ -263,7 +264,7 @@ def begun(tiny, opened, joined, dask, digits_folder):
     pool = joined(dask)
     within(30, lambda: (pool.events(0.1) and False) or pool.free)
     pool.start(task.job)
-    assert within(30, lambda: any(event.message["is"] == "epoch" for event in pool.events(0.1)))
+    assert within(30, lambda: any(event.message.kind == "epoch" for event in pool.events(0.1)))
     yield pool, next(iter(pool._runs))
     pool.close()
 
@@ -271,20 +272,21 @@ def begun(tiny, opened, joined, dask, digits_folder):
 def said(pool, key, token, number, message):
     """What comes out when this word comes in, the job's own words left out."""
     pool._inbox.put(("word", (key, token, number, message)))
-    return [event.message for event in pool.events(0) if event.message.get("mine") or event.message["is"] == "died"]
+    found = [event.message for event in pool.events(0)]
+    return [message.as_dict() for message in found if message.content.get("mine") or message.kind == "died"]
 
 
 def test_only_the_next_line_of_the_known_run_is_heard(begun):
     """A line doubled or ahead of its turn is dropped; so is one of another sweep, or of a job that was ended."""
     pool, key = begun
-    line = {"is": "epoch", "mine": True}
+    line = {"kind": "epoch", "mine": True}
     run = pool._runs[key]
 
-    assert said(pool, key, run.token, run.heard + 1000, line) == []
+    assert said(pool, key, run.token, run.received + 1000, line) == []
     assert said(pool, key, run.token, 0, line) == []
     assert said(pool, "sweep-of-another-0", run.token, 0, line) == []
     pool.end(run.job.id)
-    assert said(pool, key, run.token, run.heard, line) == []
+    assert said(pool, key, run.token, run.received, line) == []
     assert pool.busy == []
 
 
@@ -292,7 +294,7 @@ def test_checkpoints_are_fetched_one_at_a_time_and_rarely(begun, monkeypatch):
     """Else they would fill the scheduler's network; one that was not needed is not sent again."""
     pool, key = begun
     asked, run, now = [], pool._runs[key], [time.monotonic()]
-    monkeypatch.setattr(pool._link, "call", lambda *call, name: asked.append((now[0], *call[2:])))
+    monkeypatch.setattr(pool._connection, "call", lambda *call, name: asked.append((now[0], *call[2:])))
     monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: now[0]))  # Dask's threads keep their clock
     for _ in range(400):  # an answer takes 3 s
         now[0] += 0.5
@@ -302,7 +304,7 @@ def test_checkpoints_are_fetched_one_at_a_time_and_rarely(begun, monkeypatch):
     gaps = np.diff([moment for moment, *_ in asked])
 
     assert len(asked) >= 6
-    assert gaps.min() >= 3 / cluster.SHARE
+    assert gaps.min() >= 3 / cluster.MAX_TRANSFER_SHARE
     assert {(key, 0), (key, 7)} == {tuple(call) for _, *call in asked}
     assert (Path(run.job.folder) / "checkpoint.npz").read_bytes() == b"a checkpoint"
 
@@ -312,8 +314,8 @@ def test_a_second_start_of_a_task_is_a_death(begun):
     pool, key = begun
     number = pool._numbers[pool._runs[key].address]
 
-    assert said(pool, key, "another", 0, {"is": "began"}) == [
-        {"is": "died", "reason": f"worker {number} died and came back"}
+    assert said(pool, key, "another", 0, {"kind": "began"}) == [
+        {"kind": "died", "reason": f"worker {number} died and came back"}
     ]
     assert pool.busy == []
 
@@ -330,7 +332,7 @@ def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own,
         shutil.rmtree(tmp_path / "scratch")
         pool.start(task.job)
         heard = within(30, lambda: [event.message for event in pool.events(0.1)])
-        assert [message["is"] for message in heard] == ["lost"]
+        assert [message.kind for message in heard] == ["lost"]
         assert "gets no work: No such file or directory: " in pool.said[-1]
         assert pool.free == 0
     finally:
@@ -381,7 +383,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
 @pytest.mark.slow
 def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
     """After the patience, with what is recorded kept: the same command continues."""
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "RECONNECT_TIMEOUT_S", 1.0)
     own.start_worker()
     database = opened(tiny(*ENDLESS))
     pool = joined(own, Watched, after=5, act=lambda _: own.scheduler.kill())
@@ -395,7 +397,7 @@ def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, join
 @pytest.mark.slow
 def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, alone, monkeypatch):
     """A frozen one: its trial runs elsewhere, and is not blamed."""
-    monkeypatch.setattr(cluster, "SILENCE", 8.0)
+    monkeypatch.setattr(cluster, "SILENCE_TIMEOUT_S", 8.0)
     changes = ("trials=2", "baseline.epochs=150", "generation=2")
     held = []
 
@@ -413,7 +415,7 @@ def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, al
     record = records.read(database.folder)
 
     assert numbers(record) == alone(*changes)
-    assert "has said nothing for 8 s; it starts again" in printed
+    assert "has sent no message for 8 s; starting again" in printed
     assert deaths(record) == 0
 
 
@@ -469,15 +471,15 @@ def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
     """Both versions; arithmetic may differ from this machine's, but not among workers."""
     pool = joined(dask)
     pool.close()
-    same = {"facts": pool._here, "dataset": str(digits_folder), "digest": pool._digest}
-    other = {**same, "facts": {**pool._here, **found}, "digest": found.get("digest", pool._digest)}
+    same = {"facts": pool._admission._here, "dataset": str(digits_folder), "digest": pool._digest}
+    other = {**same, "facts": {**pool._admission._here, **found}, "digest": found.get("digest", pool._digest)}
 
     if reason:
-        assert re.fullmatch(reason, pool._unfit(other))
+        assert re.fullmatch(reason, pool._admission.objection(other))
     else:
-        assert pool._unfit(other) is None
+        assert pool._admission.objection(other) is None
         assert "a replay here may differ" in pool.said[-1]
-        assert "computes other last bits" in pool._unfit(same)
+        assert "rounds differently" in pool._admission.objection(same)
 
 
 def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):
@@ -563,7 +565,7 @@ def _trials(folder):
 )
 def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkeypatch):
     """In at most three lines, without what may be a password in it, and before anything is written."""
-    monkeypatch.setattr(cluster, "FIRST", 0.3)
+    monkeypatch.setattr(dask_client, "CONNECT_TIMEOUT_S", 0.3)
     words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--home", str(tmp_path), "--tracking", "none"])
@@ -581,12 +583,12 @@ def test_a_scheduler_that_still_starts_is_waited_for():
     with socket.socket() as scheduler:
         scheduler.bind(("127.0.0.1", 0))
         threading.Timer(0.5, scheduler.listen).start()
-        cluster.probe(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")
+        dask_client.probe(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")
 
 
 def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     """Exit 3, in two lines."""
-    monkeypatch.setitem(sys.modules, "sweep.workers.dask", None)
+    monkeypatch.setitem(sys.modules, "sweep.workers.dask_client", None)
     with pytest.raises(SystemExit) as caught:
         main(["run", "digits", "--cluster", "tcp://127.0.0.1:1", "--home", str(tmp_path), "--tracking", "none"])
     told = capsys.readouterr().err

@@ -37,13 +37,13 @@ def until(pool, *kinds, timeout=30):
     found, deadline = [], time.monotonic() + timeout
     while time.monotonic() < deadline:
         found += [event.message for event in pool.events(0.1)]
-        if found and found[-1]["is"] in kinds:
+        if found and found[-1].kind in kinds:
             return found
     raise AssertionError(f"no {kinds} within {timeout} s, but {found}")
 
 
 def without_seconds(messages):
-    return [{k: v for k, v in m["epoch"].items() if k != "seconds"} for m in messages if m["is"] == "epoch"]
+    return [{k: v for k, v in m.content["epoch"].items() if k != "seconds"} for m in messages if m.kind == "epoch"]
 
 
 def test_a_worker_imports_numpy_and_the_model_only(tmp_path, digits_folder):
@@ -58,8 +58,8 @@ def test_a_worker_imports_numpy_and_the_model_only(tmp_path, digits_folder):
     output = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
     *lines, modules = output.strip().split("\n")
 
-    assert json.loads(lines[-1])["is"] == "done"
-    ours = {"numpy", "cython_runtime", "model", "sweep"}  # cython_runtime belongs to numpy.random
+    assert json.loads(lines[-1])["kind"] == "done"
+    ours = {"numpy", "cython_runtime", "model", "studies", "sweep"}  # cython_runtime belongs to numpy.random
     foreign = set(json.loads(modules)) - set(sys.stdlib_module_names) - ours
     assert {name for name in foreign if not name.startswith("_")} == set()
 
@@ -88,11 +88,11 @@ def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
     pool.start(one)
     messages = until(pool, "done")
 
-    assert [m["is"] for m in messages] == ["epoch"] * 4 + ["done"]
+    assert [m.kind for m in messages] == ["epoch"] * 4 + ["done"]
     kept = weights.load(tmp_path / "trials/search-0/weights.npz")
-    assert weights.sha256(kept.theta) == messages[-1]["weights_sha256"]
+    assert weights.sha256(kept.theta) == messages[-1].content["weights_sha256"]
     assert kept.sizes == (64, 16, 10)
-    assert sum(map(sum, messages[-1]["confusion"])) == 144
+    assert sum(map(sum, messages[-1].content["confusion"])) == 144
     assert pool.free == 1
 
 
@@ -119,12 +119,12 @@ def test_a_stopped_job_continues_to_the_same_bits(pool, tmp_path, digits_folder)
     first = until(pool, "epoch")
     pool.stop("search/2")
     first += until(pool, "stopped", "done")
-    assert first[-1]["is"] == "stopped"
+    assert first[-1].kind == "stopped"
     pool.start(broken)
     second = until(pool, "done")
 
     assert without_seconds(second) == without_seconds(whole)
-    assert second[-1]["weights_sha256"] == whole[-1]["weights_sha256"]
+    assert second[-1].content["weights_sha256"] == whole[-1].content["weights_sha256"]
 
 
 def test_a_killed_worker_is_noticed_and_replaced(pool, tmp_path, digits_folder):
@@ -137,9 +137,9 @@ def test_a_killed_worker_is_noticed_and_replaced(pool, tmp_path, digits_folder):
     messages = until(pool, "died")
 
     assert time.monotonic() - died < 1
-    assert "SIGKILL" in messages[-1]["reason"]
+    assert "SIGKILL" in messages[-1].content["reason"]
     pool.start(job(tmp_path, digits_folder, "search/4"))
-    assert until(pool, "done")[-1]["is"] == "done"
+    assert until(pool, "done")[-1].kind == "done"
 
 
 def test_two_workers_are_never_in_one_folder(pool, tmp_path, digits_folder):
@@ -152,10 +152,10 @@ def test_two_workers_are_never_in_one_folder(pool, tmp_path, digits_folder):
     pool.start(one)
     began = time.monotonic()
     while time.monotonic() - began < 1.5:
-        assert not [event for event in pool.events(0.1) if event.message["is"] == "epoch"]
+        assert not [event for event in pool.events(0.1) if event.message.kind == "epoch"]
     os.close(descriptor)
 
-    assert until(pool, "done")[-1]["is"] == "done"
+    assert until(pool, "done")[-1].kind == "done"
 
 
 def test_a_worker_ends_when_its_coordinator_does(pool, tmp_path, digits_folder):
@@ -187,10 +187,10 @@ def test_trouble_is_told_and_the_worker_lives(tmp_path, digits_folder, settings,
         if outcome == "out of memory":
             resource.setrlimit(resource.RLIMIT_AS, before)
         message = until(pool, "failed")[-1]
-        assert message["outcome"] == outcome
-        assert outcome in message["reason"]
+        assert message.content["outcome"] == outcome
+        assert outcome in message.content["reason"]
         pool.start(job(tmp_path, digits_folder, "search/7"))
-        assert until(pool, "done")[-1]["is"] == "done"
+        assert until(pool, "done")[-1].kind == "done"
     finally:
         if outcome == "out of memory":
             resource.setrlimit(resource.RLIMIT_AS, before)
@@ -206,9 +206,9 @@ def test_a_damaged_checkpoint_is_set_aside(pool, tmp_path, digits_folder):
     pool.start(one)
     messages = until(pool, "done")
 
-    assert "set aside" in messages[0]["text"]
+    assert "set aside" in messages[0].content["text"]
     assert (folder / "checkpoint.damaged").exists()
-    assert [m["is"] for m in messages[1:]] == ["epoch"] * 4 + ["done"]
+    assert [m.kind for m in messages[1:]] == ["epoch"] * 4 + ["done"]
 
 
 def test_final_models_learn_from_the_validation_examples_too(pool, tmp_path, digits_folder):
@@ -216,5 +216,5 @@ def test_final_models_learn_from_the_validation_examples_too(pool, tmp_path, dig
     pool.start(job(tmp_path, digits_folder, "confirm/0", whole=True, stop_after=2))
     messages = until(pool, "done")
 
-    assert [m["epoch"]["validation_loss"] for m in messages[:-1]] == [None, None]
-    assert messages[-1]["confusion"] is None
+    assert [m.content["epoch"]["validation_loss"] for m in messages[:-1]] == [None, None]
+    assert messages[-1].content["confusion"] is None
