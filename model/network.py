@@ -13,7 +13,7 @@ so the arrays a method returns are overwritten by the next call.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -121,6 +121,14 @@ class MLP:
         self.layers = _views(self.theta, self.sizes)
         self._gradients = _views(self.gradient, self.sizes)
         self._buffers: dict[int, _Buffers] = {}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> MLP:
+        """The network of a weights file: its `theta`, `sizes`, `scale` and, unless it is relu, `activation`."""
+        activation = arrays["activation"].tobytes().decode() if "activation" in arrays else "relu"
+        network = cls(arrays["sizes"].tolist(), activation=activation, scale=float(arrays["scale"]))
+        network.theta[...] = arrays["theta"]
+        return network
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw weights from N(0, 2 / in) and set biases to 0 (He et al. 2015, equation 10, for ReLU)."""

@@ -81,15 +81,15 @@ def load(path: Path) -> MLP:
         raise WeightsError(f"{path}: layer sizes {sizes} need {parameters(sizes):,} weights, found {len(theta):,}")
     if not np.isfinite(theta).all() or not (math.isfinite(scale) and scale > 0):
         raise WeightsError(f"{path}: holds weights or a scale that are not finite")
-    network = MLP(sizes, activation=_activation(path, arrays), scale=scale)
-    network.theta[...] = theta
-    return network
+    _check_activation(path, arrays)
+    return MLP.from_arrays(arrays)
 
 
-def _activation(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
-    found = arrays["activation"].tobytes().decode("ascii", "replace") if "activation" in arrays else "relu"
+def _check_activation(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    if "activation" not in arrays:
+        return
     try:
-        return str(check("activation", found))
+        check("activation", arrays["activation"].tobytes().decode("ascii", "replace"))
     except HyperparameterError as error:
         raise WeightsError(f"{path}: {error}") from error
 

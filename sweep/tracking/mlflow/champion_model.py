@@ -28,9 +28,7 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
         """Build the network from the .npz; a server may ask it from several threads, and its buffers are shared."""
         self.lock = threading.Lock()
         with np.load(context.artifacts["weights"], allow_pickle=False) as saved:
-            activation = saved["activation"].tobytes().decode() if "activation" in saved else "relu"
-            self.network = MLP(saved["sizes"].tolist(), activation=activation, scale=float(saved["scale"]))
-            self.network.theta[...] = saved["theta"]
+            self.network = MLP.from_arrays(saved)
 
     # MLflow warns where this hint is missing, and would convert the input to any hint it can make a schema of.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:

@@ -307,8 +307,7 @@ def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials
         folder.mkdir(parents=True)
         for name in (".weights.npz.0123.part", "checkpoint.npz", "weights.npz"):
             (folder / name).touch()
-    finished = [trial.number for trial in database.search.trials() if trial.state.is_finished()]
-    remove_leftovers(StudyFolder(tmp_path), "search", finished)
+    remove_leftovers(StudyFolder(tmp_path), "search", database.search.finished())
     left = {path.relative_to(tmp_path / "trials").as_posix() for path in tmp_path.glob("trials/*/*")}
 
     assert left == {"0000/checkpoint.npz", *(f"{number:04d}/weights.npz" for number in range(trials))}

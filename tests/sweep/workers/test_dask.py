@@ -557,10 +557,10 @@ def _trials(folder):
     ("address", "code", "reason"),
     [
         ("tcp://127.0.0.1:{port}", 3, "no Dask scheduler can be reached at tcp://127.0.0.1:{port}: Connection refused"),
-        ("http://127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
-        ("tcp://127.0.0.1", 2, "it is the address of a Dask scheduler"),
-        ("tcp://127.0.0.1:99999", 2, "it is the address of a Dask scheduler"),
-        ("tcp://me:canary@127.0.0.1:8786", 2, "it is the address of a Dask scheduler"),
+        ("http://127.0.0.1:8786", 2, "must be the address of a Dask scheduler"),
+        ("tcp://127.0.0.1", 2, "must be the address of a Dask scheduler"),
+        ("tcp://127.0.0.1:99999", 2, "must be the address of a Dask scheduler"),
+        ("tcp://me:canary@127.0.0.1:8786", 2, "must be the address of a Dask scheduler"),
     ],
 )
 def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkeypatch):
