@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from matplotlib.transforms import Bbox
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import BooleanObject, DictionaryObject, NameObject, TextStringObject
 
+from model.files import write_atomic
 from reports.analysis.comparison import sides
 from reports.analysis.next_study import Proposal
 from reports.drawing.layout import HEIGHT, WIDTH, Page, printable, settings
@@ -51,18 +50,7 @@ def write_comparison(records: Sequence[SweepRecord], out: Path, *, paper: str = 
 
 
 def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path, paper: str) -> None:
-    # Some 100 KB; the temporary file is there for a millisecond, not for the seconds of drawing.
-    content = _outlined(_drawn(sheets, name, dataset, paper), sheets)
-    part = out.with_name(f".{out.name}.{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_atomic(out, _outlined(_drawn(sheets, name, dataset, paper), sheets).getvalue())
 
 
 def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.BytesIO:

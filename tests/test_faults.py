@@ -162,7 +162,7 @@ def test_a_home_that_no_database_can_lie_in_is_said(started, tmp_path, character
 
     assert (process.returncode, output) == (3, "")
     assert errors.startswith(
-        f"sweep: the path of the home folder {tmp_path / f'a{character}b'} has a {character}, which"
+        f"sweep: the path of the home folder {tmp_path / f'a{character}b'} contains a {character}, which"
     )
     assert "choose another one with --home DIR or SWEEP_HOME" in errors
     assert not list(tmp_path.glob("a*"))

@@ -18,7 +18,7 @@ from PIL import Image
 from pypdf import PdfReader
 
 from model.data import datasets
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
 from sweep.cli import sweep
 from sweep.commands.status import one_line
@@ -264,7 +264,7 @@ def test_status_speaks_json(road):
     assert status["best"]["trial"] == record.ranked()[0].number
     assert status["best"]["value"] == record.ranked()[0].value
     assert status["baseline"]["value"] == record.trials[0].value
-    assert status["mean_test_accuracy"] == analysis.tested(record).mean
+    assert status["mean_test_accuracy"] == final_accuracy(record).mean
     assert "champion: trial" in told(road["home"], "status")
     assert "recorded in" in told(road["home"], "studies")
 

@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.axes import Axis, at_bounds, axes, values
-from reports.analysis.findings import BASELINE, BROKEN, wilson
+from reports.analysis.best_epochs import best_epochs
+from reports.analysis.confirmation import paired_difference, seed_noise
+from reports.analysis.failures import BROKEN, failure_causes
 from reports.analysis.learning_curves import Course, course
 from reports.analysis.pruning import audited, misjudged
+from reports.analysis.standing import BASELINE, standing, winner
+from reports.analysis.statistics import wilson
 from reports.analysis.trial_budget import enough
-from reports.wording import counted, listed, percent
+from reports.analysis.wording import counted, listed, percent
 from studies.record.reader import SweepRecord, TrialRecord
 
 PASS, WARN, THIN = "pass", "warn", "not enough evidence"
@@ -80,7 +83,7 @@ def boundary(record: SweepRecord) -> Check:
     trials, five at least) must gather there as well: more of it in the outermost fifth of the range than chance would
     bring in 1 of 20 sweeps, if it were spread evenly (binomial tail).
     """
-    name, best, ranked = "boundary", analysis.winner(record), record.ranked()
+    name, best, ranked = "boundary", winner(record), record.ranked()
     if best is None or len(ranked) < FEWEST:
         return _thin(name, len(ranked), FEWEST)
     found = crowded(record)
@@ -95,7 +98,7 @@ def boundary(record: SweepRecord) -> Check:
 
 def crowded(record: SweepRecord) -> dict[Axis, str]:
     """The axes whose bound the winner and the top group crowd, and which bound: `lower` or `upper`."""
-    best = analysis.winner(record)
+    best = winner(record)
     if best is None:
         return {}
     ends, group = at_bounds(record, best), top_group(record)
@@ -134,7 +137,7 @@ def tail(hits: int, n: int, share: float) -> float:
 
 def infeasible(record: SweepRecord) -> Check:
     """Do too many trials break? The space then holds regions that cannot be trained; Wilson's interval of the share."""
-    name, finished = "infeasible share", analysis.standing(record).finished
+    name, finished = "infeasible share", standing(record).finished
     broken = sum(trial.outcome in BROKEN for trial in record.trials)
     if finished < FEWEST:
         return _thin(name, finished, FEWEST, "finished")
@@ -143,7 +146,7 @@ def infeasible(record: SweepRecord) -> Check:
     text = f"{broken} of {counted(finished, 'finished trial')} broke ({percent(low)} to {percent(high)})"
     if broken / finished <= INFEASIBLE:
         return Check(name, PASS, f"{text}.", numbers)
-    return Check(name, WARN, f"{text}, most of them because: {next(iter(analysis.causes(record)))}.", numbers)
+    return Check(name, WARN, f"{text}, most of them because: {next(iter(failure_causes(record)))}.", numbers)
 
 
 # --- the epochs
@@ -193,7 +196,7 @@ def best_epoch(record: SweepRecord) -> Check:
     The best of many equal epochs lies anywhere: late ones count only where the top group was still improving.
     """
     name = "best epoch"
-    time = analysis.best_epochs(record)
+    time = best_epochs(record)
     n = len(time.counted)
     if n < FEWEST:
         return _thin(name, n, FEWEST)
@@ -224,10 +227,10 @@ def _judged(record: SweepRecord) -> list[Course]:
 def enough_trials(record: SweepRecord) -> Check:
     """Did the second half of the trials still bring more than noise, or than a tenth of the whole gain?"""
     name, found = "enough trials", enough(record)
-    finished = analysis.standing(record).finished
+    finished = standing(record).finished
     if found is None or finished < FEWEST_FOR_HALVES:
         return _thin(name, finished, FEWEST_FOR_HALVES, "finished")
-    metric, noise = wording.objective(record), analysis.seed_noise(record)
+    metric, noise = wording.objective(record), seed_noise(record)
     known = noise is not None and noise.freedom >= FEWEST_REPEATS
     limit = noise.deviation if noise and known else MEANINGFUL * found.total
     than = f"the {'noise of one seed' if known else 'tenth of the whole gain'}, {metric.gain(limit)}"
@@ -249,7 +252,7 @@ def noise(record: SweepRecord) -> Check:
     The noise is the standard deviation over the fresh seeds, pooled over the confirmed trials; the spread of the
     completed trials is their interquartile range, as a normal standard deviation (divided by 1.349).
     """
-    name, found = "noise", analysis.seed_noise(record)
+    name, found = "noise", seed_noise(record)
     every = np.array([trial.value for trial in record.ranked()], dtype=np.float64)
     if found is None or found.freedom < FEWEST_REPEATS:
         return Check(name, THIN, "Without repeats on fresh seeds the noise of one training is not known.")
@@ -285,9 +288,9 @@ def pruning(record: SweepRecord) -> Check:
     return Check(name, status, text, numbers)
 
 
-def winner(record: SweepRecord) -> Check:
+def winner_against_baseline(record: SweepRecord) -> Check:
     """Is the winner better than the baseline on fresh seeds? The paired 95 % interval decides."""
-    name, found = "winner against baseline", analysis.paired(record)
+    name, found = "winner against baseline", paired_difference(record)
     if not record.verdict:
         return Check(name, THIN, "The winner has not been confirmed on fresh seeds.")
     if found is None:
@@ -307,7 +310,7 @@ def _thin(name: str, there: int, needed: int, what: str = "completed") -> Check:
 
 
 CHECKS: Sequence[Callable[[SweepRecord], Check]] = (
-    winner,
+    winner_against_baseline,
     noise,
     boundary,
     infeasible,

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reports import wording
-from reports.analysis import findings as analysis
-from reports.analysis.findings import Paired
+from reports.analysis import wording
+from reports.analysis.confirmation import PairedDifference, confirmed_trials
+from reports.analysis.progress import Progress, search_progress
+from reports.analysis.statistics import Floats, student
 from studies.record.reader import SweepRecord
-
-Floats = NDArray[np.float64]
 
 REPEATED = ("name", "question", "seed")  # what may differ between repeats of one side
 MOST_SIDES = 3
@@ -115,20 +113,20 @@ class Best:
 
 def by_trials(side: Side) -> Best:
     """Best so far after so many finished trials, as far as every repeat went."""
-    courses = [analysis.progress(record).best for record in side.records]
+    courses = [search_progress(record).best for record in side.records]
     length = min(len(course) for course in courses)
     return _best(np.arange(1.0, length + 1), np.array([course[:length] for course in courses]))
 
 
 def by_time(side: Side, points: int = 200) -> Best:
     """Best so far after so much training time, summed over the workers, as far as every repeat went."""
-    courses = [analysis.progress(record) for record in side.records]
+    courses = [search_progress(record) for record in side.records]
     end = min((float(course.seconds[-1]) for course in courses if course.seconds.size), default=0.0)
     x = np.linspace(0, end, points)
     return _best(x, np.array([_after(course, x) for course in courses]))
 
 
-def _after(course: analysis.Progress, x: Floats) -> Floats:
+def _after(course: Progress, x: Floats) -> Floats:
     if not course.seconds.size:
         return np.full(x.shape, math.nan)
     place = np.searchsorted(course.seconds, x * (1 + 1e-12), side="right") - 1
@@ -159,7 +157,7 @@ class Gap:
         over: what the interval is over, in words.
     """
 
-    paired: Paired
+    paired: PairedDifference
     over: str
 
 
@@ -187,40 +185,29 @@ def gap(one: Side, other: Side) -> Gap | None:
 def _champion(record: SweepRecord) -> Floats | None:
     if not record.verdict:
         return None
-    rows = {row.trial: row.values for row in analysis.confirmation(record)}
+    rows = {row.trial: row.values for row in confirmed_trials(record)}
     return rows.get(int(record.verdict["champion"]))
 
 
-def in_pairs(a: Floats, b: Floats) -> Paired:
+def in_pairs(a: Floats, b: Floats) -> PairedDifference:
     """Mean of b - a with Student's 95 % interval."""
     difference, n = b - a, len(a)
     mean = float(difference.mean())
     if n < 2:
-        return Paired(mean, math.nan, math.nan, n)
+        return PairedDifference(mean, math.nan, math.nan, n)
     half = student(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
-    return Paired(mean, mean - half, mean + half, n)
+    return PairedDifference(mean, mean - half, mean + half, n)
 
 
-def welch(a: Floats, b: Floats) -> Paired:
+def welch(a: Floats, b: Floats) -> PairedDifference:
     """Difference of the means of b and a with the 95 % interval of Welch (1947); `n` is the smaller sample."""
     mean, n = float(b.mean() - a.mean()), min(len(a), len(b))
     if n < 2:
-        return Paired(mean, math.nan, math.nan, n)
+        return PairedDifference(mean, math.nan, math.nan, n)
     parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
     whole = sum(parts)
     if whole == 0:
-        return Paired(mean, mean, mean, n)
+        return PairedDifference(mean, mean, mean, n)
     freedom = whole**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
     half = student(freedom) * math.sqrt(whole)
-    return Paired(mean, mean - half, mean + half, n)
-
-
-def student(freedom: float) -> float:
-    """The 97.5 % point of Student's distribution, to six digits.
-
-    With t = sqrt(freedom) tan(angle), its density is that of cos(angle)^(freedom - 1), which a sum over angles inverts.
-    """
-    angle = np.linspace(0, math.pi / 2, 200_001)
-    density = np.cos(angle) ** (freedom - 1)
-    below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return float(math.sqrt(freedom) * math.tan(float(np.interp(0.95 * below[-1], below, angle))))
+    return PairedDifference(mean, mean - half, mean + half, n)

@@ -29,10 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.findings import NORMAL_975, ranks
+from reports.analysis.statistics import NORMAL_975, Floats, ranks
 from studies.record.reader import SweepRecord, TrialRecord
 
-Floats = NDArray[np.float64]
 Score = Callable[[Axis, Floats, NDArray[np.int64]], float]
 """Takes an axis, where the trials lie on it (n,), and their ranks (n,), 0 the best, equal ones for equal trials."""
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from reports.analysis.axes import Axis, axes, values
 from reports.analysis.importance import SEED, SHUFFLES, Importance, judged_trials
+from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
-
-Floats = NDArray[np.float64]
 
 FEWEST = 40  # judged trials: nine cells of some four each
 LEADING = 3  # axes whose pairs are looked at

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.axes import Axis, axes, values
+from reports.analysis.statistics import Floats
 from reports.analysis.trial_budget import best_of
 from studies.record.reader import SweepRecord, TrialRecord
-
-Floats = NDArray[np.float64]
 
 PARTS = 5  # of a range, equal on its own scale
 SOLID = 3  # completed trials, from which on a part is compared

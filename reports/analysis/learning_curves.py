@@ -11,15 +11,13 @@ Tuning Playbook, "examining the training curves" (https://github.com/google-rese
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord, TrialRecord
-
-Floats = NDArray[np.float64]
 
 FEWEST_EPOCHS = 8  # below it there are too few neighbours to tell scatter from course
 # So many times the scatter of a median of three epochs is more than chance, which exceeds it in about 1 of 50 curves;
@@ -28,6 +26,8 @@ RISE, GAIN = 4.0, 3.0
 LEAST_RISE = 0.05  # a smaller rise of the loss is no overfitting worth a word, however clean the curve
 LEAST_GAIN = 0.02  # a smaller fall over the last fifth is no improvement worth more epochs
 NOISY = 0.10  # scatter of the validation loss from epoch to epoch
+BAND = (0.1, 0.9)  # quantiles of the grey band behind the learning curves
+FEWEST_FOR_BAND = 5  # below this many trials each one is drawn instead
 LABELS = ("overfitting", "still improving", "noisy", "saturated", "diverged", "too short to judge")
 
 
@@ -110,3 +110,37 @@ def scatter(height: Floats) -> float:
     distance = np.abs(height[1:-1] - (height[:-2] + height[2:]) / 2)
     used = distance[-max(6, len(distance) // 2) :]
     return float(1.4826 * np.median(used) / np.sqrt(1.5))
+
+
+@dataclass(frozen=True)
+class Band:
+    """One metric of the trials that are not named: a band, or thin lines when they are few.
+
+    Attributes:
+        epoch: (epochs,), from 1.
+        low, high: (epochs,), the 10 % and 90 % quantile over the trials still running at that epoch.
+        lines: each trial by itself, when there are fewer than five.
+        trials: how many trials it shows.
+    """
+
+    epoch: Floats
+    low: Floats
+    high: Floats
+    lines: tuple[Floats, ...]
+    trials: int
+
+
+def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
+    """The learning curves of every trial that is not named, as one band."""
+    others = [trial for trial in record.trials if trial.number not in named and len(trial.epochs)]
+    curves = [trial.epochs[column] for trial in others]
+    table = np.full((len(curves), max((len(curve) for curve in curves), default=0)), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[: len(curve)] = curve
+    table[~np.isfinite(table)] = np.nan
+    enough = np.isfinite(table).sum(axis=0) >= FEWEST_FOR_BAND
+    edges = np.nanquantile(table[:, enough], BAND, axis=0) if enough.any() else np.empty((2, 0))
+    low, high = np.asarray(edges, dtype=np.float64)
+    lines = tuple(curves) if len(curves) < FEWEST_FOR_BAND else ()
+    epoch = np.flatnonzero(enough).astype(np.float64) + 1
+    return Band(epoch, low, high, lines, len(curves))

@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from reports.analysis import findings as analysis
 from reports.analysis.axes import Axis, axes, values
 from reports.analysis.checks import WARN, Check, checks, crowded, top_group
-from reports.analysis.findings import BROKEN
+from reports.analysis.confirmation import paired_difference
+from reports.analysis.failures import BROKEN
 from reports.analysis.importance import Importance, importance
-from reports.wording import setting
+from reports.analysis.standing import standing
+from reports.analysis.wording import setting
 from studies.record.reader import SweepRecord
 
 Allowed = Callable[[str, Any], bool]
@@ -78,7 +79,7 @@ def propose(record: SweepRecord, allowed: Allowed = lambda key, value: True) -> 
         record: the study.
         allowed: keeps ranges within what the model can be trained with, which this package does not know.
     """
-    if not analysis.standing(record).over:
+    if not standing(record).over:
         return None
     warned = {check.name: check for check in checks(record) if check.status == WARN}
     changes = _changes(record, warned, allowed)
@@ -236,7 +237,7 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
 
 def _seeds(record: SweepRecord) -> list[Change]:
     """As many fresh seeds as would, if nothing else changed, make the interval of the difference shorter than it."""
-    confirm, found = record.study.get("confirm"), analysis.paired(record)
+    confirm, found = record.study.get("confirm"), paired_difference(record)
     if not confirm:
         return []
     old = int(confirm["seeds"])

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reports.analysis.findings import NORMAL_975, ranks
+from reports.analysis.statistics import NORMAL_975, Floats, spearman
 from studies.record.reader import SweepRecord, TrialRecord
-
-Floats = NDArray[np.float64]
 
 FEWEST = 8  # completed trials, for a rank correlation
 
@@ -52,13 +49,6 @@ def foresight(record: SweepRecord) -> Foresight | None:
     z = np.arctanh(np.clip(found, -0.999999, 0.999999))
     width = NORMAL_975 * np.sqrt((1 + found**2 / 2) / (len(done) - 3))
     return Foresight(np.arange(1.0, length + 1), found, np.tanh(z - width), np.tanh(z + width), len(done))
-
-
-def spearman(x: Floats, y: Floats) -> float:
-    """Rank correlation; equal values share the mean of their places. 0 where one of them never changes."""
-    a, b = (rank - rank.mean() for rank in map(ranks, (x, y)))
-    whole = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / whole if whole else 0.0
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.analysis.findings import UNFINISHED, progress
+from reports.analysis.progress import search_progress
+from reports.analysis.standing import UNFINISHED
+from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
-
-Floats = NDArray[np.float64]
 
 ADAPTIVE = ("tpe",)
 LATE = 0.1  # share of the trials at the end in which an adaptive search should no longer gain
@@ -92,6 +92,6 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def _late(record: SweepRecord) -> float:
-    best = progress(record).best
+    best = search_progress(record).best
     before = best[: len(best) - max(1, round(LATE * len(best)))]
     return abs(float(best[-1] - before[-1])) if before.size and np.isfinite(before[-1]) else 0.0

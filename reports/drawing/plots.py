@@ -1,75 +1,28 @@
-"""Pure drawing: every function draws arrays on the axes it is given, and changes nothing else.
-
-A trial has one colour and one marker on all pages; a state is told by marker and colour, so that it survives a grey
-print. Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), chosen for colour-blind readers.
-"""
+"""Pure drawing: every function draws arrays on the axes it is given, and changes nothing else."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import XAxis, YAxis
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reports.analysis.axes import Axis
-from reports.analysis.findings import BROKEN, Band, Calibration, Confirmed, Confusion, Floats, Mistake, Progress
+from reports.analysis.calibration import Calibration
+from reports.analysis.confirmation import ConfirmedTrial
+from reports.analysis.confusion import Confusion
+from reports.analysis.failures import BROKEN
 from reports.analysis.importance import Scores
+from reports.analysis.learning_curves import Band
+from reports.analysis.mistakes import Mistake
+from reports.analysis.progress import Progress
+from reports.analysis.statistics import Floats
 from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, printable, shorten
-
-GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-GUTTER = 0.13  # share of an objective axis that is kept for trials without a comparable value
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)))
-# Stars of five, four and six points for the best three: told apart in grey, and stars to everyone.
-MARKERS: tuple[Any, ...] = ("*", (4, 1, 0), (6, 1, 0), "P", "X")
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one trial is drawn, on every page."""
-
-    colour: str
-    marker: Any
-    line: Any
-
-
-def looks(trials: Sequence[int], baseline: int) -> dict[int, Look]:
-    """A look for each trial that has one of its own: the palette in order, then greys; the baseline is black."""
-    found = {baseline: Look(BASE, "D", (0, (4, 2)))}
-    for index, trial in enumerate(trials):
-        colour = PALETTE[index] if index < len(PALETTE) else MUTED
-        found[trial] = Look(colour, MARKERS[index % len(MARKERS)], LINES[index % len(LINES)])
-    return found
-
-
-def frame(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Bare axes in the house style: two spines, a light grid, small labels."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(MUTED)
-    ax.spines[["left", "bottom"]].set_linewidth(0.6)
-    ax.grid(True, color=RULE, linewidth=0.35, alpha=0.7)
-    ax.set_axisbelow(True)
-    ax.tick_params(labelsize=TINY, color=MUTED, labelcolor=INK, length=2.5, width=0.6)
-    # A place of its own: looking for one above the ticks takes matplotlib a fifth of a report's time.
-    style: dict[str, Any] = {"fontsize": SMALL + 0.6, "fontweight": "bold", "color": INK, "parse_math": False}
-    ax.set_title(printable(title), loc="left", y=1.0, pad=5, **style)
-    ax.set_xlabel(printable(x), fontsize=SMALL, color=INK, labelpad=2.5, parse_math=False)
-    ax.set_ylabel(printable(y), fontsize=SMALL, color=INK, labelpad=3, parse_math=False)
-
-
-def nothing(ax: Axes, why: str) -> None:
-    """Say why there is nothing to see."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.text(
-        0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", fontsize=SMALL, color=MUTED, parse_math=False
-    )
+from reports.drawing.scales import GUTTER, log_numbers
+from reports.drawing.style import BASE, FAILURE, GREY, PALETTE, PRUNED, Look, star
 
 
 def best_so_far(
@@ -103,62 +56,6 @@ def best_so_far(
             star(ax, x[index], value[index], marks[int(number)])
 
 
-def objective_axis(
-    ax: Axes, ends: tuple[float, float], *, maximize: bool, log: bool = False, gutter: float = GUTTER, wash: str = WASH
-) -> None:
-    """The objective axis, with a shaded strip beyond its worse end for trials that have no place on it.
-
-    Args:
-        ax: where to draw.
-        ends: of the axis without the strip, scaled.
-        maximize: whether the strip lies below.
-        log: for a loss that spans orders of magnitude.
-        gutter: share of the axis that the strip takes.
-        wash: its colour.
-    """
-    low, high = np.log(ends) if log else ends
-    strip = gutter / (1 - gutter) * (high - low)
-    worse = (low - strip, low) if maximize else (high, high + strip)
-    whole = (worse[0], high) if maximize else (low, worse[1])
-    if log:
-        worse, whole = ((float(np.exp(a)), float(np.exp(b))) for a, b in (worse, whole))
-        log_numbers(ax.yaxis, whole)
-    ax.axhspan(*worse, color=wash, linewidth=0, zorder=0)
-    ax.set_ylim(*whole)
-
-
-def log_numbers(axis: XAxis | YAxis, ends: tuple[float, float]) -> None:
-    """A log axis whose labels are plain numbers: powers of ten, and 2 and 5 between where there is room."""
-    (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    few = ends[0] > 0 and math.log10(ends[1] / ends[0]) < 2.5
-    axis.set_minor_formatter(FuncFormatter(_sparse))
-    if not few:
-        axis.set_minor_locator(NullLocator())
-    axis.set_tick_params(which="minor", labelsize=TINY, length=1.5)
-
-
-def whole_numbers(ax: Axes, *, up_to: float) -> None:
-    """Ticks on whole numbers where there are few: there is no trial 2.5."""
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=up_to >= 4))
-
-
-def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
-    """One trial with a look of its own."""
-    size = size * (0.85 if isinstance(look.marker, str) and look.marker != "*" else 1.45)
-    ax.plot(
-        [x],
-        [y],
-        marker=look.marker,
-        color=look.colour,
-        markersize=size,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        zorder=5,
-        clip_on=False,
-    )
-
-
 def in_the_strip(
     ax: Axes, x: Floats, row: int, marker: Any, colour: str, *, maximize: bool, hollow: bool = False
 ) -> None:
@@ -178,25 +75,6 @@ def unvalued(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> 
     in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
 
 
-def level(ax: Axes, value: float, label: str, *, above: bool = True) -> None:
-    """A horizontal line across the axes with its name at the right end."""
-    ax.axhline(value, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
-    offset, anchor = (3.0, "bottom") if above else (-3.0, "top")
-    ax.annotate(
-        label,
-        (1, value),
-        xycoords=ax.get_yaxis_transform(),
-        xytext=(0, offset),
-        textcoords="offset points",
-        ha="right",
-        va=anchor,
-        fontsize=TINY,
-        color=BASE,
-        parse_math=False,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )
-
-
 def rest(ax: Axes, shown: Band, scale: float) -> None:
     """The trials that are not named, as a grey band or as thin grey lines."""
     if shown.epoch.size:
@@ -210,103 +88,6 @@ def curve(ax: Axes, values: Floats, counted: int | None, look: Look) -> None:
     ax.plot(np.arange(1, len(values) + 1), values, color=look.colour, linestyle=look.line, linewidth=1.4)
     if counted is not None and np.isfinite(values[counted]):
         star(ax, counted + 1, float(values[counted]), look, 5.5)
-
-
-def same_window(axs: Sequence[Axes], lines: Sequence[Floats], *, log: bool) -> None:
-    """One vertical range for several axes, chosen by the named trials: the grey rest may leave it.
-
-    Args:
-        axs: the axes that are to be compared.
-        lines: the metric of the named trials, epoch by epoch.
-        log: a log axis, for a loss; else the range ends a little beyond the values.
-    """
-    every = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.empty(0)])
-    every = every[every > 0] if log else every
-    for ax in axs:
-        if log and every.size:
-            log_numbers(ax.yaxis, (float(every.min()), float(every.max())))
-        if every.size:
-            low, high = float(every.min()), float(every.max())
-            pad = 0.05 * (high - low) or 0.01
-            ax.set_ylim(*((low / 1.15, high * 1.15) if log else (low - pad, high + pad)))
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-
-
-def _sparse(value: float, _: object) -> str:
-    """Labels between the powers of ten: only at 2 and 5."""
-    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
-
-
-def axis_scale(ax: Axes, axis: Axis, *, vertical: bool = False) -> None:
-    """The axis of a searched quantity: its scale, its ends shaded, ticks a person would choose."""
-    line = ax.yaxis if vertical else ax.xaxis
-    limits, span, mark = (ax.set_ylim, ax.axhspan, ax.axhline) if vertical else (ax.set_xlim, ax.axvspan, ax.axvline)
-    if axis.scale == "choice":
-        limits(-0.5, axis.high + 0.5)
-        crowded = not vertical and sum(len(name) for name in axis.choices) > 36
-        names = [printable(name if len(name) <= 14 else f"{name[:13]}…") for name in axis.choices]
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
-        line.set_ticks(range(len(names)), labels=names, parse_math=False, **turned)
-        return
-    (ax.set_yscale if vertical else ax.set_xscale)("log" if axis.scale == "log" else "linear")
-    if _whole(axis):
-        limits(axis.low - 0.5, axis.high + 0.5)
-        line.set_ticks(range(int(axis.low), int(axis.high) + 1))
-        return
-    low, high = _padded(axis)
-    limits(low, high)
-    line.set_major_locator(FixedLocator(ticks(axis)))
-    line.set_minor_locator(NullLocator())
-    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for outer, inner in ((low, axis.low), (axis.high, high)):
-        span(outer, inner, color=WASH, linewidth=0, zorder=0)
-    for end in (axis.low, axis.high):
-        mark(end, color=MUTED, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=1)
-
-
-def _whole(axis: Axis) -> bool:
-    """Whether it is a few whole numbers, which are drawn like choices."""
-    return axis.scale == "linear" and axis.integer and axis.high - axis.low < 12
-
-
-def _padded(axis: Axis) -> tuple[float, float]:
-    if axis.low == axis.high:
-        return axis.low * 0.9 - 0.1, axis.high * 1.1 + 0.1
-    if axis.scale == "log":
-        factor = (axis.high / axis.low) ** 0.06
-        return axis.low / factor, axis.high * factor
-    pad = 0.06 * (axis.high - axis.low)
-    return axis.low - pad, axis.high + pad
-
-
-def ticks(axis: Axis) -> list[float]:
-    """Tick positions: round numbers inside the range; powers of two for whole numbers on a log axis."""
-    if axis.scale != "log":
-        return _linear_ticks(axis)
-    decades = math.log10(axis.high / axis.low)
-    if axis.integer and decades < 2.2:
-        powers = [2.0**k for k in range(31) if axis.low <= 2.0**k <= axis.high]
-        return powers if len(powers) >= 2 else [axis.low, axis.high]
-    steps = (1,) if decades >= 2 else (1, 3) if decades >= 1.3 else (1, 2, 5)
-    span = range(math.floor(math.log10(axis.low)) - 1, math.ceil(math.log10(axis.high)) + 1)
-    found = [step * 10.0**k for k in span for step in steps]
-    inside = [tick for tick in found if axis.low * 0.999 <= tick <= axis.high * 1.001]
-    return inside if len(inside) >= 2 else [axis.low, axis.high]
-
-
-def _linear_ticks(axis: Axis) -> list[float]:
-    if axis.low == axis.high:
-        return [axis.low]
-    found = MaxNLocator(5, integer=axis.integer).tick_values(axis.low, axis.high)
-    return [float(tick) for tick in found if axis.low <= tick <= axis.high + 1e-12]
-
-
-def spread(axis: Axis, x: Floats, numbers: Sequence[int]) -> Floats:
-    """Positions on an axis; trials that share a choice or a small whole number are set apart by their number."""
-    if axis.scale != "choice" and not _whole(axis):
-        return x
-    golden = (np.array(numbers, dtype=np.float64) * 0.618034) % 1 - 0.5
-    return x + 0.3 * golden
 
 
 def scatter(
@@ -347,7 +128,13 @@ def importance(ax: Axes, found: Scores, names: Sequence[str]) -> None:
 
 
 def confirmation(
-    ax: Axes, rows: Sequence[Confirmed], scale: float, marks: Mapping[int, Look], names: Sequence[str], *, log: bool
+    ax: Axes,
+    rows: Sequence[ConfirmedTrial],
+    scale: float,
+    marks: Mapping[int, Look],
+    names: Sequence[str],
+    *,
+    log: bool,
 ) -> None:
     """Each confirmed trial in a row: every seed a dot, the mean a bar, the search's own value a hollow mark."""
     for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.checks import PASS, THIN, WARN
-from reports.analysis.findings import BASELINE
+from reports.analysis.confirmation import PairedDifference, confirmed_trials, paired_difference
+from reports.analysis.failures import failure_causes
+from reports.analysis.final_models import final_accuracy
+from reports.analysis.standing import BASELINE, winner
+from reports.analysis.wording import counted, listed, setting
 from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.pages.context import Report, capital, epoch, interval, name
-from reports.wording import counted, listed, setting
 from studies.record.reader import SweepRecord, TrialRecord
 
 FOR_THE_COMMAND = 0.8  # inches for its heading and three lines
@@ -39,7 +41,7 @@ def verdict(report: Report) -> list[Page]:
 
 def headline(report: Report) -> str:
     """The answer in one sentence."""
-    best, paired = analysis.winner(report.record), analysis.paired(report.record)
+    best, paired = winner(report.record), paired_difference(report.record)
     if best is None:
         return _no_answer(report)
     if report.record.verdict:
@@ -57,7 +59,7 @@ def headline(report: Report) -> str:
     return capital(f"{prefix}{value}, {compared} the baseline")
 
 
-def _confirmed_headline(report: Report, best: TrialRecord, paired: analysis.Paired | None) -> str:
+def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDifference | None) -> str:
     if paired is None:
         return "The baseline stands: on fresh seeds no candidate did better"
     who, metric = name(best.number), report.metric
@@ -85,10 +87,10 @@ def _key_figures(report: Report) -> list[tuple[str, str]]:
 
 def _value_figure(report: Report) -> tuple[str, str]:
     record, metric = report.record, report.metric
-    best = analysis.winner(record)
+    best = winner(record)
     assert best is not None
     if record.verdict:
-        seeds = max((len(row.values) for row in analysis.confirmation(record) if row.trial == best.number), default=0)
+        seeds = max((len(row.values) for row in confirmed_trials(record) if row.trial == best.number), default=0)
         mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
         return (
             metric.text(mean),
@@ -101,7 +103,7 @@ def _value_figure(report: Report) -> tuple[str, str]:
 
 
 def _gain_figure(report: Report) -> tuple[str, str]:
-    metric, paired = report.metric, analysis.paired(report.record)
+    metric, paired = report.metric, paired_difference(report.record)
     if paired:
         return metric.oriented(paired.difference), f"against the baseline on the same seeds; {interval(metric, paired)}"
     if report.standing.gain is None:
@@ -114,7 +116,7 @@ def _gain_figure(report: Report) -> tuple[str, str]:
 
 
 def _test_figure(report: Report) -> tuple[str, str]:
-    test = analysis.tested(report.record)
+    test = final_accuracy(report.record)
     if test is None:
         return "not opened", f"test set: {report.why_closed()}"
     metric = wording.accuracy(test.examples)
@@ -130,7 +132,7 @@ def _answer(report: Report) -> list[str]:
         f"{counted(standing.finished, 'trial')} of {standing.planned} finished"
         + (f", {standing.unfinished} not yet." if standing.unfinished else ".")
     ]
-    best = analysis.winner(record)
+    best = winner(record)
     if best is None:
         return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
     found += _comparison(report)
@@ -145,7 +147,7 @@ def _answer(report: Report) -> list[str]:
 
 
 def _comparison(report: Report) -> list[str]:
-    metric, paired = report.metric, analysis.paired(report.record)
+    metric, paired = report.metric, paired_difference(report.record)
     if report.record.verdict and paired is None:
         return ["The baseline has the best mean on fresh seeds; it is the champion."]
     if paired is None:
@@ -170,7 +172,7 @@ def _comparison(report: Report) -> list[str]:
 
 
 def _tested(record: SweepRecord) -> list[str]:
-    test = analysis.tested(record)
+    test = final_accuracy(record)
     if test is None:
         return []
     metric = wording.accuracy(test.examples)
@@ -191,7 +193,7 @@ def _tested(record: SweepRecord) -> list[str]:
 
 
 def _causes(record: SweepRecord) -> list[str]:
-    most = list(analysis.causes(record).items())[:3]
+    most = list(failure_causes(record).items())[:3]
     return [f"Causes on record: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
 
 
@@ -208,7 +210,7 @@ def _checks(page: Page, report: Report) -> None:
 
 def _settings(page: Page, report: Report) -> None:
     """The winner's settings beside the baseline's, searched ones first; what was fixed, in one line."""
-    record, best = report.record, analysis.winner(report.record)
+    record, best = report.record, winner(report.record)
     baseline = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
     }

@@ -9,17 +9,18 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.axes import Axis, axes, values
 from reports.analysis.checks import WARN, checks
 from reports.analysis.comparison import Best, Side, at_equal, by_time, by_trials, differences, gap
-from reports.analysis.findings import Floats
-from reports.drawing import plots
+from reports.analysis.final_models import final_accuracy
+from reports.analysis.standing import standing
+from reports.analysis.statistics import Floats
+from reports.analysis.wording import Metric, counted, listed
+from reports.drawing import scales, style
 from reports.drawing.layout import BODY, SMALL, Key, Page, shorten
 from reports.pages.context import interval
 from reports.pages.progress import time_unit
-from reports.wording import Metric, counted, listed
 
 PANELS = 8
 MARKERS = ("o", "^", "s")
@@ -89,14 +90,14 @@ def _gap_in_words(one: Side, other: Side, metric: Metric) -> str:
 
 def _row(side: Side, place: int, metric: Metric) -> list[str]:
     record = side.records[place]
-    standing, tested = analysis.standing(record), analysis.tested(record)
+    state, tested = standing(record), final_accuracy(record)
     verdict = record.verdict or {}
     accuracy = wording.accuracy(tested.examples) if tested else None
     return [
         record.name,
-        f"{standing.finished} of {standing.planned}",
+        f"{state.finished} of {state.planned}",
         wording.duration(sum(trial.seconds for trial in record.trials)),
-        metric.text(standing.best.value if standing.best else None),
+        metric.text(state.best.value if state.best else None),
         f"trial {verdict['champion']}" if verdict else "–",
         metric.text(verdict.get("confirm_mean")),
         f"{accuracy.text(tested.mean)} ({accuracy.text(tested.low)} to {accuracy.text(tested.high)})"
@@ -124,13 +125,13 @@ def _courses(compared: Sequence[Side], metric: Metric) -> list[Page]:
     if not all(np.isfinite(course.middle).any() for course in trials):
         return []
     page = Page(_ahead(compared, trials, time, metric), _courses_note(compared))
-    page.keys([Key(side.label, plots.PALETTE[k], line=plots.LINES[k]) for k, side in enumerate(compared)])
+    page.keys([Key(side.label, style.PALETTE[k], line=style.LINES[k]) for k, side in enumerate(compared)])
     upper, lower = page.grid(2, 1, min(8.0, page.room), left=0.6)
-    plots.frame(upper, title="Best so far, by trial", x="finished trials", y=metric.axis)
+    style.frame(upper, title="Best so far, by trial", x="finished trials", y=metric.axis)
     _draw(upper, trials, metric, at_equal(trials)[0])
     size, unit = time_unit(max(float(course.x[-1]) for course in time))
     scaled = [replace(course, x=course.x / size) for course in time]
-    plots.frame(lower, title="Best so far, by training time", x=f"training time, all workers ({unit})", y=metric.axis)
+    style.frame(lower, title="Best so far, by training time", x=f"training time, all workers ({unit})", y=metric.axis)
     _draw(lower, scaled, metric, at_equal(scaled)[0])
     return [page]
 
@@ -139,19 +140,19 @@ def _draw(ax: Axes, courses: Sequence[Best], metric: Metric, shared: float) -> N
     every = np.concatenate([course.middle for course in courses])
     _objective(ax, every, metric)
     for place, course in enumerate(courses):
-        colour, line = plots.PALETTE[place], plots.LINES[place]
+        colour, line = style.PALETTE[place], style.LINES[place]
         low, high = course.low * metric.scale, course.high * metric.scale
         ax.fill_between(course.x, low, high, step="post", color=colour, alpha=0.2, linewidth=0)
         ax.step(course.x, course.middle * metric.scale, where="post", color=colour, linestyle=line, linewidth=1.5)
-    ax.axvline(shared, color=plots.BASE, linewidth=0.8, linestyle=(0, (1, 1.5)))
+    ax.axvline(shared, color=style.BASE, linewidth=0.8, linestyle=(0, (1, 1.5)))
     ax.set_xlim(0, max(float(course.x[-1]) for course in courses) * 1.02)
 
 
 def _objective(ax: Axes, values: Floats, metric: Metric) -> tuple[float, float]:
     """Make the vertical axis the objective's, wide enough to tell the good values apart; returns its ends."""
-    log = analysis.many_magnitudes(values, [], maximize=metric.maximize)
-    low, high = (e * metric.scale for e in analysis.window(values, [], maximize=metric.maximize, log=log))
-    plots.objective_axis(ax, (low, high), maximize=metric.maximize, log=log, gutter=0)
+    log = scales.many_magnitudes(values, [], maximize=metric.maximize)
+    low, high = (e * metric.scale for e in scales.window(values, [], maximize=metric.maximize, log=log))
+    scales.objective_axis(ax, (low, high), maximize=metric.maximize, log=log, gutter=0)
     return low, high
 
 
@@ -196,21 +197,21 @@ def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
         f"n = {n}. Each axis spans the ranges of all sweeps that search it; pruned and broken trials are in each one's"
         f" report.{f' {len(shared) - PANELS} axes are not drawn.' if len(shared) > PANELS else ''}",
     )
-    page.keys([Key(side.label, plots.PALETTE[k], MARKERS[k], hollow=k > 0) for k, side in enumerate(compared)])
+    page.keys([Key(side.label, style.PALETTE[k], MARKERS[k], hollow=k > 0) for k, side in enumerate(compared)])
     every = np.array([trial.value for found in trials for trial in found], dtype=np.float64)
     shown = shared[:PANELS]
     rows = math.ceil(len(shown) / 2)
     grid = page.grid(len(shown), 2, min(rows * 2.35, page.room), left=0.5)
     for ax, axis in zip(grid, shown, strict=True):
-        plots.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
-        plots.axis_scale(ax, axis)
+        style.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
+        scales.axis_scale(ax, axis)
         low, high = _objective(ax, every, metric)
         for place, found in enumerate(trials):
-            x = plots.spread(axis, values(axis, found), [trial.number for trial in found])
+            x = scales.spread(axis, values(axis, found), [trial.number for trial in found])
             y = np.clip(np.array([trial.value for trial in found], dtype=np.float64) * metric.scale, low, high)
-            face = plots.PALETTE[place] if place == 0 else "none"
+            face = style.PALETTE[place] if place == 0 else "none"
             ax.plot(
-                x, y, MARKERS[place], markersize=2.8, markerfacecolor=face, markeredgecolor=plots.PALETTE[place],
+                x, y, MARKERS[place], markersize=2.8, markerfacecolor=face, markeredgecolor=style.PALETTE[place],
                 markeredgewidth=0.7, alpha=0.8, rasterized=len(found) > 400,
             )  # fmt: skip
     return [page]

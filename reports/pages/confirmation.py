@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.analysis import findings as analysis
-from reports.analysis.findings import BASELINE
-from reports.drawing import plots
+from reports.analysis.confirmation import ConfirmedTrial, PairedDifference, confirmed_trials, paired_difference
+from reports.analysis.standing import BASELINE
+from reports.analysis.wording import counted
+from reports.drawing import plots, style
 from reports.drawing.layout import BODY, Cell, Page
 from reports.pages.context import Report, interval, name
-from reports.wording import counted
 
 
 def confirmation(report: Report) -> list[Page]:
     """The best trials and the baseline on fresh seeds."""
-    rows = analysis.confirmation(report.record)
+    rows = confirmed_trials(report.record)
     if not rows:
         return []
-    paired, metric = analysis.paired(report.record), report.metric
+    paired, metric = paired_difference(report.record), report.metric
     seeds = max(len(row.values) for row in rows)
     page = Page(
         _confirmation_finding(report, rows, paired),
@@ -29,7 +29,7 @@ def confirmation(report: Report) -> list[Page]:
     )
     names = [name(row.trial) for row in rows]
     ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
-    plots.frame(ax, x=metric.axis)
+    style.frame(ax, x=metric.axis)
     plots.confirmation(ax, rows, metric.scale, report.looks, names, log=report.log)
     if paired:
         _paired(page, report, paired)
@@ -40,7 +40,7 @@ def confirmation(report: Report) -> list[Page]:
     return [page]
 
 
-def _confirmation_finding(report: Report, rows: Sequence[analysis.Confirmed], paired: analysis.Paired | None) -> str:
+def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired: PairedDifference | None) -> str:
     metric = report.metric
     if not report.record.verdict:
         return (
@@ -57,7 +57,7 @@ def _confirmation_finding(report: Report, rows: Sequence[analysis.Confirmed], pa
     return f"{who} {ends[paired.finding]} on fresh seeds: {metric.oriented(paired.difference)} {metric.name}"
 
 
-def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
+def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     metric = report.metric
     assert report.record.verdict is not None
     look = report.looks[report.record.verdict["champion"]]
@@ -65,7 +65,7 @@ def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
     page.space(-0.16)
     ax = page.grid(1, 1, 1.25, left=0.8)[0]
     sign = metric.scale if metric.maximize else -metric.scale
-    plots.frame(
+    style.frame(
         ax, x=f"{metric.name}: champion minus baseline{' (points)' if metric.scale != 1 else ''}, with 95 % interval"
     )
     plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
@@ -73,7 +73,7 @@ def _paired(page: Page, report: Report, paired: analysis.Paired) -> None:
     page.paragraph(f"{interval(metric, paired)} ({counted(paired.n, 'pair')}).{_allowance(paired)}", BODY)
 
 
-def _allowance(paired: analysis.Paired) -> str:
+def _allowance(paired: PairedDifference) -> str:
     """What the interval allows for, where the champion was chosen among several."""
     if paired.among == 1:
         return ""
@@ -84,7 +84,7 @@ def _allowance(paired: analysis.Paired) -> str:
     )
 
 
-def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Confirmed]) -> None:
+def _confirmation_table(page: Page, report: Report, rows: Sequence[ConfirmedTrial]) -> None:
     metric = report.metric
     body: list[list[Cell | str]] = [
         [
@@ -99,7 +99,7 @@ def _confirmation_table(page: Page, report: Report, rows: Sequence[analysis.Conf
     page.table(["trial", "search", "mean", "each seed", "search minus mean"], body, right=(1, 2, 4))
 
 
-def _optimism(report: Report, rows: Sequence[analysis.Confirmed]) -> str:
+def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
     tops = [row for row in rows if row.trial != BASELINE and math.isfinite(row.search_value)]
     if not tops:
         return ""

@@ -10,24 +10,25 @@ from functools import cached_property
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.checks import Check, checks
-from reports.analysis.findings import BASELINE, Floats, Paired, Standing
+from reports.analysis.confirmation import PairedDifference, confirmed_trials
 from reports.analysis.importance import Importance, importance
 from reports.analysis.next_study import Proposal
-from reports.drawing import plots
+from reports.analysis.standing import BASELINE, UNFINISHED, Standing, standing, winner
+from reports.analysis.statistics import Floats
+from reports.analysis.wording import Metric, counted
+from reports.drawing import scales, style
 from reports.drawing.layout import INK, WASH, Key
-from reports.wording import Metric, counted
 from studies.record.reader import SweepRecord, TrialRecord
 
 STATES = {
-    "complete": Key("completed trial", plots.GREY, "o"),
+    "complete": Key("completed trial", style.GREY, "o"),
     "best": Key("best so far", INK, line="-"),
-    "pruned": Key("pruned", plots.PRUNED, "v", hollow=True),
-    "pruned value": Key("pruned, at its best so far", plots.PRUNED, "v", hollow=True),
-    "broken": Key("diverged or failed", plots.FAILURE, "x"),
-    "band": Key("other trials", plots.GREY, "s"),
+    "pruned": Key("pruned", style.PRUNED, "v", hollow=True),
+    "pruned value": Key("pruned, at its best so far", style.PRUNED, "v", hollow=True),
+    "broken": Key("diverged or failed", style.FAILURE, "x"),
+    "band": Key("other trials", style.GREY, "s"),
 }
 
 
@@ -38,31 +39,31 @@ class Report:
     record: SweepRecord
     metric: Metric
     standing: Standing
-    looks: Mapping[int, plots.Look]
+    looks: Mapping[int, style.Look]
     importance: Importance
     checks: Sequence[Check]
     proposal: Proposal | None
 
     def ends(self, objective: Floats) -> tuple[float, float]:
         """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
-        low, high = analysis.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
+        low, high = scales.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
         return low * self.metric.scale, high * self.metric.scale
 
     @cached_property
     def log(self) -> bool:
         """Whether objective axes are logarithmic."""
         values = np.array([trial.value for trial in self.record.ranked()], dtype=np.float64)
-        return analysis.many_magnitudes(values, self._kept, maximize=self.metric.maximize)
+        return scales.many_magnitudes(values, self._kept, maximize=self.metric.maximize)
 
     @property
     def _kept(self) -> list[float]:
         baseline = self.standing.baseline
         return [] if baseline is None or baseline.value is None else [baseline.value]
 
-    def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = plots.GUTTER, wash: str = WASH) -> None:
+    def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = scales.GUTTER, wash: str = WASH) -> None:
         """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""
         maximize = self.metric.maximize
-        plots.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
+        scales.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
 
     def keys(self, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
         """The legend of these trials and of these of `STATES`."""
@@ -73,7 +74,7 @@ class Report:
 
     def endings(self) -> str:
         """How the finished trials ended, in words."""
-        return wording.outcomes({k: v for k, v in self.record.counts().items() if k not in analysis.UNFINISHED})
+        return wording.outcomes({k: v for k, v in self.record.counts().items() if k not in UNFINISHED})
 
     def why_closed(self) -> str:
         """Why the test set has not been opened."""
@@ -93,16 +94,25 @@ def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
         record: the study.
         proposal: the next one, to be shown; None for none.
     """
-    looks = plots.looks(analysis.notable(record), BASELINE)
+    looks = style.looks(notable(record), BASELINE)
     return Report(
         record,
         wording.objective(record),
-        analysis.standing(record),
+        standing(record),
         looks,
         importance(record),
         checks(record),
         proposal,
     )
+
+
+def notable(record: SweepRecord, top: int = 3) -> list[int]:
+    """Trials with a look of their own: the winner, the best of the search, all that were confirmed; no baseline."""
+    first = winner(record)
+    numbers = [first.number] if first else []
+    numbers += [trial.number for trial in record.ranked()[:top]]
+    numbers += [row.trial for row in confirmed_trials(record)]
+    return [number for number in dict.fromkeys(numbers) if number != BASELINE]
 
 
 def name(number: int) -> str:
@@ -120,7 +130,7 @@ def epoch(trial: TrialRecord) -> str:
     return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
 
 
-def interval(metric: Metric, paired: Paired) -> str:
+def interval(metric: Metric, paired: PairedDifference) -> str:
     """The interval of a paired difference and what it says."""
     if not math.isfinite(paired.low):
         return f"{counted(paired.n, 'pair')}, which gives no interval: not distinguishable"

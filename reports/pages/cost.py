@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from reports import wording
-from reports.analysis.findings import BROKEN
-from reports.drawing import plots
+from reports.analysis import wording
+from reports.analysis.failures import BROKEN
+from reports.analysis.wording import counted, listed, percent
+from reports.drawing import plots, scales, style
 from reports.drawing.layout import BODY, INK, Page
 from reports.pages.context import Report
 from reports.pages.progress import time_unit
-from reports.wording import counted, listed, percent
 from studies.record.reader import SweepRecord, TrialRecord
 
 COLOURS = {"complete": "#7fb3d5", "pruned": "#d9c79a"}
@@ -76,16 +76,16 @@ def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
     seconds = np.array([trial.seconds for trial in ranked])
     value = np.array([trial.value for trial in ranked], dtype=np.float64)
     low, high = report.ends(value)
-    plots.frame(ax, x="training time of the trial (seconds)", y=metric.axis)
+    style.frame(ax, x="training time of the trial (seconds)", y=metric.axis)
     y = np.clip(value * metric.scale, low, high)
-    ax.plot(seconds, y, "o", color=plots.GREY, markersize=3, markeredgewidth=0, alpha=0.75, rasterized=len(y) > MANY)
+    ax.plot(seconds, y, "o", color=style.GREY, markersize=3, markeredgewidth=0, alpha=0.75, rasterized=len(y) > MANY)
     front = _front(seconds)
     ax.step(seconds[front], y[front], where="post", color=INK, linewidth=1.1)
     for trial, x, height in zip(ranked, seconds, y, strict=True):
         if trial.number in report.looks:
-            plots.star(ax, float(x), float(height), report.looks[trial.number])
+            style.star(ax, float(x), float(height), report.looks[trial.number])
     if seconds.max() > 8 * max(seconds.min(), 1e-9):
-        plots.log_numbers(ax.xaxis, (float(seconds.min()), float(seconds.max())))
+        scales.log_numbers(ax.xaxis, (float(seconds.min()), float(seconds.max())))
     report.axis(ax, (low, high), gutter=0)
 
 
@@ -118,7 +118,7 @@ def _timeline(ax: Axes, spans: list[TrialRecord]) -> None:
     end = max(trial.finished.timestamp() for trial in spans if trial.finished) - begin
     size, unit = time_unit(end)
     workers = sorted({int(trial.worker or 0) for trial in spans})
-    plots.frame(ax, x=f"time since the first trial ({unit})")
+    style.frame(ax, x=f"time since the first trial ({unit})")
     for outcome in dict.fromkeys(trial.outcome for trial in spans):
         for row, worker in enumerate(workers):
             bars = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reports.analysis import findings as analysis
+from reports.analysis.best_epochs import BestEpochs, best_epochs
 from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
-from reports.drawing import plots
+from reports.analysis.wording import counted, percent
+from reports.drawing import plots, style
 from reports.drawing.layout import BODY, Page
 from reports.pages.context import Report, capital
-from reports.wording import counted, percent
 
 MEANING = {
     "overfitting": "the validation loss ends above its lowest level while the training loss falls",
@@ -21,14 +21,14 @@ MEANING = {
 
 def epochs(report: Report) -> list[Page]:
     """When the completed trials were at their best, and what their curves show."""
-    found = analysis.best_epochs(report.record)
+    found = best_epochs(report.record)
     n = len(found.counted)
     if not n:
         return []
     note = f"n = {counted(n, 'completed trial')}; where the last epoch counts by rule, its best one is shown here."
     page = Page(_finding(report, found), note)
     ax = page.grid(1, 1, 3.0)[0]
-    plots.frame(ax, x="best epoch, as a share of the trial's epochs (%)", y="completed trials")
+    style.frame(ax, x="best epoch, as a share of the trial's epochs (%)", y="completed trials")
     plots.shares(ax, found.counted)
     page.paragraph(_text(found), BODY)
     seen = labels(report.record)
@@ -38,7 +38,7 @@ def epochs(report: Report) -> list[Page]:
     return [page]
 
 
-def _finding(report: Report, found: analysis.BestEpochs) -> str:
+def _finding(report: Report, found: BestEpochs) -> str:
     n, check = len(found.counted), next(check for check in report.checks if check.name == "best epoch")
     if check.status == "warn" and found.early > 0.5:
         return f"Too many epochs: {percent(found.early)} of {n} trials were best in their first tenth"
@@ -53,7 +53,7 @@ def _finding(report: Report, found: analysis.BestEpochs) -> str:
     return f"Too little is known to say whether the number of epochs fits (n = {n})"
 
 
-def _text(found: analysis.BestEpochs) -> str:
+def _text(found: BestEpochs) -> str:
     schedule = (
         f" {capital(percent(found.annealed))} of the trials ended with a learning rate near 0: a schedule is best near"
         " its end by design, so that this says nothing of more epochs; only a longer one, trained anew, would."

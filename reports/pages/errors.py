@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports import wording
-from reports.analysis import findings as analysis
-from reports.drawing import plots
+from reports.analysis import wording
+from reports.analysis.calibration import Calibration, calibration
+from reports.analysis.confusion import Confusion, confusion
+from reports.analysis.mistakes import Mistake, confident_mistakes
+from reports.analysis.wording import counted, listed
+from reports.drawing import plots, style
 from reports.drawing.layout import MUTED, SMALL, Page, wrap
 from reports.pages.context import Report, name
-from reports.wording import counted, listed
 
 IMAGES, COLUMNS = 18, 9
 TILE, FOR_A_HEADING = 0.86, 0.4  # inches
@@ -20,34 +22,34 @@ TILE, FOR_A_HEADING = 0.86, 0.4  # inches
 
 def mistakes(report: Report) -> list[Page]:
     """Who was taken for whom, and the most confident mistakes."""
-    found = analysis.confusion(report.record)
+    found = confusion(report.record)
     if found is None:
         return []
     page = Page(_confusion_finding(found), _confusion_note(report, found))
-    calibrated = analysis.calibration(report.record)
+    calibrated = calibration(report.record)
     side = 4.3 if calibrated is None else 3.5
     ax = page.grid(1, 1, side + 0.55, left=1.25)[0]
     ax.set_anchor("W")
-    plots.frame(ax, x="taken for", y="true class")
+    style.frame(ax, x="taken for", y="true class")
     plots.confusion(ax, found)
     page.space(0.02)
     page.paragraph(_recalls(found), SMALL + 0.6, most=4)
     if calibrated is not None:
         _calibration(page, calibrated)
-    shown = analysis.mistakes(report.record)[:IMAGES]
+    shown = confident_mistakes(report.record)[:IMAGES]
     if shown and page.room > FOR_A_HEADING + TILE:
         _images(page, shown, found)
     return [page]
 
 
-def _confusion_finding(found: analysis.Confusion) -> str:
+def _confusion_finding(found: Confusion) -> str:
     who = "The first final model" if found.split == "test" else name(found.trial)
     pairs = found.worst_pairs(1)
     most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
     return f"{who} misreads {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
 
 
-def _confusion_note(report: Report, found: analysis.Confusion) -> str:
+def _confusion_note(report: Report, found: Confusion) -> str:
     closed = "" if found.split == "test" else f" The test set has not been opened: {report.why_closed()}."
     return (
         f"n = {counted(found.examples, f'{found.split} example')}, all of them. Rows are true classes;"
@@ -55,7 +57,7 @@ def _confusion_note(report: Report, found: analysis.Confusion) -> str:
     )
 
 
-def _recalls(found: analysis.Confusion) -> str:
+def _recalls(found: Confusion) -> str:
     if not found.errors:
         return "Every example of every class was recognised."
     recall = found.recall()
@@ -65,14 +67,14 @@ def _recalls(found: analysis.Confusion) -> str:
     return f"Least often recognised: {worst}. Most frequent mistakes: {listed(pairs)}."
 
 
-def _calibration(page: Page, found: analysis.Calibration) -> None:
+def _calibration(page: Page, found: Calibration) -> None:
     n = int(found.n.sum())
     metric = wording.accuracy(n)
     off = abs(found.confidence.mean() - found.accuracy.mean())
     page.heading(f"Its confidence is off by {metric.gain(found.error)} on average (expected calibration error)")
     page.space(-0.16)
     left, right = page.grid(2, 2, 2.1, left=0.6)
-    plots.frame(left, x="mean confidence of a group (%)", y="share classified rightly (%)")
+    style.frame(left, x="mean confidence of a group (%)", y="share classified rightly (%)")
     plots.calibration(left, found)
     right.axis("off")
     words = "over" if found.confidence.mean() > found.accuracy.mean() else "under"
@@ -88,7 +90,7 @@ def _calibration(page: Page, found: analysis.Calibration) -> None:
     )
 
 
-def _images(page: Page, shown: Sequence[analysis.Mistake], found: analysis.Confusion) -> None:
+def _images(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
     rows = min(math.ceil(len(shown) / COLUMNS), int((page.room - FOR_A_HEADING) / TILE))
     shown = shown[: rows * COLUMNS]
     page.heading(f"The {len(shown)} most confident mistakes on the test set: true → taken for, how surely")

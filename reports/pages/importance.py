@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from reports.analysis.importance import FEWEST, SHUFFLES, Importance
-from reports.drawing import plots
+from reports.analysis.wording import counted, listed
+from reports.drawing import plots, style
 from reports.drawing.layout import INK, MUTED, SMALL, Key, Page
 from reports.pages.context import Report
-from reports.wording import counted, listed
 
 
 def ranking(report: Report) -> list[Page]:
@@ -17,17 +17,17 @@ def ranking(report: Report) -> list[Page]:
     page = Page(_finding(found), _note(found))
     page.keys(
         [
-            Key("above chance", plots.PALETTE[0], "s"),
-            Key("not above chance", plots.GREY, "s", hollow=True),
+            Key("above chance", style.PALETTE[0], "s"),
+            Key("not above chance", style.GREY, "s", hollow=True),
             Key("95 % interval", INK, line="-"),
-            Key("reached by chance in 1 of 20 sweeps", plots.FAILURE, "|"),
+            Key("reached by chance in 1 of 20 sweeps", style.FAILURE, "|"),
         ]
     )
     height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
     left, right = page.grid(2, 2, height, left=1.25)
-    plots.frame(left, title="What sets the best trials apart", x="divergence of the best from all (PED-ANOVA)")
+    style.frame(left, title="What sets the best trials apart", x="divergence of the best from all (PED-ANOVA)")
     plots.importance(left, found.best, found.names)
-    plots.frame(right, title="What orders all trials", x="explained share of the variance of ranks")
+    style.frame(right, title="What orders all trials", x="explained share of the variance of ranks")
     plots.importance(right, found.all, found.names)
     right.set_yticklabels([])
     page.space(0.1)

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.findings import BASELINE
 from reports.analysis.interactions import FEWEST, LEAST, Pair, pairs
-from reports.drawing import plots
+from reports.analysis.standing import BASELINE
+from reports.analysis.wording import counted, listed, percent, setting
+from reports.drawing import scales, style
 from reports.drawing.layout import INK, MUTED, SMALL, TINY, Key, Page, printable, shorten
 from reports.pages.context import Report
-from reports.wording import counted, listed, percent, setting
 from studies.record.reader import TrialRecord
 
 SCALE = colormaps["viridis"]  # its lightness changes evenly, so that it survives a grey print
@@ -49,22 +49,22 @@ def _points(ax: Axes, report: Report, pair: Pair) -> None:
     ranked = report.record.ranked()
     others = [trial for trial in report.record.trials if trial.state != "complete"]
     share = "" if pair.share is None else f": {percent(max(0.0, pair.share))} beyond their sum"
-    plots.frame(ax, title=shorten(f"Together{share}", 2.7, SMALL + 0.6, bold=True), x=pair.x.label, y=pair.y.label)
-    plots.axis_scale(ax, pair.x)
-    plots.axis_scale(ax, pair.y, vertical=True)
+    style.frame(ax, title=shorten(f"Together{share}", 2.7, SMALL + 0.6, bold=True), x=pair.x.label, y=pair.y.label)
+    scales.axis_scale(ax, pair.x)
+    scales.axis_scale(ax, pair.y, vertical=True)
     for trials, outcome in ((others, "pruned"), (others, "broken"), (ranked, "complete")):
         kept = [
             trial for trial in trials if outcome == "complete" or (trial.outcome == "pruned") == (outcome == "pruned")
         ]
-        x, y = (plots.spread(axis, values(axis, kept), [t.number for t in kept]) for axis in (pair.x, pair.y))
+        x, y = (scales.spread(axis, values(axis, kept), [t.number for t in kept]) for axis in (pair.x, pair.y))
         if outcome == "complete":
             place = np.arange(len(kept)) / max(1, len(kept) - 1)
             order = slice(None, None, -1)  # the best on top
             ax.scatter(x[order], y[order], c=SCALE(0.95 * place[order]), s=16, linewidths=0, rasterized=len(kept) > 500)
         elif outcome == "pruned":
-            ax.plot(x, y, "v", markersize=3, markerfacecolor="none", markeredgecolor=plots.PRUNED, markeredgewidth=0.6)
+            ax.plot(x, y, "v", markersize=3, markerfacecolor="none", markeredgecolor=style.PRUNED, markeredgewidth=0.6)
         else:
-            ax.plot(x, y, "x", markersize=3.5, color=plots.FAILURE, markeredgewidth=0.9)
+            ax.plot(x, y, "x", markersize=3.5, color=style.FAILURE, markeredgewidth=0.9)
 
 
 def _finding(found: Sequence[Pair]) -> str:
@@ -116,8 +116,8 @@ def _lines(ax: Axes, report: Report, shown: Sequence[Axis], best: Sequence[Trial
     table = np.array([_places(axis, best) for axis in shown]).T  # (trials, axes), 0..1, below 0 where not applicable
     for trial, row in reversed(list(zip(best, table, strict=True))):
         look = report.looks.get(trial.number)
-        style = {"color": look.colour, "linestyle": look.line, "linewidth": 1.8} if look else {"color": plots.GREY}
-        ax.plot(range(len(shown)), row, **{"linewidth": 0.9, "zorder": 3 if look else 2, **style})
+        line = {"color": look.colour, "linestyle": look.line, "linewidth": 1.8} if look else {"color": style.GREY}
+        ax.plot(range(len(shown)), row, **{"linewidth": 0.9, "zorder": 3 if look else 2, **line})
     for place, axis in enumerate(shown):
         ax.plot([place, place], [0, 1], color=MUTED, linewidth=0.7, zorder=1)
         low, high = _end(axis, axis.low), _end(axis, axis.high)

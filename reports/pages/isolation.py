@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 
 from reports.analysis.axes import values
 from reports.analysis.isolation import SOLID, Isolation, isolations
-from reports.drawing import plots
+from reports.analysis.wording import counted
+from reports.drawing import scales, style
 from reports.drawing.layout import MUTED, SMALL, TINY, Key, Page, shorten
-from reports.drawing.plots import PALETTE
+from reports.drawing.style import PALETTE
 from reports.pages.context import Report
-from reports.wording import counted
 
 PANELS = 8
 
@@ -27,8 +27,8 @@ def isolation(report: Report) -> list[Page]:
     page.keys(
         [
             Key("best of that part", PALETTE[0], line="-"),
-            Key("best to be expected of equally many", plots.FAILURE, line=(0, (2, 1.2))),
-            Key("completed trial", plots.GREY, "o"),
+            Key("best to be expected of equally many", style.FAILURE, line=(0, (2, 1.2))),
+            Key("completed trial", style.GREY, "o"),
         ]
     )
     shown = found[:PANELS]
@@ -43,11 +43,11 @@ def _panel(ax: Axes, report: Report, found: Isolation) -> None:
     axis, metric, ranked = found.axis, report.metric, report.record.ranked()
     value = np.array([trial.value for trial in ranked], dtype=np.float64)
     low, high = report.ends(value)
-    plots.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
-    plots.axis_scale(ax, axis)
-    x = plots.spread(axis, values(axis, ranked), [trial.number for trial in ranked])
+    style.frame(ax, title=shorten(axis.name, 2.75, SMALL + 0.6, bold=True), x=axis.label, y=metric.axis)
+    scales.axis_scale(ax, axis)
+    x = scales.spread(axis, values(axis, ranked), [trial.number for trial in ranked])
     ax.plot(
-        x, np.clip(value * metric.scale, low, high), "o", color=plots.GREY, markersize=2.2, markeredgewidth=0, alpha=0.6
+        x, np.clip(value * metric.scale, low, high), "o", color=style.GREY, markersize=2.2, markeredgewidth=0, alpha=0.6
     )
     for part in found.parts:
         solid = part.complete >= SOLID
@@ -56,7 +56,7 @@ def _panel(ax: Axes, report: Report, found: Isolation) -> None:
             ax.hlines(part.best * metric.scale, part.low, part.high, PALETTE[0], linewidth=width, alpha=alpha)
         if solid:
             even = part.even * metric.scale
-            ax.hlines(even, part.low, part.high, plots.FAILURE, linewidth=1.1, linestyle=(0, (2, 1.2)))
+            ax.hlines(even, part.low, part.high, style.FAILURE, linewidth=1.1, linestyle=(0, (2, 1.2)))
         _count(ax, part.low, part.high, part.complete, part.judged, log=axis.scale == "log", maximize=metric.maximize)
     report.axis(ax, (low, high), wash="white")
 

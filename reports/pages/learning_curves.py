@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports import wording
-from reports.analysis import findings as analysis
-from reports.analysis.learning_curves import Course, course
-from reports.drawing import plots
+from reports.analysis import wording
+from reports.analysis.learning_curves import Band, Course, band, course
+from reports.analysis.standing import winner
+from reports.analysis.wording import counted
+from reports.drawing import plots, scales, style
 from reports.drawing.layout import Page
 from reports.pages.context import Report, epoch, name
-from reports.wording import counted
 from studies.record.reader import TrialRecord
 
 
@@ -21,7 +21,7 @@ def curves(report: Report) -> list[Page]:
         return []
     by_number = {trial.number: trial for trial in record.trials}
     named = [n for n in report.looks if n in by_number and len(by_number[n].epochs)]
-    others = analysis.band(record, "validation_loss", named)
+    others = band(record, "validation_loss", named)
     page = Page(_curves_finding(report), _curves_note(others))
     page.keys(report.keys(named, ("band",) if others.trials else ()))
     grid = page.grid(4, 2, min(6.5, page.room), left=0.5)
@@ -29,10 +29,10 @@ def curves(report: Report) -> list[Page]:
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
             column = f"{split}_{kind}"
-            plots.frame(
+            style.frame(
                 ax, title=f"{split} {kind}".capitalize(), x="epoch", y=f"{kind}" if kind == "loss" else "accuracy (%)"
             )
-            plots.rest(ax, analysis.band(record, column, named), scale)
+            plots.rest(ax, band(record, column, named), scale)
             for number in reversed(named):
                 trial = by_number[number]
                 plots.curve(
@@ -42,7 +42,7 @@ def curves(report: Report) -> list[Page]:
                     report.looks[number],
                 )
         shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
-        plots.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
+        scales.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
     _curves_table(page, report, [by_number[n] for n in named if by_number[n].counted_epoch is not None])
     return [page]
 
@@ -70,7 +70,7 @@ def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
 
 
 def _curves_finding(report: Report) -> str:
-    best = analysis.winner(report.record)
+    best = winner(report.record)
     seen = course(best) if best else None
     if best is None or seen is None:
         return "Learning curves of trials that have not completed"
@@ -92,7 +92,7 @@ def _course_in_words(seen: Course) -> str:
     return at
 
 
-def _curves_note(others: analysis.Band) -> str:
+def _curves_note(others: Band) -> str:
     drawn = (
         "as thin lines"
         if others.lines

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reports.analysis.checks import WARN
 from reports.analysis.next_study import Proposal, words
+from reports.analysis.wording import counted, listed
 from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
 from reports.pages.context import Report
-from reports.wording import counted, listed
 
 UNANSWERED = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",

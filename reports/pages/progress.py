@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import wording
-from reports.analysis import findings as analysis
-from reports.drawing import plots
+from reports.analysis import wording
+from reports.analysis.progress import Progress, search_progress
+from reports.analysis.statistics import Floats
+from reports.analysis.wording import counted
+from reports.drawing import plots, scales, style
 from reports.drawing.layout import Page
 from reports.pages.context import Report, name
-from reports.wording import counted
 
 
 def progress(report: Report) -> list[Page]:
     """Best so far against trials and against training time."""
-    shown = analysis.progress(report.record)
+    shown = search_progress(report.record)
     if not np.isfinite(shown.value).any():
         return []
     page = Page(_progress_finding(report, shown), _progress_note(shown))
@@ -29,22 +30,20 @@ def progress(report: Report) -> list[Page]:
     return [page]
 
 
-def _progress_panel(
-    ax: Axes, report: Report, shown: analysis.Progress, x: analysis.Floats, label: str, title: str = ""
-) -> None:
+def _progress_panel(ax: Axes, report: Report, shown: Progress, x: Floats, label: str, title: str = "") -> None:
     ends, maximize = report.ends(shown.value), report.metric.maximize
-    plots.frame(ax, title=title, x=label, y=report.metric.axis)
+    style.frame(ax, title=title, x=label, y=report.metric.axis)
     report.axis(ax, ends)
     ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
-    plots.whole_numbers(ax, up_to=float(x[-1]))
+    scales.whole_numbers(ax, up_to=float(x[-1]))
     plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
     plots.unvalued(ax, x, shown.outcome, maximize=maximize)
     if report.standing.baseline:
         value = (report.standing.baseline.value or 0.0) * report.metric.scale
-        plots.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
+        style.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)
 
 
-def _progress_finding(report: Report, shown: analysis.Progress) -> str:
+def _progress_finding(report: Report, shown: Progress) -> str:
     best, finished = report.standing.best, len(shown.number)
     assert best is not None
     if finished == 1:
@@ -59,7 +58,7 @@ def _progress_finding(report: Report, shown: analysis.Progress) -> str:
     return f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied}; {gain}"
 
 
-def _progress_note(shown: analysis.Progress) -> str:
+def _progress_note(shown: Progress) -> str:
     n = int(np.isfinite(shown.value).sum())
     left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
     return (
@@ -70,7 +69,7 @@ def _progress_note(shown: analysis.Progress) -> str:
     )
 
 
-def _time_axis(seconds: analysis.Floats) -> tuple[str, analysis.Floats]:
+def _time_axis(seconds: Floats) -> tuple[str, Floats]:
     size, unit = time_unit(float(seconds[-1]))
     return f"training time of all trials together ({unit})", seconds / size
 

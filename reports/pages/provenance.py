@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.checks import FEWEST
-from reports.analysis.findings import UNFINISHED
+from reports.analysis.failures import failure_causes
+from reports.analysis.standing import UNFINISHED, last_finish
+from reports.analysis.wording import counted, percent
 from reports.drawing import plots
 from reports.drawing.layout import BODY, Page
 from reports.pages.context import Report
-from reports.wording import counted, percent
 from studies.record.reader import SweepRecord, TrialRecord
 
 MOST_CAUSES = 8
@@ -24,7 +24,7 @@ def origin(report: Report) -> list[Page]:
     page = Page(_finding(report), "Every trial that was begun; nothing is left out. Time is training time.")
     if report.record.trials:
         _endings(page, report.record)
-    if causes := list(analysis.causes(report.record).items()):
+    if causes := list(failure_causes(report.record).items()):
         page.heading("Why trials broke")
         rows = [[reason, str(number)] for reason, number in causes[:MOST_CAUSES]]
         page.table(["cause (reasons that differ only in their numbers are one)", "trials"], rows, right=(1,))
@@ -90,7 +90,7 @@ def _oddities(trials: Sequence[TrialRecord]) -> list[str]:
 def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     data, study, origin = record.dataset, record.study, record.provenance
     sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
-    end = analysis.last_finish(record)
+    end = last_finish(record)
     commit = str(origin.get("git_commit") or "none recorded")[:12]
     dirty = ", with uncommitted changes: it cannot be repeated from the commit" if origin.get("git_dirty") else ""
     generation = f", generations of {study['generation']}" if study.get("generation") else ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports import wording
+from reports.analysis import wording
 from reports.analysis.checks import FEWEST
-from reports.analysis.findings import wilson
 from reports.analysis.pruning import Audited, Foresight, audited, foresight, misjudged, spared
-from reports.drawing import plots
+from reports.analysis.statistics import wilson
+from reports.analysis.wording import counted, percent
+from reports.drawing import scales, style
 from reports.drawing.layout import BODY, Page
 from reports.pages.context import Report
-from reports.wording import counted, percent
 
 MOST_AUDITED = 12
 GOOD = 0.9  # a rank correlation from which on the order of the trials is known
@@ -29,12 +29,12 @@ def pruning(report: Report) -> list[Page]:
         page.heading("How well an epoch foretells the order at the end")
         page.space(-0.16)
         ax = page.grid(1, 1, 2.9, left=0.6)[0]
-        plots.frame(ax, x="epoch", y="rank correlation with the end")
-        ax.fill_between(found.epoch, found.low, found.high, color=plots.GREY, alpha=0.3, linewidth=0)
-        ax.plot(found.epoch, found.correlation, "o-", color=plots.PALETTE[0], markersize=3, linewidth=1.2)
-        ax.axhline(GOOD, color=plots.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
+        style.frame(ax, x="epoch", y="rank correlation with the end")
+        ax.fill_between(found.epoch, found.low, found.high, color=style.GREY, alpha=0.3, linewidth=0)
+        ax.plot(found.epoch, found.correlation, "o-", color=style.PALETTE[0], markersize=3, linewidth=1.2)
+        ax.axhline(GOOD, color=style.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
         ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
-        plots.whole_numbers(ax, up_to=float(found.epoch[-1]))
+        scales.whole_numbers(ax, up_to=float(found.epoch[-1]))
     page.heading("What it spared")
     page.paragraph(
         f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run, which at each trial's own"

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports import wording
-from reports.analysis import findings as analysis
+from reports.analysis import wording
 from reports.analysis.axes import EDGE, Axis, at_bounds, axes, values
-from reports.analysis.findings import BASELINE
-from reports.drawing import plots
+from reports.analysis.standing import BASELINE, winner
+from reports.analysis.statistics import Floats
+from reports.analysis.wording import counted, listed
+from reports.drawing import plots, scales, style
 from reports.drawing.layout import SMALL, Page, shorten
 from reports.pages.context import Report
 from reports.pages.importance import no_ranking
-from reports.wording import counted, listed
 
 AXES_A_PAGE = 8
 MOST_AXES = 16
@@ -50,34 +50,32 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
     ends = report.ends(complete)
     grid = page.grid(len(sheet), 2, min(rows * 2.35, page.room), left=0.5)
     for ax, axis in zip(grid, sheet, strict=True):
-        plots.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
-        plots.axis_scale(ax, axis)
-        x = plots.spread(axis, values(axis, trials), [t.number for t in trials])
+        style.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
+        scales.axis_scale(ax, axis)
+        x = scales.spread(axis, values(axis, trials), [t.number for t in trials])
         report.axis(ax, ends)
         plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
         for number in reversed(starred):  # the winner last, on top
             _star(ax, report, number, x, complete, ends)
 
 
-def _star(
-    ax: Axes, report: Report, number: int, x: analysis.Floats, value: analysis.Floats, ends: tuple[float, float]
-) -> None:
+def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends: tuple[float, float]) -> None:
     """Mark one trial, where it has both a place on the axis and a final value."""
     at = next(index for index, trial in enumerate(report.record.trials) if trial.number == number)
     if math.isfinite(x[at]) and math.isfinite(value[at]):
         height = float(np.clip(value[at] * report.metric.scale, *ends))
-        plots.star(ax, float(x[at]), height, report.looks[number])
+        style.star(ax, float(x[at]), height, report.looks[number])
 
 
 def _axis_title(report: Report, axis: Axis) -> str:
-    best = analysis.winner(report.record)
+    best = winner(report.record)
     bound = axis.bound(float(values(axis, [best])[0])) if best else None
     text = f"{axis.name}: winner at {bound} bound" if bound else axis.name
     return shorten(text, 2.75, SMALL + 0.6, bold=True)
 
 
 def _axes_finding(report: Report, *, continued: bool) -> str:
-    best = analysis.winner(report.record)
+    best = winner(report.record)
     if best is None:
         return "Where the trials lay in the search space; none completed"
     bounds = at_bounds(report.record, best)

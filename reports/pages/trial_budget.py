@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.analysis import findings as analysis
+from reports.analysis.progress import search_progress
 from reports.analysis.trial_budget import Enough, enough
-from reports.drawing import plots
+from reports.analysis.wording import counted
+from reports.drawing import style
 from reports.drawing.layout import BODY, INK, Key, Page
 from reports.pages.context import Report
-from reports.wording import counted
 
 
 def trials(report: Report) -> list[Page]:
     """The best to be expected of fewer trials, and the course that the search took."""
-    found, shown = enough(report.record), analysis.progress(report.record)
+    found, shown = enough(report.record), search_progress(report.record)
     if found is None or report.standing.complete < 3:
         return []
     metric = report.metric
     page = Page(_finding(report), _note(report, found))
     page.keys(
         [
-            Key("best to be expected of so many trials", plots.PALETTE[0], line="-"),
-            Key("10 % to 90 % of all choices", plots.PALETTE[4], "s"),
+            Key("best to be expected of so many trials", style.PALETTE[0], line="-"),
+            Key("10 % to 90 % of all choices", style.PALETTE[4], "s"),
             Key("best so far, as the search went", INK, line=(0, (4, 2))),
         ]
     )
     ax = page.grid(1, 1, 4.2, left=0.6)[0]
-    plots.frame(ax, x="number of trials", y=metric.axis)
+    style.frame(ax, x="number of trials", y=metric.axis)
     scale = metric.scale
     ax.fill_between(
-        found.trials, found.low * scale, found.high * scale, color=plots.PALETTE[4], alpha=0.3, linewidth=0, step=None
+        found.trials, found.low * scale, found.high * scale, color=style.PALETTE[4], alpha=0.3, linewidth=0, step=None
     )
-    ax.plot(found.trials, found.mean * scale, color=plots.PALETTE[0], linewidth=1.5)
+    ax.plot(found.trials, found.mean * scale, color=style.PALETTE[0], linewidth=1.5)
     known = np.isfinite(shown.best)
     place = np.arange(1, len(shown.best) + 1)
     ax.step(place[known], shown.best[known] * scale, where="post", color=INK, linewidth=1.1, linestyle=(0, (4, 2)))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reports import wording
-from reports.analysis import findings as analysis
-from reports.analysis.findings import BROKEN
+from reports.analysis import wording
+from reports.analysis.failures import BROKEN, failure_causes
+from reports.analysis.wording import counted, setting
 from reports.drawing.layout import INK, MUTED, SMALL, TINY, Cell, Page
 from reports.pages.context import Report, epoch
-from reports.wording import counted, setting
 from studies.record.reader import TrialRecord
 
 TOP_ROWS = 20
@@ -91,7 +90,7 @@ def failures(report: Report) -> list[Page]:
     broken = _broken(report)
     if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
         return []  # the page of the best trials has room for a few
-    cause, number = next(iter(analysis.causes(report.record).items()))
+    cause, number = next(iter(failure_causes(report.record).items()))
     note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
     page = Page(_failures_finding(report), note)
     _failures_table(page, report, broken)

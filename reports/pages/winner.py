@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reports.analysis import findings as analysis
 from reports.analysis.axes import Axis, values
-from reports.analysis.findings import BASELINE
 from reports.analysis.isolation import PARTS, Isolation, isolations
-from reports.drawing import plots
+from reports.analysis.standing import BASELINE, winner
+from reports.analysis.wording import counted, setting
+from reports.drawing import plots, style
 from reports.drawing.layout import BODY, Cell, Page
 from reports.pages.context import Report, name
-from reports.wording import counted, setting
 from studies.record.reader import TrialRecord
 
 
@@ -37,7 +36,7 @@ class Step:
 
 def steps(report: Report) -> list[Step]:
     """The axes on which baseline and winner differ, the most telling first, those that cannot be told last."""
-    record, best = report.record, analysis.winner(report.record)
+    record, best = report.record, winner(report.record)
     baseline = next((trial for trial in record.trials if trial.number == BASELINE), None)
     if best is None or baseline is None or best.number == BASELINE:
         return []
@@ -62,14 +61,14 @@ def changes(report: Report) -> list[Page]:
     found = steps(report)
     if not found:
         return []
-    best = analysis.winner(report.record)
+    best = winner(report.record)
     assert best is not None
     told = [step for step in found if math.isfinite(step.worth)]
     page = Page(_finding(report, best, found, told), _note())
     if told:
         ax = page.grid(1, 1, 0.8 + 0.36 * len(told), left=1.5)[0]
         unit = " (points)" if report.metric.scale != 1 else ""
-        plots.frame(ax, x=f"better where the winner lies than where the baseline lies{unit}: {report.metric.name}")
+        style.frame(ax, x=f"better where the winner lies than where the baseline lies{unit}: {report.metric.name}")
         labels = [step.axis.name for step in told]
         plots.gains(ax, [step.worth * report.metric.scale for step in told], labels)
     page.space(0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record.reader import SweepRecord
 from sweep.commands.status import one_line
 
@@ -17,7 +17,7 @@ def conclusion(record: SweepRecord) -> list[str]:
         mean = record.metric.format(record.verdict["confirm_mean"])
         number = record.verdict["champion"]
         lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
-    if test := analysis.tested(record):
+    if test := final_accuracy(record):
         lines.append(
             f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
             f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"

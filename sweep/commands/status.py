@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.progress import duration, reading
 
@@ -17,7 +17,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval.
     """
     ranked = record.ranked()
-    verdict, tested = record.verdict, analysis.tested(record)
+    verdict, tested = record.verdict, final_accuracy(record)
     return {
         "study": record.name,
         "question": record.study["question"],
@@ -41,7 +41,7 @@ def lines(record: SweepRecord) -> list[str]:
     found = [record.study["question"], one_line(record)]
     for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
         found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
-    if record.verdict and (tested := analysis.tested(record)):
+    if record.verdict and (tested := final_accuracy(record)):
         mean = 100 * tested.mean
         found.append(f"champion: trial {record.verdict['champion']}, mean test accuracy {mean:.2f} %")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.metrics import metric_of
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from reports.analysis.importance import Importance
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
@@ -34,7 +34,7 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
 
 def model_description(record: SweepRecord) -> str:
     """The champion in one line of plain text: MLflow's table of versions does not render Markdown."""
-    test = analysis.tested(record)
+    test = final_accuracy(record)
     if test is None:
         return f"Trial {champion_number(record)} of study {record.name}, not tested"
     low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
@@ -70,7 +70,7 @@ def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
 
 
 def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
-    test = analysis.tested(record)
+    test = final_accuracy(record)
     if record.verdict is None or test is None or champion is None:
         return ["Not confirmed on fresh seeds yet. The best of many trials is partly luck."]
     paired = record.verdict.get("paired")

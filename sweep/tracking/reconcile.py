@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 from model import weights
 from model.files import locked, write_atomic
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
 from studies.record.database import file_stamp, stamp
 from studies.record.errors import DatabaseUnavailable, RecordError
@@ -530,7 +530,7 @@ class Mirror:
         with contextlib.suppress(MlflowException):  # it exists
             self.client.create_registered_model(name, description=str(record.study.get("question") or ""))
         tags = {"weights_sha256": digest, "study": record.uid, "trial": str(champion_number(record))}
-        if tested := analysis.tested(record):
+        if tested := final_accuracy(record):
             tags |= {
                 "test_accuracy": str(tested.accuracies[0]),
                 "test_low": str(tested.shipped_low),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.analysis import findings as analysis
 from reports.analysis.checks import checks, summary
+from reports.analysis.final_models import final_accuracy
 from reports.analysis.importance import Importance, importance
 from studies.record.folder import REPORT, StudyFolder
 from studies.record.reader import SweepRecord
@@ -133,7 +133,7 @@ def _finished_counts(record: SweepRecord) -> dict[str, int]:
 
 def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     number = champion_number(record)
-    test = analysis.tested(record)
+    test = final_accuracy(record)
     if test is None or number is None:
         return {}
     return {

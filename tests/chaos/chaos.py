@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.analysis import findings as analysis
+from reports.analysis.standing import winner
 from studies.record import reader as records
 from studies.record.reader import SweepRecord
 from sweep.commands import report
@@ -409,7 +409,7 @@ def mirrored(chain: Chain) -> list[str]:
     done = subprocess.run(SYNC, env=chain.environment(), capture_output=True, text=True, check=False)
     record = chain.record()
     assert record is not None
-    winner = analysis.winner(record)
+    best = winner(record)
     with contextlib.closing(sqlite3.connect(chain.home / "mlflow.db")) as connection:
         states = connection.execute("SELECT status, count(*) FROM runs GROUP BY status").fetchall()
         champion = connection.execute("SELECT value FROM latest_metrics WHERE key = 'champion_trial'").fetchall()
@@ -423,8 +423,8 @@ def mirrored(chain: Chain) -> list[str]:
     if there != wanted:
         lost, doubled = (wanted - there).total(), (there - wanted).total()
         found.append(f"of {wanted.total()} points MLflow lacks {lost} and has {doubled} more often or other ones")
-    if winner is None or [number for (number,) in champion] != [winner.number]:
-        found.append(f"MLflow's champion is {champion}, the record's {winner and winner.number}")
+    if best is None or [number for (number,) in champion] != [best.number]:
+        found.append(f"MLflow's champion is {champion}, the record's {best and best.number}")
     return found
 
 

@@ -250,7 +250,7 @@ def test_an_error_that_nobody_expected_is_shown_without_it(
     def fail(*_: object) -> None:
         raise ZeroDivisionError(f"of http://me:{CANARY}@host, where {CANARY} is no number")
 
-    monkeypatch.setattr("sweep.cli._recorded", fail)
+    monkeypatch.setattr("studies.record.folder.Home.recorded", fail)
     monkeypatch.setenv("SWEEP_TRACKING", f"http://me:{CANARY}@host")
 
     with pytest.raises(SystemExit) as end:

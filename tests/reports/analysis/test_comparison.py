@@ -9,7 +9,7 @@ import pytest
 
 from reports import pdf
 from reports.analysis import comparison as versus
-from reports.analysis import findings as analysis
+from reports.analysis.confirmation import confirmed_trials
 from reports.drawing.layout import HEIGHT, settings
 from reports.pages.comparison import comparison
 
@@ -119,7 +119,7 @@ def test_a_sweep_with_more_fresh_seeds_is_compared_on_those_that_both_have(known
     made = (known(20, score, space=RATE, confirm=seeds, seed=seeds) for seeds in (3, 5))
     before, after = (named(record, name, seed=7) for record, name in zip(made, ("before", "after"), strict=True))
     found = versus.gap(*versus.sides([before, after]))
-    values = [{row.trial: row.values for row in analysis.confirmation(record)} for record in (before, after)]
+    values = [{row.trial: row.values for row in confirmed_trials(record)} for record in (before, after)]
     first, second = (one[record.verdict["champion"]] for one, record in zip(values, (before, after), strict=True))
 
     assert (len(first), len(second), found.paired.n) == (3, 5, 3)

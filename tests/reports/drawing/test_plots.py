@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from reports.analysis import findings as analysis
 from reports.analysis.axes import Axis
-from reports.drawing import plots
+from reports.analysis.confirmation import ConfirmedTrial
+from reports.analysis.confusion import Confusion
+from reports.analysis.learning_curves import Band
+from reports.analysis.progress import Progress
+from reports.drawing import plots, scales, style
 
 NONE = np.empty(0)
-LOOKS = plots.looks([7, 3], baseline=0)
+LOOKS = style.looks([7, 3], baseline=0)
 RATE = Axis("rate", "rate", "rate", "log", False, 1e-4, 1e-2)
 
 
@@ -24,18 +27,18 @@ def ax():
 
 
 def test_a_trial_has_one_look_and_no_two_share_a_colour():
-    looks = plots.looks([5, 2, 9, 1, 4], baseline=0)
+    looks = style.looks([5, 2, 9, 1, 4], baseline=0)
 
     assert len({look.colour for look in looks.values()}) == 6
     assert len({str(look.marker) for look in looks.values()}) == 6
-    assert plots.looks([5, 2], baseline=0)[5] == looks[5]
+    assert style.looks([5, 2], baseline=0)[5] == looks[5]
 
 
 def test_best_so_far(ax):
-    shown = analysis.Progress(
+    shown = Progress(
         np.array([0, 7]), ("complete", "pruned"), np.array([0.9, np.nan]), np.array([0.9, 0.9]), np.array([1.0, 2.0])
     )
-    plots.objective_axis(ax, (80, 95), maximize=True)
+    scales.objective_axis(ax, (80, 95), maximize=True)
     plots.best_so_far(ax, np.array([1.0, 2.0]), shown, 100, (80, 95), LOOKS)
     plots.unvalued(ax, np.array([1.0, 2.0]), shown.outcome, maximize=True)
 
@@ -47,8 +50,8 @@ def test_best_so_far(ax):
 @pytest.mark.parametrize("maximize", [True, False])
 def test_scatter_puts_trials_without_a_value_into_the_strip(ax, maximize):
     x, value = np.array([1e-3, 2e-3, 3e-3, np.nan]), np.array([0.5, np.nan, 99.0, 0.4])
-    plots.axis_scale(ax, RATE)
-    plots.objective_axis(ax, (0, 1), maximize=maximize)
+    scales.axis_scale(ax, RATE)
+    scales.objective_axis(ax, (0, 1), maximize=maximize)
     plots.scatter(ax, x, value, ("complete", "diverged", "pruned", "complete"), (0, 1), maximize=maximize)
 
 
@@ -69,8 +72,8 @@ def test_scatter_of_nothing(ax):
     ],
 )
 def test_every_axis_renders(ax, axis):
-    plots.frame(ax, title=axis.name, x=axis.label)
-    plots.axis_scale(ax, axis)
+    style.frame(ax, title=axis.name, x=axis.label)
+    scales.axis_scale(ax, axis)
 
 
 @pytest.mark.parametrize(
@@ -83,32 +86,32 @@ def test_every_axis_renders(ax, axis):
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(axis, expected):
-    assert plots.ticks(axis) == pytest.approx(expected)
+    assert scales.ticks(axis) == pytest.approx(expected)
 
 
 def test_trials_with_one_choice_are_set_apart_and_others_stay():
     choice = Axis("c", "c", "c", "choice", False, 0, 1, ("a", "b"))
-    found = plots.spread(choice, np.zeros(4), [0, 1, 2, 3])
+    found = scales.spread(choice, np.zeros(4), [0, 1, 2, 3])
 
     assert len(set(found)) == 4
     assert np.abs(found).max() <= 0.15
-    np.testing.assert_array_equal(plots.spread(RATE, np.ones(2), [0, 1]), np.ones(2))
+    np.testing.assert_array_equal(scales.spread(RATE, np.ones(2), [0, 1]), np.ones(2))
 
 
 def test_curves_and_the_rest(ax):
-    plots.rest(ax, analysis.Band(np.array([1.0, 2.0]), np.array([0.1, 0.1]), np.array([0.2, 0.3]), (), 6), 1.0)
-    plots.rest(ax, analysis.Band(NONE, NONE, NONE, (np.array([0.5, np.nan]),), 1), 1.0)
+    plots.rest(ax, Band(np.array([1.0, 2.0]), np.array([0.1, 0.1]), np.array([0.2, 0.3]), (), 6), 1.0)
+    plots.rest(ax, Band(NONE, NONE, NONE, (np.array([0.5, np.nan]),), 1), 1.0)
     plots.curve(ax, np.array([0.5, 0.4, np.nan]), 2, LOOKS[7])
-    plots.same_window([ax], [np.array([0.5, 0.0, np.nan])], log=True)
+    scales.same_window([ax], [np.array([0.5, 0.0, np.nan])], log=True)
 
 
 @pytest.mark.parametrize("log", [True, False])
 def test_a_window_of_no_curves(ax, log):
-    plots.same_window([ax], [], log=log)
+    scales.same_window([ax], [], log=log)
 
 
 def test_confirmation_of_one_seed(ax):
-    rows = [analysis.Confirmed(7, 0.9, np.array([0.8])), analysis.Confirmed(0, np.nan, np.array([0.7, 0.8]))]
+    rows = [ConfirmedTrial(7, 0.9, np.array([0.8])), ConfirmedTrial(0, np.nan, np.array([0.7, 0.8]))]
     plots.confirmation(ax, rows, 100.0, LOOKS, ["Trial 7", "Baseline"], log=False)
 
 
@@ -117,7 +120,7 @@ def test_an_interval_that_does_not_exist(ax):
 
 
 def test_confusion_of_many_classes_and_of_none_wrong(ax):
-    plots.confusion(ax, analysis.Confusion(np.eye(30, dtype=np.int64), tuple(str(k) for k in range(30)), "test", 0))
+    plots.confusion(ax, Confusion(np.eye(30, dtype=np.int64), tuple(str(k) for k in range(30)), "test", 0))
 
 
 def test_outcomes_and_shares_of_nothing(ax):

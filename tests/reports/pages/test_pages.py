@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reports import pages
-from reports.analysis import findings as analysis
+from reports.analysis.calibration import calibration
+from reports.analysis.statistics import wilson
 from reports.drawing.layout import HEIGHT, settings
 from reports.pages.context import report
 from reports.pages.cost import _front
@@ -79,11 +80,11 @@ def test_calibration_is_the_distance_of_confidence_from_accuracy(made_up):
     record = made_up(30, confirmed=True)
     groups = [{"n": 50, "confidence": 0.6, "accuracy": 0.5}, {"n": 150, "confidence": 0.9, "accuracy": 0.94}]
     test = {**record.verdict["test"], "calibration": groups}
-    found = analysis.calibration(replace(record, verdict={**record.verdict, "test": test}))
+    found = calibration(replace(record, verdict={**record.verdict, "test": test}))
 
     assert found.error == pytest.approx(0.25 * 0.1 + 0.75 * 0.04)
-    assert (found.low[0], found.high[0]) == analysis.wilson(0.5, 50)
-    assert analysis.calibration(record) is None
+    assert (found.low[0], found.high[0]) == wilson(0.5, 50)
+    assert calibration(record) is None
     assert any("misreads" in title for title in titles(replace(record, verdict={**record.verdict, "test": test})))
 
 

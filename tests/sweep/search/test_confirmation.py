@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from model import weights
 from model.metrics import METRICS
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
@@ -64,7 +64,7 @@ def test_the_verdict_is_what_the_runs_say(confirmed):
     assert np.sum(verdict["test"]["confusion"]) == verdict["test"]["examples"] == record.dataset["test"] == 359
     right = np.trace(verdict["test"]["confusion"]) / 359
     assert verdict["test"]["accuracies"][0] == pytest.approx(right)
-    found = analysis.tested(record)
+    found = final_accuracy(record)
     assert found.mean == pytest.approx(np.mean(verdict["test"]["accuracies"]))
     assert found.shipped_low < right < found.shipped_high
     assert found.low < found.mean < found.high

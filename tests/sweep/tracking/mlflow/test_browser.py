@@ -23,7 +23,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from reports.analysis import findings as analysis
+from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
 from studies.record.folder import StudyFolder
 from sweep.commands import ui
@@ -278,7 +278,7 @@ def test_the_run_of_the_study_says_what_was_asked_what_won_and_by_how_much(shown
     assert f"Question. {record.study['question']}" in text
     assert f"Its validation loss is {_champion(record).value:.4f}, the baseline's {record.trials[0].value:.4f}" in text
     assert f"On fresh seeds. Mean validation loss {record.verdict['confirm_mean']:.4f}" in text
-    assert f"final models {100 * analysis.tested(record).mean:.2f} %" in text
+    assert f"final models {100 * final_accuracy(record).mean:.2f} %" in text
     assert f"{TRIALS} of {TRIALS} trials" in text
     assert links[_name(_champion(record))] == shown["winner"].removesuffix("/model-metrics")
     assert links["All trials side by side"] == shown["charts"]
@@ -347,7 +347,7 @@ def test_the_champion_is_in_the_registry(shown, browser):
     record = shown["record"]
     browser.open(f"{shown['address']}/#/models/sweep-digits/versions/1", "champion", "test_accuracy")
     browser.screenshot("champion")
-    text, accuracy = browser.text(), analysis.tested(record).accuracies[0]
+    text, accuracy = browser.text(), final_accuracy(record).accuracies[0]
 
     assert re.search(r"Aliases\s*:\s*@\s*champion", text)
     assert f"Trial {record.verdict['champion']} of study digits: test accuracy {100 * accuracy:.2f} %" in text

@@ -6,9 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.analysis import findings as analysis
 from reports.analysis.axes import axes, values
-from reports.wording import accuracy, duration, loss, ordinal, setting
+from reports.analysis.best_epochs import best_epochs
+from reports.analysis.confirmation import confirmed_trials, paired_difference
+from reports.analysis.confusion import confusion
+from reports.analysis.failures import failure_causes
+from reports.analysis.final_models import final_accuracy
+from reports.analysis.learning_curves import band
+from reports.analysis.mistakes import confident_mistakes
+from reports.analysis.progress import search_progress
+from reports.analysis.standing import standing, winner
+from reports.analysis.statistics import wilson
+from reports.analysis.wording import accuracy, duration, loss, ordinal, setting
+from reports.drawing.scales import window
+from reports.pages.context import notable
 
 
 def with_values(record, found, outcomes=None):
@@ -26,10 +37,10 @@ def test_gain_is_positive_when_the_best_is_better_whatever_the_direction(made_up
     up = with_values(made_up(3, objective="validation_accuracy"), [0.90, 0.95, 0.80])
     down = with_values(made_up(3, objective="validation_loss"), [0.50, 0.75, 0.25])
 
-    assert analysis.standing(up).best.number == 1
-    assert analysis.standing(up).gain == pytest.approx(0.05)
-    assert analysis.standing(down).best.number == 2
-    assert analysis.standing(down).gain == pytest.approx(0.25)
+    assert standing(up).best.number == 1
+    assert standing(up).gain == pytest.approx(0.05)
+    assert standing(down).best.number == 2
+    assert standing(down).gain == pytest.approx(0.25)
 
 
 def test_best_so_far_ignores_pruned_and_broken_trials(made_up):
@@ -40,7 +51,7 @@ def test_best_so_far_ignores_pruned_and_broken_trials(made_up):
     )
     record = replace(record, trials=tuple(replace(t, seconds=10.0, finished=None) for t in record.trials))
 
-    found = analysis.progress(record)
+    found = search_progress(record)
 
     np.testing.assert_array_equal(found.number, [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(found.value, [0.90, np.nan, np.nan, 0.95, 0.93])
@@ -55,62 +66,62 @@ def test_trials_are_in_the_order_in_which_they_finished(made_up):
         record, trials=(replace(first, finished=third.finished), second, replace(third, finished=first.finished))
     )
 
-    assert list(analysis.progress(record).number) == [2, 1, 0]
+    assert list(search_progress(record).number) == [2, 1, 0]
 
 
 @pytest.mark.parametrize("outcome", ["pruned", "failed", "diverged"])
 def test_without_a_completed_trial_there_is_no_best(made_up, outcome):
     record = made_up(4, outcome=outcome)
-    found = analysis.standing(record)
+    found = standing(record)
 
     assert (found.best, found.baseline, found.gain, found.finished, found.complete) == (None, None, None, 4, 0)
-    assert analysis.winner(record) is None
-    assert analysis.notable(record) == []
-    assert analysis.confusion(record) is None
+    assert winner(record) is None
+    assert notable(record) == []
+    assert confusion(record) is None
 
 
 def test_no_trials_at_all(made_up):
     record = made_up(0, planned=60)
 
-    assert analysis.standing(record).finished == 0
-    assert not analysis.standing(record).over
-    assert analysis.progress(record).number.size == 0
-    assert analysis.band(record, "validation_loss", []).trials == 0
-    assert analysis.best_epochs(record).counted.size == 0
+    assert standing(record).finished == 0
+    assert not standing(record).over
+    assert search_progress(record).number.size == 0
+    assert band(record, "validation_loss", []).trials == 0
+    assert best_epochs(record).counted.size == 0
 
 
 def test_a_sweep_is_over_when_every_trial_has_finished(made_up):
-    assert analysis.standing(made_up(6)).over
-    assert not analysis.standing(made_up(6, running=1)).over
-    assert not analysis.standing(made_up(6, planned=7)).over
+    assert standing(made_up(6)).over
+    assert not standing(made_up(6, running=1)).over
+    assert not standing(made_up(6, planned=7)).over
 
 
 def test_window_leaves_out_what_would_flatten_it_but_keeps_the_baseline():
-    low, high = analysis.window(np.array([0.97, 0.98, 0.975, 0.982, 0.1, np.nan]), [0.96], maximize=True)
+    low, high = window(np.array([0.97, 0.98, 0.975, 0.982, 0.1, np.nan]), [0.96], maximize=True)
 
     assert 0.95 < low < 0.96
     assert 0.982 < high < 0.99
 
 
 def test_window_of_a_loss_is_cut_at_its_upper_end():
-    low, high = analysis.window(np.array([0.1, 0.11, 0.12, 0.13, 9.0]), [], maximize=False)
+    low, high = window(np.array([0.1, 0.11, 0.12, 0.13, 9.0]), [], maximize=False)
 
     assert 0.09 < low < 0.1
     assert 0.13 < high < 0.2
 
 
 def test_window_of_one_value_and_of_none():
-    low, high = analysis.window(np.array([0.5]), [], maximize=True)
+    low, high = window(np.array([0.5]), [], maximize=True)
 
     assert low < 0.5 < high
-    assert analysis.window(np.array([np.nan]), [], maximize=True) == (0.0, 1.0)
+    assert window(np.array([np.nan]), [], maximize=True) == (0.0, 1.0)
 
 
 def test_few_other_trials_are_lines_and_many_are_a_band(made_up):
     few, many = made_up(4, outcome="complete"), made_up(12, outcome="complete")
 
-    assert len(analysis.band(few, "validation_loss", [0]).lines) == 3
-    found = analysis.band(many, "validation_loss", [0])
+    assert len(band(few, "validation_loss", [0]).lines) == 3
+    found = band(many, "validation_loss", [0])
     assert found.lines == ()
     np.testing.assert_array_equal(found.epoch, np.arange(1, 13))
     assert (found.low < found.high).all()
@@ -129,18 +140,18 @@ def test_a_paired_difference_in_words(made_up, low, high, finding):
     record = made_up(30, confirmed=True)
     paired = {"difference": 0.1, "low": low, "high": high, "n": 3, "better": False}
 
-    assert analysis.paired(replace(record, verdict={**record.verdict, "paired": paired})).finding == finding
+    assert paired_difference(replace(record, verdict={**record.verdict, "paired": paired})).finding == finding
 
 
 def test_no_paired_difference_when_the_baseline_is_the_champion(made_up):
     record = made_up(30, confirmed=True)
 
-    assert analysis.paired(replace(record, verdict={**record.verdict, "paired": None})) is None
+    assert paired_difference(replace(record, verdict={**record.verdict, "paired": None})) is None
 
 
 def test_confirmation_reads_the_repeats_while_there_is_no_verdict(made_up):
     record = replace(made_up(30, confirmed=True), verdict=None)
-    found = analysis.confirmation(record)
+    found = confirmed_trials(record)
 
     assert {row.trial for row in found} == {repeat.candidate for repeat in record.confirm}
     assert all(len(row.values) == 3 for row in found)
@@ -149,7 +160,7 @@ def test_confirmation_reads_the_repeats_while_there_is_no_verdict(made_up):
 def test_confusion_counts_mistakes(made_up):
     record = made_up(1, outcome="complete")
     record = replace(record, trials=(replace(record.trials[0], confusion=((5, 2), (1, 4))),))
-    found = analysis.confusion(record)
+    found = confusion(record)
 
     assert (found.split, found.trial, found.examples, found.errors) == ("validation", 0, 12, 3)
     assert found.worst_pairs() == [("0", "1", 2), ("1", "0", 1)]
@@ -157,7 +168,7 @@ def test_confusion_counts_mistakes(made_up):
 
 
 def test_mistakes_are_images_with_the_most_confident_first(made_up):
-    found = analysis.mistakes(made_up(30, confirmed=True))
+    found = confident_mistakes(made_up(30, confirmed=True))
 
     assert found[0].image.shape == (28, 28)
     assert [m.probability for m in found] == sorted((m.probability for m in found), reverse=True)
@@ -166,7 +177,7 @@ def test_mistakes_are_images_with_the_most_confident_first(made_up):
 def test_mistakes_of_examples_that_are_no_images_are_not_shown(made_up):
     record = made_up(30, confirmed=True)
 
-    assert analysis.mistakes(replace(record, dataset={**record.dataset, "shape": [784]})) == []
+    assert confident_mistakes(replace(record, dataset={**record.dataset, "shape": [784]})) == []
 
 
 def test_causes_that_differ_in_numbers_only_are_one(made_up):
@@ -174,7 +185,7 @@ def test_causes_that_differ_in_numbers_only_are_one(made_up):
     reasons = ["loss became nan in epoch 2", "the worker died", "loss became nan in epoch 3"]
     trials = tuple(replace(t, reason=reason) for t, reason in zip(record.trials, reasons, strict=True))
 
-    assert analysis.causes(replace(record, trials=trials)) == {"loss became nan in epoch 2": 2, "the worker died": 1}
+    assert failure_causes(replace(record, trials=trials)) == {"loss became nan in epoch 2": 2, "the worker died": 1}
 
 
 SPACE = {
@@ -248,24 +259,24 @@ def test_small_words():
 
 def test_the_wilson_interval_is_wilsons():
     """81 of 263 gives 0.255 to 0.366 (Newcombe 1998, table I, method 3)."""
-    low, high = analysis.wilson(81 / 263, 263)
+    low, high = wilson(81 / 263, 263)
 
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
     for n in range(1, 2000):  # 1 - high is printed: it must not be -0.0 %
-        assert 0 <= analysis.wilson(0.0, n)[0] < 1e-12
-        assert 0 <= 1 - analysis.wilson(1.0, n)[1] < 1e-12
+        assert 0 <= wilson(0.0, n)[0] < 1e-12
+        assert 0 <= 1 - wilson(1.0, n)[1] < 1e-12
 
 
 def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
     """0.9806, 0.9813 and 0.9802 have the mean 0.9807; the shipped model is the first, with an interval of its own."""
     mnist = made_up(confirmed=True)
-    found = analysis.tested(mnist)
+    found = final_accuracy(mnist)
 
     assert found.accuracies == pytest.approx((0.9806, 0.9813, 0.9802))
     assert found.mean == pytest.approx(0.9807)
-    assert (found.low, found.high) == analysis.wilson(found.mean, 10_000)
-    assert (found.shipped_low, found.shipped_high) == analysis.wilson(found.accuracies[0], 10_000)
-    assert analysis.tested(replace(mnist, verdict=None)) is None
+    assert (found.low, found.high) == wilson(found.mean, 10_000)
+    assert (found.shipped_low, found.shipped_high) == wilson(found.accuracies[0], 10_000)
+    assert final_accuracy(replace(mnist, verdict=None)) is None
 
 
 def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(made_up):
@@ -276,4 +287,4 @@ def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(ma
     trial = replace(record.trials[0], epochs=epochs, counted_epoch=11)
     last = replace(record, trials=(trial,), study={**record.study, "epoch": "last"})
 
-    assert analysis.best_epochs(last).counted.tolist() == [0.25]
+    assert best_epochs(last).counted.tolist() == [0.25]

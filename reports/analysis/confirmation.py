@@ -1,0 +1,112 @@
+"""What the repeats on fresh seeds show: the confirmed trials, champion against baseline, and the noise of a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reports.analysis.standing import BASELINE, final_value
+from reports.analysis.statistics import Floats
+from studies.record.reader import SweepRecord
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A paired difference on fresh seeds, positive where the champion is better than the baseline.
+
+    Attributes:
+        difference: mean of the differences, in the objective's unit.
+        low, high: its 95 % interval; NaN where one seed gives none.
+        n: number of pairs.
+        among: number of candidates that the champion was chosen among on these seeds; the interval allows for it.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+    among: int = 1
+
+    @property
+    def finding(self) -> str:
+        """`better`, `worse`, or `not distinguishable` where the interval contains 0 or there is none."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "not distinguishable"
+
+
+def paired_difference(record: SweepRecord) -> PairedDifference | None:
+    """The verdict's paired difference; None without a verdict, or when the champion is the baseline itself."""
+    found = (record.verdict or {}).get("paired")
+    if not found:
+        return None
+    low, high = (math.nan if found[end] is None else float(found[end]) for end in ("low", "high"))
+    return PairedDifference(float(found["difference"]), low, high, int(found["n"]), int(found.get("among", 1)))
+
+
+@dataclass(frozen=True)
+class ConfirmedTrial:
+    """One trial of the search, repeated on fresh seeds.
+
+    Attributes:
+        trial: its number in the search.
+        search_value: what the search had measured.
+        values: (seeds,), the objective of each repeat.
+    """
+
+    trial: int
+    search_value: float
+    values: Floats
+
+    @property
+    def mean(self) -> float:
+        """Mean of the repeats."""
+        return float(self.values.mean())
+
+
+def confirmed_trials(record: SweepRecord) -> list[ConfirmedTrial]:
+    """The confirmed trials, best mean first: from the verdict, or from the repeats that have completed so far."""
+    rows = _from_verdict(record.verdict["candidates"]) if record.verdict else _from_repeats(record)
+    return sorted(rows, key=lambda row: (-row.mean if record.maximize else row.mean, row.trial))
+
+
+def _from_verdict(candidates: Sequence[Mapping[str, Any]]) -> list[ConfirmedTrial]:
+    rows = [
+        ConfirmedTrial(c["trial"], float(c["search_value"]), np.array(c["values"], dtype=float)) for c in candidates
+    ]
+    return [row for row in rows if row.values.size]
+
+
+def _from_repeats(record: SweepRecord) -> list[ConfirmedTrial]:
+    found: dict[int, list[float]] = {}
+    for repeat in record.confirm:
+        if repeat.role == "confirm" and repeat.candidate is not None and math.isfinite(value := final_value(repeat)):
+            found.setdefault(repeat.candidate, []).append(value)
+    searched = {trial.number: final_value(trial) for trial in record.trials}
+    return [ConfirmedTrial(number, searched.get(number, math.nan), np.array(seen)) for number, seen in found.items()]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much the objective changes when nothing but the seed does.
+
+    Attributes:
+        deviation: standard deviation of one training, pooled over the trials that were repeated.
+        freedom: its degrees of freedom: repeats minus trials.
+    """
+
+    deviation: float
+    freedom: int
+
+
+def seed_noise(record: SweepRecord) -> Noise | None:
+    """From the repeats on fresh seeds of the best trials; the baseline, far from them, only if there is no other."""
+    rows = [row for row in confirmed_trials(record) if len(row.values) > 1]
+    used = [row for row in rows if row.trial != BASELINE] or rows
+    if not used:
+        return None
+    freedom = sum(len(row.values) - 1 for row in used)
+    squares = math.fsum(float(((row.values - row.mean) ** 2).sum()) for row in used)
+    return Noise(math.sqrt(squares / freedom), freedom)

@@ -1,0 +1,70 @@
+"""Which classes are confused with which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.analysis.standing import standing
+from reports.analysis.statistics import Floats
+from studies.record.reader import SweepRecord
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Who was taken for whom.
+
+    Attributes:
+        counts: (classes, classes), rows are true classes.
+        names: of the classes.
+        split: `test` or `validation`.
+        trial: whose predictions they are.
+    """
+
+    counts: NDArray[np.int64]
+    names: tuple[str, ...]
+    split: str
+    trial: int
+
+    @property
+    def examples(self) -> int:
+        """How many examples were judged."""
+        return int(self.counts.sum())
+
+    @property
+    def errors(self) -> int:
+        """How many of them were taken for another class."""
+        return int(self.counts.sum() - np.trace(self.counts))
+
+    def worst_pairs(self, most: int = 3) -> list[tuple[str, str, int]]:
+        """The most frequent mistakes: true class, predicted class, how often."""
+        wrong = self.counts - np.diag(np.diag(self.counts))
+        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+        pairs = [(int(flat // len(wrong)), int(flat % len(wrong))) for flat in order]
+        return [(self.names[t], self.names[p], int(wrong[t, p])) for t, p in pairs if wrong[t, p] > 0]
+
+    def recall(self) -> Floats:
+        """Share of each class that was recognised, (classes,); NaN for a class without examples."""
+        totals = self.counts.sum(axis=1)
+        return np.where(totals > 0, np.diag(self.counts) / np.maximum(totals, 1), np.nan)
+
+
+def confusion(record: SweepRecord) -> Confusion | None:
+    """The champion's on the test set where that was opened, else the best trial's on the validation set."""
+    if record.verdict:
+        return _confusion(record, record.verdict["test"]["confusion"], "test", int(record.verdict["champion"]))
+    best = standing(record).best
+    if best is None or best.confusion is None:
+        return None
+    return _confusion(record, best.confusion, "validation", best.number)
+
+
+def _confusion(record: SweepRecord, counts: Sequence[Sequence[int]], split: str, trial: int) -> Confusion:
+    table = np.array(counts, dtype=np.int64)
+    classes = record.dataset["classes"]
+    given = [str(name) for name in classes] if isinstance(classes, (list, tuple)) else []
+    names = tuple(given) if len(given) == len(table) else tuple(str(index) for index in range(len(table)))
+    return Confusion(table, names, split, trial)

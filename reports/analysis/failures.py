@@ -1,0 +1,21 @@
+"""Why trials broke."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from studies.record.reader import SweepRecord
+
+BROKEN = ("diverged", "out of memory", "timeout", "failed")
+
+
+def failure_causes(record: SweepRecord) -> dict[str, int]:
+    """Why trials broke, most frequent first.
+
+    Reasons that differ in their numbers only are one cause, named by the first of them.
+    """
+    broken = [trial.reason or trial.outcome for trial in record.trials if trial.outcome in BROKEN]
+    kinds = [re.sub(r"\d+", "#", reason) for reason in broken]
+    first = dict(zip(reversed(kinds), reversed(broken), strict=True))
+    return {first[kind]: count for kind, count in Counter(kinds).most_common()}

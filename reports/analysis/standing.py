@@ -1,0 +1,81 @@
+"""How far a search has come, what it found so far, and which trial won."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from studies.record.reader import SweepRecord, TrialRecord
+
+BASELINE = 0  # trial 0 of every study is its baseline
+UNFINISHED = ("running", "interrupted")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the search has come, and what it found.
+
+    Attributes:
+        best: the best completed trial, or None.
+        baseline: the completed trial 0, or None.
+        gain: best minus baseline, oriented so that positive is better; None unless both exist.
+        planned: how many trials the study asks for.
+        finished: trials that have ended, in whatever way.
+        unfinished: trials that run or were interrupted.
+        complete: trials that completed.
+    """
+
+    best: TrialRecord | None
+    baseline: TrialRecord | None
+    gain: float | None
+    planned: int
+    finished: int
+    unfinished: int
+    complete: int
+
+    @property
+    def over(self) -> bool:
+        """Whether the search has ended: every trial asked for has finished."""
+        return self.finished >= self.planned and not self.unfinished
+
+
+def standing(record: SweepRecord) -> Standing:
+    """How far the search has come, and what it found."""
+    ranked = record.ranked()
+    best = ranked[0] if ranked else None
+    base = next((trial for trial in ranked if trial.number == BASELINE), None)
+    unfinished = sum(trial.outcome in UNFINISHED for trial in record.trials)
+    return Standing(
+        best=best,
+        baseline=base,
+        gain=oriented(record, best, base),
+        planned=int(record.study["trials"]),
+        finished=len(record.trials) - unfinished,
+        unfinished=unfinished,
+        complete=len(ranked),
+    )
+
+
+def oriented(record: SweepRecord, trial: TrialRecord | None, reference: TrialRecord | None) -> float | None:
+    """By how much a trial's objective is better than another's; negative if it is worse."""
+    if trial is None or reference is None or trial.value is None or reference.value is None:
+        return None
+    return (trial.value - reference.value) * (1 if record.maximize else -1)
+
+
+def winner(record: SweepRecord) -> TrialRecord | None:
+    """The champion where there is a verdict, else the best completed trial."""
+    if record.verdict:
+        return next((t for t in record.trials if t.number == record.verdict["champion"]), None)
+    return standing(record).best
+
+
+def final_value(trial: TrialRecord) -> float:
+    """The objective of a completed trial, else NaN."""
+    return trial.value if trial.state == "complete" and trial.value is not None else math.nan
+
+
+def last_finish(record: SweepRecord) -> datetime | None:
+    """When the last trial, or the last repeat of one, finished."""
+    return max((trial.finished for trial in (*record.trials, *record.confirm) if trial.finished), default=None)
