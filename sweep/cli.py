@@ -255,7 +255,8 @@ def dashboard(study: str | None, home: Path, tracking: str | None, port: int, de
 @shared_options
 @click.argument("study", required=False)
 @click.option("--follow", is_flag=True, help="Stay until the sweep ends.")
-def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debug: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print each result as a line of JSON, for programs.")
+def sync(study: str | None, home: Path, tracking: str | None, follow: bool, as_json: bool, debug: bool) -> None:
     """Make MLflow equal to the record of STUDY (or of all studies); safe to repeat and to interrupt."""
     from sweep.commands.recorded import study_folders
 
@@ -264,14 +265,21 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, debu
         os.nice(10)  # training goes first
     from sweep.storage import database as storage
     from sweep.tracking import reconcile as mirror
+    from sweep.tracking.sync_result import SyncResult
 
     tracking = _tracker(home, tracking)
     for folder in folders:
-        if follow:
-            changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
-        else:
-            changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
-        click.echo(f"{folder.name}: {sent(changes)}")
+        try:
+            if follow:
+                changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
+            else:
+                changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
+        except mirror.MirrorError as error:
+            if as_json:
+                click.echo(error.result.line())
+            raise
+        result = SyncResult(folder.name, sent=vars(changes))
+        click.echo(result.line() if as_json else f"{folder.name}: {sent(changes)}")
 
 
 @sweep.command(epilog="Examples: sweep doctor mnist; sweep doctor mnist --fix")

@@ -239,16 +239,16 @@ def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, k
     said = "".join(line for _, line in lines)
     record = records.read(tmp_path / "home" / "tiny")
     assert record.counts() == {"complete": 3}
-    assert f"MLflow could not be brought up to date, {_waiting(record)}" in said
+    assert f"Could not sync tiny: {_unsent(record)}" in said
     assert f"later: sweep sync tiny --home {tmp_path / 'home'} --tracking {address}\n" in said
     (concluded,) = [at for at, line in lines if line.startswith("best in the search: ")]
     assert ended - concluded < 10
 
 
-def _waiting(record):
-    """All of it: a run a trial; six curves, the trial's number and six results."""
-    points = sum(6 * len(trial.epochs) + 7 for trial in record.trials)
-    return f"{len(record.trials)} runs with {points} points wait"
+def _unsent(record):
+    """All of it: a run a trial; nine curves, the trial's number and six results."""
+    values = sum(9 * len(trial.epochs) + 7 for trial in record.trials)
+    return f"{len(record.trials)} runs ({values} metric values) unsent"
 
 
 REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address too, unseen by others)"

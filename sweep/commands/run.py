@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from sweep.search.search import Search
 from sweep.storage import database as storage
 from sweep.storage.database import Database
 from sweep.storage.provenance import provenance
+from sweep.tracking.sync_result import last_result
 from sweep.workers.local import LocalPool
 from sweep.workers.pool import Pool
 
@@ -187,7 +187,7 @@ def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes] | N
         environment["SWEEP_TRACKING"] = options.tracking
     with (folder / "mirror.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "sweep", "sync", folder.name, "--follow"],
+            [sys.executable, "-P", "-m", "sweep", "sync", folder.name, "--follow", "--json"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -237,11 +237,11 @@ def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, o
     try:
         code = mirror.wait(MIRROR_PATIENCE)
     except subprocess.TimeoutExpired:
-        return [f"MLflow is still being brought up to date; look at {log}"]
+        return [f"MLflow is still being updated; see {log}"]
     if code:
-        waiting = re.search(r"\d+ runs with \d+ points wait", log.read_text().strip().rpartition("\n")[2])
-        detail = f"{waiting[0]} ({log})" if waiting else f"see {log}"
-        return [f"MLflow could not be brought up to date, {detail}; later: {later}"]
+        result = last_result(log)
+        detail = f"{result.unsent} ({log})" if result and result.error else f"see {log}"
+        return [f"Could not sync {record.name}: {detail}; later: {later}"]
     return _links(record, options)
 
 

@@ -42,6 +42,7 @@ from sweep.tracking.expected_runs import Point, Run, file_digest
 from sweep.tracking.mlflow.champion_script import champion_script
 from sweep.tracking.mlflow.local_store import artifacts_of, knock, make_ready, path_of
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
+from sweep.tracking.sync_result import SyncResult
 from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
 
 # Read by MLflow when it is imported.
@@ -91,7 +92,15 @@ _TRACKER_ERRORS = (
 
 
 class MirrorError(Exception):
-    """MLflow could not be made equal to the study; the study itself is unharmed."""
+    """MLflow could not be made equal to the study; the study itself is unharmed.
+
+    Attributes:
+        result: what is missing there.
+    """
+
+    def __init__(self, message: str, result: SyncResult) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 @dataclass(frozen=True)
@@ -213,10 +222,13 @@ class Mirror:
         except _TRACKER_ERRORS as error:
             self._forget()
             self.trusted = False
+            reason = _first_line(error, self.tracking)
+            result = SyncResult(record.name, reason, None, *self._unsent(record))
             raise MirrorError(
-                f"MLflow at {without_passwords(self.tracking)} did not take study {record.name}: "
-                f"{_first_line(error, self.tracking)}\n"
-                f"{self._waiting(record)} in {self.folder}; nothing is lost. Run `sweep sync {record.name}` later."
+                f"Could not sync {record.name} to {without_passwords(self.tracking)}: {reason}\n"
+                f"{result.unsent}, nothing is lost in {self.folder}\n"
+                f"run `sweep sync {record.name}` later",
+                result,
             ) from error
 
     def answers(self) -> bool:
@@ -556,15 +568,15 @@ class Mirror:
         if not path.is_file() or path.read_text() != text:
             write_atomic(path, text.encode())
 
-    def _waiting(self, record: SweepRecord) -> str:
-        """How much of the record MLflow is not known to have."""
-        waiting, points = 0, 0
+    def _unsent(self, record: SweepRecord) -> tuple[int, int]:
+        """How many runs and metric values of the record MLflow is not known to have."""
+        runs, values = 0, 0
         for study, trial in _all_trials(record):
             known = self.known.get(trial_key(study, trial))
             if known is None or known.tags.get(_DIGEST) != trial_digest(record, study, trial):
-                waiting += 1
-                points += len(lacking_points(*trial_points(record, trial), known))
-        return f"{waiting} runs with {points} points wait"
+                runs += 1
+                values += len(lacking_points(*trial_points(record, trial), known))
+        return runs, values
 
 
 def _model_folder(digest: str) -> str:

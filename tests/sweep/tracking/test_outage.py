@@ -341,7 +341,7 @@ def test_an_outage_loses_and_doubles_nothing(
 
     with contextlib.ExitStack() as stack:
         if when == "end":
-            stack.enter_context(pytest.raises(mirror.MirrorError, match=r"runs with \d+ points wait"))
+            stack.enter_context(pytest.raises(mirror.MirrorError, match=r"runs \(\d+ metric values\) unsent"))
         mirror.follow(folder, tracker.address, sweep.is_active)
     sweep.growing.close()
     assert tracker.failed != []

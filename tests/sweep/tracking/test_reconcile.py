@@ -205,7 +205,7 @@ def test_passes_that_were_cut_off_are_completed_by_the_next(
     for verb, call in (("create_run", 2), ("log_batch", 1), ("log_inputs", 1), ("log_artifacts", 1), ("log_batch", 2)):
         with monkeypatch.context() as patch:
             patch.setattr(mirror.MlflowClient, verb, _fails_on_call(call, getattr(mirror.MlflowClient, verb)))
-            with pytest.raises(mirror.MirrorError, match=r"(?s)runs with \d+ points wait.*sweep sync digits"):
+            with pytest.raises(mirror.MirrorError, match=r"(?s)runs \(\d+ metric values\) unsent.*sweep sync digits"):
                 mirror.sync(folder, tracking, active=False)
 
     mirror.sync(folder, tracking, active=False)
@@ -254,10 +254,10 @@ def test_what_waits_is_counted_against_what_is_there_and_without_drawing(
             monkeypatch.setattr(trial_runs, "confusion_png", _fails)
         return answer
 
-    with pytest.raises(mirror.MirrorError, match="1 runs with 31 points wait"):
+    with pytest.raises(mirror.MirrorError, match=r"1 runs \(31 metric values\) unsent"):
         mirror.follow(home / "digits", tracking, is_active)
     recorded.close()
-    assert "1 runs with 31 points wait" in caplog.text
+    assert "1 runs (31 metric values) unsent" in caplog.text
 
 
 def _fails(*_: Any, **__: Any) -> Any:
@@ -333,7 +333,7 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
 
     first, second = str(failure.value).splitlines()
     assert first.startswith("MLflow at http://***@127.0.0.1:9 did not take study digits: ")
-    assert second.startswith("1 runs with 25 points wait in ")
+    assert second.startswith("1 runs (25 metric values) unsent")
     assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
     assert "canary" not in str(failure.value) + caplog.text
     assert len([line for line in caplog.records if line.name == "sweep.tracking.reconcile"]) == 1

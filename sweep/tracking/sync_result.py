@@ -1,0 +1,42 @@
+"""The result of `sweep sync --json`: one line of JSON a study, which `sweep run` reads from mirror.log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a synchronisation sent, or could not send.
+
+    Attributes:
+        study: its name.
+        error: why it failed, in one line; None where MLflow is up to date.
+        sent: how many runs, metrics, params, tags, artifacts and models were sent, by name.
+        unsent_runs, unsent_values: how many runs are not up to date, and how many metric values they lack.
+    """
+
+    study: str
+    error: str | None = None
+    sent: dict[str, int] | None = None
+    unsent_runs: int = 0
+    unsent_values: int = 0
+
+    def line(self) -> str:
+        """The result as a line of JSON."""
+        return json.dumps({"sync": asdict(self)})
+
+    @property
+    def unsent(self) -> str:
+        """What is missing in the tracker, in words."""
+        return f"{self.unsent_runs} runs ({self.unsent_values} metric values) unsent"
+
+
+def last_result(log: Path) -> SyncResult | None:
+    """The last result in a log, among lines that people wrote or libraries logged; None without one."""
+    for line in reversed(log.read_text(errors="replace").splitlines()):
+        if line.startswith('{"sync": '):
+            return SyncResult(**json.loads(line)["sync"])
+    return None
