@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from model.data import datasets
@@ -41,6 +42,16 @@ def test_the_data_are_known_by_their_digest(record, cache):
     other = replace(moved, dataset={**record.dataset, "digest": "0" * 64})
     with pytest.raises(datasets.DatasetInvalid, match=r"gone\.npz: there is no such file"):
         replay(other, 0, cache)
+
+
+def test_a_metric_that_an_older_version_did_not_record_is_not_compared(record, cache):
+    epochs = record.trials[0].epochs.copy()
+    epochs["validation_macro_f1"] = np.nan
+    assert "equal to the record" in replay(changed(record, 0, epochs=epochs), 0, cache)
+
+    epochs["validation_macro_f1"][0] = 0.5
+    with pytest.raises(RecordMismatch, match=r"epoch 1: validation_macro_f1 0\.5 is recorded"):
+        replay(changed(record, 0, epochs=epochs), 0, cache)
 
 
 def test_complete_and_pruned_trials_come_out_equal(record, cache):

@@ -331,10 +331,10 @@ def test_a_tracker_that_is_down_is_told_once_and_then_as_an_error(
     with pytest.raises(mirror.MirrorError) as failure:
         mirror.follow(recorded.close(), "http://me:canary@127.0.0.1:9", lambda: next(answers))
 
-    first, second = str(failure.value).splitlines()
-    assert first.startswith("MLflow at http://***@127.0.0.1:9 did not take study digits: ")
-    assert second.startswith("1 runs (25 metric values) unsent")
-    assert second.endswith("nothing is lost. Run `sweep sync digits` later.")
+    first, second, third = str(failure.value).splitlines()
+    assert first.startswith("Could not sync digits to http://***@127.0.0.1:9: ")
+    assert second.startswith("1 runs (25 metric values) unsent, nothing is lost")
+    assert third == "run `sweep sync digits` later"
     assert "canary" not in str(failure.value) + caplog.text
     assert len([line for line in caplog.records if line.name == "sweep.tracking.reconcile"]) == 1
     assert len(readings) == 2  # at the first failure and at the end: between them a study of any size costs nothing
