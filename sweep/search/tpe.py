@@ -1,13 +1,13 @@
-"""Optuna's TPE sampler with the same draws to the last bit, but without loops over what has not changed.
+"""Optuna's TPE with the same draws to the last bit, in a tenth of the time after many trials.
 
-After 10,000 trials two thirds of a draw by Optuna's sampler are loops in Python: over all trials, to convert their
-parameters again, and over single calls of the error function (parzen.py).
+Of Optuna's draw after 10,000 trials, most is spent on the logarithm of the normal distribution function, which it
+evaluates in a Python loop for every kernel, and on converting the parameters of finished trials again and again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from heapq import nsmallest
 from typing import Any, cast
 
@@ -16,55 +16,67 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.samplers._tpe.sampler import _get_pruned_trial_score, default_gamma  # pinned in pyproject.toml
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator  # pyproject.toml pins the versions that have these
+from optuna.samplers._tpe.probability_distributions import (
+    _BatchedCategoricalDistributions,
+    _BatchedDistributions,
+    _MixtureOfProductDistribution,
+    _unique_inverse_2d,
+)
+from optuna.samplers._tpe.sampler import _get_pruned_trial_score, default_gamma
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.search.parzen import ParzenEstimator
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+Array = NDArray[np.float64]
 
-_OBSERVED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+TIE = 1e-6
+"""Difference of two log density ratios below which Optuna's own rounding decides; ours differ from them by 1e-10."""
+ONE = 9.0
+"""Standard deviations below which all of the mass lies, to the last bit of a float64."""
+TAIL = 20.0
+"""Standard deviations beyond which a kernel's mass (3e-89) counts as 0; the prior's kernel always has more."""
 
 
 class TrialCache:
-    """Parameters of a search's finished trials, converted once; shared by the samplers of all its trials.
+    """Parameters of finished trials as Optuna's internal numbers, and the space that all trials share.
 
-    Attributes:
-        space: the parameters that all trials share.
+    One for the samplers of all trials of a search: each sampler is seeded anew, but what finished trials drew stays.
     """
 
     def __init__(self) -> None:
         self.space = IntersectionSearchSpace(include_pruned=True)
         self._names: tuple[str, ...] = ()
-        self._points = np.empty((0, 0))
+        self._rows = np.empty((0, 0))
 
-    def points(
+    def rows(
         self, names: Sequence[str], trials: Sequence[FrozenTrial], convert: Callable[[FrozenTrial], Sequence[float]]
-    ) -> NDArray[np.float64]:
-        """Optuna's internal representations, (trials, names) float64; those of finished trials are kept."""
+    ) -> Array:
+        """(trials, names): internal numbers of the parameters; `convert` is called once for a finished trial."""
         numbers = np.fromiter((trial.number for trial in trials), np.intp, len(trials))
         self._make_room(tuple(names), int(numbers.max(initial=-1)) + 1)
-        found = self._points[numbers]
+        found = self._rows[numbers]
         for place in np.flatnonzero(np.isnan(found[:, 0])).tolist():
             found[place] = convert(trials[place])
             if trials[place].state.is_finished():
-                self._points[numbers[place]] = found[place]
+                self._rows[numbers[place]] = found[place]
         return found
 
     def _make_room(self, names: tuple[str, ...], size: int) -> None:
-        """Add rows of NaN for trials that are not converted yet; the number of rows is a power of two."""
+        """Add rows of NaN for trials not yet converted (no parameter is NaN); their total is a power of two."""
         if names != self._names:
-            self._names, self._points = names, np.full((0, len(names)), math.nan)
-        if size > len(self._points):
-            more = (1 << (size - 1).bit_length()) - len(self._points)
-            self._points = np.concatenate([self._points, np.full((more, len(names)), math.nan)])
+            self._names, self._rows = names, np.full((0, len(names)), math.nan)
+        if size > len(self._rows):
+            more = (1 << (size - 1).bit_length()) - len(self._rows)
+            self._rows = np.concatenate([self._rows, np.full((more, len(names)), math.nan)])
 
 
 class CachedTPESampler(TPESampler):
-    """Optuna's TPE sampler with a cache of finished trials; it sorts only as many of them as it needs.
+    """Optuna's `TPESampler` with cached parameters and a vectorised acquisition function.
 
     Args:
-        seed: seed of its draws.
+        seed: of its draws.
         cache: shared by the samplers of a search.
     """
 
@@ -72,16 +84,13 @@ class CachedTPESampler(TPESampler):
         super().__init__(seed=seed)
         self._cache = cache
         self._search_space = cache.space
-        self._parzen_estimator_cls = ParzenEstimator
 
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As Optuna's for one objective without constraints, where only the best 25 trials must be found."""
-        observed = [
-            other for other in study.get_trials(deepcopy=False, states=_OBSERVED) if other.number != trial.number
-        ]
-        below, above = _split(study, observed)
+        """As Optuna's for one objective without constraints, where only the best 25 trials need be found."""
+        known = [other for other in study.get_trials(deepcopy=False, states=_COUNTED) if other.number != trial.number]
+        below, above = _split(study, known)
         better = self._build_parzen_estimator(study, search_space, below, handle_below=True)
         others = self._build_parzen_estimator(study, search_space, above, handle_below=False)
         candidates = better.sample(self._rng.rng, self._n_ei_candidates)
@@ -90,19 +99,31 @@ class CachedTPESampler(TPESampler):
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> dict[str, Array]:
         def convert(trial: FrozenTrial) -> list[float]:
-            params: Mapping[str, object] = trial.params
-            return [float(kind.to_internal_repr(params[name])) for name, kind in search_space.items()]
+            return [float(kind.to_internal_repr(trial.params[name])) for name, kind in search_space.items()]
 
-        found = self._cache.points(list(search_space), trials, convert)
+        found = self._cache.rows(list(search_space), trials, convert)
         return {name: found[:, i] for i, name in enumerate(search_space)}
+
+    def _compute_acquisition_func(
+        self, samples: dict[str, Array], mpe_below: _ParzenEstimator, mpe_above: _ParzenEstimator
+    ) -> Array:
+        """(candidates,): log density ratios, whose largest decides; Optuna's own where two candidates nearly tie."""
+        points = mpe_below._transform(samples)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios: Array = np.log(_density(points, mpe_below._mixture_distribution))
+            ratios -= np.log(_density(points, mpe_above._mixture_distribution))
+        best = points[ratios >= ratios.max() - TIE]
+        if np.isfinite(ratios).all() and (best == best[0]).all():
+            return ratios
+        return super()._compute_acquisition_func(samples, mpe_below, mpe_above)
 
 
 def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """The best tenth of the finished trials, at most 25, and all others with the running ones; both by number.
+    """The best tenth of the trials that ended, at most 25, and the others with those that run; both by number.
 
-    Complete trials are ordered by value, then come pruned ones by their last epoch. Optuna sorts all of them.
+    Completed ones come first, by value; then pruned ones, by how far they came. Optuna sorts all of them.
     """
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -116,3 +137,55 @@ def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[Fro
     for trial in trials:
         (below if trial.number in numbers else above).append(trial)
     return below, above
+
+
+def _density(points: Array, mixture: _MixtureOfProductDistribution) -> Array:
+    """(candidates,): density of a mixture of products at points of shape (candidates, parameters).
+
+    The product needs no logarithms: a kernel too small for a float64 adds nothing to the sum over the kernels.
+    """
+    product = np.tile(mixture.weights, (len(points), 1))
+    for x, kernels in zip(points.T, mixture.distributions, strict=True):
+        product *= _kernels(x, kernels)
+    return np.asarray(product.sum(axis=1))
+
+
+def _kernels(x: Array, kernels: _BatchedDistributions) -> Array:
+    """(candidates, kernels): density, or probability of a discrete value; NaN for a value out of bounds."""
+    if isinstance(kernels, _BatchedCategoricalDistributions):
+        return np.asarray(kernels.weights[:, x.astype(np.intp)].T)
+    return _discrete(x, kernels) if kernels.step else _continuous(x, kernels)
+
+
+def _continuous(x: Array, kernels: Any) -> Array:
+    low, high, mu, sigma = kernels.adapted_low, kernels.adapted_high, kernels.mu, kernels.sigma
+    x = np.log(x) if kernels.is_log else x
+    x = np.where((x < low) | (x > high), np.nan, x)  # by rounding; Optuna decides
+    z = (x[:, np.newaxis] - mu) / sigma
+    scale = math.sqrt(2 * math.pi) * sigma * _mass((low - mu) / sigma, (high - mu) / sigma)
+    return np.asarray(np.exp(-0.5 * z * z) / scale)
+
+
+def _discrete(x: Array, kernels: Any) -> Array:
+    """Many trials share a value, so each pair of value and width is computed once."""
+    mu, sigma, column = _unique_inverse_2d(kernels.mu, kernels.sigma)
+    x, row = np.unique(x, return_inverse=True)
+    edges = np.stack([x - kernels.step / 2, x + kernels.step / 2])
+    left, right = np.log(edges) if kernels.is_log else edges
+    mass = _mass((left[:, np.newaxis] - mu) / sigma, (right[:, np.newaxis] - mu) / sigma)
+    mass /= _mass((kernels.adapted_low - mu) / sigma, (kernels.adapted_high - mu) / sigma)
+    return np.asarray(mass[np.ix_(row, column)])
+
+
+def _mass(a: Array, b: Array) -> Array:
+    """Probability of [a, b] under the standard normal distribution, with full precision in both tails."""
+    right = a > 0
+    return _ndtr(np.where(right, -a, b)) - _ndtr(np.where(right, -b, a))
+
+
+def _ndtr(a: Array) -> Array:
+    """Standard normal distribution function; the C library's erfc only where it is neither 0 nor 1."""
+    found = (a > 0).astype(float)
+    near = (a > -TAIL) & (a < ONE)
+    found[near] = [0.5 * math.erfc(x) for x in (a[near] * -math.sqrt(0.5)).tolist()]
+    return found

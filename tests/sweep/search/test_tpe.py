@@ -6,12 +6,11 @@ import sys
 import numpy as np
 import optuna
 import pytest
-from optuna.samplers._tpe import _truncnorm
 from optuna.trial import TrialState
+from scipy.stats import norm
 
 from studies.study_file import load
-from sweep.search.parzen import log_gauss_mass, log_ndtr
-from sweep.search.tpe import CachedTPESampler, TrialCache
+from sweep.search.tpe import CachedTPESampler, TrialCache, _mass
 
 STUDY = """\
 question = "Which?"
@@ -50,16 +49,33 @@ assert not changed, changed
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_normal_distribution_has_optunas_bits():
-    """Near zero, in the middle, in the tails, and at each number where the formula changes."""
-    dice = np.random.default_rng(1)
-    edges = np.array([-20.0, -1.0, 1.0, 6.0, 0.0, -0.0, -700.0, 40.0])
-    near = np.concatenate([edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)])
-    a = np.concatenate([near, dice.normal(0, 8, 40_000), -np.geomspace(20, 1e6, 5_000)])
-    b = a + dice.exponential(2, a.size) + 1e-9
+def test_the_mass_of_an_interval_is_exact_in_both_tails():
+    """Against SciPy's, whose tails keep their relative precision."""
+    a, b = np.meshgrid(np.linspace(-19, 8, 55), np.linspace(-18.9, 8.5, 55))
+    inside = a < b
+    expected = np.where(a > 0, norm.sf(a) - norm.sf(b), norm.cdf(b) - norm.cdf(a))
 
-    assert log_ndtr(a).tobytes() == _truncnorm._log_ndtr(a).tobytes()
-    assert log_gauss_mass(a, b).tobytes() == _truncnorm._log_gauss_mass(a, b).tobytes()
+    np.testing.assert_allclose(_mass(a, b)[inside], expected[inside], rtol=1e-9)
+
+
+def test_optuna_decides_between_candidates_that_nearly_tie(monkeypatch, tmp_path):
+    """With a tolerance that every pair of candidates is within, each draw is Optuna's own computation."""
+    calls = []
+    own = optuna.samplers.TPESampler._compute_acquisition_func
+    monkeypatch.setattr("sweep.search.tpe.TIE", np.inf)
+    monkeypatch.setattr(
+        optuna.samplers.TPESampler, "_compute_acquisition_func", lambda *given: calls.append(1) or own(*given)
+    )
+    (tmp_path / "draws.toml").write_text(STUDY)
+    study, cache, dice = load(str(tmp_path / "draws.toml"), []), TrialCache(), np.random.default_rng(3)
+    memory = optuna.create_study()
+    for number in range(15):
+        memory.sampler = CachedTPESampler(number, cache)
+        trial = memory.ask()
+        study.draw(trial)
+        end([trial], [memory], [TrialState.COMPLETE], dice)
+
+    assert len(calls) == 5  # after ten random draws
 
 
 ENDS = {
