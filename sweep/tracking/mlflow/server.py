@@ -5,7 +5,7 @@ host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front 
 checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
 And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; its table of runs has
 no metric, and a run's charts begin with bars of single numbers. The page served here has other defaults
-(`sweep/mlflow_page.js`), which a browser remembers once its user has chosen otherwise.
+(`sweep/tracking/mlflow/page.js`), which a browser remembers once its user has chosen otherwise.
 """
 
 import json

@@ -67,7 +67,7 @@ def test_any_number_of_workers_gives_the_same(tiny, opened, searched, reference,
     assert numbers(records.read(database.folder)) == reference
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
 @pytest.mark.parametrize("every", [13, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, monkeypatch, every, after):
     """The coordinator dies before or after every n-th write to the database, again and again, until all is done.

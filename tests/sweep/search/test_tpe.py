@@ -84,15 +84,16 @@ ENDS = {
 }
 
 
+@pytest.mark.parametrize("count", [60, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("direction", ENDS)
-def test_every_draw_is_optunas(tmp_path, direction):
+def test_every_draw_is_optunas(tmp_path, direction, count):
     """Two studies with the same trials, of every state and eight of them running at any time."""
     (tmp_path / "draws.toml").write_text(STUDY)
     study = load(str(tmp_path / "draws.toml"), [])
     dice, cache = np.random.default_rng(3), TrialCache()
     ours, theirs = (optuna.create_study(direction=direction) for _ in range(2))
     running = []
-    for number in range(150):
+    for number in range(count):
         ours.sampler, theirs.sampler = CachedTPESampler(number, cache), optuna.samplers.TPESampler(seed=number)
         trials = ours.ask(), theirs.ask()
         study.draw(trials[0])

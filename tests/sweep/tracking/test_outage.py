@@ -325,12 +325,8 @@ def registered(place: Path, folder: Path) -> list[Any]:
     ]
 
 
-FOUND: dict[tuple[str, str], tuple[int, int, int]] = {}
-"""Points, lost, doubled, of every outage that was tried."""
-
-
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("when", PLACES)
+@pytest.mark.parametrize("when", ["middle", *(pytest.param(when, marks=pytest.mark.slow) for when in ("start", "end"))])
 @pytest.mark.parametrize("mode", MODES)
 def test_an_outage_loses_and_doubles_nothing(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, when: str
@@ -348,20 +344,11 @@ def test_an_outage_loses_and_doubles_nothing(
     tracker.be_well()
     mirror.sync(folder, tracker.address, active=False)
 
-    FOUND[mode, when] = differences(place, folder)
-    assert FOUND[mode, when][1:] == (0, 0)
+    points, lost, doubled = differences(place, folder)
+    assert points >= 600
+    assert (lost, doubled) == (0, 0)
     assert registered(place, folder) == [(1, "champion", True)]
     assert not mirror.sync(folder, tracker.address, active=False)
-
-
-def test_no_point_of_all_outages_is_lost_or_doubled() -> None:
-    if not FOUND:
-        pytest.skip("sums up the outages, and none was chosen")
-    points, lost, doubled = (sum(figures) for figures in zip(*FOUND.values(), strict=True))
-
-    assert len(FOUND) == len(MODES) * len(PLACES) == 18
-    assert points >= 10_000
-    assert (lost, doubled) == (0, 0)
 
 
 def first_time(mode: str, methods: tuple[str, ...]) -> Fails:
