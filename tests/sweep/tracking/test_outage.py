@@ -40,7 +40,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy
 
 PAGE = b"<!doctype html><title>Please log in</title>"
 MODES = ("refuse", "hang", "503", "429", "html", "lose")
-PLACES = ("start", "middle", "end")
 LASTS = {"start": 3, "middle": 3, "end": 1000}
 """So many requests an outage lasts: the first fails what was under way, the others the attempts to begin anew."""
 INSIDE = 4
