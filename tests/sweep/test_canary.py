@@ -352,7 +352,7 @@ def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, t
     assert "later: sweep sync tiny" in said[0]
     folder = tmp_path / "home" / "tiny"
     assert {"study.db", "mirror.log", "report.pdf", "champion.npz"} <= {path.name for path in folder.iterdir()}
-    assert "did not take study tiny" in (folder / "mirror.log").read_text()
+    assert "Could not sync tiny to http" in (folder / "mirror.log").read_text()
     assert leaks(tmp_path, *said) == []
     assert watch.looks > 20
     assert watch.found == set()
