@@ -85,6 +85,14 @@ def load(path: Path) -> MLP:
     return MLP.from_arrays(arrays)
 
 
+def digest_of(path: Path) -> str | None:
+    """The hash of the weights in a file, as `save` returned it; None if the file is missing or damaged."""
+    try:
+        return sha256(load(path).theta)
+    except WeightsError:
+        return None
+
+
 def _check_activation(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     if "activation" not in arrays:
         return

@@ -263,18 +263,14 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, as_j
     folders = study_folders(home, study)
     if follow:
         os.nice(10)  # training goes first
-    from sweep.storage import database as storage
-    from sweep.tracking import reconcile as mirror
+    from sweep.commands.sync import sync_study
+    from sweep.tracking.reconcile import MirrorError
     from sweep.tracking.sync_result import SyncResult
 
-    tracking = _tracker(home, tracking)
     for folder in folders:
         try:
-            if follow:
-                changes = mirror.follow(folder, tracking, lambda folder=folder: storage.is_active(folder))  # type: ignore[misc]
-            else:
-                changes = mirror.sync(folder, tracking, active=storage.is_active(folder))
-        except mirror.MirrorError as error:
+            changes = sync_study(folder, _tracking_uri(home, tracking), until_end=follow)
+        except MirrorError as error:
             if as_json:
                 click.echo(error.result.line())
             raise
@@ -291,12 +287,13 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
     from sweep.commands.recorded import study_folders
 
     folders = study_folders(home, study)
-    from sweep.storage import database as storage
+    from sweep.storage.database import is_active
     from sweep.tracking.doctor import examine, in_words
+    from sweep.tracking.mlflow.client import MlflowTracker
 
-    left = 0
+    tracker, left = MlflowTracker(_tracking_uri(home, tracking)), 0
     for folder in folders:
-        found, still = examine(folder, _tracker(home, tracking), active=storage.is_active(folder), fix=fix)
+        found, still = examine(folder, tracker, active=is_active(folder), fix=fix)
         for one in found:
             mended = ", mended" if one not in still and fix else ""
             click.echo(f"{folder.name}: {in_words(one)}{mended}")
@@ -388,7 +385,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tracker(home: Path, tracking: str | None) -> str:
+def _tracking_uri(home: Path, tracking: str | None) -> str:
     """MLflow's address; by default mlflow.db in the home folder."""
     if tracking == "none":
         raise click.UsageError("this needs MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")

@@ -9,7 +9,7 @@ from reports.analysis.final_models import final_accuracy
 from reports.analysis.importance import Importance
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
-from sweep.tracking import expected_runs as expected
+from sweep.tracking import expected_runs
 from sweep.tracking.trial_run import trial_key, trial_name
 
 
@@ -100,7 +100,7 @@ def _amount(metric: str, value: float | None) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else expected.text(value)
+    return f"{value:.4g}" if isinstance(value, float) else expected_runs.text(value)
 
 
 # --- the verdict

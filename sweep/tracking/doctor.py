@@ -1,22 +1,27 @@
-"""Compares the record of a study with MLflow and with the study's files, both ways, and mends what differs.
+"""Compares the record of a study with a tracker and with the study's files, in both directions, and repairs both.
 
-It is the comparison of `sweep sync` (`sweep/tracking/diff.py`), with every point and every file looked at. What sending
-cannot mend, because MLflow never takes a param or a point back, is deleted and written anew.
+It is the comparison of `sweep sync` (`sweep/tracking/diff.py`), with every point and every file read. A run that no
+update can correct, because MLflow never changes a param or a point, is deleted and written anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from model import weights
 from model.files import write_atomic
-from studies.record import reader as records
-from studies.record.folder import StudyFolder
-from studies.record.reader import SweepRecord
-from sweep.tracking.diff import Difference, Held, differences
+from studies.record.folder import WEIGHTS, StudyFolder
+from studies.record.reader import SweepRecord, read
+from sweep.tracking.champion import model_name
+from sweep.tracking.diff import Difference, differences
 from sweep.tracking.expected_runs import Run
-from sweep.tracking.reconcile import Mirror, model_name, readable_digest
-from sweep.tracking.study_run import STUDY_KEY
+from sweep.tracking.reconcile import Mirror, all_trials
+from sweep.tracking.remote_study import RemoteStudy
+from sweep.tracking.study_run import study_run
+from sweep.tracking.tracker import Tracker
+from sweep.tracking.trial_run import trial_run
 
 EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 """Where a difference can be, besides in a run."""
@@ -40,103 +45,113 @@ def in_words(one: Difference) -> str:
     }[one.kind]
 
 
-def examine(folder: Path, tracking: str, *, active: bool, fix: bool) -> tuple[list[Difference], list[Difference]]:
-    """What differs, and what still does after mending; without `fix` the two are the same.
+def examine(folder: Path, tracker: Tracker, *, active: bool, fix: bool) -> tuple[list[Difference], list[Difference]]:
+    """What differs, and what still does after repairing; without `fix` the two are the same.
+
+    Args:
+        folder: the study's folder.
+        tracker: the tracker.
+        active: whether a sweep is running on the study.
+        fix: whether to repair.
 
     Raises:
         RecordError: the folder holds no readable study.
-        MirrorError: MLflow could not be reached.
+        MirrorError: the tracker could not be reached or refused.
     """
-    mirror = Mirror(folder, tracking, trusted=True)
-    record = records.read(folder, active=active)
+    mirror, record = Mirror(folder, tracker), read(folder, active=active)
     with mirror.turn(record):
-        found, held = _look(mirror, record, active)
+        found = _examine(mirror.remote, record, active)
         if not (fix and found):
             return found, found
-        if any(one.where == EXPERIMENT for one in found):
-            mirror.make_experiment(record)
-            held = _look(mirror, record, active)[1]
-        _mend(mirror, record, found, held)
-        mirror.bring(record, active)
-        return found, _look(mirror, record, active)[0]
+        _restore_weights(mirror.remote, record)
+        _delete_unusable_runs(mirror.remote, found)
+        mirror.update(record, active=active, thorough=True)
+        return found, _examine(mirror.remote, record, active)
 
 
-def _look(mirror: Mirror, record: SweepRecord, active: bool) -> tuple[list[Difference], dict[str, list[Held]]]:
-    """All differences, and the runs that MLflow has by key, those of one key in order of age."""
+def _examine(remote: RemoteStudy, record: SweepRecord, active: bool) -> list[Difference]:
     found = list(_of_folder(record))
-    if not mirror.find_experiment(record):
-        return [*found, Difference(EXPERIMENT, "missing", record.name)], {}
-    held = mirror.runs_by_key(record)
-    mirror.known = {key: copies[0] for key, copies in held.items()}
-    wanted = {run.key: run for run in mirror.wanted(record, active=active)}
-    found += [Difference(key, "extra", "run") for key in held if key not in wanted]
-    for key, run in wanted.items():
-        found += _of_run(mirror, run, held.get(key, []))
-    return [*found, *_of_model(mirror, record)], held
+    if not remote.find(record):
+        return [*found, Difference(EXPERIMENT, "missing", record.name)]
+    copies = remote.fetch(record)
+    expected = {run.key: run for run in _expected_runs(remote, record, active)}
+    for run in expected.values():
+        found += _of_run(remote, run)
+    found += [Difference(key, "extra", "run") for key in remote.runs if key not in expected]
+    found += [Difference(key, "doubled", f"run {run.run_id}") for key, run in copies if key in expected]
+    return [*found, *_of_model(remote, record)]
 
 
-def _of_run(mirror: Mirror, run: Run, held: list[Held]) -> list[Difference]:
-    if not held:
+def _expected_runs(remote: RemoteStudy, record: SweepRecord, active: bool) -> Iterator[Run]:
+    yield study_run(record, active=active, links=remote.links())
+    for study, trial in all_trials(record):
+        yield remote.with_parent(trial_run(record, study, trial))
+
+
+def _of_run(remote: RemoteStudy, run: Run) -> list[Difference]:
+    if run.key not in remote.runs:
         return [Difference(run.key, "missing", "run")]
-    mirror.look_at_all(run, held[0])
-    return [*differences(run, held[0]), *(Difference(run.key, "doubled", f"run {one.run_id}") for one in held[1:])]
+    remote.read_completely(run)
+    return differences(run, remote.runs[run.key])
 
 
-def _of_model(mirror: Mirror, record: SweepRecord) -> Iterator[Difference]:
+def _of_model(remote: RemoteStudy, record: SweepRecord) -> Iterator[Difference]:
     """The registered champion: its version, the alias, its files."""
     if record.verdict is None:
         return
     name = model_name(record.name)
-    version = mirror.registered(name, record.verdict["weights_sha256"])
+    version = remote.tracker.find_model(name, record.verdict["weights_sha256"])
     if version is None:
         yield Difference(MODEL, "missing", f"version of {name}")
         return
-    if mirror.alias(name) != str(version.version):
+    if not version.is_champion:
         yield Difference(MODEL, "wrong", f"alias champion of {name}")
-    for file in mirror.lacking_model_files(version):
+    for file in remote.tracker.missing_model_files(version):
         yield Difference(MODEL, "missing", f"file {file}")
 
 
 def _of_folder(record: SweepRecord) -> Iterator[Difference]:
     """Weights of completed trials and of the champion, by the hash in the record."""
     for path, digest in _weights(record):
-        if not path.is_file():
-            yield Difference(FOLDER, "missing", str(path.relative_to(record.folder)))
-        elif readable_digest(path) != digest:
-            yield Difference(FOLDER, "wrong", str(path.relative_to(record.folder)))
+        if weights.digest_of(path) != digest:
+            kind = "wrong" if path.is_file() else "missing"
+            yield Difference(FOLDER, kind, str(path.relative_to(record.folder)))
 
 
 def _weights(record: SweepRecord) -> Iterator[tuple[Path, str]]:
-    for study, trials in (("search", record.trials), ("confirm", record.confirm)):
-        for trial in trials:
-            if trial.state == "complete" and trial.weights_sha256:
-                yield StudyFolder(record.folder).trial(study, trial.number).weights, trial.weights_sha256
+    folder = StudyFolder(record.folder)
+    for study, trial in all_trials(record):
+        if trial.state == "complete" and trial.weights_sha256:
+            yield folder.trial(study, trial.number).weights, trial.weights_sha256
     if record.verdict:
-        yield record.folder / "champion.npz", str(record.verdict["weights_sha256"])
+        yield folder.champion, str(record.verdict["weights_sha256"])
 
 
-def _mend(mirror: Mirror, record: SweepRecord, found: list[Difference], held: dict[str, list[Held]]) -> None:
-    """Restore files, delete what cannot be mended, and forget the digests that would let a run pass unseen."""
-    _restore(mirror, record)
-    anew = {one.where for one in found if one.final or (one.kind, one.what) == ("extra", "run")}
-    for key, copies in held.items():
-        for one in copies if key in anew else copies[1:]:
-            mirror.delete(one)
-    kept = {key: copies[0] for key, copies in held.items() if key not in anew}
-    for one in kept.values():
-        mirror.forget_digest(one)
-    mirror.known, mirror.stale = kept, False
-    if any(one.where == MODEL and one.what.startswith("file") for one in found) and STUDY_KEY in kept:
-        mirror.log_model(record)
-
-
-def _restore(mirror: Mirror, record: SweepRecord) -> None:
-    """Weights of one hash lie in several places: MLflow's copy, and the champion's are those of a final model."""
-    copies = {digest: path for path, digest in _weights(record) if path.is_file() and readable_digest(path) == digest}
+def _restore_weights(remote: RemoteStudy, record: SweepRecord) -> None:
+    """Weights of one hash lie in several places: the tracker has a copy, and the champion's are a final model's."""
+    intact = {digest: path for path, digest in _weights(record) if weights.digest_of(path) == digest}
     for path, digest in _weights(record):
-        if path.is_file() and readable_digest(path) == digest:
+        if weights.digest_of(path) == digest:
             continue
-        content = copies[digest].read_bytes() if digest in copies else mirror.copy_of_weights(digest)
+        content = intact[digest].read_bytes() if digest in intact else _copy_from(remote, digest)
         if content is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, content)
+
+
+def _copy_from(remote: RemoteStudy, digest: str) -> bytes | None:
+    """Weights of this hash from the tracker."""
+    for content in remote.read_weights(digest, WEIGHTS):
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / WEIGHTS
+            path.write_bytes(content)
+            if weights.digest_of(path) == digest:
+                return content
+    return None
+
+
+def _delete_unusable_runs(remote: RemoteStudy, found: list[Difference]) -> None:
+    """Delete runs of no trial, and those that no update can correct; the next update creates them anew."""
+    unusable = {one.where for one in found if one.needs_rewrite or (one.kind, one.what) == ("extra", "run")}
+    for key in unusable & remote.runs.keys():
+        remote.tracker.delete_run(remote.runs[key].run_id)

@@ -15,22 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 from sweep.passwords import without_passwords
+from sweep.tracking.tracker import Point
 
 FORMAT = 6
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
 """MLflow's word for an outcome; any other outcome is a failure."""
 _TAG_LENGTH = 8000  # MLflow's limit; a longer value would be cut there, and differ from ours at every comparison
-
-
-@dataclass(frozen=True)
-class Point:
-    """One metric value; `time` is in Unix milliseconds."""
-
-    key: str
-    value: float
-    time: int
-    step: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from reports.analysis.final_models import final_accuracy
 from reports.analysis.importance import Importance, importance
 from studies.record.folder import REPORT, StudyFolder
 from studies.record.reader import SweepRecord
-from sweep.tracking import expected_runs as expected
+from sweep.tracking import expected_runs
 from sweep.tracking.description import baseline_trial, champion_number, confirmed_mean, description
-from sweep.tracking.expected_runs import FORMAT, STATUS, Point, Run
+from sweep.tracking.expected_runs import FORMAT, STATUS, Run
+from sweep.tracking.tracker import Point
 from sweep.tracking.trial_run import source_tags
 
 STUDY_KEY = "study"
@@ -35,7 +36,7 @@ def study_digest(record: SweepRecord, finished: Sequence[str], *, active: bool, 
     content = [dict(record.study), dict(record.dataset), dict(record.provenance), record.verdict, record.counts()]
     pages = hashlib.sha256(report.read_bytes() if report.is_file() else b"").hexdigest()
     state = study_state(record, active=active)
-    return expected.digest([FORMAT, record.uid, state, content, list(finished), dict(links), pages])
+    return expected_runs.digest([FORMAT, record.uid, state, content, list(finished), dict(links), pages])
 
 
 def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) -> Run:
@@ -47,7 +48,9 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
         links: key of a run, and `charts` for all of them, to the address in the MLflow UI.
     """
     state = study_state(record, active=active)
-    ended = [expected.milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished]
+    ended = [
+        expected_runs.milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished
+    ]
     has_ended = state not in ("running", "interrupted")
     found = importance(record) if record.verdict else None
     return replace(
@@ -57,7 +60,7 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
         params=_study_params(record),
         tags=_study_tags(record, state, links, found),
         curves=_best_so_far(record),
-        scalars=_study_scalars(record, max(ended, default=expected.milliseconds(record.created))),
+        scalars=_study_scalars(record, max(ended, default=expected_runs.milliseconds(record.created))),
         files=_study_files(record, found, active=active),
     )
 
@@ -65,7 +68,7 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
 def study_head(record: SweepRecord) -> Run:
     """The run of the study as it is created, without anything that takes time to compute."""
     name = record.name if record.folder.name == record.name else f"{record.name} ({record.folder.name})"
-    return Run(STUDY_KEY, name, STATUS["running"], expected.milliseconds(record.created), None)
+    return Run(STUDY_KEY, name, STATUS["running"], expected_runs.milliseconds(record.created), None)
 
 
 def study_state(record: SweepRecord, *, active: bool) -> str:
@@ -81,8 +84,8 @@ def study_state(record: SweepRecord, *, active: bool) -> str:
 def _study_params(record: SweepRecord) -> dict[str, str]:
     """What cannot change once a study has begun, because MLflow's params cannot; `trials` may grow and is a tag."""
     names = ("objective", "epoch", "seed", "sampler", "pruner", "control", "generation")
-    params = {name: expected.text(record.study[name]) for name in names if record.study.get(name) is not None}
-    return {"dataset": expected.text(record.dataset["name"]), **params}
+    params = {name: expected_runs.text(record.study[name]) for name in names if record.study.get(name) is not None}
+    return {"dataset": expected_runs.text(record.dataset["name"]), **params}
 
 
 def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found: Importance | None) -> dict[str, str]:
@@ -93,13 +96,13 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found
         "checks": summary(checks(record)),
         "question": record.study.get("question"),
         "dataset_digest": record.dataset["digest"],
-        "machine": expected.text(record.provenance.get("machine")),
-        "command": expected.text(record.provenance.get("command")),
+        "machine": expected_runs.text(record.provenance.get("machine")),
+        "command": expected_runs.text(record.provenance.get("command")),
         **{f"version.{name}": text for name, text in record.provenance.get("versions", {}).items()},
         "mlflow.note.content": description(record, state, links, found),
         **source_tags(record),
     }
-    return expected.tags(values)
+    return expected_runs.tags(values)
 
 
 def _best_so_far(record: SweepRecord) -> tuple[Point, ...]:
@@ -107,11 +110,11 @@ def _best_so_far(record: SweepRecord) -> tuple[Point, ...]:
     better = max if record.maximize else min
     done = [trial for trial in record.trials if trial.state == "complete" and trial.value is not None]
     points: list[Point] = []
-    done.sort(key=lambda trial: (expected.milliseconds(trial.finished or record.created), trial.number))
+    done.sort(key=lambda trial: (expected_runs.milliseconds(trial.finished or record.created), trial.number))
     for step, trial in enumerate(done):
         value = float(trial.value or 0.0)
         best = better(value, points[-1].value) if points else value
-        points.append(Point("best_so_far", best, expected.milliseconds(trial.finished or record.created), step))
+        points.append(Point("best_so_far", best, expected_runs.milliseconds(trial.finished or record.created), step))
     return tuple(points)
 
 
@@ -124,7 +127,7 @@ def _study_scalars(record: SweepRecord, time: int) -> tuple[Point, ...]:
         **{f"trials_{outcome.replace(' ', '_')}": count for outcome, count in _finished_counts(record).items()},
         **_verdict_scalars(record),
     }
-    return expected.points(values, time)
+    return expected_runs.points(values, time)
 
 
 def _finished_counts(record: SweepRecord) -> dict[str, int]:
@@ -155,11 +158,11 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
     if active and len(table):
         table = table[table["state"] != "running"]
     files: dict[str, bytes | Path] = {
-        "study.json": expected.json_bytes(record.study),
+        "study.json": expected_runs.json_bytes(record.study),
         "trials.csv": table.to_csv(index=False).encode(),
     }
     if record.verdict is not None:
-        files["verdict.json"] = expected.json_bytes(record.verdict)
+        files["verdict.json"] = expected_runs.json_bytes(record.verdict)
     if found is not None:
         files["importance.csv"] = _importance_csv(found)
     report = StudyFolder(record.folder).report

@@ -1,10 +1,29 @@
-"""The result of `sweep sync --json`: one line of JSON a study, which `sweep run` reads from mirror.log."""
+"""What a synchronisation sent, and its result as one line of JSON, which `sweep run` reads from mirror.log."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How much was sent. False when nothing was."""
+
+    runs_created: int = 0
+    runs_updated: int = 0
+    metrics: int = 0
+    params: int = 0
+    tags: int = 0
+    artifacts: int = 0
+    models: int = 0
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __bool__(self) -> bool:
+        return any(astuple(self))
 
 
 @dataclass(frozen=True)
@@ -13,8 +32,8 @@ class SyncResult:
 
     Attributes:
         study: its name.
-        error: why it failed, in one line; None where MLflow is up to date.
-        sent: how many runs, metrics, params, tags, artifacts and models were sent, by name.
+        error: why it failed, in one line; None where the tracker is up to date.
+        sent: the numbers of `Changes`, by name.
         unsent_runs, unsent_values: how many runs are not up to date, and how many metric values they lack.
     """
 

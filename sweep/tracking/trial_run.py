@@ -15,9 +15,10 @@ import pandas as pd
 from studies.record.folder import WEIGHTS, StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from studies.record.schema import EPOCH_COLUMNS
-from sweep.tracking import expected_runs as expected
-from sweep.tracking.expected_runs import FORMAT, STATUS, Point, Run
+from sweep.tracking import expected_runs
+from sweep.tracking.expected_runs import FORMAT, STATUS, Run
 from sweep.tracking.pictures import confusion_png, curves_png
+from sweep.tracking.tracker import Point
 
 CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
 ALWAYS = ("learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
@@ -35,7 +36,7 @@ def trial_digest(record: SweepRecord, study: str, trial: TrialRecord) -> str:
     size = weights.stat().st_size if weights.is_file() else None
     values = {name: value for name, value in vars(trial).items() if name != "epochs"}
     epochs = hashlib.sha256(trial.epochs.tobytes()).hexdigest()
-    return expected.digest(
+    return expected_runs.digest(
         [FORMAT, record.uid, dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
     )
 
@@ -71,8 +72,8 @@ def trial_points(record: SweepRecord, trial: TrialRecord) -> tuple[tuple[Point, 
 
 def _span(record: SweepRecord, trial: TrialRecord) -> tuple[int, int | None]:
     """Unix milliseconds of its start and, if it has ended, of its end."""
-    ended = expected.milliseconds(trial.finished) if trial.finished and trial.state != "running" else None
-    return expected.milliseconds(trial.started or record.created), ended
+    ended = expected_runs.milliseconds(trial.finished) if trial.finished and trial.state != "running" else None
+    return expected_runs.milliseconds(trial.started or record.created), ended
 
 
 def trial_status(trial: TrialRecord) -> str:
@@ -94,7 +95,7 @@ def _subject(trial: TrialRecord) -> int:
 
 
 def _trial_params(trial: TrialRecord) -> dict[str, str]:
-    params = {key: expected.text(value) for key, value in trial.hyperparameters.items()}
+    params = {key: expected_runs.text(value) for key, value in trial.hyperparameters.items()}
     params["trial"] = str(_subject(trial))
     if trial.seed_index is not None:
         params["seed_index"] = str(trial.seed_index)
@@ -112,7 +113,7 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
         "audit": json.dumps(dict(trial.audit)) if trial.audit else None,
         **source_tags(record),
     }
-    return expected.tags(values)
+    return expected_runs.tags(values)
 
 
 def source_tags(record: SweepRecord) -> dict[str, object]:
@@ -132,7 +133,7 @@ def _curves(record: SweepRecord, trial: TrialRecord) -> tuple[Point, ...]:
     columns = {name: trial.epochs[name] for name in CURVES if _is_sent(record, trial, name)}
     required = {*ALWAYS, record.objective}
     return tuple(
-        Point(name, expected.finite(column[step]), int(time * 1000), step)
+        Point(name, expected_runs.finite(column[step]), int(time * 1000), step)
         for step, time in enumerate(trial.epochs["time"])
         for name, column in columns.items()
         if name in required or math.isfinite(column[step])
@@ -161,7 +162,7 @@ def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point
             "epochs_run": len(trial.epochs),
             "training_seconds": trial.seconds,
         }
-    return (*expected.points({"trial": _subject(trial)}, started), *expected.points(values, ended or started))
+    return (*expected_runs.points({"trial": _subject(trial)}, started), *expected_runs.points(values, ended or started))
 
 
 def _best(values: np.ndarray, choose: Callable[[np.ndarray], Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -117,9 +118,9 @@ class Recorded:
         }
         if outcome == "complete":
             folder = "trials" if study == "search" else study
-            write_weights(self.folder / folder / f"{number:04d}" / "weights.npz", seed=number)
+            digest = write_weights(self.folder / folder / f"{number:04d}" / "weights.npz", seed=number)
             confusion = np.full((10, 10), 1) + np.diag([12] * 10)
-            result |= {"weights_sha256": f"{number:064x}", "confusion": confusion.tolist()}
+            result |= {"weights_sha256": digest, "confusion": confusion.tolist()}
         return result
 
     def continue_last(self, epochs: int, outcome: str = "complete") -> None:
@@ -138,6 +139,7 @@ class Recorded:
         for candidate in dict.fromkeys((champion, 0)):
             for seed in range(2):
                 self.add("complete", 10, "confirm", role="confirm", candidate=candidate, seed_index=seed)
+        final = len(self.studies["confirm"].get_trials(deepcopy=False))
         self.add("complete", 7, "confirm", role="final", candidate=champion, seed_index=0)
         verdict = {
             "champion": champion,
@@ -150,9 +152,9 @@ class Recorded:
             "confirm_mean": 0.9732,
             "epochs": 7,
             "test": {"accuracies": [0.975, 0.9694], "examples": 360, "opening": 1},
+            "weights_sha256": write_weights(self.folder / "champion.npz", seed=final),
         }
         self.studies["search"].set_user_attr("verdict", verdict)
-        write_weights(self.folder / "champion.npz", seed=99)
         (self.folder / "champion.json").write_text(json.dumps({"study": "digits"}))
 
     def close(self) -> Path:
@@ -176,12 +178,14 @@ def _epochs(number: int, count: int, begun: datetime, *, diverges: bool = False)
     }
 
 
-def write_weights(path: Path, seed: int) -> None:
+def write_weights(path: Path, seed: int) -> str:
+    """Write random weights; returns their hash."""
     generator = np.random.default_rng(seed)
     count = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(SIZES))
     theta = generator.normal(0, 0.1, count).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, theta=theta, sizes=np.array(SIZES), scale=np.float32(1 / 16))
+    return hashlib.sha256(theta.tobytes()).hexdigest()
 
 
 def searched(folder: Path) -> Recorded:

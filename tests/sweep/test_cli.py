@@ -224,7 +224,7 @@ def test_a_database_of_something_else_is_five(capsys, home):
 def test_what_was_sent_is_said_in_a_line(changes, said):
     """Numbers a person can read, and the right plurals."""
     from sweep.commands.mirror_lines import sent
-    from sweep.tracking.reconcile import Changes
+    from sweep.tracking.sync_result import Changes
 
     assert sent(Changes(**changes)) == said
 

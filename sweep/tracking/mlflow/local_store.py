@@ -32,8 +32,8 @@ def path_of(tracking: str) -> Path | None:
     return Path(tracking.removeprefix("sqlite:///")).absolute() if tracking.startswith("sqlite:///") else None
 
 
-def knock(tracking: str) -> None:
-    """Open a database that is no file once, before MLflow does: it tries for 100 s before it says what is wrong.
+def check_database(tracking: str) -> None:
+    """Connect to a database server once before MLflow does, which retries for 100 s before it reports an error.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError, ImportError: it cannot be opened.

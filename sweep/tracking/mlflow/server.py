@@ -21,7 +21,7 @@ from typing import Any, TextIO, cast
 
 from sweep.passwords import Clean, without_passwords
 from sweep.tracking import views
-from sweep.tracking.mlflow.local_store import knock, make_ready, path_of
+from sweep.tracking.mlflow.local_store import check_database, make_ready, path_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -69,7 +69,7 @@ def _application(store: str, artifacts: str) -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
     if path := path_of(store):
         make_ready(path)
-    knock(store)
+    check_database(store)
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
 

@@ -24,8 +24,9 @@ from studies.record.location import locate
 from sweep.cli import main
 from sweep.errors import StudyBusy, StudyChanged
 from sweep.storage import database as storage
-from sweep.tracking import reconcile as mirror
 from sweep.tracking.doctor import examine
+from sweep.tracking.mlflow.client import MlflowTracker
+from sweep.tracking.reconcile import Mirror, MirrorError
 from sweep.tracking.sync_result import last_result
 
 pytestmark = [
@@ -498,7 +499,8 @@ def test_a_server_that_crashes_in_a_sweep_changes_nothing(server, postgres, star
     assert content(record) == content(records.read(tmp_path / "file" / "tiny"))
     assert record.verdict["champion"] == records.read(tmp_path / "file" / "tiny").verdict["champion"]
     assert last_result(folder / "mirror.log").sent["runs_created"] > 0
-    assert examine(folder, f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}", active=False, fix=False) == ([], [])
+    tracker = MlflowTracker(f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}")
+    assert examine(folder, tracker, active=False, fix=False) == ([], [])
 
 
 def test_a_sweep_is_stopped_while_its_server_is_away(server, postgres, started, tmp_path):
@@ -594,9 +596,9 @@ def test_an_unreachable_mlflow_database_does_not_delay_the_mirror(postgres, tiny
     """MLflow alone would try ten times, with pauses that double."""
     folder, address = opened(tiny()).folder, postgres.address().replace(str(postgres.port), str(refusing()))
     monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda seconds: pytest.fail(f"it waits for {seconds} s"))
-    for trusted in (True, False):
-        with pytest.raises(mirror.MirrorError, match="onnection refused"):
-            mirror.Mirror(folder, address, trusted=trusted).sync(active=True)
+    for check_first in (True, False):
+        with pytest.raises(MirrorError, match="onnection refused"):
+            Mirror(folder, MlflowTracker(address), check_first=check_first).sync(active=True)
 
 
 def test_an_old_server_is_refused(postgres, tmp_path, capfd, monkeypatch):

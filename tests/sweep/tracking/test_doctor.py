@@ -1,309 +1,209 @@
-"""`sweep doctor`: whatever was done to a mirror or to the files is found by name, and `--fix` mends it."""
+"""`sweep doctor` with a tracker in memory: every kind of damage is found by name, and `--fix` repairs it."""
 
-import contextlib
-import os
+from __future__ import annotations
+
+import math
 import shutil
-import sqlite3
-import subprocess
-import sys
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from memory_tracker import MemoryTracker, StoredRun
+from recorded import Recorded
 
-from studies.record import reader as records
-from sweep.tracking import doctor
-from sweep.tracking import reconcile as mirror
 from sweep.tracking.diff import Difference
+from sweep.tracking.doctor import examine, in_words
+from sweep.tracking.reconcile import sync
+from sweep.tracking.tracker import Point
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
-
-STUDY = """\
-question = "Is it shown as it is?"
-dataset = "digits"
-objective = "validation_loss"
-seed = 3
-trials = 2
-[baseline]
-hidden_sizes = [16]
-epochs = 4
-[space]
-learning_rate = { low = 1e-3, high = 3e-2, log = true }
-[confirm]
-top = 1
-seeds = 2
-"""
-
-
-def sweep(*arguments):
-    """Run the program without its variables."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    argv = [sys.executable, "-P", "-m", "sweep", *map(str, arguments)]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory):
-    """A finished study in MLflow: the home folder, and a copy of it to begin each test with."""
-    folder = tmp_path_factory.mktemp("doctor")
-    (folder / "tiny.toml").write_text(STUDY)
-    assert sweep("run", folder / "tiny.toml", "--home", folder / "home").returncode == 0
-    shutil.copytree(folder / "home", folder / "copy")
+def recorded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recorded = Recorded(tmp_path_factory.mktemp("doctor") / "digits")
+    for epochs in (3, 4):
+        recorded.add("complete", epochs)
+    recorded.judge(champion=0)
+    folder = recorded.close()
+    (folder / "report.pdf").write_bytes(b"%PDF-1.4 a report")
     return folder
 
 
-@pytest.fixture
-def patient(healthy):
-    """The study and its mirror, as they were at first; of MLflow's open database the content is put back."""
-    for name in ("tiny", "mlartifacts"):
-        shutil.rmtree(healthy / "home" / name)
-        shutil.copytree(healthy / "copy" / name, healthy / "home" / name)
-    old, new = (sqlite3.connect(healthy / name / "mlflow.db") for name in ("copy", "home"))
-    with contextlib.closing(old), contextlib.closing(new):
-        old.backup(new)
-    return Patient(healthy / "home")
+@dataclass
+class Tracked:
+    """A study, and a tracker that is equal to it until it is damaged."""
 
+    folder: Path
+    tracker: MemoryTracker
 
-class Patient:
-    """A home folder with ways to damage it."""
-
-    def __init__(self, home):
-        self.home, self.folder = home, home / "tiny"
-        self.tracking = f"sqlite:///{home / 'mlflow.db'}"
-
-    def examine(self, *, fix=False):
+    def examine(self, *, fix: bool = False) -> tuple[list[str], list[str]]:
         """What differs, and what is left, in words."""
-        both = doctor.examine(self.folder, self.tracking, active=False, fix=fix)
-        return [[f"{one.where} {one.kind} {one.what}" for one in found] for found in both]
+        found, left = examine(self.folder, self.tracker, active=False, fix=fix)
+        return [f"{one.where} {one.kind} {one.what}" for one in found], [str(one) for one in left]
 
-    def sql(self, *statements):
-        """Change MLflow's database behind its back; RUN(key) stands for the id of a run."""
-        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as database:
-            for statement in statements:
-                assert database.execute(statement).rowcount > 0, statement
-            database.commit()
+    @property
+    def one(self) -> StoredRun:
+        """The run of trial 1."""
+        return self.tracker.run("search/1")
 
-    def artifact(self, key, name):
-        """Path of an artifact."""
-        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as database:
-            query = "SELECT artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = 'sweep.key' AND value = ?"
-            uri = database.execute(query, [key]).fetchone()[0]
-        return self.home.__class__(unquote(urlsplit(uri).path)) / name
+    @property
+    def study(self) -> StoredRun:
+        """The run of the study."""
+        return self.tracker.run("study")
 
-    def add_run(self, key):
-        """One more run of this study."""
-        client = mirror.MlflowClient(self.tracking)
-        experiment = client.get_experiment_by_name("tiny").experiment_id
-        identity = f"{records.read(self.folder).uid}/tiny"
-        client.create_run(experiment, tags={"sweep.study": identity, "sweep.key": key})
+    def change_point(self, key: str, step: int, change: Callable[[Point], list[Point]]) -> None:
+        """Replace one point of trial 1."""
+        (at,) = (i for i, point in enumerate(self.one.points) if (point.key, point.step) == (key, step))
+        self.one.points[at : at + 1] = change(self.one.points[at])
 
-
-def run(key):
-    """SQL for the id of a run."""
-    return f"(SELECT run_uuid FROM tags WHERE key = 'sweep.key' AND value = '{key}')"
+    def model_file(self) -> str:
+        """Name of the champion's weights among the artifacts of the study's run."""
+        (name,) = (name for name in self.study.files if name.startswith("champion-"))
+        return name
 
 
-def point(key, metric, step):
-    """SQL for one point of a metric."""
-    return f"run_uuid = {run(key)} AND key = '{metric}' AND step = {step}"
+@pytest.fixture
+def tracked(recorded_once: Path, tracker: MemoryTracker, tmp_path: Path) -> Tracked:
+    shutil.copytree(recorded_once, tmp_path / "digits")
+    sync(tmp_path / "digits", tracker, active=False)
+    return Tracked(tmp_path / "digits", tracker)
 
 
-def flip(path):
-    """Change the last byte but a hundred."""
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
+def flip(content: bytes) -> bytes:
+    """Change a byte of the weights."""
+    at = len(content) // 3
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-ONE, STEP = run("search/1"), "search/1 {} metric validation_loss, step {}"
-DAMAGES = {
-    "a run deleted": (
-        lambda p: p.sql(f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = {ONE}"),
-        "search/1 missing run",
-    ),
-    "the study's run deleted": (
-        lambda p: p.sql(f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = {run('study')}"),
-        "study missing run",
-    ),
-    "the experiment deleted": (
-        lambda p: p.sql("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'tiny'"),
-        "experiment missing tiny",
-    ),
-    "a run doubled": (lambda p: p.add_run("search/1"), "search/1 doubled run"),
-    "a run of no trial": (lambda p: p.add_run("search/99"), "search/99 extra run"),
-    "a wrong state": (
-        lambda p: p.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}"),
-        "search/1 wrong state RUNNING",
-    ),
-    "a wrong end": (
-        lambda p: p.sql(f"UPDATE runs SET end_time = end_time + 5000 WHERE run_uuid = {ONE}"),
-        "search/1 wrong state FINISHED",
-    ),
-    "a wrong name": (
-        lambda p: p.sql(f"UPDATE runs SET name = 'mine' WHERE run_uuid = {ONE}"),
-        "search/1 wrong name 'mine'",
-    ),
-    "a param gone": (
-        lambda p: p.sql(f"DELETE FROM params WHERE key = 'beta1' AND run_uuid = {ONE}"),
-        "search/1 missing param beta1",
-    ),
-    "a param changed": (
-        lambda p: p.sql(f"UPDATE params SET value = '0.5' WHERE key = 'beta1' AND run_uuid = {ONE}"),
-        "search/1 wrong param beta1",
-    ),
-    "a tag gone": (
-        lambda p: p.sql(f"DELETE FROM tags WHERE key = 'outcome' AND run_uuid = {ONE}"),
-        "search/1 missing tag outcome",
-    ),
-    "a tag changed": (
-        lambda p: p.sql(f"UPDATE tags SET value = 'pruned' WHERE key = 'outcome' AND run_uuid = {ONE}"),
-        "search/1 wrong tag outcome",
-    ),
-    "a run moved below another": (
-        lambda p: p.sql(f"UPDATE tags SET value = 'x' WHERE key = 'mlflow.parentRunId' AND run_uuid = {ONE}"),
+def _unregister(tracked: Tracked) -> None:
+    tracked.tracker.models.clear()
+
+
+def _drop_alias(tracked: Tracked) -> None:
+    tracked.tracker.models["sweep-digits"].champion = None
+
+
+def _delete_experiment(tracked: Tracked) -> None:
+    tracked.tracker.experiments["digits"].is_deleted = True
+
+
+def _add_run(tracked: Tracked, key: str) -> None:
+    tags = tracked.one.tags | {"sweep.key": key}
+    tracked.tracker.create_run(tracked.one.experiment_id, "copy", tracked.one.started + 1, tags)
+
+
+def _set(run: StoredRun, **changes: object) -> None:
+    for name, value in changes.items():
+        setattr(run, name, value)
+
+
+DAMAGES: dict[str, tuple[Callable[[Tracked], object], str]] = {
+    "run deleted": (lambda t: _set(t.one, is_deleted=True), "search/1 missing run"),
+    "run of the study deleted": (lambda t: _set(t.study, is_deleted=True), "study missing run"),
+    "experiment deleted": (_delete_experiment, "experiment missing digits"),
+    "run doubled": (lambda t: _add_run(t, "search/1"), "search/1 doubled run"),
+    "run of no trial": (lambda t: _add_run(t, "search/99"), "search/99 extra run"),
+    "other state": (lambda t: _set(t.one, status="RUNNING"), "search/1 wrong state RUNNING"),
+    "other end": (lambda t: _set(t.one, ended=5), "search/1 wrong state FINISHED"),
+    "other name": (lambda t: _set(t.one, name="mine"), "search/1 wrong name 'mine'"),
+    "param lost": (lambda t: t.one.params.pop("beta1"), "search/1 missing param beta1"),
+    "param changed": (lambda t: t.one.params.update(beta1="0.5"), "search/1 wrong param beta1"),
+    "tag lost": (lambda t: t.one.tags.pop("outcome"), "search/1 missing tag outcome"),
+    "tag changed": (lambda t: t.one.tags.update(outcome="pruned"), "search/1 wrong tag outcome"),
+    "run moved below another": (
+        lambda t: t.one.tags.update({"mlflow.parentRunId": "x"}),
         "search/1 wrong tag mlflow.parentRunId",
     ),
-    "the description changed": (
-        lambda p: p.sql(
-            f"UPDATE tags SET value = 'ours is best' WHERE key = 'mlflow.note.content' AND run_uuid = {run('study')}"
-        ),
+    "description changed": (
+        lambda t: t.study.tags.update({"mlflow.note.content": "ours is best"}),
         "study wrong tag mlflow.note.content",
     ),
-    "a metric gone": (
-        lambda p: p.sql(
-            f"DELETE FROM metrics WHERE key = 'objective' AND run_uuid = {ONE}",
-            f"DELETE FROM latest_metrics WHERE key = 'objective' AND run_uuid = {ONE}",
-        ),
+    "scalar lost": (
+        lambda t: t.change_point("objective", 0, lambda point: []),
         "search/1 missing metric objective, step 0",
     ),
-    "a point gone": (
-        lambda p: p.sql(f"DELETE FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"),
-        STEP.format("missing", 1),
-    ),
-    "a point changed": (
-        lambda p: p.sql(f"UPDATE metrics SET value = 0.5 WHERE {point('search/1', 'validation_loss', 1)}"),
-        STEP.format("wrong", 1),
-    ),
-    "a point doubled": (
-        lambda p: p.sql(
-            "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) SELECT key, value, timestamp + 1, "
-            f"run_uuid, step, is_nan FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"
-        ),
-        STEP.format("doubled", 1),
-    ),
-    "a point of no epoch": (
-        lambda p: p.sql(
-            "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) SELECT key, value, timestamp, "
-            f"run_uuid, 40, is_nan FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"
-        ),
-        STEP.format("extra", 40),
-    ),
-    "a best value changed": (
-        lambda p: p.sql(f"UPDATE metrics SET value = 0 WHERE {point('search/1', 'objective', 0)}"),
+    "scalar changed": (
+        lambda t: t.change_point("objective", 0, lambda point: [replace(point, value=0.0)]),
         "search/1 wrong metric objective",
     ),
-    "a file gone": (
-        lambda p: p.artifact("search/1", "epochs.csv").unlink(),
-        "search/1 missing file epochs.csv",
+    "point lost": (
+        lambda t: t.change_point("validation_loss", 1, lambda point: []),
+        "search/1 missing metric validation_loss, step 1",
     ),
-    "a file changed": (
-        lambda p: p.artifact("search/1", "confusion.png").write_bytes(b"a picture"),
+    "point changed": (
+        lambda t: t.change_point("validation_loss", 1, lambda point: [replace(point, value=0.5)]),
+        "search/1 wrong metric validation_loss, step 1",
+    ),
+    "point lost its value": (
+        lambda t: t.change_point("validation_loss", 1, lambda point: [replace(point, value=math.nan)]),
+        "search/1 wrong metric validation_loss, step 1",
+    ),
+    "point doubled": (
+        lambda t: t.change_point("validation_loss", 1, lambda point: [point, replace(point, time=point.time + 1)]),
+        "search/1 doubled metric validation_loss, step 1",
+    ),
+    "point of no epoch": (
+        lambda t: t.change_point("validation_loss", 1, lambda point: [point, replace(point, step=40)]),
+        "search/1 extra metric validation_loss, step 40",
+    ),
+    "file lost": (lambda t: t.one.files.pop("epochs.csv"), "search/1 missing file epochs.csv"),
+    "file changed": (
+        lambda t: t.one.files.update({"confusion.png": b"a picture"}),
         "search/1 wrong file confusion.png",
     ),
-    "the report gone": (lambda p: p.artifact("study", "report.pdf").unlink(), "study missing file report.pdf"),
-    "the dataset gone": (
-        lambda p: p.sql(f"DELETE FROM inputs WHERE destination_id = {ONE}"),
-        "search/1 missing dataset",
+    "report lost": (lambda t: t.study.files.pop("report.pdf"), "study missing file report.pdf"),
+    "dataset lost": (lambda t: _set(t.one, dataset=None), "search/1 missing dataset"),
+    "champion unregistered": (_unregister, "model missing version of sweep-digits"),
+    "alias lost": (_drop_alias, "model wrong alias champion of sweep-digits"),
+    "model file lost": (lambda t: t.study.files.pop(t.model_file()), "model missing file champion.npz"),
+    "model weights changed": (
+        lambda t: t.study.files.update({t.model_file(): flip(t.study.files[t.model_file()])}),
+        "model missing file champion.npz",
     ),
-    "the champion unregistered": (
-        lambda p: p.sql("DELETE FROM model_version_tags", "DELETE FROM model_versions"),
-        "model missing version of sweep-tiny",
-    ),
-    "the alias gone": (
-        lambda p: p.sql("DELETE FROM registered_model_aliases"),
-        "model wrong alias champion of sweep-tiny",
-    ),
-    "the model's weights changed": (
-        lambda p: flip(next(p.home.glob("mlartifacts/**/champion-*/artifacts/champion.npz"))),
-        "model missing file artifacts/champion.npz",
-    ),
-    "the model's code gone": (
-        lambda p: next(p.home.glob("mlartifacts/**/champion_model.py")).unlink(),
-        "model missing file champion_model.py",
-    ),
-    "weights gone": (
-        lambda p: (p.folder / "trials/0001/weights.npz").unlink(),
+    "weights lost": (
+        lambda t: (t.folder / "trials/0001/weights.npz").unlink(),
         "folder missing trials/0001/weights.npz",
     ),
     "weights changed": (
-        lambda p: flip(p.folder / "trials/0001/weights.npz"),
+        lambda t: (t.folder / "trials/0001/weights.npz").write_bytes(b"damaged"),
         "folder wrong trials/0001/weights.npz",
     ),
-    "the champion changed": (lambda p: flip(p.folder / "champion.npz"), "folder wrong champion.npz"),
+    "champion changed": (
+        lambda t: (t.folder / "champion.npz").write_bytes(flip((t.folder / "champion.npz").read_bytes())),
+        "folder wrong champion.npz",
+    ),
 }
 
 
-def test_a_healthy_study_is_found_so(patient):
-    """Nothing differs; what a person added, a note and a metric, is no difference and stays."""
-    client = mirror.MlflowClient(patient.tracking)
-    with contextlib.closing(sqlite3.connect(patient.home / "mlflow.db")) as database:
-        run_id = database.execute(f"SELECT {ONE}").fetchone()[0]
-    client.set_tag(run_id, "my note", "look at this one")
-    client.log_metric(run_id, "my metric", 3.0)
+def test_an_equal_tracker_has_no_differences(tracked: Tracked) -> None:
+    """What a person added, a note and a metric, is no difference and stays."""
+    tracked.one.tags["my note"] = "look at this one"
+    tracked.one.points.append(Point("my metric", 3.0, 1))
 
-    assert patient.examine() == [[], []]
+    assert tracked.examine(fix=True) == ([], [])
+    assert tracked.one.tags["my note"] == "look at this one"
 
 
-@pytest.mark.parametrize(
-    "damage", [pytest.param(name, marks=[pytest.mark.slow] if i % 8 else []) for i, name in enumerate(DAMAGES)]
-)
-def test_damage_is_found_and_mended(patient, damage):
-    """By name; without --fix nothing is changed, with it nothing is left, and another look agrees."""
-    hurt, said = DAMAGES[damage]
-    hurt(patient)
-    found, left = patient.examine()
-    assert any(line.startswith(said) for line in found), found
-    assert left == found
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_and_repaired(tracked: Tracked, damage: str) -> None:
+    """Without --fix nothing is changed; with it nothing is left, and another sync sends nothing."""
+    hurt, expected = DAMAGES[damage]
+    hurt(tracked)
+    found, left = tracked.examine()
+    assert any(line.startswith(expected) for line in found), found
+    assert len(left) == len(found)
 
-    found_again, left = patient.examine(fix=True)
+    found_again, left = tracked.examine(fix=True)
 
     assert found_again == found
     assert left == []
-    assert not mirror.sync(patient.folder, patient.tracking, active=False)
-
-
-def test_a_moved_home_is_followed(patient, tmp_path):
-    """All artifacts are those of the new place, nothing is sent again, and nothing appears at the old one."""
-    shutil.copytree(patient.home, tmp_path / "moved")
-    moved = Patient(tmp_path / "moved")
-
-    assert not mirror.sync(moved.folder, moved.tracking, active=False)
-    assert moved.examine() == [[], []]
-    with contextlib.closing(sqlite3.connect(moved.home / "mlflow.db")) as database:
-        text = "\n".join(database.iterdump())
-    assert f"{patient.home}/mlartifacts" not in text
-    assert moved.artifact("search/1", "epochs.csv").is_relative_to(moved.home)
-    assert moved.artifact("search/1", "epochs.csv").is_file()
-
-
-@pytest.mark.slow
-def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
-    """As a person would use it."""
-    patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
-    said = [sweep("doctor", "tiny", "--home", patient.home, *more) for more in ([], ["--fix"], [])]
-
-    assert [one.returncode for one in said] == [5, 0, 0], said
-    wrong, command = (
-        "tiny: run search/1 in MLflow has a wrong state RUNNING",
-        f"sweep doctor tiny --fix --home {patient.home}",
-    )
-    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` mends it\n"
-    assert said[1].stdout == f"{wrong}, mended\ntiny: 1 difference, mended\n"
-    assert said[2].stdout == "tiny: no differences\n"
+    assert not sync(tracked.folder, tracked.tracker, active=False)
 
 
 @pytest.mark.parametrize(
-    ("difference", "said"),
+    ("difference", "sentence"),
     [
         (("experiment", "missing", "tiny"), "MLflow has no experiment tiny"),
         (("search/1", "missing", "run"), "MLflow has no run search/1"),
@@ -316,6 +216,5 @@ def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
         (("folder", "missing", "champion.npz"), "the study's folder has no champion.npz"),
     ],
 )
-def test_a_difference_is_a_sentence(difference, said):
-    """It says where, which way, and what."""
-    assert doctor.in_words(Difference(*difference)) == said
+def test_a_difference_is_printed_as_a_sentence(difference: tuple[str, str, str], sentence: str) -> None:
+    assert in_words(Difference(*difference)) == sentence

@@ -26,17 +26,23 @@ from urllib.parse import unquote
 import pytest
 from recorded import STUDY, Recorded
 
-from studies.record import reader as records
-from studies.record.reader import SweepRecord
+from studies.record.reader import SweepRecord, read
 from sweep.commands import ui
-from sweep.tracking import reconcile as mirror
 from sweep.tracking import trial_run as trial_runs
-from sweep.tracking.expected_runs import Point, Run, file_digests
+from sweep.tracking.expected_runs import Run, file_digests
+from sweep.tracking.follow import follow
+from sweep.tracking.mlflow import client
+from sweep.tracking.mlflow.client import MlflowTracker
+from sweep.tracking.reconcile import MirrorError, sync
 from sweep.tracking.study_run import STUDY_KEY, study_run
+from sweep.tracking.tracker import Point
 from sweep.tracking.trial_run import trial_run
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # tests/sweep/tracking/test_reconcile.py has outages of a tracker in memory
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
+]
 
 PAGE = b"<!doctype html><title>Please log in</title>"
 MODES = ("refuse", "hang", "503", "429", "html", "lose")
@@ -181,10 +187,10 @@ def tracker(place: Path) -> Iterator[Tracker]:
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "POLL", 0.01)
-    monkeypatch.setattr(mirror, "PAUSE", 0.01)
-    monkeypatch.setattr(mirror, "ANSWER", 1)
-    monkeypatch.setattr(mirror, "KNOCK", 1)
+    monkeypatch.setattr("sweep.tracking.follow.POLL_S", 0.01)
+    monkeypatch.setattr("sweep.tracking.follow.RETRY_S", 0.01)
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT_S", 3)
+    monkeypatch.setattr(client, "CHECK_TIMEOUT_S", 1)
     monkeypatch.setattr(trial_runs, "confusion_png", lambda matrix: b"drawn elsewhere " + bytes(str(matrix), "ascii"))
 
 
@@ -235,7 +241,7 @@ class Sweep:
 
 def held(place: Path, folder: Path) -> tuple[dict[str, list[str]], dict[str, Run]]:
     """Identities of MLflow's runs of a study by key, deleted ones included, and the runs of the record."""
-    record = records.read(folder)
+    record = read(folder)
     wanted = {run.key: run for run in _runs(record)}
     found: dict[str, list[str]] = {}
     for key, run_id in rows(
@@ -325,8 +331,9 @@ def registered(place: Path, folder: Path) -> list[Any]:
 
 
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("when", ["middle", *(pytest.param(when, marks=pytest.mark.slow) for when in ("start", "end"))])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "when"), [*((mode, "middle") for mode in MODES), ("lose", "start"), ("refuse", "end"), ("hang", "end")]
+)
 def test_an_outage_loses_and_doubles_nothing(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, when: str
 ) -> None:
@@ -336,18 +343,18 @@ def test_an_outage_loses_and_doubles_nothing(
 
     with contextlib.ExitStack() as stack:
         if when == "end":
-            stack.enter_context(pytest.raises(mirror.MirrorError, match=r"runs \(\d+ metric values\) unsent"))
-        mirror.follow(folder, tracker.address, sweep.is_active)
+            stack.enter_context(pytest.raises(MirrorError, match=r"runs \(\d+ metric values\) unsent"))
+        follow(folder, MlflowTracker(tracker.address), sweep.is_active)
     sweep.growing.close()
     assert tracker.failed != []
     tracker.be_well()
-    mirror.sync(folder, tracker.address, active=False)
+    sync(folder, MlflowTracker(tracker.address), active=False)
 
     points, lost, doubled = differences(place, folder)
     assert points >= 600
     assert (lost, doubled) == (0, 0)
     assert registered(place, folder) == [(1, "champion", True)]
-    assert not mirror.sync(folder, tracker.address, active=False)
+    assert not sync(folder, MlflowTracker(tracker.address), active=False)
 
 
 def first_time(mode: str, methods: tuple[str, ...]) -> Fails:
@@ -366,14 +373,13 @@ def first_time(mode: str, methods: tuple[str, ...]) -> Fails:
 def failing_syncs(folder: Path, address: str) -> int:
     """How often a sync fails before one succeeds."""
     for number in range(150):
-        with contextlib.suppress(mirror.MirrorError):
-            mirror.sync(folder, address, active=False)
+        with contextlib.suppress(MirrorError):
+            sync(folder, MlflowTracker(address), active=False)
             return number
     raise AssertionError("150 syncs got nowhere")
 
 
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "methods"), [("lose", ("POST", "PUT", "PATCH", "DELETE")), ("html", ("PUT",))])
 def test_every_request_that_changes_something_fails_once(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, methods: tuple[str, ...]
@@ -403,7 +409,6 @@ def sync_process(home: Path, name: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
     """At three moments of its work, the making of MLflow's database included."""
@@ -428,7 +433,6 @@ def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) ->
     assert not list(tmp_path.rglob("*.part*"))
 
 
-@pytest.mark.slow
 def test_of_two_mirrors_at_once_the_second_waits(tmp_path: Path) -> None:
     """And then finds that everything is there."""
     folder = grown(tmp_path / "both")

@@ -1,0 +1,350 @@
+"""The tracker that is MLflow. Of a sweep's processes only `sweep sync` imports it: 4 s of CPU and 200 MB."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from model import weights
+from studies.record.folder import CHAMPION
+from sweep.passwords import without_passwords
+from sweep.tracking.mlflow.champion_script import champion_script
+from sweep.tracking.mlflow.local_store import artifacts_of, check_database, make_ready, path_of
+from sweep.tracking.tracker import Experiment, Model, ModelVersion, Point, RemoteRun, TrackerError
+
+# Read by MLflow when it is imported.
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else it runs `uv export` and copies our lock file into every model
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A retried POST of a run whose answer was lost makes a second run. The next pass is our retry: it searches first.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+import mlflow
+import numpy as np
+import pandas as pd
+import requests
+import sqlalchemy.exc
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+REQUEST_TIMEOUT_S = 10
+CHECK_TIMEOUT_S = 2
+"""Timeout of the small request that checks whether MLflow answers."""
+SCRIPT = "champion_model.py"
+MODEL_FILES = (f"artifacts/{CHAMPION}", "MLmodel", SCRIPT, "python_env.yaml", "requirements.txt")
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_ERRORS = (
+    MlflowException,
+    requests.RequestException,
+    sqlalchemy.exc.SQLAlchemyError,
+    sqlite3.Error,
+    OSError,
+    ImportError,  # of a database's driver, which is imported when the database is opened
+)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def _translate_errors(
+    method: Callable[Concatenate[MlflowTracker, _Arguments], _Result],
+) -> Callable[Concatenate[MlflowTracker, _Arguments], _Result]:
+    """Raise every error of MLflow and of the libraries below it as a TrackerError of one line."""
+
+    @functools.wraps(method)
+    def call(self: MlflowTracker, /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        try:
+            return method(self, *arguments, **named)
+        except _ERRORS as error:
+            raise TrackerError(_first_line(error, self.uri)) from error
+
+    return call
+
+
+class MlflowTracker:
+    """MLflow behind a tracking URI.
+
+    Args:
+        uri: `sqlite:////path/mlflow.db`, `http://...`, or another database; it may hold a password.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._opened: Any = None
+
+    @property
+    def address(self) -> str:
+        """The URI without passwords."""
+        return without_passwords(self.uri)
+
+    @property
+    def _client(self) -> Any:
+        """MLflow's client. A SQLite database is created first if need be."""
+        if self._opened is None:
+            check_database(self.uri)
+            _set_timeout(REQUEST_TIMEOUT_S)
+            mlflow.set_tracking_uri(self.uri)  # artifacts of an http server are sent to the global address
+            if path := path_of(self.uri):
+                make_ready(path)
+            self._opened = MlflowClient(self.uri, registry_uri=self.uri)
+        return self._opened
+
+    @_translate_errors
+    def check_connection(self) -> None:
+        """Raise unless MLflow answers a small request within `CHECK_TIMEOUT_S`."""
+        check_database(self.uri)
+        client = self._client
+        _set_timeout(CHECK_TIMEOUT_S)
+        try:
+            client.search_experiments(max_results=1)
+        finally:
+            _set_timeout(REQUEST_TIMEOUT_S)
+
+    # --- experiments
+
+    @_translate_errors
+    def find_experiment(self, name: str) -> Experiment | None:
+        """The experiment of this name; None if there is none or it is deleted."""
+        found = self._client.get_experiment_by_name(name)
+        return None if found is None or found.lifecycle_stage == "deleted" else _experiment(found)
+
+    @_translate_errors
+    def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
+        """The experiment of this name, created or restored if need be."""
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                self._client.create_experiment(name, artifact_location=artifacts_of(self.uri, study), tags=dict(tags))
+            except MlflowException:  # another process was faster, or the answer was lost
+                if self._client.get_experiment_by_name(name) is None:
+                    raise
+            found = self._client.get_experiment_by_name(name)
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return _experiment(found)
+
+    @_translate_errors
+    def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
+        for key, value in tags.items():
+            self._client.set_experiment_tag(experiment_id, key, value)
+
+    # --- runs
+
+    @_translate_errors
+    def find_runs(self, experiment_id: str, tag: str, value: str) -> list[RemoteRun]:
+        """Runs that have this tag and are not deleted, oldest first."""
+        found, token = [], None
+        while True:
+            page = self._client.search_runs(
+                [experiment_id],
+                f"tags.`{tag}` = '{value}'",
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=1000,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += [_remote_run(run) for run in page]
+            token = page.token
+            if not token:
+                return found
+
+    @_translate_errors
+    def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
+        """Create a run."""
+        return _remote_run(self._client.create_run(experiment_id, started, {**tags, "mlflow.runName": name}, name))
+
+    @_translate_errors
+    def update_run(self, run_id: str, name: str, status: str, ended: int | None) -> None:
+        """Set name and state of a run."""
+        if status in _ENDED:
+            self._client.update_run(run_id, name=name)
+            self._client.set_terminated(run_id, status, ended)
+        else:
+            self._client.update_run(run_id, status, name)
+
+    @_translate_errors
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run; MLflow keeps it out of sight."""
+        self._client.delete_run(run_id)
+
+    @_translate_errors
+    def log(self, run_id: str, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Add metric values, params and tags in one request."""
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(point.key, point.value, point.time, point.step) for point in points],
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+
+    @_translate_errors
+    def log_dataset(self, run_id: str, dataset: Mapping[str, Any]) -> None:
+        """Name the data under our own digest: MLflow's hashes the first 10,000 numbers, 13 images of MNIST."""
+        profile = {name: dataset[name] for name in ("train", "validation", "test", "classes") if name in dataset}
+        entity = Dataset(
+            name=str(dataset["name"]),
+            digest=str(dataset["digest"])[:36],
+            source_type="local",
+            source=json.dumps({"uri": str(dataset["name"])}),
+            profile=json.dumps(profile),
+        )
+        self._client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+
+    # --- files
+
+    @_translate_errors
+    def send_files(self, run_id: str, folder: Path) -> None:
+        """Send the files in a folder as artifacts, and verify that they arrived."""
+        self._send_folder(run_id, folder, None)
+
+    def _send_folder(self, run_id: str, folder: Path, target: str | None) -> None:
+        """Send a folder, and list what arrived: a login page answers an upload with 200 too."""
+        self._client.log_artifacts(run_id, str(folder), target)
+        for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            place = "/".join([*([target] if target else []), *path.relative_to(folder).parts])
+            listed = self._client.list_artifacts(run_id, place or None)
+            sizes = {entry.path.rpartition("/")[2]: entry.file_size for entry in listed}
+            for file in (file for file in path.iterdir() if file.is_file()):
+                # Some stores list no sizes.
+                if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
+                    raise TrackerError(f"{file.name} was sent to run {run_id} but did not arrive")
+
+    @_translate_errors
+    def read_history(self, run_id: str, metrics: Iterable[str]) -> dict[str, list[Point]]:
+        """Every point of these metrics, in order of steps."""
+        return {
+            key: sorted(map(_point, self._client.get_metric_history(run_id, key)), key=lambda p: (p.step, p.time))
+            for key in metrics
+        }
+
+    @_translate_errors
+    def read_file(self, run_id: str, name: str) -> bytes | None:
+        """Content of an artifact; None if it is not there."""
+        if name not in self._list(run_id, name.rpartition("/")[0]):
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+
+    def _list(self, run_id: str, folder: str) -> set[str]:
+        return {file.path for file in self._client.list_artifacts(run_id, folder or None) if not file.is_dir}
+
+    # --- models
+
+    @_translate_errors
+    def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
+        """The registered version with these weights whose run is not deleted."""
+        for found in self._client.search_model_versions(f"name = '{name}'"):
+            is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
+            if is_active:
+                alias = str(self._client.get_registered_model(name).aliases.get("champion", ""))
+                return ModelVersion(str(found.version), found.run_id, weights_sha256, str(found.version) == alias)
+        return None
+
+    def _is_active(self, run_id: str) -> bool:
+        return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+
+    @_translate_errors
+    def missing_model_files(self, version: ModelVersion) -> list[str]:
+        """Files of a registered version that are gone, or, of the weights, changed."""
+        folder = _model_folder(version.weights_sha256)
+        listed = self._list(version.run_id, folder) | self._list(version.run_id, f"{folder}/artifacts")
+        missing = [name for name in MODEL_FILES if f"{folder}/{name}" not in listed]
+        champion = MODEL_FILES[0]
+        if champion not in missing:
+            with tempfile.TemporaryDirectory() as scratch:
+                path = self._client.download_artifacts(version.run_id, f"{folder}/{champion}", scratch)
+                missing += [champion] if weights.digest_of(Path(path)) != version.weights_sha256 else []
+        return missing
+
+    @_translate_errors
+    def register_model(self, run_id: str, model: Model, scratch: Path) -> None:
+        """Store a model with a run, register it, and point the alias `champion` at it."""
+        _save_model(model, scratch)
+        self._send_folder(run_id, scratch / "model", _model_folder(model.weights_sha256))
+        found = self.find_model(model.name, model.weights_sha256)
+        version = found.version if found else self._create_version(run_id, model)
+        if found is None or not found.is_champion:
+            self._client.set_registered_model_alias(model.name, "champion", version)
+
+    def _create_version(self, run_id: str, model: Model) -> str:
+        with contextlib.suppress(MlflowException):  # it exists
+            self._client.create_registered_model(model.name, description=model.question)
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{_model_folder(model.weights_sha256)}"
+        tags = {"weights_sha256": model.weights_sha256, **model.tags}
+        version = self._client.create_model_version(
+            model.name, source, run_id, tags=tags, description=model.description
+        )
+        return str(version.version)
+
+
+def _set_timeout(seconds: int) -> None:
+    """Limit every request from here on; MLflow reads the variable at each."""
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(seconds)
+
+
+def _first_line(error: Exception, uri: str) -> str:
+    lines = without_passwords(str(error), [uri]).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _experiment(found: Any) -> Experiment:
+    return Experiment(str(found.experiment_id), dict(found.tags))
+
+
+def _remote_run(run: Any) -> RemoteRun:
+    return RemoteRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        ended=run.info.end_time,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        points={metric.key: [_point(metric)] for metric in run.data._metric_objs},  # the public dict has no steps
+        has_dataset=bool(run.inputs and run.inputs.dataset_inputs),
+    )
+
+
+def _point(metric: Any) -> Point:
+    return Point(metric.key, metric.value, metric.timestamp, metric.step)
+
+
+def _model_folder(weights_sha256: str) -> str:
+    return f"champion-{weights_sha256[:12]}"
+
+
+def _save_model(model: Model, scratch: Path) -> None:
+    """Write an MLflow model of code and .npz to `scratch/model`, with nothing pickled and nothing inferred."""
+    classes = weights.load(model.weights).sizes[-1]
+    # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
+    outputs = [ColSpec(DataType.long, "class")]
+    outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
+    code = scratch / SCRIPT
+    code.write_text(champion_script())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no input example: it costs 3 s and a subprocess
+        mlflow.pyfunc.save_model(
+            str(scratch / "model"),
+            python_model=str(code),
+            artifacts={"weights": str(model.weights)},
+            signature=ModelSignature(outputs=Schema(outputs)),
+            pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
+            metadata=dict(model.metadata),
+        )

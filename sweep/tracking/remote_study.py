@@ -1,0 +1,230 @@
+"""The runs of one study in a tracker: found by their tags, compared with what is expected, and updated.
+
+A run is found by the tags `sweep.study` and `sweep.key` before anything is created. Its digest is the last thing
+written, so an equal digest means that the run is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from studies.record.folder import StudyFolder
+from studies.record.reader import SweepRecord
+from sweep.tracking import views
+from sweep.tracking.diff import Diff, diff, permanent_differences
+from sweep.tracking.expected_runs import Run
+from sweep.tracking.study_run import STUDY_KEY
+from sweep.tracking.sync_result import Changes
+from sweep.tracking.tracker import POINTS_PER_CALL, Experiment, Point, RemoteRun, Tracker, TrackerError
+
+STUDY_TAG, KEY_TAG, DIGEST_TAG, FILES_TAG = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class RemoteStudy:
+    """The runs of one study as the tracker held them when they were fetched, and as they were updated since.
+
+    Args:
+        tracker: where they are.
+        folder: of the study.
+
+    Attributes:
+        runs: by key. They are kept when the tracker fails, so that what is missing there can be counted.
+    """
+
+    def __init__(self, tracker: Tracker, folder: Path) -> None:
+        self.tracker, self.folder = tracker, StudyFolder(folder)
+        self.runs: dict[str, RemoteRun] = {}
+        self._experiment: Experiment | None = None
+        self._created: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
+
+    # --- reading
+
+    def find(self, record: SweepRecord) -> bool:
+        """Whether the study's experiment is there and not deleted."""
+        self._experiment = self.tracker.find_experiment(record.name)
+        return self._experiment is not None
+
+    def fetch(self, record: SweepRecord) -> list[tuple[str, RemoteRun]]:
+        """Read all runs.
+
+        Returns:
+            Later copies of runs that exist twice, with their keys. The answer to a creation may have been lost.
+        """
+        self.runs, copies = {}, []
+        for run in self.tracker.find_runs(self.experiment.experiment_id, STUDY_TAG, _identity(record)):
+            run.files = json.loads(run.tags.get(FILES_TAG, "{}"))
+            key = run.tags.get(KEY_TAG, "")
+            if self.runs.setdefault(key, run) is not run:
+                copies.append((key, run))
+        return copies
+
+    def read_completely(self, run: Run) -> None:
+        """Read every point and every file of a run that was fetched."""
+        remote = self.runs[run.key]
+        metrics = {point.key for point in run.curves} | remote.points.keys()
+        remote.points = self.tracker.read_history(remote.run_id, metrics)
+        contents = {name: self.tracker.read_file(remote.run_id, name) for name in run.files}
+        remote.files = {
+            name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if content is not None
+        }
+        remote.complete = True
+
+    def read_weights(self, digest: str, name: str) -> Iterator[bytes]:
+        """Artifacts of this name of every run whose weights should have this hash."""
+        for remote in self.runs.values():
+            if remote.tags.get("weights_sha256") == digest:
+                content = self.tracker.read_file(remote.run_id, name)
+                if content is not None:
+                    yield content
+
+    @property
+    def experiment(self) -> Experiment:
+        """The study's experiment, once it was found or created."""
+        if self._experiment is None:
+            raise TrackerError(f"the experiment of {self.folder.name} was not found")
+        return self._experiment
+
+    @property
+    def study_run_id(self) -> str:
+        """The run of the study itself."""
+        return self.runs[STUDY_KEY].run_id
+
+    def links(self) -> dict[str, str]:
+        """Addresses of the runs inside the MLflow UI, wherever it is served."""
+        experiment_id = self.experiment.experiment_id
+        runs = {key: f"#/experiments/{experiment_id}/runs/{run.run_id}" for key, run in self.runs.items()}
+        return {**runs, "charts": views.charts(experiment_id)}
+
+    def is_current(self, key: str, digest: str, status: str) -> bool:
+        """Whether the run was sent completely in this state."""
+        remote = self.runs.get(key)
+        return remote is not None and remote.tags.get(DIGEST_TAG) == digest and remote.status == status
+
+    def with_parent(self, run: Run) -> Run:
+        """The run with the tag that puts it below the run of its study."""
+        if run.key == STUDY_KEY or STUDY_KEY not in self.runs:
+            return run
+        return replace(run, tags={**run.tags, PARENT_TAG: self.study_run_id})
+
+    # --- writing
+
+    def create(self, record: SweepRecord) -> None:
+        """Create the study's experiment, or restore it."""
+        tags = {
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.experiment.primaryMetric.name": record.objective,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": str(record.maximize).lower(),
+            "mlflow.note.content": str(record.study.get("question") or ""),
+        }
+        self._experiment = self.tracker.create_experiment(record.name, self.folder.path, tags)
+
+    def update_views(self, record: SweepRecord) -> Changes:
+        """Store the views of the trials that the printed links open, as tags of the experiment."""
+        wanted = {f"mlflow.sharedViewState.{key}": view for key, view in views.views(record, self.study_run_id).items()}
+        changed = {key: view for key, view in wanted.items() if self.experiment.tags.get(key) != view}
+        if changed:
+            self.tracker.tag_experiment(self.experiment.experiment_id, changed)
+        return Changes(tags=len(changed))
+
+    def ensure(self, record: SweepRecord, run: Run) -> Changes:
+        """Create the run unless it exists."""
+        if run.key in self.runs:
+            return Changes()
+        tags = {STUDY_TAG: _identity(record), KEY_TAG: run.key}
+        if run.key != STUDY_KEY:
+            tags[PARENT_TAG] = self.study_run_id
+        self.runs[run.key] = self.tracker.create_run(self.experiment.experiment_id, run.name, run.started, tags)
+        self._created.add(run.key)
+        return Changes(runs_created=1)
+
+    def update(self, record: SweepRecord, run: Run, digest: str) -> Changes:
+        """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
+        changes = self.ensure(record, run)
+        run, remote = self.with_parent(run), self.runs[run.key]
+        _refuse_permanent_difference(run, remote)
+        missing = diff(run, remote)
+        self._send_values(remote, missing)
+        if missing.dataset:
+            self.tracker.log_dataset(remote.run_id, record.dataset)
+            remote.has_dataset = True
+        self._send_files(run, remote, missing.files)
+        if missing.name or missing.state:
+            self.tracker.update_run(remote.run_id, run.name, run.status, run.ended)
+            remote.name, remote.status, remote.ended = run.name, run.status, run.ended
+        files = json.dumps({name: remote.files[name] for name in run.files})
+        self._log(remote, tags={DIGEST_TAG: digest, FILES_TAG: files})
+        updated = 0 if run.key in self._created else 1
+        self._created.discard(run.key)
+        return changes + Changes(
+            metrics=len(missing.points),
+            params=len(missing.params),
+            tags=len(missing.tags),
+            artifacts=len(missing.files),
+            runs_updated=updated,
+        )
+
+    def _send_values(self, remote: RemoteRun, missing: Diff) -> None:
+        for start in range(0, len(missing.points), POINTS_PER_CALL):
+            self._log(remote, points=missing.points[start : start + POINTS_PER_CALL])
+        self._log(remote, params=missing.params, tags=missing.tags)
+
+    def _log(
+        self,
+        remote: RemoteRun,
+        points: list[Point] | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tracker.log(remote.run_id, points or [], params or {}, tags or {})
+        for point in points or []:
+            remote.points[point.key] = [*remote.points.get(point.key, ()), point] if remote.complete else [point]
+        remote.params |= params or {}
+        remote.tags |= tags or {}
+
+    def _send_files(self, run: Run, remote: RemoteRun, missing: Mapping[str, str]) -> None:
+        """Send the files that are new, or differ from those sent before."""
+        if missing:
+            with self.scratch() as scratch:
+                for name in missing:
+                    _write(scratch / name, run.files[name])
+                self.tracker.send_files(remote.run_id, scratch)
+            remote.files |= missing
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder. Only the process that holds the lock uses it, so it may clear what a killed one left."""
+        scratch = self.folder.mirror_part
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
+
+
+def _identity(record: SweepRecord) -> str:
+    """A copied folder is another study, although its uid is the same."""
+    return f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
+
+
+def _refuse_permanent_difference(run: Run, remote: RemoteRun) -> None:
+    """Report a param that was changed by hand: MLflow's params are written once."""
+    if wrong := next(permanent_differences(run, remote), None):
+        raise TrackerError(
+            f"run {remote.run_id} ({remote.name}) has another {wrong.what} than the record; "
+            "`sweep doctor --fix` writes it anew"
+        )
+
+
+def _write(path: Path, content: bytes | Path) -> None:
+    if isinstance(content, Path):
+        shutil.copyfile(content, path)
+    else:
+        path.write_bytes(content)

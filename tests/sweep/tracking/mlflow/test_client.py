@@ -1,0 +1,226 @@
+"""A recorded study in MLflow, read past MLflow out of its database and its folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recorded import (
+    HYPERPARAMETERS,
+    SIZES,
+    STUDY,
+    Recorded,
+    finished,
+    write_weights,
+)
+
+from studies.record.reader import read
+from sweep.tracking import views
+from sweep.tracking.mlflow.client import MlflowTracker, mlflow
+from sweep.tracking.reconcile import sync
+from sweep.tracking.sync_result import Changes
+
+# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.fixture
+def home(tmp_path: Path, migrated: Path) -> Path:
+    shutil.copy(migrated, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> tuple[Path, Path, Changes]:
+    """A finished study that was synced once, for tests that change nothing: its home, its folder, what was sent."""
+    home = tmp_path_factory.mktemp("shown")
+    shutil.copy(migrated, home / "mlflow.db")
+    folder = finished(home / "digits").close()
+    (folder / "report.pdf").write_bytes(b"%PDF-1.4 a report")
+    return home, folder, sync(folder, tracker_of(home), active=False)
+
+
+def tracker_of(home: Path) -> MlflowTracker:
+    return MlflowTracker(f"sqlite:///{home / 'mlflow.db'}")
+
+
+def rows(home: Path, query: str) -> list[Any]:
+    """What MLflow's database holds, read past MLflow."""
+    with sqlite3.connect(home / "mlflow.db") as database:
+        return database.execute(query).fetchall()
+
+
+def counts(home: Path) -> dict[str, int]:
+    tables = ("runs", "metrics", "latest_metrics", "params", "tags", "inputs", "model_versions", "experiments")
+    return {table: rows(home, f"SELECT COUNT(*) FROM {table}")[0][0] for table in tables}
+
+
+def run_of(home: Path, key: str) -> dict[str, Any]:
+    (run_id,) = rows(home, f"SELECT run_uuid FROM tags WHERE key = 'sweep.key' AND value = '{key}'")[0]
+    name, status, uri = rows(home, f"SELECT name, status, artifact_uri FROM runs WHERE run_uuid = '{run_id}'")[0]
+    return {
+        "id": run_id,
+        "name": name,
+        "status": status,
+        "params": dict(rows(home, f"SELECT key, value FROM params WHERE run_uuid = '{run_id}'")),
+        "tags": dict(rows(home, f"SELECT key, value FROM tags WHERE run_uuid = '{run_id}'")),
+        "latest": dict(rows(home, f"SELECT key, value FROM latest_metrics WHERE run_uuid = '{run_id}'")),
+        "files": sorted(path.name for path in Path(uri.removeprefix("file://")).glob("*")),
+    }
+
+
+def test_the_views_show_the_learning_curves_first_and_a_table_of_what_was_searched(
+    shown: tuple[Path, Path, Changes],
+) -> None:
+    """The experiment keeps two: the four curves of the trials, best first; their table below the run of the study."""
+    home, folder, _ = shown
+    kept = dict(rows(home, "SELECT key, value FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'"))
+    charts, table = (json.loads(kept[f"mlflow.sharedViewState.{key}"]) for key in ("learning-curves", "trials"))
+    record = read(folder)
+
+    assert len(kept) == 2
+    assert max(map(len, kept.values())) < 5000  # MLflow's limit for the tag of an experiment
+    curves = [chart["metricKey"] for chart in charts["compareRunCharts"] if chart["type"] == "LINE"]
+    assert curves == ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
+    assert "tags.role != 'study'" in charts["searchFilter"]
+    assert (table["orderByKey"], table["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
+    assert {f"params.`{key}`" for key in record.study["space"]} < set(table["selectedColumns"])
+    assert table["runsPinned"] == [run_of(home, "study")["id"]]
+
+
+def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> None:
+    """MLflow drops every `128-64` where most trials have one layer; the table still has the column."""
+    space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
+    recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
+
+    view = json.loads(views.views(read(recorded.close()), "aa")[views.VIEW])
+
+    (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert parallel["selectedParams"] == ["learning_rate"]
+    assert "params.`hidden_sizes`" in view["selectedColumns"]
+
+
+def test_the_whole_study_is_shown(shown: tuple[Path, Path, Changes]) -> None:
+    """Every trial is one run below the study, in the state and with the numbers of the record; nothing else is."""
+    home, folder, _ = shown
+
+    states = {key: run_of(home, f"search/{key}")["status"] for key in range(12)}
+    assert states == {
+        **dict.fromkeys((0, 1, 3, 5, 8, 10, 11), "FINISHED"),
+        **dict.fromkeys((2, 7), "KILLED"),
+        **dict.fromkeys((4, 6, 9), "FAILED"),
+    }
+    parent = run_of(home, "study")
+    parents = rows(home, "SELECT value, COUNT(*) FROM tags WHERE key = 'mlflow.parentRunId' GROUP BY value")
+    assert parents == [(parent["id"], 12 + 5)]
+    assert (parent["status"], parent["tags"]["state"]) == ("FINISHED", "finished")
+    assert {"report.pdf", "study.json", "trials.csv", "verdict.json"} < set(parent["files"])  # and the model
+    assert parent["latest"]["champion_confirm_mean"] == 0.9732
+    assert parent["latest"]["mean_test_accuracy"] == pytest.approx(0.9722)
+    assert 0.94 < parent["latest"]["mean_test_accuracy_low"] < 0.96
+    assert parent["latest"]["trials_pruned"] == 2
+    asked, answer, *rest = parent["tags"]["mlflow.note.content"].split("\n\n")
+    assert asked.startswith("**Question.** ")
+    assert answer.startswith("**Answer.** [trial 10](#/experiments/")
+    assert any(line.startswith("[All trials side by side](#/experiments/") for line in rest)
+
+    child, record = run_of(home, "search/10"), read(folder)
+    assert child["params"] == {
+        **{key: str(value) for key, value in HYPERPARAMETERS.items()},
+        "hidden_sizes": "128-64",
+        "learning_rate": "0.011",
+        "trial": "10",
+    }
+    assert child["latest"]["best_validation_accuracy"] == record.trials[10].validation_accuracy
+    assert child["files"] == ["confusion.png", "curves.png", "epochs.csv", "weights.npz"]
+    assert child["tags"]["outcome"] == "complete"
+    history = rows(
+        home,
+        f"SELECT step, value, timestamp FROM metrics WHERE run_uuid = '{child['id']}' AND key = 'validation_loss'"
+        " ORDER BY step",
+    )
+    epochs = record.trials[10].epochs
+    times = [int(time * 1000) for time in epochs["time"]]
+    assert history == list(zip(range(10), epochs["validation_loss"], times, strict=True))
+
+    confirm = run_of(home, "confirm/1")
+    assert (confirm["name"], confirm["tags"]["role"]) == ("confirm 10 seed 1", "confirm")
+    assert rows(home, "SELECT DISTINCT name, digest FROM datasets") == [("digits", "ab" * 18)]
+
+
+def test_infinity_is_sent_as_nan(shown: tuple[Path, Path, Changes]) -> None:
+    """MLflow stores infinity as 1.8e308, and every chart with such a point is flat."""
+    home, _, _ = shown
+
+    diverged = run_of(home, "search/4")["id"]
+    query = f"SELECT step FROM metrics WHERE run_uuid = '{diverged}' AND key = 'train_loss' AND is_nan"
+    assert rows(home, query) == [(3,)]
+    assert rows(home, "SELECT COUNT(*) FROM metrics WHERE abs(value) > 1e300") == [(0,)]
+
+
+def test_no_password_reaches_mlflow(shown: tuple[Path, Path, Changes]) -> None:
+    home, _, _ = shown
+
+    assert b"canary" not in (home / "mlflow.db").read_bytes() + _wal(home)
+
+
+def _wal(home: Path) -> bytes:
+    path = home / "mlflow.db-wal"
+    return path.read_bytes() if path.exists() else b""
+
+
+def test_a_second_sync_changes_nothing(shown: tuple[Path, Path, Changes]) -> None:
+    home, folder, first = shown
+    before = counts(home)
+
+    second = sync(folder, tracker_of(home), active=False)
+
+    assert first.runs_created == before["runs"] == 1 + 12 + 5
+    assert first.metrics == before["metrics"]
+    assert first.params == before["params"]
+    assert not second
+    assert counts(home) == before
+
+
+def test_the_champion_is_registered_once_and_predicts_as_its_weights_say(home: Path) -> None:
+    recorded = Recorded(home / "digits")
+    recorded.add("complete", 2)
+    recorded.judge(champion=0)
+    folder = recorded.close()
+    for _ in range(2):
+        sync(folder, tracker_of(home), active=False)
+
+    versions = rows(home, "SELECT name, version FROM model_versions")
+    aliases = rows(home, "SELECT name, alias, version FROM registered_model_aliases")
+    assert versions == [("sweep-digits", 1)]
+    assert aliases == [("sweep-digits", "champion", 1)]
+    mlflow.set_registry_uri(tracker_of(home).uri)
+    model = mlflow.pyfunc.load_model("models:/sweep-digits@champion")
+    pixels = np.random.default_rng(0).integers(0, 17, (20, SIZES[0])).astype(np.uint8)
+    found = model.predict(pixels)
+    expected = _forward(folder / "champion.npz", pixels)
+    np.testing.assert_allclose(found.iloc[:, 1:].to_numpy(), expected, rtol=1e-5)
+    assert found["class"].tolist() == expected.argmax(axis=1).tolist()
+    assert model.predict(pixels.astype(np.float64)).equals(found)
+
+    write_weights(folder / "champion.npz", seed=100)
+    sync(folder, tracker_of(home), active=False)
+
+    assert rows(home, "SELECT COUNT(*) FROM model_versions") == [(2,)]
+    assert rows(home, "SELECT version FROM registered_model_aliases") == [(2,)]
+
+
+def _forward(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Layer by layer, example by example, in float64."""
+    with np.load(path) as saved:
+        theta, scale = saved["theta"].astype(np.float64), float(saved["scale"])
+    first, last = SIZES[0] * SIZES[1], SIZES[1] * SIZES[2]
+    w1, b1 = theta[:first].reshape(SIZES[0], SIZES[1]), theta[first : first + SIZES[1]]
+    w2, b2 = theta[first + SIZES[1] :][:last].reshape(SIZES[1], SIZES[2]), theta[-SIZES[2] :]
+    logits = np.maximum(pixels * scale @ w1 + b1, 0) @ w2 + b2
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -1,0 +1,310 @@
+"""`sweep doctor` on MLflow: damage to its database and its files is found by name, and `--fix` repairs it."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from recorded import STUDY, Recorded
+
+from studies.record.reader import read
+from sweep.tracking import trial_run
+from sweep.tracking.doctor import examine
+from sweep.tracking.mlflow.client import MlflowClient, MlflowTracker
+from sweep.tracking.reconcile import sync
+
+pytestmark = [
+    pytest.mark.slow,  # tests/sweep/tracking/test_doctor.py has the same damages on a tracker in memory
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
+]
+
+
+def sweep(*arguments):
+    """Run the program without its variables."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
+    argv = [sys.executable, "-P", "-m", "sweep", *map(str, arguments)]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures():
+    """Pictures as text, as long as the module's study lives: drawing them takes most of the time of a look."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial_run, "curves_png", lambda epochs, selected: f"{len(epochs)} epochs".encode())
+        patch.setattr(trial_run, "confusion_png", lambda matrix: repr(matrix).encode())
+        yield
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory, migrated, without_pictures):
+    """A finished study in MLflow: the home folder, and a copy of it to begin each test with."""
+    folder = tmp_path_factory.mktemp("doctor")
+    (folder / "home").mkdir()
+    shutil.copy(migrated, folder / "home" / "mlflow.db")
+    recorded = Recorded(folder / "home" / "tiny", STUDY | {"name": "tiny", "trials": 2})
+    for epochs in (3, 4):
+        recorded.add("complete", epochs)
+    recorded.judge(champion=0)
+    (recorded.close() / "report.pdf").write_bytes(b"%PDF-1.4 a report")
+    sync(recorded.folder, MlflowTracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}"), active=False)
+    shutil.copytree(folder / "home", folder / "copy")
+    return folder
+
+
+@pytest.fixture
+def patient(healthy):
+    """The study and its mirror, as they were at first; of MLflow's open database the content is put back."""
+    for name in ("tiny", "mlartifacts"):
+        shutil.rmtree(healthy / "home" / name)
+        shutil.copytree(healthy / "copy" / name, healthy / "home" / name)
+    old, new = (sqlite3.connect(healthy / name / "mlflow.db") for name in ("copy", "home"))
+    with contextlib.closing(old), contextlib.closing(new):
+        old.backup(new)
+    return Patient(healthy / "home")
+
+
+class Patient:
+    """A home folder with ways to damage it."""
+
+    def __init__(self, home):
+        self.home, self.folder = home, home / "tiny"
+        self.uri = f"sqlite:///{home / 'mlflow.db'}"
+
+    @property
+    def tracker(self):
+        """MLflow, opened anew."""
+        return MlflowTracker(self.uri)
+
+    def examine(self, *, fix=False):
+        """What differs, and what is left, in words."""
+        both = examine(self.folder, self.tracker, active=False, fix=fix)
+        return [[f"{one.where} {one.kind} {one.what}" for one in found] for found in both]
+
+    def sql(self, *statements):
+        """Change MLflow's database behind its back; RUN(key) stands for the id of a run."""
+        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as database:
+            for statement in statements:
+                assert database.execute(statement).rowcount > 0, statement
+            database.commit()
+
+    def artifact(self, key, name):
+        """Path of an artifact."""
+        with contextlib.closing(sqlite3.connect(self.home / "mlflow.db")) as database:
+            query = "SELECT artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = 'sweep.key' AND value = ?"
+            uri = database.execute(query, [key]).fetchone()[0]
+        return self.home.__class__(unquote(urlsplit(uri).path)) / name
+
+    def add_run(self, key):
+        """One more run of this study."""
+        client = MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name("tiny").experiment_id
+        identity = f"{read(self.folder).uid}/tiny"
+        client.create_run(experiment, tags={"sweep.study": identity, "sweep.key": key})
+
+
+def run(key):
+    """SQL for the id of a run."""
+    return f"(SELECT run_uuid FROM tags WHERE key = 'sweep.key' AND value = '{key}')"
+
+
+def point(key, metric, step):
+    """SQL for one point of a metric."""
+    return f"run_uuid = {run(key)} AND key = '{metric}' AND step = {step}"
+
+
+def flip(path):
+    """Change the last byte but a hundred."""
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+ONE, STEP = run("search/1"), "search/1 {} metric validation_loss, step {}"
+DAMAGES = {
+    "a run deleted": (
+        lambda p: p.sql(f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = {ONE}"),
+        "search/1 missing run",
+    ),
+    "the study's run deleted": (
+        lambda p: p.sql(f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = {run('study')}"),
+        "study missing run",
+    ),
+    "the experiment deleted": (
+        lambda p: p.sql("UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name = 'tiny'"),
+        "experiment missing tiny",
+    ),
+    "a run doubled": (lambda p: p.add_run("search/1"), "search/1 doubled run"),
+    "a run of no trial": (lambda p: p.add_run("search/99"), "search/99 extra run"),
+    "a wrong state": (
+        lambda p: p.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}"),
+        "search/1 wrong state RUNNING",
+    ),
+    "a wrong end": (
+        lambda p: p.sql(f"UPDATE runs SET end_time = end_time + 5000 WHERE run_uuid = {ONE}"),
+        "search/1 wrong state FINISHED",
+    ),
+    "a wrong name": (
+        lambda p: p.sql(f"UPDATE runs SET name = 'mine' WHERE run_uuid = {ONE}"),
+        "search/1 wrong name 'mine'",
+    ),
+    "a param gone": (
+        lambda p: p.sql(f"DELETE FROM params WHERE key = 'beta1' AND run_uuid = {ONE}"),
+        "search/1 missing param beta1",
+    ),
+    "a param changed": (
+        lambda p: p.sql(f"UPDATE params SET value = '0.5' WHERE key = 'beta1' AND run_uuid = {ONE}"),
+        "search/1 wrong param beta1",
+    ),
+    "a tag gone": (
+        lambda p: p.sql(f"DELETE FROM tags WHERE key = 'outcome' AND run_uuid = {ONE}"),
+        "search/1 missing tag outcome",
+    ),
+    "a tag changed": (
+        lambda p: p.sql(f"UPDATE tags SET value = 'pruned' WHERE key = 'outcome' AND run_uuid = {ONE}"),
+        "search/1 wrong tag outcome",
+    ),
+    "a run moved below another": (
+        lambda p: p.sql(f"UPDATE tags SET value = 'x' WHERE key = 'mlflow.parentRunId' AND run_uuid = {ONE}"),
+        "search/1 wrong tag mlflow.parentRunId",
+    ),
+    "the description changed": (
+        lambda p: p.sql(
+            f"UPDATE tags SET value = 'ours is best' WHERE key = 'mlflow.note.content' AND run_uuid = {run('study')}"
+        ),
+        "study wrong tag mlflow.note.content",
+    ),
+    "a metric gone": (
+        lambda p: p.sql(
+            f"DELETE FROM metrics WHERE key = 'objective' AND run_uuid = {ONE}",
+            f"DELETE FROM latest_metrics WHERE key = 'objective' AND run_uuid = {ONE}",
+        ),
+        "search/1 missing metric objective, step 0",
+    ),
+    "a point gone": (
+        lambda p: p.sql(f"DELETE FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"),
+        STEP.format("missing", 1),
+    ),
+    "a point changed": (
+        lambda p: p.sql(f"UPDATE metrics SET value = 0.5 WHERE {point('search/1', 'validation_loss', 1)}"),
+        STEP.format("wrong", 1),
+    ),
+    "a point doubled": (
+        lambda p: p.sql(
+            "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) SELECT key, value, timestamp + 1, "
+            f"run_uuid, step, is_nan FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"
+        ),
+        STEP.format("doubled", 1),
+    ),
+    "a point of no epoch": (
+        lambda p: p.sql(
+            "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) SELECT key, value, timestamp, "
+            f"run_uuid, 40, is_nan FROM metrics WHERE {point('search/1', 'validation_loss', 1)}"
+        ),
+        STEP.format("extra", 40),
+    ),
+    "a best value changed": (
+        lambda p: p.sql(f"UPDATE metrics SET value = 0 WHERE {point('search/1', 'objective', 0)}"),
+        "search/1 wrong metric objective",
+    ),
+    "a file gone": (
+        lambda p: p.artifact("search/1", "epochs.csv").unlink(),
+        "search/1 missing file epochs.csv",
+    ),
+    "a file changed": (
+        lambda p: p.artifact("search/1", "confusion.png").write_bytes(b"a picture"),
+        "search/1 wrong file confusion.png",
+    ),
+    "the report gone": (lambda p: p.artifact("study", "report.pdf").unlink(), "study missing file report.pdf"),
+    "the dataset gone": (
+        lambda p: p.sql(f"DELETE FROM inputs WHERE destination_id = {ONE}"),
+        "search/1 missing dataset",
+    ),
+    "the champion unregistered": (
+        lambda p: p.sql("DELETE FROM model_version_tags", "DELETE FROM model_versions"),
+        "model missing version of sweep-tiny",
+    ),
+    "the alias gone": (
+        lambda p: p.sql("DELETE FROM registered_model_aliases"),
+        "model wrong alias champion of sweep-tiny",
+    ),
+    "the model's weights changed": (
+        lambda p: flip(next(p.home.glob("mlartifacts/**/champion-*/artifacts/champion.npz"))),
+        "model missing file artifacts/champion.npz",
+    ),
+    "the model's code gone": (
+        lambda p: next(p.home.glob("mlartifacts/**/champion_model.py")).unlink(),
+        "model missing file champion_model.py",
+    ),
+    "weights gone": (
+        lambda p: (p.folder / "trials/0001/weights.npz").unlink(),
+        "folder missing trials/0001/weights.npz",
+    ),
+    "weights changed": (
+        lambda p: flip(p.folder / "trials/0001/weights.npz"),
+        "folder wrong trials/0001/weights.npz",
+    ),
+    "the champion changed": (lambda p: flip(p.folder / "champion.npz"), "folder wrong champion.npz"),
+}
+
+
+def test_a_healthy_study_is_found_so(patient):
+    """Nothing differs; what a person added, a note and a metric, is no difference and stays."""
+    client = MlflowClient(patient.uri)
+    with contextlib.closing(sqlite3.connect(patient.home / "mlflow.db")) as database:
+        run_id = database.execute(f"SELECT {ONE}").fetchone()[0]
+    client.set_tag(run_id, "my note", "look at this one")
+    client.log_metric(run_id, "my metric", 3.0)
+
+    assert patient.examine() == [[], []]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_found_and_mended(patient, damage):
+    """By name; without --fix nothing is changed, with it nothing is left, and another look agrees."""
+    hurt, said = DAMAGES[damage]
+    hurt(patient)
+    found, left = patient.examine()
+    assert any(line.startswith(said) for line in found), found
+    assert left == found
+
+    found_again, left = patient.examine(fix=True)
+
+    assert found_again == found
+    assert left == []
+    assert not sync(patient.folder, patient.tracker, active=False)
+
+
+def test_a_moved_home_is_followed(patient, tmp_path):
+    """All artifacts are those of the new place, nothing is sent again, and nothing appears at the old one."""
+    shutil.copytree(patient.home, tmp_path / "moved")
+    moved = Patient(tmp_path / "moved")
+
+    assert not sync(moved.folder, moved.tracker, active=False)
+    assert moved.examine() == [[], []]
+    with contextlib.closing(sqlite3.connect(moved.home / "mlflow.db")) as database:
+        text = "\n".join(database.iterdump())
+    assert f"{patient.home}/mlartifacts" not in text
+    assert moved.artifact("search/1", "epochs.csv").is_relative_to(moved.home)
+    assert moved.artifact("search/1", "epochs.csv").is_file()
+
+
+def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
+    """As a person would use it."""
+    drawn = sweep("doctor", "tiny", "--home", patient.home, "--fix")
+    assert drawn.returncode == 0, drawn
+    patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
+    said = [sweep("doctor", "tiny", "--home", patient.home, *more) for more in ([], ["--fix"], [])]
+
+    assert [one.returncode for one in said] == [5, 0, 0], said
+    wrong, command = (
+        "tiny: run search/1 in MLflow has a wrong state RUNNING",
+        f"sweep doctor tiny --fix --home {patient.home}",
+    )
+    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` mends it\n"
+    assert said[1].stdout == f"{wrong}, mended\ntiny: 1 difference, mended\n"
+    assert said[2].stdout == "tiny: no differences\n"
