@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from model.files import fresh_part, locked, sync_folder
 from studies.definition import Study
-from studies.record.database import is_locked, reconnecting
+from studies.record.database import is_locked, open_storage, reconnecting
 from studies.record.errors import RecordError, readable, sql_errors, version_errors
 from studies.record.folder import StudyFolder
 from studies.record.location import locate
@@ -263,7 +263,7 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
     """
     arguments = {"timeout": 30, "factory": _Creation if create else _Durable}
     with sql_errors(path), version_errors(path):
-        return RDBStorage(address(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
+        return open_storage(address(path), engine_kwargs={"connect_args": arguments}, skip_table_creation=not create)
 
 
 UNSAFE_CHARACTERS = frozenset("?#%{}")
