@@ -70,19 +70,15 @@ class RemoteStudy:
         remote = self.runs[run.key]
         metrics = {point.key for point in run.curves} | remote.points.keys()
         remote.points = self.tracker.read_history(remote.run_id, metrics)
-        contents = {name: self.tracker.read_file(remote.run_id, name) for name in run.files}
-        remote.files = {
-            name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if content is not None
-        }
+        contents = self.tracker.read_files(remote.run_id, run.files)
+        remote.files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         remote.complete = True
 
     def read_weights(self, digest: str, name: str) -> Iterator[bytes]:
         """Artifacts of this name of every run whose weights should have this hash."""
         for remote in self.runs.values():
             if remote.tags.get("weights_sha256") == digest:
-                content = self.tracker.read_file(remote.run_id, name)
-                if content is not None:
-                    yield content
+                yield from self.tracker.read_files(remote.run_id, [name]).values()
 
     @property
     def experiment(self) -> Experiment:

@@ -156,8 +156,8 @@ class Tracker(Protocol):
     def read_history(self, run_id: str, metrics: Iterable[str]) -> dict[str, list[Point]]:
         """Every point of these metrics, in order of steps."""
 
-    def read_file(self, run_id: str, name: str) -> bytes | None:
-        """Content of an artifact; None if it is not there."""
+    def read_files(self, run_id: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Content of those artifacts, outside of folders, that are there."""
 
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted; None without one."""

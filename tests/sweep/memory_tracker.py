@@ -154,8 +154,9 @@ class MemoryTracker:
         return {key: _sorted(self.runs[run_id], key) for key in metrics}
 
     @_call
-    def read_file(self, run_id: str, name: str) -> bytes | None:
-        return self.runs[run_id].files.get(name)
+    def read_files(self, run_id: str, names: Iterable[str]) -> dict[str, bytes]:
+        files = self.runs[run_id].files
+        return {name: files[name] for name in names if name in files}
 
     @_call
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:

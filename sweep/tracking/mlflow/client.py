@@ -236,12 +236,12 @@ class MlflowTracker:
         }
 
     @_translate_errors
-    def read_file(self, run_id: str, name: str) -> bytes | None:
-        """Content of an artifact; None if it is not there."""
-        if name not in self._list(run_id, name.rpartition("/")[0]):
-            return None
+    def read_files(self, run_id: str, names: Iterable[str]) -> dict[str, bytes]:
+        """Content of those artifacts, outside of folders, that are there."""
+        found = self._list(run_id, "") & set(names)
         with tempfile.TemporaryDirectory() as scratch:
-            return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+            paths = {name: self._client.download_artifacts(run_id, name, scratch) for name in sorted(found)}
+            return {name: Path(path).read_bytes() for name, path in paths.items()}
 
     def _list(self, run_id: str, folder: str) -> set[str]:
         return {file.path for file in self._client.list_artifacts(run_id, folder or None) if not file.is_dir}

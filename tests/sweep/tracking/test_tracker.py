@@ -79,8 +79,7 @@ def test_a_run_returns_what_was_stored(any_tracker: Tracker, tmp_path: Path) -> 
     assert found.points["loss"] == points[2:]
     history = any_tracker.read_history(run_id, ["loss"])["loss"]
     assert [repr(point) for point in history] == [repr(point) for point in points]
-    assert any_tracker.read_file(run_id, "epochs.csv") == b"1,2"
-    assert any_tracker.read_file(run_id, "weights.npz") is None
+    assert any_tracker.read_files(run_id, ["epochs.csv", "weights.npz"]) == {"epochs.csv": b"1,2"}
 
 
 def test_a_param_is_written_once(any_tracker: Tracker, tmp_path: Path) -> None:
