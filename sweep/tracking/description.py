@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from model.metrics import metric_of
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.importance import Importance
+from reports.analysis.standing import winner
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.tracking import expected_runs
@@ -114,14 +115,6 @@ def baseline_trial(record: SweepRecord) -> TrialRecord | None:
 def champion_number(record: SweepRecord) -> int | None:
     """The trial of the search that the verdict names, or None before there is one."""
     return int(record.verdict["champion"]) if record.verdict else None
-
-
-def winner(record: SweepRecord) -> TrialRecord | None:
-    """The champion, or the best of the search while there is none."""
-    champion, ranked = champion_number(record), record.ranked()
-    if champion is None:
-        return ranked[0] if ranked else None
-    return next(trial for trial in record.trials if trial.number == champion)
 
 
 def confirmed_mean(record: SweepRecord, number: int) -> float | None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from model import weights
 from model.files import locked, write_atomic
+from reports.analysis.standing import winner
 from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
 from sweep.tracking.champion import champion_model, model_name
-from sweep.tracking.description import winner
 from sweep.tracking.diff import missing_points
 from sweep.tracking.remote_study import DIGEST_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
