@@ -1,4 +1,4 @@
-"""`python -m sweep` is the command `sweep`; imports wait until an interruption would be told in a line."""
+"""Entry point of `sweep` and `python -m sweep`; imports are inside `main` so that Ctrl-C prints one line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A trial becomes a number: the sweep's own objective for notebooks, without a coordinator.
+"""The sweep's objective function as a callable for Optuna, for use in notebooks.
 
     study = optuna.create_study(direction="minimize")
     study.optimize(Objective("digits"), n_trials=20)
@@ -23,11 +23,11 @@ __all__ = ["Objective"]
 
 
 class Objective:
-    """Trains what a trial draws, and returns the objective at the epoch that counts.
+    """Train a network with a trial's hyperparameters; return the objective at the selected epoch.
 
     Args:
         study: a study, its name, or the path of its file.
-        cache: where datasets are prepared.
+        cache: folder for prepared datasets.
 
     Raises:
         StudyError, DatasetError: the study or its data cannot be used.
@@ -38,7 +38,7 @@ class Objective:
         self._data = datasets.load(datasets.prepare(self._study.dataset, cache), self._study.seed)
 
     def __call__(self, trial: optuna.trial.BaseTrial) -> float:
-        """Raise `TrialPruned` when the pruner gives the trial up or it diverges."""
+        """Return the objective; raises `TrialPruned` if the trial is pruned or diverges."""
         study, data = self._study, self._data
         selection, seed = EpochSelection(study.objective, study.epoch), [study.seed, trial.number]
         settings = study.draw(trial)

@@ -28,8 +28,8 @@ from sweep.passwords import Clean
 EPILOG = """\b
 Examples:
   sweep run                              the default study: mnist, or digits without MNIST
-  sweep run mnist --trials 20            20 trials in total, however often it is started
-  sweep run my-study.toml --set seed=8   a study file of your own, one key changed
+  sweep run mnist --trials 20            20 trials in total, over all runs of the command
+  sweep run my-study.toml --set seed=8   your own study file, with one key changed
   sweep status mnist                     progress and best trial so far
   sweep ui mnist                         every trial's curves in MLflow
   sweep report mnist                     the PDF
@@ -42,7 +42,7 @@ Examples:
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def sweep() -> None:
-    """Sweep the hyperparameters of a NumPy network, watch it in MLflow, and get a report."""
+    """Search the hyperparameters of a NumPy network, follow the trials in MLflow, and write a report."""
 
 
 @sweep.command(
@@ -54,7 +54,7 @@ def sweep() -> None:
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help="Trainings at once; default: one per core, or one per thread of the cluster.",
+    help="Trials to train at once; default: one per core, or one per thread of the cluster.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file; repeatable."
@@ -77,7 +77,7 @@ def sweep() -> None:
     callback=scheduler_address,
     help="Train on a Dask cluster; ADDRESS of its scheduler, such as tcp://10.0.0.1:8786 (docs/cluster.md).",
 )
-@click.option("--no-confirm", is_flag=True, help="Skip the confirmation of the winner and leave the test set closed.")
+@click.option("--no-confirm", is_flag=True, help="Skip confirmation and do not evaluate on the test set.")
 def run(
     study: str | None,
     home: Path,
@@ -179,7 +179,7 @@ def report(
     from sweep.commands.recorded import read_record
 
     records = [read_record(home, name) for name in study or (None,)]
-    from reports import pdf  # imports matplotlib, which takes a second: only after the names were found
+    from reports import pdf  # imports matplotlib, which takes a second: only after the studies are found
     from reports.analysis import comparison as versus
     from sweep.commands.report import summary, write
 
@@ -227,7 +227,7 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
     """Show the recorded sweeps in MLflow on 127.0.0.1.
 
     Prints the link to the page of all trials, best first, with the curves of the ten best side by side, and opens it
-    in a browser on a desktop. The eye icon above the names shows the others too.
+    in a browser on a desktop. The eye icon above the run names shows or hides the others.
     """
     from sweep.commands import ui as server
     from sweep.commands.recorded import NOTHING, study_folder
@@ -254,15 +254,15 @@ def dashboard(study: str | None, home: Path, tracking: str | None, port: int, de
 @sweep.command(epilog="Examples: sweep sync; sweep sync mnist --tracking http://tracker:5000")
 @shared_options
 @click.argument("study", required=False)
-@click.option("--follow", is_flag=True, help="Stay until the sweep ends.")
-@click.option("--json", "as_json", is_flag=True, help="Print each result as a line of JSON, for programs.")
+@click.option("--follow", is_flag=True, help="Keep updating until the sweep ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print each result as a line of JSON.")
 def sync(study: str | None, home: Path, tracking: str | None, follow: bool, as_json: bool, debug: bool) -> None:
     """Make MLflow equal to the record of STUDY (or of all studies); safe to repeat and to interrupt."""
     from sweep.commands.recorded import study_folders
 
     folders = study_folders(home, study)
     if follow:
-        os.nice(10)  # training goes first
+        os.nice(10)  # training has priority
     from sweep.commands.sync import sync_study
     from sweep.tracking.reconcile import MirrorError
     from sweep.tracking.sync_result import SyncResult
@@ -281,9 +281,9 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, as_j
 @sweep.command(epilog="Examples: sweep doctor mnist; sweep doctor mnist --fix")
 @shared_options
 @click.argument("study", required=False)
-@click.option("--fix", is_flag=True, help="Mend what differs; a run with wrong params or points is written anew.")
+@click.option("--fix", is_flag=True, help="Repair the differences; runs with wrong params or metrics are replaced.")
 def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug: bool) -> int:
-    """Compare the record of STUDY (or of all) with MLflow and the files, both ways; exit 0 only when they are equal."""
+    """Compare the record of STUDY (or of all) with MLflow and the files; exit code 0 only if they are equal."""
     from sweep.commands.recorded import study_folders
 
     folders = study_folders(home, study)
@@ -340,7 +340,7 @@ def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: s
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; an expected error is printed in at most three lines.
 
-    Passwords are removed from all that is written to stderr meanwhile, also from logs of libraries and tracebacks.
+    Passwords are removed from everything written to stderr, including library logs and tracebacks.
     """
     words = _arguments() if arguments is None else list(arguments)
     stderr = cast(
@@ -365,7 +365,7 @@ def _call(words: list[str], stderr: TextIO) -> int:
         resumable = words[:1] in (["run"], ["sync"])
         stderr.write(f"sweep: interrupted{'; nothing is lost, run the same command to resume' if resumable else ''}\n")
         return 130
-    except SystemExit:  # from click or rich, if the reader of our output has exited, as `head` does
+    except SystemExit:  # from click or rich, if the reader of the output has exited, as `head` does
         return 128 + signal.SIGPIPE
     except Exception as error:
         code = exit_code(error)
@@ -388,5 +388,5 @@ def _cores() -> int:
 def _tracking_uri(home: Path, tracking: str | None) -> str:
     """MLflow's address; by default mlflow.db in the home folder."""
     if tracking == "none":
-        raise click.UsageError("this needs MLflow: give its address, or leave --tracking and SWEEP_TRACKING out")
+        raise click.UsageError("this command requires MLflow: set its address, or omit --tracking and SWEEP_TRACKING")
     return tracking or f"sqlite:///{Home(home).mlflow.resolve()}"

@@ -74,6 +74,6 @@ def exit_code(error: BaseException) -> int | None:
 
 
 def classes() -> list[type[BaseException]]:
-    """The classes in the table; a test imports them, so that no name is misspelt."""
+    """The classes in the table; a test imports them, to detect a misspelt name."""
     names = [name.split(":") for name in CODES]
     return [getattr(importlib.import_module(module), cls) for module, cls in names]

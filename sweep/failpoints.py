@@ -1,7 +1,7 @@
-"""Named places around durable steps where a test lets the process die; `tests/chaos` proves that each is reached.
+"""Named places around durable writes where a test can kill the process; `tests/chaos` checks that each is reached.
 
-SWEEP_FAILPOINT=NAME@FILE asks for one death at the failpoint NAME, in whichever process comes there first: it removes
-FILE and kills itself. Several are separated by commas. In normal use a failpoint looks into an empty table.
+SWEEP_FAILPOINT=NAME@FILE kills the first process that reaches the failpoint NAME: it removes FILE and sends itself
+SIGKILL. Several are separated by commas. In normal use a failpoint is a look-up in an empty dictionary.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import signal
 from pathlib import Path
 
-_TOKENS = dict(wish.split("@", 1) for wish in os.environ.get("SWEEP_FAILPOINT", "").split(",") if wish)
+_TOKENS = dict(entry.split("@", 1) for entry in os.environ.get("SWEEP_FAILPOINT", "").split(",") if entry)
 
 
 def failpoint(name: str) -> None:
-    """Die here by SIGKILL, if that was asked for and has not happened yet."""
+    """Kill this process with SIGKILL if SWEEP_FAILPOINT contains `name` and no process was killed there yet."""
     if name in _TOKENS:
         with contextlib.suppress(FileNotFoundError):
-            Path(_TOKENS[name]).unlink()  # of two processes one removes it
+            Path(_TOKENS[name]).unlink()  # only one of several processes succeeds
             os.kill(os.getpid(), signal.SIGKILL)

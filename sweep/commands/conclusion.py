@@ -1,4 +1,4 @@
-"""The answer of a study in a few lines, as `sweep run` prints it at the end."""
+"""The results of a study in a few lines, as `sweep run` prints them at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sweep.commands.status import one_line
 
 
 def conclusion(record: SweepRecord) -> list[str]:
-    """State of the trials, best trial, champion against baseline, test accuracy; as far as each is known."""
+    """State of the trials, best trial, champion against baseline, test accuracy; what is not known yet is left out."""
     lines = [one_line(record)]
     if best := record.ranked()[:1]:
         value = record.metric.format(best[0].value or 0.0)

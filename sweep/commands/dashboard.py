@@ -1,7 +1,7 @@
-"""Shows a recorded study in optuna-dashboard, on this machine only; nothing that is clicked there can change it.
+"""Serve a recorded study in optuna-dashboard, on this machine only and read-only.
 
-The dashboard offers to delete and rename studies and to write notes. Here the study database is opened read-only, and
-every request that is not a question is refused before the dashboard sees it.
+The dashboard can delete and rename studies and write notes. Here the study database is opened read-only, and every
+request other than GET and HEAD is refused before it reaches the dashboard.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def serve(folder: Path, port: int, say: Callable[[str], None]) -> None:
-    """Show the study in `folder`, also while it is swept, and stay until Ctrl-C.
+    """Serve the study in `folder`, also while its sweep runs, until Ctrl-C.
 
     Raises:
         UiError: optuna-dashboard is not installed, or the port is taken.
@@ -29,7 +29,7 @@ def serve(folder: Path, port: int, say: Callable[[str], None]) -> None:
     """
     application = guarded(_dashboard(folder), [f"{HOST}:{port}", f"localhost:{port}"])
     refuse_taken(port)
-    with make_server(HOST, port, application, _Server, _Quiet) as server, contextlib.suppress(KeyboardInterrupt):
+    with make_server(HOST, port, application, _Server, _SilentLog) as server, contextlib.suppress(KeyboardInterrupt):
         say(f"{folder.name}: http://{HOST}:{port}/dashboard/studies/1")
         say("Ctrl-C ends it")
         server.serve_forever()
@@ -40,7 +40,7 @@ def _dashboard(folder: Path) -> Application:
         from optuna_dashboard import wsgi
     except ModuleNotFoundError as error:
         raise UiError(
-            "optuna-dashboard is an extra, and not installed; make dashboard installs it, and so does\n"
+            "optuna-dashboard is an optional dependency and is not installed; install it with make dashboard or with\n"
             "pip install --require-hashes -r requirements-dashboard.lock"
         ) from error
     application: Application = wsgi(open_readonly(locate(folder)))
@@ -48,13 +48,13 @@ def _dashboard(folder: Path) -> Application:
 
 
 def guarded(application: Application, hosts: list[str]) -> Application:
-    """`application`, answering 403 to any other host and 405 to whatever would change something."""
+    """`application` behind a filter: 403 for other host names, 405 for methods other than GET and HEAD."""
 
     def guard(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environment.get("HTTP_HOST") not in hosts:
-            return _refuse(start, "403 Forbidden", b"this host name is not ours")
+            return _refuse(start, "403 Forbidden", b"host name not allowed")
         if environment["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refuse(start, "405 Method Not Allowed", b'{"reason": "the study is shown, and cannot be changed"}')
+            return _refuse(start, "405 Method Not Allowed", b'{"reason": "the study is served read-only"}')
         return application(environment, start)
 
     return guard
@@ -66,9 +66,9 @@ def _refuse(start: Callable[..., Any], status: str, body: bytes) -> Iterable[byt
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True  # a browser keeps its connections open for ever
+    daemon_threads = True  # browsers never close idle connections
 
 
-class _Quiet(WSGIRequestHandler):
+class _SilentLog(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -11,7 +11,7 @@ from studies.record.reader import SweepRecord
 
 
 def export(record: SweepRecord, out: Path, *, epochs: bool) -> None:
-    """Write one row a trial, or one row an epoch, to `out`, or to standard output if that is `-`."""
+    """Write one row per trial, or one row per epoch, to `out`; `-` is standard output."""
     table = record.epoch_table() if epochs else record.table()
     text = table.to_csv(index=False)
     if out == Path("-"):

@@ -1,4 +1,4 @@
-"""Lines that `sweep sync` and `sweep doctor` print."""
+"""The lines that `sweep sync` and `sweep doctor` print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def diagnosis(home: Path, tracking: str | None, name: str, found: int, left: int, fix: bool) -> str:
-    """The last line about a study, with the command that mends what differs."""
+    """The last line about a study, with the command that repairs the differences."""
     if not found:
         return "no differences"
     differences = _counted(found, "difference")

@@ -17,13 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Seconds(click.FloatRange):
-    """A finite number of seconds; click accepts `nan` as inside every range."""
+    """A finite number of seconds: click's range check accepts `nan`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the number."""
+        """Parse the value and reject `nan` and `inf`."""
         seconds = super().convert(value, param, ctx)
         if not math.isfinite(seconds):
-            self.fail(f"{seconds} is not a number of seconds.", param, ctx)
+            self.fail(f"{seconds} is not a finite number of seconds.", param, ctx)
         return seconds
 
 
@@ -58,13 +58,13 @@ def shared_options(command: Command) -> Command:
 
 
 def _export_storage(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
-    """Set SWEEP_STORAGE, which is where readers of a study look for the address; child processes inherit it."""
+    """Set SWEEP_STORAGE, from which readers of a study and child processes take the address."""
     if value:
         os.environ["SWEEP_STORAGE"] = checked_storage(value)
 
 
 def output_file(_context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """The file to write, symbolic links followed: the rename at the end must not replace a link or a device."""
+    """The file to write, with symbolic links resolved: the final rename must not replace a link or a device."""
     if path is None or (path == Path("-") and getattr(option.type, "allow_dash", False)):
         return path
     target = path.resolve()
@@ -76,7 +76,7 @@ def output_file(_context: click.Context, option: click.Parameter, path: Path | N
 
 
 def scheduler_address(_context: click.Context, _option: click.Parameter, address: str | None) -> str | None:
-    """The address of a Dask scheduler, checked for its form only."""
+    """The address of a Dask scheduler; only its syntax is checked."""
     if not address:
         return address
     found = re.fullmatch(r"(?:tcp|tls)://(?:\[[^\]\s/@]+\]|[^\s/@:\[\]]+):(\d{1,5})", address)

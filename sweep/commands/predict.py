@@ -1,7 +1,8 @@
-"""Let a study's champion read images: any size, mode and polarity, brought into the form it was trained on.
+"""Classify images of any size, mode and polarity with a study's champion.
 
-The conversion decides more than the network: MNIST digits are light on dark, 20 pixels long, and centred by their
-mass in 28 x 28. An image is turned, levelled, cropped, scaled and placed like that, unless it already has the shape.
+Preprocessing affects the result more than the network does: MNIST digits are light on dark, 20 pixels long, and centred
+by mass in 28 x 28 pixels. An image is rotated, normalised, cropped, scaled and centred in the same way, unless it
+already has the right shape.
 """
 
 import json
@@ -23,27 +24,27 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 25_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # no EPS: Pillow would run Ghostscript on it
-CONTRAST = 8  # levels of 255 between darkest and lightest; less is a blank sheet
-INK = 0.1  # share of full ink above which a pixel belongs to the digit, not to JPEG ripples
-NOISE = 8  # ... and this many standard deviations of the border, for photos: one stray pixel would spoil the crop
+MIN_CONTRAST_LEVELS = 8  # of 255, between darkest and lightest; an image with less is blank
+INK_THRESHOLD = 0.1  # fraction of full ink above which a pixel belongs to the digit and is not a JPEG artifact
+NOISE_THRESHOLD_SIGMA = 8  # the same in standard deviations of the border: one noisy pixel would enlarge the crop
 MNIST_FILL = 20 / 28
 DIGITS_FILL = 1.0  # all 1,797 images of 8 x 8 touch the upper and the lower edge
 
 
 class ImageError(Exception):
-    """An image cannot be read as a digit; the message names file, size and mode."""
+    """An image cannot be classified; the message contains file, size and mode."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the champion sees in an image.
+    """The champion's prediction for an image.
 
     Attributes:
         image: The file.
         label: The most probable class.
         probability: Its probability, in 0..1.
         probabilities: (classes,) float64, sums to 1.
-        pixels: (height, width), the image as the network got it, before scaling.
+        pixels: (height, width), the network's input before scaling.
     """
 
     image: Path
@@ -54,18 +55,18 @@ class Prediction:
 
 
 def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageError | OSError]:
-    """What the champion sees in each image, or why it sees nothing there: a bad image does not silence the others.
+    """The champion's prediction for each image, or the error; one bad image does not affect the others.
 
     Args:
         images: Files that Pillow can read; see `pixels` for what happens to them.
-        champion: The file champion.npz; its card champion.json lies beside it.
+        champion: The file champion.npz; its metadata champion.json is in the same folder.
 
     Returns:
-        One answer an image, in the same order: a prediction; an ImageError for a file that is no image, or not one
-        that can be read as a digit; an OSError for one that is there but cannot be read.
+        One result per image, in the same order: a prediction; an ImageError for a file that is not an image, or not one
+        that can be classified; an OSError for a file that exists but cannot be read.
 
     Raises:
-        WeightsError: The champion or its card is missing or damaged, the two do not belong together, or it was
+        WeightsError: The champion or its metadata is missing or damaged, the two do not match, or the champion was
             not trained on images.
     """
     network, shape = _load(champion)
@@ -79,31 +80,31 @@ def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageEr
 
 
 def pixels(path: Path, shape: tuple[int, int], scale: float) -> NDArray[Any]:
-    """An image as a dataset would hold it: light on dark, of this shape, in the dataset's units.
+    """An image in the form of the dataset's examples: light on dark, of this shape, in the dataset's units.
 
-    1. Turned as its EXIF data say; colours become gray; transparent parts become paper: white under dark ink,
-       black under light ink. 16-bit gray keeps its range.
-    2. Where the border is lighter than the middle of its range (the median decides), it is inverted.
-    3. An image that has the shape already is used as it is: the digits of a dataset, saved as PNG, stay the same to
+    1. It is rotated by its EXIF orientation; colours become gray; transparent parts become white under dark ink and
+       black under light ink. 16-bit gray is scaled to 0..255.
+    2. It is inverted if the median of its border is lighter than the middle of its range.
+    3. An image that already has the shape is used as it is: the digits of a dataset, saved as PNG, are unchanged to
        the bit, also with their raw values 0..16.
-    4. Any other is levelled so that the border's median is 0 and the strongest ink full; cropped to the ink; scaled,
-       keeping its aspect, until its longer side is 20/28 of the frame (the whole frame for 8 x 8); and placed with its
-       centre of mass in the middle. Frames smaller than MNIST's are drawn larger and reduced by block means.
+    4. Any other image is normalised so that the border's median is 0 and the darkest ink 1; cropped to the ink; scaled,
+       keeping its aspect ratio, until its longer side is 20/28 of the frame (the whole frame for 8 x 8); and placed
+       with its centre of mass in the middle. Frames smaller than MNIST's are drawn larger and reduced by block means.
 
     Args:
         path: PNG, JPEG, BMP, GIF, TIFF, WebP or PPM with one frame and at most 25 million pixels.
         shape: (height, width) of the dataset's examples.
-        scale: The dataset's; a network's input is a pixel times this, so full ink is 1 / scale.
+        scale: The dataset's scale; the network's input is a pixel times this, so full ink is 1 / scale.
 
     Returns:
         (height, width) uint8 of 0 .. 1 / scale; float32 of 0..1 where scale is 1.
 
     Raises:
-        ImageError: Not an image, damaged, animated, too large, blank, or of a mode without a rule here.
-        OSError: The file is there but cannot be read.
+        ImageError: Not an image, damaged, animated, too large, blank, or of an unsupported mode.
+        OSError: The file exists but cannot be read.
     """
     gray, what = _gray(path)
-    if np.ptp(gray) < CONTRAST:
+    if np.ptp(gray) < MIN_CONTRAST_LEVELS:
         raise ImageError(f"{what} is blank: all its pixels are nearly the same gray")
     full = round(1 / scale)
     if gray.shape == shape:
@@ -118,7 +119,7 @@ def pixels(path: Path, shape: tuple[int, int], scale: float) -> NDArray[Any]:
 
 
 def _load(path: Path) -> tuple[MLP, tuple[int, int]]:
-    """The network and the shape of its images, once network and card were compared."""
+    """The network and the shape of its images; checks that network and metadata match."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no champion yet\nFinish the study with `sweep run` first.")
     network = weights.load(path)
@@ -129,12 +130,12 @@ def _load(path: Path) -> tuple[MLP, tuple[int, int]]:
         raise WeightsError(f"{card_path}: the champion was trained on examples of shape {shape}, not on images")
     ends = (shape[0] * shape[1], card["classes"])
     if (network.sizes[0], network.sizes[-1]) != ends or card["weights_sha256"] != weights.sha256(network.theta):
-        raise WeightsError(f"{path}: does not belong to {card_path}\nMake both again with `sweep run`.")
+        raise WeightsError(f"{path}: does not match {card_path}\nCreate both again with `sweep run`.")
     return network, (shape[0], shape[1])
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    """The keys of the card that prediction needs, of the right types."""
+    """The keys of the metadata that prediction needs, converted to the right types."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -143,9 +144,9 @@ def _read_card(path: Path) -> dict[str, Any]:
             "weights_sha256": str(card["weights_sha256"]),
         }
     except FileNotFoundError as error:
-        raise WeightsError(f"{path}: the champion's card is missing") from error
+        raise WeightsError(f"{path}: the champion's metadata is missing") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a champion's card ({type(error).__name__}: {error})") from error
+        raise WeightsError(f"{path}: not a champion's metadata ({type(error).__name__}: {error})") from error
 
 
 def _prediction(network: MLP, image: Path, frame: NDArray[Any]) -> Prediction:
@@ -158,7 +159,7 @@ def _prediction(network: MLP, image: Path, frame: NDArray[Any]) -> Prediction:
 
 
 def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
-    """Gray levels (height, width) of 0..255, and the words that name the image in errors."""
+    """Gray levels (height, width) of 0..255, and the description of the image for error messages."""
     from PIL import Image, UnidentifiedImageError
 
     if path.is_dir():
@@ -167,7 +168,7 @@ def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
         raise ImageError(f"{path}: there is no such file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is judged here
+            warnings.simplefilter("ignore")  # Pillow warns of what is checked here
             with Image.open(path, formats=FORMATS) as image:
                 what = f"{path} ({image.format}, {image.width} x {image.height}, mode {image.mode})"
                 return _decoded(image, what), what
@@ -177,14 +178,14 @@ def _gray(path: Path) -> tuple[NDArray[np.float64], str]:
         size = path.stat().st_size
         raise ImageError(f"{path}: not an image of {', '.join(FORMATS)} ({size:,} bytes)") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
-        # Pillow's words for a damaged file; what the operating system says has an error number.
+        # Pillow raises these for a damaged file; an error of the operating system has an error number.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ImageError(f"{path}: damaged or cut short ({error})") from error
+        raise ImageError(f"{path}: damaged or truncated ({error})") from error
 
 
 def _decoded(image: "Image.Image", what: str) -> NDArray[np.float64]:
-    """Gray levels of an open image, whose pixels are decoded only after the header was judged."""
+    """Gray levels of an open image; its pixels are decoded only after its header is checked."""
     from PIL import ImageOps
 
     if image.width * image.height > MAX_PIXELS:
@@ -192,28 +193,28 @@ def _decoded(image: "Image.Image", what: str) -> NDArray[np.float64]:
     if getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"{what} is animated or has several pages\nSave one of them as PNG.")
     if image.mode in ("I", "F"):
-        raise ImageError(f"{what} has a mode whose range is not known\nSave it as 8-bit or 16-bit gray.")
+        raise ImageError(f"{what} has a mode with an unknown range of values\nSave it as 8-bit or 16-bit gray.")
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):
         return np.asarray(turned, np.float64) / 257
     if turned.has_transparency_data:
-        return _on_paper(np.asarray(turned.convert("RGBA").convert("LA"), np.float64))
+        return _on_background(np.asarray(turned.convert("RGBA").convert("LA"), np.float64))
     return np.asarray(turned.convert("RGB").convert("L"), np.float64)
 
 
-def _on_paper(gray_alpha: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(height, width, 2) gray and alpha -> (height, width): dark ink is laid on white paper, light ink on black."""
+def _on_background(gray_alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(height, width, 2) gray and alpha -> (height, width): dark ink on a white background, light ink on black."""
     gray, alpha = gray_alpha[..., 0], gray_alpha[..., 1] / 255
     ink = (gray * alpha).sum() / max(float(alpha.sum()), 1e-9)
     paper = 255 if ink < 128 else 0
     return np.rint(gray * alpha + paper * (1 - alpha))
 
 
-# ------------------------------------------------------------------ from gray levels to the dataset's form
+# ------------------------------------------------------------------ from gray levels to the form of the dataset
 
 
 def _border(gray: NDArray[np.float64]) -> float:
-    """The median of the outermost pixels: the paper, unless more than half of the border is ink."""
+    """The median of the outermost pixels: the background, unless more than half of the border is ink."""
     inner = gray[1:-1]
     return float(np.median(np.concatenate([gray[0], gray[-1], inner[:, 0], inner[:, -1]])))
 
@@ -224,17 +225,17 @@ def _light_on_dark(gray: NDArray[np.float64], full: float) -> NDArray[np.float64
 
 
 def _cropped(gray: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """The part that holds the ink, as shares of 0..1: gray paper, a scan's say, is 0, the strongest ink 1.
+    """The part that contains ink, scaled to 0..1: the background, gray in a scan, is 0, the darkest ink 1.
 
     Raises:
-        ImageError: Nothing stands out from the noise of the border.
+        ImageError: No pixel differs from the border by more than its noise.
     """
     paper = _border(gray)
     contrast = gray.max() - paper
     noise = 1.4826 * _border(np.abs(gray - paper))  # the median deviation, as a standard deviation
-    inked = gray - paper > max(INK * contrast, NOISE * noise)
+    inked = gray - paper > max(INK_THRESHOLD * contrast, NOISE_THRESHOLD_SIGMA * noise)
     if not inked.any():
-        raise ImageError(f"{what} is blank: nothing stands out from its border")
+        raise ImageError(f"{what} is blank: no pixel differs clearly from its border")
     rows, columns = (np.flatnonzero(inked.any(axis=axis)) for axis in (1, 0))
     box = gray[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     ink: NDArray[np.float64] = np.clip((box - paper) / contrast, 0, 1)
@@ -254,19 +255,19 @@ def _framed(ink: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.floa
 
 
 def _scaled(ink: NDArray[np.float64], box: tuple[float, float]) -> NDArray[np.float64]:
-    """The ink as large as fits into the box (height, width), its aspect kept."""
+    """The ink scaled to fit into the box (height, width), keeping its aspect ratio."""
     from PIL import Image
 
     factor = min(box[0] / ink.shape[0], box[1] / ink.shape[1])
     height, width = (max(1, round(length * factor)) for length in ink.shape)
-    # Block means lose no ink when an image shrinks; between few large pixels there must be steps.
+    # Block means lose no ink when an image shrinks; enlarging needs interpolation between the pixels.
     rule = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
     scaled = Image.fromarray(ink.astype(np.float32)).resize((width, height), rule)
     return np.clip(np.asarray(scaled, np.float64), 0, 1)
 
 
 def _offset(ink: NDArray[np.float64], axis: int, length: int) -> int:
-    """Where the ink starts, along an axis, so that its mass is centred; never so that ink is cut off.
+    """Start of the ink along an axis, such that its mass is centred and no ink is cut off.
 
     Over MNIST's test digits the mean centre of mass is pixel 14.0, counted from 0 in 28.
     """

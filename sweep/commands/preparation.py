@@ -1,4 +1,4 @@
-"""What `sweep run` settles before the first trial: the home folder, the study, its dataset and the scheduler."""
+"""The checks of `sweep run` before the first trial: the home folder, the study, its dataset and the scheduler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HomeError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `sweep run`; None means: as the study says.
+    """Options of `sweep run`; None means the value of the study file.
 
     Attributes:
         home: folder for everything the program writes.
@@ -36,10 +36,10 @@ class Options:
         trials: total number.
         workers: processes; on a cluster, the most trainings at once.
         cluster: address of a Dask scheduler; None for processes on this machine.
-        changes: `key=value` over the study file.
+        changes: `key=value` pairs that override the study file.
         timeout: seconds after which the sweep stops; running it again resumes it.
         confirm: whether to confirm the winner and open the test set.
-        arguments: of the command line, for the line that says how to continue.
+        arguments: the command line, to print the command that resumes the study.
     """
 
     home: Path
@@ -55,35 +55,35 @@ class Options:
 
 
 def require_scheduler(address: str) -> None:
-    """Make sure that a Dask cluster can be used before a study starts that would wait for it.
+    """Check that the Dask cluster can be used, before the study is created.
 
     Raises:
-        EnvironmentFailure: the extra is not installed, or the scheduler does not answer.
+        EnvironmentFailure: the extra is not installed, or the scheduler does not respond.
     """
     try:
         from sweep.workers.dask_client import probe
     except ModuleNotFoundError as error:
         raise EnvironmentFailure(
-            "--cluster needs the extra `cluster`, which is not installed; install it with make sweep CLUSTER=...\n"
+            "--cluster requires the optional dependency `cluster`; install it with make cluster\n"
             "or with pip install --require-hashes -r requirements-cluster.lock"
         ) from error
     probe(address)
 
 
 def make_home(home: Path) -> None:
-    """Create the home folder and check that it can be written.
+    """Create the home folder and check that it is writable.
 
     Raises:
-        HomeError: it cannot.
+        HomeError: it is not.
     """
     if unfit := UNSAFE_CHARACTERS & set(str(home.absolute())):
         raise HomeError(
-            f"the path of the home folder {home} contains a {min(unfit)}, which a database address cannot hold\n"
+            f"the path of the home folder {home} contains a {min(unfit)}, which a database address cannot contain\n"
             "choose another one with --home DIR or SWEEP_HOME"
         )
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):  # without a name where the system allows it: nothing is left behind
+        with tempfile.TemporaryFile(dir=home):  # unnamed where the system supports it
             pass
     except OSError as error:
         raise HomeError(
@@ -95,7 +95,7 @@ def make_home(home: Path) -> None:
 def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     """The study and the folder of its prepared dataset.
 
-    Without a name it is the home folder's default study: mnist, or digits if MNIST was not available at its start.
+    Without a name it is the home folder's default study: mnist, or digits if MNIST was not available when it started.
 
     Raises:
         StudyError: the study file is wrong.
@@ -147,7 +147,7 @@ def recorded_command(options: Options, study: Study) -> str:
 
 
 def describe(folder: Path, study: Study) -> dict[str, Any]:
-    """The prepared dataset in `folder` as it is recorded with the study: name, digest, shape, sizes of its parts."""
+    """The description of the prepared dataset that is recorded with the study: name, digest, shape, sizes."""
     data = datasets.load(folder, study.seed)
     return {
         "name": data.name,

@@ -1,4 +1,4 @@
-"""Commands that are printed for a person to type next."""
+"""Commands that are printed for the user to run next."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sweep.passwords import shown_command
 
 
 def command_here(home: Path, tracking: str | None, *words: str) -> str:
-    """A `sweep` command with the options it needs to find this home folder and MLflow address again.
+    """A `sweep` command with the options for this home folder and MLflow address.
 
-    The program is named by its path if a shell would not find it, as after `make sweep`. Passwords are hidden.
+    The program is given by its path if it is not in `PATH`, as with `make sweep`. Passwords are hidden.
 
     Args:
-        home: the home folder; named unless it is the default.
-        tracking: MLflow's address; named unless it is the default, `none`, or what SWEEP_TRACKING says.
+        home: the home folder; added unless it is the default.
+        tracking: MLflow's address; added unless it is the default, `none`, or the value of SWEEP_TRACKING.
         words: the command and its arguments; an option among them is not added again.
     """
     path = Path(sys.argv[0])

@@ -1,4 +1,4 @@
-"""Find recorded studies by name: in the home folder, and in the database that SWEEP_STORAGE names."""
+"""Find recorded studies by name: in the home folder, and in the database of SWEEP_STORAGE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains a recorded trial again and compares: nothing about it may depend on when, where or beside what it ran."""
+"""Train a recorded trial again and compare: its results must not depend on time, machine or other load."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sweep.workers.local import LocalPool
 from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
 
-POLL = 1.0
-"""Seconds between two looks at the worker."""
+POLL_S = 1.0
+"""Longest wait for a worker event."""
 
 
 class NothingToReplay(Exception):
-    """There is no such trial, or nothing of it was recorded that could be compared."""
+    """The trial does not exist, or no epoch of it is recorded."""
 
 
 def replay(record: SweepRecord, number: int, cache: Path) -> str:
-    """Train a trial of the search again in a worker process, and say in a line that it came out equal.
+    """Train a trial of the search again in a worker process; return a line that confirms the equality.
 
-    Every epoch's numbers are compared, seconds excepted, and for a trial that ran to its end the SHA-256 of its weights
-    or the reason why it broke. A pruned one is followed as far as it was recorded.
+    The numbers of every epoch except its seconds are compared. For a trial that ran to its end, so is the SHA-256 of
+    its weights or the reason of its failure. A pruned trial is trained for as many epochs as were recorded.
 
     Args:
         record: the study.
@@ -43,8 +43,8 @@ def replay(record: SweepRecord, number: int, cache: Path) -> str:
 
     Raises:
         NothingToReplay: no such trial, or none of its epochs is recorded.
-        RecordMismatch: it parts from the record; says where.
-        DatasetError: the dataset cannot be had, or is not the one of the record.
+        RecordMismatch: it differs from the record; the message says where.
+        DatasetError: the dataset is not available, or not the recorded one.
     """
     trial = _trial(record, number)
     study = from_record(record.study)
@@ -52,7 +52,7 @@ def replay(record: SweepRecord, number: int, cache: Path) -> str:
     digest = datasets.load(dataset, study.seed).digest
     if digest != record.dataset["digest"]:
         raise datasets.DatasetInvalid(
-            f"{record.name} was recorded on other data: digest {record.dataset['digest'][:12]}, here is {digest[:12]}"
+            f"{record.name} was recorded with other data: digest {record.dataset['digest'][:12]}, this is {digest[:12]}"
         )
     with tempfile.TemporaryDirectory() as folder:
         job = search_job(study, number, Hyperparameters(**trial.hyperparameters), Path(folder), dataset)
@@ -78,11 +78,11 @@ def _trial(record: SweepRecord, number: int) -> TrialRecord:
 
 
 def _messages(job: Job, folder: Path) -> Iterator[Message]:
-    """What a worker says of a job, its last word included."""
+    """The messages of a worker about a job, up to and including the last."""
     with contextlib.closing(LocalPool(1, folder)) as workers:
         workers.start(job)
         while True:
-            for event in workers.events(POLL):
+            for event in workers.events(POLL_S):
                 yield event.message
                 if event.message.kind.ends_job:
                     return
@@ -91,7 +91,7 @@ def _messages(job: Job, folder: Path) -> Iterator[Message]:
 def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
     index = row.pop("index")
     if index >= len(trial.epochs):
-        raise RecordMismatch(f"trial {trial.number} parts from the record: it ran on after epoch {len(trial.epochs)}")
+        raise RecordMismatch(f"trial {trial.number} differs from the record: it ran on after epoch {len(trial.epochs)}")
     recorded = trial.epochs[index]
     for key, value in row.items():
         if key == "seconds" or value == recorded[key] or (value is None and math.isnan(recorded[key])):
@@ -99,17 +99,17 @@ def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
         if np.isnan(trial.epochs[key]).all():  # a metric that the version which recorded it did not have
             continue
         raise RecordMismatch(
-            f"trial {trial.number} parts from the record at epoch {index + 1}: {key} {recorded[key]} is recorded, "
-            f"{value} came\nthe program, the machine or its BLAS kernels changed"
+            f"trial {trial.number} differs from the record at epoch {index + 1}: {key} is recorded as {recorded[key]}, "
+            f"but is now {value}\nthe program, the machine or its BLAS kernels changed"
         )
 
 
 def _compare_end(trial: TrialRecord, message: Message) -> None:
     if message.kind is MessageKind.DONE and not trial.weights_sha256:
-        return  # as far as it was recorded
+        return  # the record has only epochs
     recorded = trial.weights_sha256 or trial.reason
     found = message.content.get("weights_sha256") or message.content["reason"]
     if found != recorded:
         raise RecordMismatch(
-            f"trial {trial.number} parts from the record at its end: {recorded} is recorded, {found} came"
+            f"trial {trial.number} differs from the record at its end: recorded is {recorded}, but now {found}"
         )

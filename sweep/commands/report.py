@@ -1,4 +1,4 @@
-"""A study's PDF, and beside it the next study, where its checks ask for one."""
+"""Write a study's PDF, and the proposed next study if its checks suggest one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from studies.record.reader import SweepRecord
 
 
 def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
-    """Write the report to `out`, and the proposed study into the study's folder; one that holds no more is removed.
+    """Write the report to `out`, and the proposed study into the study's folder; remove an outdated proposal.
 
     Args:
         record: the study.
@@ -23,9 +23,9 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
         paper: `a4` or `letter`.
 
     Returns:
-        What was written, the report first.
+        The paths written, the report first.
     """
-    record.folder.mkdir(parents=True, exist_ok=True)  # of a study on a server there may be none here
+    record.folder.mkdir(parents=True, exist_ok=True)  # a study on a server may have no folder here
     proposal = propose(record, _allowed)
     pdf.write(record, out, proposal, paper=paper)
     written = [out]
@@ -39,7 +39,7 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
 
 
 def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:
-    """What a script asks about a report: study, report, next (a study file, or None) and checks."""
+    """The report for `--json`: study, report, next (a study file, or None) and checks."""
     report, *following = (str(path) for path in written)
     found = [check.as_dict() for check in checks(record)]
     return {"study": record.name, "report": report, "next": following[0] if following else None, "checks": found}

@@ -35,19 +35,19 @@ from sweep.tracking.sync_result import last_result
 from sweep.workers.local import LocalPool
 from sweep.workers.pool import Pool
 
-MIRROR_PATIENCE = 90.0
-"""Seconds to wait at the end for MLflow to be up to date; the sweep itself is complete by then.
+MIRROR_TIMEOUT_S = 90.0
+"""Longest wait at the end for MLflow to be up to date; the sweep itself is complete by then.
 
-An MLflow that takes what it is sent may need them. One that fails is given up by the mirror itself, within seconds.
+A working MLflow may need this long. If MLflow fails, the mirror process itself exits within seconds.
 """
 
 
 class ConfirmationFailed(Exception):
-    """Training runs that the verdict needs have failed, so there is no verdict."""
+    """Training runs that are needed to choose the winner have failed."""
 
 
 def run(options: Options, console: Console) -> int:
-    """Run or continue a study, with the study's lock held until its report is written; return the exit code."""
+    """Run or resume a study; returns the exit code. The study's lock is held until the report is written."""
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
@@ -59,7 +59,7 @@ def run(options: Options, console: Console) -> int:
         database = storage.open_study(folder, study, describe(dataset, study), origin)
         mirror = _start_mirror(options, folder)
         try:
-            reason = _answer(options, study, dataset, database, console)
+            reason = _train_all(options, study, dataset, database, console)
         finally:
             database.close()
         if reason is not None:
@@ -70,8 +70,8 @@ def run(options: Options, console: Console) -> int:
     return _finished(options, record, mirror, console)
 
 
-def _answer(options: Options, study: Study, dataset: Path, database: Database, console: Console) -> int | None:
-    """Search, confirm, conclude; returns the reason of an early stop (a signal number, 0 for a timeout), else None."""
+def _train_all(options: Options, study: Study, dataset: Path, database: Database, console: Console) -> int | None:
+    """Search and confirm; returns the reason of an early stop (a signal number, 0 for a timeout), else None."""
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
@@ -90,7 +90,7 @@ def _answer(options: Options, study: Study, dataset: Path, database: Database, c
             if options.confirm and not stop.asked():
                 _confirm(study, dataset, database, coordinator, progress, stop, options.home)
         except DatabaseUnavailable:
-            if stop.reason is None:  # else it was asked to stop while the database server was unreachable
+            if stop.reason is None:  # otherwise the user stopped the sweep while the server was unreachable
                 raise
     return stop.reason
 
@@ -154,7 +154,7 @@ def _repeat(
 
 @contextlib.contextmanager
 def _signals(stop: Stop, pool: Pool, console: Console) -> Iterator[None]:
-    """Handle signals: the first asks for a clean stop, the second kills the workers at once; both can be resumed."""
+    """Handle signals: the first stops cleanly, the second kills the workers at once; both can be resumed."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.reason is None:
@@ -176,9 +176,9 @@ def _signals(stop: Stop, pool: Pool, console: Console) -> Iterator[None]:
 
 
 def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes] | None:
-    """`sweep sync --follow` as a process of its own, which ends when the study's lock is free; None without MLflow.
+    """Start `sweep sync --follow` as a process, which exits when the study's lock is free; None without MLflow.
 
-    The address goes through the environment: a password in it must not show in the list of processes.
+    The address is passed in the environment, so that a password in it is not visible in the process list.
     """
     if options.tracking == "none":
         return None
@@ -205,7 +205,7 @@ def _write_report(record: SweepRecord) -> None:
 
 
 def _stopped(options: Options, reason: int, console: Console) -> int:
-    """Print how to continue; returns the exit code."""
+    """Print the command that resumes the study; returns the exit code."""
     command = command_here(options.home, options.tracking, *options.arguments)
     line = f"stopped; nothing is lost, continue with: {command}"
     console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -229,24 +229,24 @@ def _finished(options: Options, record: SweepRecord, mirror: subprocess.Popen[by
 
 
 def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, options: Options) -> list[str]:
-    """Where to look in MLflow, or what is still to be done for it."""
+    """The links to MLflow, or the command that updates it later."""
     later = command_here(options.home, options.tracking, "sync", record.name)
     if mirror is None:
-        return [f"MLflow was left out; later: {later}"]
+        return [f"MLflow was not updated; update it later with: {later}"]
     log = record.folder / "mirror.log"
     try:
-        code = mirror.wait(MIRROR_PATIENCE)
+        code = mirror.wait(MIRROR_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return [f"MLflow is still being updated; see {log}"]
     if code:
         result = last_result(log)
         detail = f"{result.unsent} ({log})" if result and result.error else f"see {log}"
-        return [f"Could not sync {record.name}: {detail}; later: {later}"]
+        return [f"Could not sync {record.name}: {detail}; try again with: {later}"]
     return _links(record, options)
 
 
 def _links(record: SweepRecord, options: Options) -> list[str]:
-    from sweep.commands import ui  # the first epoch need not wait for urllib and what else it imports
+    from sweep.commands import ui  # imports urllib and more, which would delay the first epoch
 
     address = ui.address_of(options.tracking)
     places = ui.links(record.folder, address)

@@ -10,9 +10,9 @@ from sweep.coordination.progress import duration, reading
 
 
 def summary(record: SweepRecord) -> dict[str, Any]:
-    """What a script asks about a study; numbers in full, None where something is not known yet.
+    """The study for `--json`: numbers in full precision, None for what is not known yet.
 
-    Keys: study, question, dataset, objective, trials (asked for), begun, done, outcomes, best, baseline, champion,
+    Keys: study, question, dataset, objective, trials (requested), begun, done, outcomes, best, baseline, champion,
     confirmed (the champion's mean on fresh seeds; its paired difference to the baseline, positive where it is better,
     and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval.
     """
@@ -37,7 +37,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
 
 
 def lines(record: SweepRecord) -> list[str]:
-    """The same for a person."""
+    """The summary as lines of text."""
     found = [record.study["question"], one_line(record)]
     for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
         found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
@@ -48,7 +48,7 @@ def lines(record: SweepRecord) -> list[str]:
 
 
 def one_line(record: SweepRecord) -> str:
-    """Name, how far, outcomes."""
+    """Name, progress and outcomes in one line."""
     counts = record.counts()
     open_ = [f", {count} {outcome}" for outcome in ("running", "interrupted") if (count := counts.pop(outcome, 0))]
     done = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none"

@@ -1,7 +1,7 @@
-"""Starts MLflow's web page on the recorded sweeps, on this machine only, and prints the links worth opening.
+"""Start MLflow's web server for the recorded sweeps, on this machine only, and print links to the charts.
 
 MLflow opens an experiment on an empty page for language-model traces; the links printed here lead to the charts of
-all trials, best first. This file never imports mlflow: `sweep run` prints the same links at its end.
+all trials, best first. This module does not import mlflow: `sweep run` prints the same links at its end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sweep.tracking.views import charts
 
 HOST = "127.0.0.1"
 PORT = 5000
-PATIENCE = 60.0  # seconds for the server to answer; about 10 on two idle cores
+STARTUP_TIMEOUT_S = 60.0  # the server takes about 10 s on two idle cores
 
 
 class UiError(Exception):
@@ -38,11 +38,11 @@ class UiError(Exception):
 
 @dataclass(frozen=True)
 class Links:
-    """Addresses of one study in the MLflow page.
+    """URLs of one study in MLflow.
 
     Attributes:
         charts: the learning curves of the trials side by side, best first.
-        winner: the charts of the champion, or of the best trial while there is none; None before one is complete.
+        winner: the charts of the champion, or of the best trial until there is one; None before a trial is complete.
     """
 
     charts: str
@@ -50,11 +50,11 @@ class Links:
 
 
 def links(folder: Path, address: str) -> Links | None:
-    """Where the study in `folder` is shown, or None if it was never sent to MLflow.
+    """The links to the study in `folder`, or None if it was never sent to MLflow.
 
     Args:
         folder: the study's folder.
-        address: of the MLflow server, such as `http://127.0.0.1:5000`; a password in it is left out.
+        address: of the MLflow server, such as `http://127.0.0.1:5000`; a password in it is removed.
     """
     try:
         place = json.loads(StudyFolder(folder).mlflow.read_text())
@@ -68,17 +68,17 @@ def links(folder: Path, address: str) -> Links | None:
 
 
 def _without_user(address: str) -> str:
-    """The address without user and password: a browser asks for them itself."""
+    """The address without user and password: the browser prompts for them."""
     return without_passwords(address).replace(f"{HIDDEN}@", "")
 
 
 def address_of(tracking: str | None) -> str:
-    """Where the page is: at an MLflow server elsewhere, or here while `sweep ui` runs on its usual port."""
+    """The address of MLflow: the given server, or this machine, where `sweep ui` serves on its default port."""
     return tracking if tracking and tracking.startswith(("http://", "https://")) else f"http://{HOST}:{PORT}"
 
 
 def on_desktop() -> bool:
-    """Whether a browser opened here would be seen by the person who typed the command."""
+    """Whether a browser opened here would be visible to the user."""
     if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
         return False
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
@@ -93,18 +93,18 @@ def serve(
     browser: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Start MLflow's page, print where to look, and stay until Ctrl-C or SIGTERM.
+    """Start MLflow's server, print the links, and wait until Ctrl-C or SIGTERM.
 
     Args:
-        home: the folder that holds the studies and, unless `tracking` says otherwise, `mlflow.db`.
-        tracking: MLflow's tracking URI; of an http server only the links are printed.
+        home: the folder that holds the studies and, unless `tracking` is given, `mlflow.db`.
+        tracking: MLflow's tracking URI; for an http server only the links are printed.
         port: to listen on, on 127.0.0.1.
         study: print the links of this study only; of all studies if None.
         browser: also open the charts of that study, or of the newest one.
-        say: where the lines go; standard output if None.
+        say: prints a line; to standard output if None.
 
     Raises:
-        UiError: the port is taken, or the server does not answer within a minute.
+        UiError: the port is taken, or the server does not respond within a minute.
     """
     say = say or _print
     if tracking and address_of(tracking) == tracking:
@@ -119,7 +119,7 @@ def serve(
             say("starting MLflow (about 10 s) ...")
             _await_health(server, port)
         except KeyboardInterrupt:
-            server.kill()  # it would answer a signal once it is up, in ten seconds
+            server.kill()  # it would handle a softer signal only after its start, in ten seconds
             raise
         _show(home, study, f"http://{HOST}:{port}", browser, say)
         say("Ctrl-C ends it")
@@ -135,7 +135,7 @@ def _print(line: str) -> None:
 
 
 def _show(home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None]) -> None:
-    """Print the links, the newest study's last, where the eye is; open that one."""
+    """Print the links, the newest study's last; open that one in the browser."""
     folders = (
         [home / Path(study).stem]
         if study
@@ -150,17 +150,17 @@ def _show(home: Path, study: str | None, address: str, browser: bool, say: Calla
         name, page = "sweep" if study is None else study, _without_user(address)
         say(f"no {name} has been sent to MLflow yet; the page is {page}")
     elif browser and webbrowser.open(list(found.values())[-1].charts):
-        say(f"opened {list(found)[-1]} in the browser; --no-browser leaves that out")
+        say(f"opened {list(found)[-1]} in the browser; use --no-browser to prevent this")
 
 
 def refuse_taken(port: int) -> None:
-    """Make sure that the port is free.
+    """Check that the port is free.
 
     Raises:
         UiError: it is not.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free for uvicorn too
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like uvicorn, treat a port in TIME_WAIT as free
         try:
             probe.bind((HOST, port))
         except OSError as error:
@@ -169,7 +169,7 @@ def refuse_taken(port: int) -> None:
 
 @contextlib.contextmanager
 def _stop_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end us the way Ctrl-C does, so that the server is taken along."""
+    """Handle SIGTERM like Ctrl-C, so that the server is stopped too."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -183,14 +183,14 @@ def _stop_on_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The server in a session of its own, so that Ctrl-C reaches only us; ended with everything it started."""
+    """Run the server in a session of its own, so that Ctrl-C reaches only this process; then stop its process group."""
     options = ["--host", HOST, "--port", str(port), "--workers", "1", "--log-level", "warning", "--no-access-log"]
-    options += ["--http", "h11"]  # requests are read in one way, whatever else is installed
-    options += ["--timeout-graceful-shutdown", "2"]  # a browser keeps its connections open for ever
+    options += ["--http", "h11"]  # the same HTTP parser, whatever else is installed
+    options += ["--timeout-graceful-shutdown", "2"]  # browsers never close idle connections
     server = subprocess.Popen(
         [sys.executable, "-P", "-m", "uvicorn", "--factory", "sweep.tracking.mlflow.server:application", *options],
         env=os.environ | environment(home, tracking, port),
-        stdin=subprocess.PIPE,  # its end tells the server that we are gone
+        stdin=subprocess.PIPE,  # its end of file tells the server that this process exited
         start_new_session=True,
     )
     try:
@@ -200,12 +200,12 @@ def _server(home: Path, tracking: str | None, port: int) -> Iterator[subprocess.
 
 
 def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
-    """What the server is told, by environment and never by argument: arguments are seen by every user of the machine.
+    """The server's configuration as environment variables: every user of the machine can read arguments.
 
     Args:
-        home: absolute.
+        home: the absolute path of the home folder.
         tracking: a database URI, or None for `mlflow.db` in the home.
-        port: that it will listen on; part of the only host names that it answers to.
+        port: the port to listen on, which is part of the allowed host names.
     """
     return {
         "MLFLOW_BACKEND_STORE_URI": tracking or f"sqlite:///{home / 'mlflow.db'}",
@@ -226,16 +226,14 @@ def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
 
 
 def _await_health(server: subprocess.Popen[bytes], port: int) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + STARTUP_TIMEOUT_S
     while time.monotonic() < end:
         if server.poll() is not None:
             raise UiError(f"MLflow ended with code {server.returncode} before it answered; see the lines above")
         if _healthy(port):
             return
         time.sleep(0.2)
-    raise UiError(
-        f"MLflow did not answer on port {port} within {PATIENCE:.0f} s; try again when the machine is less busy"
-    )
+    raise UiError(f"MLflow did not answer on port {port} within {STARTUP_TIMEOUT_S:.0f} s; try again under less load")
 
 
 def _healthy(port: int) -> bool:
@@ -247,7 +245,7 @@ def _healthy(port: int) -> bool:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server's whole process group to end; insist after 5 s."""
+    """Terminate the server's process group; kill it after 5 s."""
     for request in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, request)

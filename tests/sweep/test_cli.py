@@ -83,8 +83,8 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["dashboard"], "start a sweep with: sweep run"),
         (["export", "digits", "--out", "x.csv"], "no study named 'digits' is recorded"),
         (["predict", "image.png"], "nothing is recorded in"),
-        (["run", "digits", "--timeout", "nan"], "nan is not a number of seconds"),
-        (["run", "digits", "--timeout", "inf"], "inf is not a number of seconds"),
+        (["run", "digits", "--timeout", "nan"], "nan is not a finite number of seconds"),
+        (["run", "digits", "--timeout", "inf"], "inf is not a finite number of seconds"),
         (["data", "fetch", "mnits"], "mnist"),
     ],
 )

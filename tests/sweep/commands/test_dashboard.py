@@ -105,7 +105,7 @@ def test_no_other_host_is_answered(host):
 
     body = b"".join(application(environment, lambda status, _: said.append(status)))
 
-    assert (said, body) == (["403 Forbidden"], b"this host name is not ours")
+    assert (said, body) == (["403 Forbidden"], b"host name not allowed")
 
 
 def test_without_the_extra_it_says_how_to_get_it(recorded, monkeypatch, capsys):

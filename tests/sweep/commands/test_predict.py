@@ -185,7 +185,7 @@ def test_a_blank_image_is_refused_with_its_size_and_mode(tmp_path: Path, image: 
 def test_noise_alone_is_blank(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(128, 4, (100, 100)).astype(np.uint8)
 
-    with pytest.raises(ImageError, match="nothing stands out"):
+    with pytest.raises(ImageError, match="no pixel differs clearly"):
         pixels(png(tmp_path, noise), *MNIST)
 
 
@@ -263,11 +263,11 @@ def test_probabilities_are_probabilities(tmp_path: Path, champion: Path) -> None
     ("card", "message"),
     [
         ({"shape": [20]}, "not on images"),
-        ({"shape": [9, 9]}, "does not belong"),
-        ({"classes": 9}, "does not belong"),
-        ({"weights_sha256": "0" * 64}, "does not belong"),
-        ({"shape": None}, "not a champion's card"),
-        (None, "card is missing"),
+        ({"shape": [9, 9]}, "does not match"),
+        ({"classes": 9}, "does not match"),
+        ({"weights_sha256": "0" * 64}, "does not match"),
+        ({"shape": None}, "not a champion's metadata"),
+        (None, "metadata is missing"),
     ],
 )
 def test_a_champion_and_a_card_that_do_not_fit_are_refused(

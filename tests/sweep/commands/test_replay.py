@@ -1,4 +1,4 @@
-"""Replaying a trial: equal, or the place where it parts from the record."""
+"""Replaying a trial: equal, or a message with the first difference."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_a_metric_that_an_older_version_did_not_record_is_not_compared(record, c
     assert "equal to the record" in replay(changed(record, 0, epochs=epochs), 0, cache)
 
     epochs["validation_macro_f1"][0] = 0.5
-    with pytest.raises(RecordMismatch, match=r"epoch 1: validation_macro_f1 0\.5 is recorded"):
+    with pytest.raises(RecordMismatch, match=r"epoch 1: validation_macro_f1 is recorded as 0\.5"):
         replay(changed(record, 0, epochs=epochs), 0, cache)
 
 
@@ -71,9 +71,9 @@ def test_it_says_where_a_trial_parts_from_the_record(record, cache):
     """The first number that differs, or the hash of the weights."""
     epochs = record.trials[0].epochs.copy()
     epochs["train_loss"][2] += 1e-9
-    with pytest.raises(RecordMismatch, match="trial 0 parts from the record at epoch 3: train_loss"):
+    with pytest.raises(RecordMismatch, match="trial 0 differs from the record at epoch 3: train_loss"):
         replay(changed(record, 0, epochs=epochs), 0, cache)
-    with pytest.raises(RecordMismatch, match="at its end: 0000 is recorded"):
+    with pytest.raises(RecordMismatch, match="at its end: recorded is 0000"):
         replay(changed(record, 0, weights_sha256="0000"), 0, cache)
     with pytest.raises(RecordMismatch, match="it ran on after epoch 4"):
         replay(changed(record, 0, epochs=record.trials[0].epochs[:4]), 0, cache)
@@ -97,7 +97,7 @@ def test_a_divergence_is_replayed_to_its_reason(tiny, opened, searched, cache):
     assert record.trials[0].outcome == "diverged"
     if len(record.trials[0].epochs):
         assert "are equal to the record" in replay(record, 0, cache)
-        with pytest.raises(RecordMismatch, match="diverged at epoch 99 is recorded"):
+        with pytest.raises(RecordMismatch, match="recorded is diverged at epoch 99"):
             replay(changed(record, 0, reason="diverged at epoch 99"), 0, cache)
     else:
         with pytest.raises(NothingToReplay, match="no recorded epoch"):
@@ -110,5 +110,5 @@ def test_what_cannot_be_replayed_is_said(record, cache):
         replay(record, 8, cache)
     with pytest.raises(NothingToReplay, match="trial 1 of tiny has no recorded epoch"):
         replay(changed(record, 1, epochs=record.trials[1].epochs[:0]), 1, cache)
-    with pytest.raises(Exception, match="recorded on other data"):
+    with pytest.raises(Exception, match="recorded with other data"):
         replay(replace(record, dataset={**record.dataset, "digest": "f" * 64}), 0, cache)

@@ -100,7 +100,7 @@ def test_a_browser_opens_the_charts_of_the_study_or_the_newest(
     ui.serve(tmp_path, "http://tracker:8080", 5000, study, browser=True, say=said.append)
 
     assert asked == [f"http://tracker:8080/{charts(opened)}"]
-    assert said[-1] == f"opened {study or 'digits'} in the browser; --no-browser leaves that out"
+    assert said[-1] == f"opened {study or 'digits'} in the browser; use --no-browser to prevent this"
 
 
 @pytest.mark.parametrize(
