@@ -1,4 +1,4 @@
-"""A recorded study becomes a PDF: the same record gives the same bytes, and a reader never sees half a file."""
+"""Write the PDF report of a record: the same record gives the same bytes, and the file is replaced atomically."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from reports.pages.comparison import comparison
 from studies.record.reader import SweepRecord
 
 PAPERS = {"a4": (0.0, 0.0, WIDTH, HEIGHT), "letter": (-0.115, 0.29, 8.385, 11.29)}
-"""Corners of the paper, in inches of the sheet that is laid out: all that is drawn lies within each of them."""
+"""Corners of the paper, in inches of the page layout: everything drawn is inside each of them."""
 
 
 def write(record: SweepRecord, out: Path, following: Proposal | None = None, *, paper: str = "a4") -> None:
-    """Write the report of a study to `out`, replacing what is there at once or not at all.
+    """Write the report of a study to `out`, replacing an existing file atomically.
 
     Args:
-        record: the study, in whatever state: not begun, under way, or confirmed.
+        record: the study, in any state: empty, running, or confirmed.
         out: the PDF; its folder must exist.
-        following: the next study, to be shown on a page of its own.
+        following: the proposed next study, which gets its own page.
         paper: a key of `PAPERS`.
     """
     with matplotlib.rc_context(settings()):
@@ -41,7 +41,7 @@ def write_comparison(records: Sequence[SweepRecord], out: Path, *, paper: str = 
     """Write the comparison of several studies to `out`, as `write` does.
 
     Raises:
-        IncomparableError: their numbers do not compare.
+        IncomparableError: their results cannot be compared.
     """
     compared = sides(records)
     with matplotlib.rc_context(settings()):
@@ -55,7 +55,7 @@ def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path, paper: st
 
 def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.BytesIO:
     content = io.BytesIO()
-    # A title for the window; no date, no user and no path, so that the bytes depend on the record alone.
+    # No date, user or path in the metadata, so that the bytes depend only on the record.
     title = printable(f"{name}: {sheets[0].finding}")
     with PdfPages(content, metadata={"Title": title, "Creator": "numpy-sweep", "CreationDate": None}) as pdf:
         for number, sheet in enumerate(sheets, 1):
@@ -65,9 +65,9 @@ def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.By
 
 
 def _outlined(drawn: io.BytesIO, sheets: Sequence[Page]) -> io.BytesIO:
-    """The PDF with what matplotlib cannot write: an outline of the findings, a title for the window, the language."""
+    """Add what matplotlib cannot write: an outline of the findings, the window title, the language."""
     writer = PdfWriter(clone_from=PdfReader(drawn))
-    writer.pdf_header = "%PDF-1.4"  # matplotlib's; pypdf would say 1.3, which knows no transparency
+    writer.pdf_header = "%PDF-1.4"  # as matplotlib; pypdf writes 1.3, which has no transparency
     shown = DictionaryObject({NameObject("/DisplayDocTitle"): BooleanObject(True)})
     writer.root_object.update({NameObject("/ViewerPreferences"): shown, NameObject("/Lang"): TextStringObject("en")})
     for number, sheet in enumerate(sheets):

@@ -240,7 +240,7 @@ def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, k
     record = records.read(tmp_path / "home" / "tiny")
     assert record.counts() == {"complete": 3}
     assert f"Could not sync tiny: {_unsent(record)}" in said
-    assert f"later: sweep sync tiny --home {tmp_path / 'home'} --tracking {address}\n" in said
+    assert f"try again with: sweep sync tiny --home {tmp_path / 'home'} --tracking {address}\n" in said
     (concluded,) = [at for at, line in lines if line.startswith("best in the search: ")]
     assert ended - concluded < 10
 

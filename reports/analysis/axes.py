@@ -1,7 +1,7 @@
-"""The searched space as plot axes: which numbers lie on them, on which scale, between which ends.
+"""The search space as plot axes: their values, scales and limits.
 
-The scale is read from the recorded space, never guessed from the numbers, and no hyperparameter is named here:
-one that is added to a study file appears in the report by itself.
+The scale is read from the recorded space, not inferred from the values. No hyperparameter is named here: one that is
+added to a study file appears in the report without changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from studies.record.reader import SweepRecord, TrialRecord
 
-EDGE = 0.05  # the share of a range, on its own scale, that counts as lying at its bound
+EDGE = 0.05  # values within this fraction of the range, on its own scale, are at the bound
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Axis:
         label: what the axis shows, such as `1 − beta2`.
         scale: `linear`, `log` or `choice`.
         integer: whether only whole numbers occur.
-        low, high: the ends of the range as drawn; of a choice, the first and last index.
+        low, high: the ends of the range as drawn; for a choice, the first and last index.
         choices: names of the choices; empty otherwise.
         complement: whether the axis shows 1 − value, so that its low end is the hyperparameter's high end.
-        floor: whether nothing can lie below the low end, so that it is no bound of the search.
+        floor: whether lower values are impossible, so that the low end is not a bound of the search.
     """
 
     key: str
@@ -47,23 +47,23 @@ class Axis:
     floor: bool = False
 
     def position(self, value: float) -> float:
-        """Where a value lies between the ends: 0 at the low one, 1 at the high one, on the axis's own scale."""
+        """Relative position of a value: 0 at the low end, 1 at the high end, on the axis's own scale."""
         low, high, here = (math.log(x) if self.scale == "log" else x for x in (self.low, self.high, value))
         return (here - low) / (high - low) if high > low else 0.5
 
     def at(self, position: float) -> float:
-        """The value at a position; the inverse of `position`, and defined beyond the ends too."""
+        """The value at a position; the inverse of `position`, also defined outside 0..1."""
         if self.scale == "log":
             return float(self.low * (self.high / self.low) ** position)
         return self.low + (self.high - self.low) * position
 
     @property
     def few(self) -> bool:
-        """Whether it is a few whole numbers, each worth a place of its own."""
+        """Whether the axis has only a few integers, each drawn as a category."""
         return self.integer and self.scale == "linear" and self.high - self.low < 8
 
     def bound(self, value: float) -> str | None:
-        """The end of the hyperparameter's range that a value lies at: `lower`, `upper` or None."""
+        """The bound of the hyperparameter's range that a value is at: `lower`, `upper` or None."""
         if self.scale == "choice" or self.low == self.high or not math.isfinite(value):
             return None
         position = self.position(value)
@@ -78,7 +78,7 @@ def axes(space: Mapping[str, Mapping[str, Any]]) -> list[Axis]:
 
 
 def values(axis: Axis, trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
-    """Where each trial lies on an axis, (trials,); NaN where it has no such layer or no known choice."""
+    """Value of each trial on an axis, (trials,); NaN if it has no such layer or an unknown choice."""
     return np.array([_value(axis, trial.hyperparameters.get(axis.key)) for trial in trials], dtype=np.float64)
 
 
@@ -108,7 +108,7 @@ def _number_axis(key: str, dimension: Mapping[str, Any]) -> Axis:
 
 
 def _rest(value: float) -> float:
-    """1 - value without the digits that the subtraction makes up: 1 - 0.9999 is 0.0001, not 0.00009999999999998899."""
+    """1 - value without rounding error of the subtraction: 1 - 0.9999 is 0.0001, not 0.00009999999999998899."""
     return float(f"{1 - value:.10g}")
 
 

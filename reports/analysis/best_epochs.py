@@ -1,4 +1,4 @@
-"""At which epoch the completed trials were at their best."""
+"""The best epochs of the completed trials."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from studies.record.reader import SweepRecord, TrialRecord
 
 @dataclass(frozen=True)
 class BestEpochs:
-    """At which epoch the completed trials were at their best.
+    """The best epochs of the completed trials.
 
     Attributes:
-        counted: (complete,), share of its epochs after which each was at its best, in 0..1.
-        early: share of them that were at their best in the first tenth of their epochs.
-        late: share that were at their best in the last quarter.
-        annealed: share whose schedule had taken the learning rate to nothing: that these are best late is no finding.
+        counted: (complete,), best epoch of each trial as a fraction of its epochs, in 0..1.
+        early: fraction of trials whose best epoch is in the first tenth.
+        late: fraction of trials whose best epoch is in the last quarter.
+        annealed: fraction whose schedule reduced the learning rate to 0: a late best epoch is then expected.
     """
 
     counted: Floats
@@ -28,7 +28,7 @@ class BestEpochs:
 
 
 def best_epochs(record: SweepRecord) -> BestEpochs:
-    """At which epoch the completed trials were at their best."""
+    """The best epochs of the completed trials."""
     ranked = [trial for trial in record.ranked() if trial.counted_epoch is not None]
     if not ranked:
         return BestEpochs(np.empty(0), 0.0, 0.0, 0.0)
@@ -38,7 +38,7 @@ def best_epochs(record: SweepRecord) -> BestEpochs:
 
 
 def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
-    """Index of the epoch that was best; not the one that counts, where that is the last by rule."""
+    """Index of the best epoch, which is not the selected one in a study with `epoch = "last"`."""
     if record.study.get("epoch") != "last":
         return int(trial.counted_epoch or 0)
     values = trial.epochs[record.objective]

@@ -13,14 +13,14 @@ from studies.record.reader import SweepRecord
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether the shipped model's confidence is its accuracy, on the test set; arrays are (groups,), least first.
+    """Confidence and accuracy of the shipped model on the test set; arrays are (groups,), by rising confidence.
 
     Attributes:
         n: examples in each group.
         confidence: mean probability of the predicted class.
-        accuracy: share classified rightly.
-        low, high: Wilson's 95 % interval of it, over other test examples.
-        error: expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): mean distance of the two.
+        accuracy: fraction classified correctly.
+        low, high: its 95 % Wilson interval over test examples.
+        error: expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599): mean difference.
     """
 
     n: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Calibration:
 
 
 def calibration(record: SweepRecord) -> Calibration | None:
-    """The shipped model's calibration; None while the test set is closed, or where it was not recorded."""
+    """The shipped model's calibration; None before the test set is opened, or if it was not recorded."""
     groups = (record.verdict or {}).get("test", {}).get("calibration")
     if not groups:
         return None

@@ -1,7 +1,7 @@
-"""The Deep Learning Tuning Playbook as code: what to doubt in a sweep, each with its numbers.
+"""Checks of a sweep after the Deep Learning Tuning Playbook, each with its numbers.
 
-https://github.com/google-research/tuning_playbook. A check passes, warns, or says that the evidence is too thin for
-either; what a record cannot show is never a pass.
+https://github.com/google-research/tuning_playbook. A check passes, warns, or is inconclusive; a check without enough
+data never passes.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from reports.analysis.trial_budget import enough
 from reports.analysis.wording import counted, listed, percent
 from studies.record.reader import SweepRecord, TrialRecord
 
-PASS, WARN, THIN = "pass", "warn", "not enough evidence"
+PASS, WARN, INCONCLUSIVE = "pass", "warn", "not enough evidence"
 
-FEWEST = 10  # completed trials: below it a check says that the evidence is thin
-FEWEST_FOR_HALVES = 20  # finished trials, to compare all with half of them
-TOP_SHARE, TOP_FEWEST = 0.1, 5  # the group that must gather at a bound, or overfit, before it is no accident
-ZONE = 0.2  # of a range, at its end
-CHANCE = 0.05  # a group that gathers more than chance would in 1 of 20 sweeps
-INFEASIBLE = 0.1  # share of trials that broke
-EARLY, LATE = 0.1, 0.25  # of a trial's epochs: best in the first tenth is too long, in the last quarter too short
-MEANINGFUL = 0.1  # of the whole gain of the search, where the noise is not known
-FEWEST_REPEATS = 4  # degrees of freedom of the noise: two repeats of four trials, say
-SPREAD = 2.5  # times the noise, itself known to a fifth: less, and the order of the trials may be mostly luck
-MISJUDGED = 0.05  # share of the pruned that would have ended in the best quarter
-MOST_MISJUDGED = 0.3  # the interval must end below it before pruning is called harmless
+FEWEST = 10  # completed trials: with fewer a check is inconclusive
+FEWEST_FOR_HALVES = 20  # finished trials, needed to compare all with half of them
+TOP_SHARE, TOP_FEWEST = 0.1, 5  # the best trials, which must cluster at a bound, or overfit, for a warning
+ZONE = 0.2  # fraction of a range, at its end
+CHANCE = 0.05  # significance level of the clustering at a bound
+INFEASIBLE = 0.1  # fraction of trials that failed
+EARLY, LATE = 0.1, 0.25  # of a trial's epochs: a best epoch in the first tenth is early, in the last quarter late
+MEANINGFUL = 0.1  # fraction of the total gain of the search, used if the noise is unknown
+FEWEST_REPEATS = 4  # degrees of freedom of the noise, such as two repeats of four trials
+SPREAD = 2.5  # least ratio of spread to noise; below it the order of the trials may be mostly random
+MISJUDGED = 0.05  # fraction of pruned trials that would have ended in the best quarter
+MOST_MISJUDGED = 0.3  # upper limit of its interval for a pass
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of doubt.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         status: `pass`, `warn` or `not enough evidence`.
-        finding: the reason, a sentence.
-        numbers: what the sentence rests on, ready for JSON.
+        finding: the reason, as a sentence.
+        numbers: the numbers behind the sentence, ready for JSON.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Check:
 
 
 def checks(record: SweepRecord) -> list[Check]:
-    """Every check of a study, always the same ones in the same order."""
+    """All checks of a study, always the same in the same order."""
     return [check(record) for check in CHECKS]
 
 
@@ -77,43 +77,43 @@ def summary(found: Sequence[Check]) -> str:
 
 
 def boundary(record: SweepRecord) -> Check:
-    """Does the best sit on a bound of the space?
+    """Are the best trials at a bound of the search space?
 
-    The winner within 5 % of a bound is an accident in one of ten axes, so the top group (a tenth of the completed
-    trials, five at least) must gather there as well: more of it in the outermost fifth of the range than chance would
-    bring in 1 of 20 sweeps, if it were spread evenly (binomial tail).
+    By chance the winner is within 5 % of a bound on one axis in ten. So the top group (a tenth of the completed trials,
+    at least five) must cluster there as well: a one-sided binomial test at 5 % of its number in the outermost fifth
+    of the range, against a uniform distribution.
     """
     name, best, ranked = "boundary", winner(record), record.ranked()
     if best is None or len(ranked) < FEWEST:
-        return _thin(name, len(ranked), FEWEST)
+        return _too_few(name, len(ranked), FEWEST)
     found = crowded(record)
     numbers = {"top": len(top_group(record)), "bounds": [{"axis": a.name, "end": end} for a, end in found.items()]}
     if found:
         ends = listed(f"the {end} bound of {axis.name}" for axis, end in found.items())
-        return Check(name, WARN, f"The winner and the best trials around it lie at {ends}.", numbers)
+        return Check(name, WARN, f"The winner and the other best trials are at {ends}.", numbers)
     alone = list(at_bounds(record, best))
-    text = f"; the other good trials do not gather where the winner does in {listed(alone)}" if alone else ""
-    return Check(name, PASS, f"The best trials gather at no bound{text}.", {**numbers, "winner alone": alone})
+    text = f"; in {listed(alone)} only the winner is at one" if alone else ""
+    return Check(name, PASS, f"The best trials do not cluster at any bound{text}.", {**numbers, "winner alone": alone})
 
 
 def crowded(record: SweepRecord) -> dict[Axis, str]:
-    """The axes whose bound the winner and the top group crowd, and which bound: `lower` or `upper`."""
+    """The axes where the winner and the top group are at a bound, and which bound: `lower` or `upper`."""
     best = winner(record)
     if best is None:
         return {}
     ends, group = at_bounds(record, best), top_group(record)
     there = [axis for axis in axes(record.study["space"]) if axis.name in ends]
-    return {axis: ends[axis.name] for axis in there if _gathers(axis, float(values(axis, [best])[0]), group)}
+    return {axis: ends[axis.name] for axis in there if _clusters(axis, float(values(axis, [best])[0]), group)}
 
 
 def top_group(record: SweepRecord) -> list[TrialRecord]:
-    """The best tenth of the completed trials, five at least."""
+    """The best tenth of the completed trials, at least five."""
     ranked = record.ranked()
     return ranked[: max(TOP_FEWEST, round(TOP_SHARE * len(ranked)))]
 
 
-def _gathers(axis: Axis, at: float, group: Sequence[TrialRecord]) -> bool:
-    """Whether more of a group than chance explains lies in the outermost fifth of an axis, at the end near `at`."""
+def _clusters(axis: Axis, at: float, group: Sequence[TrialRecord]) -> bool:
+    """Whether significantly many of a group are in the outermost fifth of an axis, at the end near `at`."""
     upper = axis.position(at) > 0.5
     x = values(axis, group)
     x = x[np.isfinite(x)]
@@ -131,33 +131,33 @@ def _in_zone(axis: Axis, value: float, upper: bool) -> bool:
 
 
 def tail(hits: int, n: int, share: float) -> float:
-    """Probability of at least so many hits in n draws that each hit with probability `share` (binomial)."""
+    """Binomial tail: probability of at least `hits` successes in n draws with success probability `share`."""
     return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(hits, n + 1))
 
 
 def infeasible(record: SweepRecord) -> Check:
-    """Do too many trials break? The space then holds regions that cannot be trained; Wilson's interval of the share."""
+    """Do too many trials fail? Then the space has regions that cannot be trained. With a Wilson interval."""
     name, finished = "infeasible share", standing(record).finished
     broken = sum(trial.outcome in BROKEN for trial in record.trials)
     if finished < FEWEST:
-        return _thin(name, finished, FEWEST, "finished")
+        return _too_few(name, finished, FEWEST, "finished")
     low, high = wilson(broken / finished, finished)
     numbers = {"broken": broken, "finished": finished, "share": broken / finished, "low": low, "high": high}
-    text = f"{broken} of {counted(finished, 'finished trial')} broke ({percent(low)} to {percent(high)})"
+    text = f"{broken} of {counted(finished, 'finished trial')} failed or diverged ({percent(low)} to {percent(high)})"
     if broken / finished <= INFEASIBLE:
         return Check(name, PASS, f"{text}.", numbers)
-    return Check(name, WARN, f"{text}, most of them because: {next(iter(failure_causes(record)))}.", numbers)
+    return Check(name, WARN, f"{text}; the most frequent reason: {next(iter(failure_causes(record)))}.", numbers)
 
 
 # --- the epochs
 
 
 def overfitting(record: SweepRecord) -> Check:
-    """Do the best trials overfit? More than half of the top group, by the rules of `courses`."""
+    """Do the best trials overfit? More than half of the top group, by the rules of `learning_curves`."""
     name = "overfitting"
     group = _judged(record)
     if len(group) < TOP_FEWEST:
-        return _thin(name, len(group), TOP_FEWEST, "long enough to judge")
+        return _too_few(name, len(group), TOP_FEWEST, "long enough to judge")
     bad = [seen for seen in group if seen.label == "overfitting"]
     numbers = {"overfitting": len(bad), "judged": len(group)}
     text = f"{len(bad)} of the best {len(group)} trials overfit"
@@ -169,50 +169,50 @@ def overfitting(record: SweepRecord) -> Check:
 
 
 def still_improving(record: SweepRecord) -> Check:
-    """Were the best trials still improving when they ended? More than half of the top group, by the rules of `courses`.
+    """Were the best trials still improving at their end? More than half of the top group, as in `learning_curves`.
 
-    A learning rate that a schedule has taken to 0 stops every curve: level curves then show nothing.
+    A schedule that reduces the learning rate to 0 flattens every curve, so a flat curve is then inconclusive.
     """
     name = "still improving"
     group = _judged(record)
     if len(group) < TOP_FEWEST:
-        return _thin(name, len(group), TOP_FEWEST, "long enough to judge")
+        return _too_few(name, len(group), TOP_FEWEST, "long enough to judge")
     going = [seen for seen in group if seen.label == "still improving"]
     annealed = sum(seen.annealed for seen in group)
     numbers = {"still improving": len(going), "judged": len(group), "schedule ended": annealed}
     text = f"{len(going)} of the best {len(group)} trials were still improving in their last epochs"
     if len(going) > len(group) / 2:
-        way = "; their schedule ended them, so that more epochs mean a new, longer schedule" if annealed else ""
+        way = "; their schedule ended at 0, so more epochs require a new, longer schedule" if annealed else ""
         return Check(name, WARN, f"{text}{way}.", numbers)
     if annealed > len(group) / 2:
-        words = "The schedule took the learning rate to 0, which levels any curve: a longer one was not tried."
-        return Check(name, THIN, words, numbers)
+        words = "The schedule reduced the learning rate to 0, which flattens any curve; a longer one was not tried."
+        return Check(name, INCONCLUSIVE, words, numbers)
     return Check(name, PASS, f"{text}.", numbers)
 
 
 def best_epoch(record: SweepRecord) -> Check:
     """Was the number of epochs right? Best in the first tenth: too many; in the last quarter: too few.
 
-    The best of many equal epochs lies anywhere: late ones count only where the top group was still improving.
+    Among equal epochs the best is random, so late best epochs warn only if the top group was still improving.
     """
     name = "best epoch"
     time = best_epochs(record)
     n = len(time.counted)
     if n < FEWEST:
-        return _thin(name, n, FEWEST)
+        return _too_few(name, n, FEWEST)
     numbers = {"completed": n, "first tenth": time.early, "last quarter": time.late, "schedule ended": time.annealed}
     if time.early > 0.5:
-        return Check(name, WARN, f"{percent(time.early)} of {n} trials were best in their first tenth.", numbers)
+        return Check(name, WARN, f"{percent(time.early)} of {n} trials were at their best in the first tenth.", numbers)
     if time.annealed > 0.5:
-        words = "Under a schedule that ends at 0 the best epoch is late by design, which says nothing of their number."
-        return Check(name, THIN, words, numbers)
-    text = f"{percent(time.late)} of {n} trials were best in their last quarter"
+        words = "With a schedule that ends at 0 the best epoch is late by design, so this check is inconclusive."
+        return Check(name, INCONCLUSIVE, words, numbers)
+    text = f"{percent(time.late)} of {n} trials had their best epoch in the last quarter"
     if time.late <= 0.5:
         return Check(name, PASS, f"{text}.", numbers)
     going = still_improving(record).status
-    if going == THIN:
-        return Check(name, THIN, f"{text}; their curves are too short to say whether they had levelled.", numbers)
-    level = "" if going == WARN else ", where their curves are level: the best of equal epochs lies anywhere"
+    if going == INCONCLUSIVE:
+        return Check(name, INCONCLUSIVE, f"{text}; their curves are too short to tell if they are flat.", numbers)
+    level = "" if going == WARN else ", but their curves are flat there: among equal epochs the best is random"
     return Check(name, going, f"{text}{level}.", numbers)
 
 
@@ -225,15 +225,15 @@ def _judged(record: SweepRecord) -> list[Course]:
 
 
 def enough_trials(record: SweepRecord) -> Check:
-    """Did the second half of the trials still bring more than noise, or than a tenth of the whole gain?"""
+    """Is the gain of the second half of the trials larger than the noise, or than a tenth of the total gain?"""
     name, found = "enough trials", enough(record)
     finished = standing(record).finished
     if found is None or finished < FEWEST_FOR_HALVES:
-        return _thin(name, finished, FEWEST_FOR_HALVES, "finished")
+        return _too_few(name, finished, FEWEST_FOR_HALVES, "finished")
     metric, noise = wording.objective(record), seed_noise(record)
     known = noise is not None and noise.freedom >= FEWEST_REPEATS
     limit = noise.deviation if noise and known else MEANINGFUL * found.total
-    than = f"the {'noise of one seed' if known else 'tenth of the whole gain'}, {metric.gain(limit)}"
+    than = f"the {'noise of one seed' if known else 'tenth of the total gain'}, {metric.gain(limit)}"
     numbers = {"gain of second half": found.gain, "limit": limit, "late gain": found.late, "adaptive": found.adaptive}
     if found.gain > limit:
         words = f"The second half of the trials is worth {metric.gain(found.gain)}, more than {than}."
@@ -241,29 +241,29 @@ def enough_trials(record: SweepRecord) -> Check:
     if found.adaptive and found.late > limit:
         words = f"The search gained {metric.gain(found.late)} in its last tenth, more than {than}."
         return Check(name, WARN, words, numbers)
-    guess = " (a low guess: the sampler learns)" if found.adaptive else ""
+    guess = " (underestimated: the sampler is adaptive)" if found.adaptive else ""
     words = f"The second half of the trials is worth {metric.gain(found.gain)}{guess}, no more than {than}."
     return Check(name, PASS, words, numbers)
 
 
 def noise(record: SweepRecord) -> Check:
-    """Are the differences between trials larger than what another seed alone would make?
+    """Are the differences between trials larger than those between seeds?
 
-    The noise is the standard deviation over the fresh seeds, pooled over the confirmed trials; the spread of the
-    completed trials is their interquartile range, as a normal standard deviation (divided by 1.349).
+    The noise is the standard deviation over the fresh seeds, pooled over the confirmed trials. The spread of the
+    completed trials is their interquartile range divided by 1.349, the standard deviation of a normal distribution.
     """
     name, found = "noise", seed_noise(record)
     every = np.array([trial.value for trial in record.ranked()], dtype=np.float64)
     if found is None or found.freedom < FEWEST_REPEATS:
-        return Check(name, THIN, "Without repeats on fresh seeds the noise of one training is not known.")
+        return Check(name, INCONCLUSIVE, "Without repeats on fresh seeds the noise between seeds is unknown.")
     if len(every) < FEWEST:
-        return _thin(name, len(every), FEWEST)
+        return _too_few(name, len(every), FEWEST)
     metric = wording.objective(record)
     spread = float(np.subtract(*np.quantile(every, [0.75, 0.25]))) / 1.349
     near = int((np.abs(every - every[0]) <= 1.96 * math.sqrt(2) * found.deviation).sum()) - 1
     numbers = {"noise": found.deviation, "freedom": found.freedom, "spread": spread, "near the best": near}
-    text = f"One seed scatters by {metric.gain(found.deviation)}, the completed trials by {metric.gain(spread)}"
-    others = f"; {counted(near, 'other')} cannot be told from the best by one training each" if near else ""
+    text = f"Standard deviation {metric.gain(found.deviation)} between seeds, {metric.gain(spread)} between trials"
+    others = f"; {counted(near, 'other')} not distinguishable from the best by one seed each" if near else ""
     return Check(name, PASS if spread >= SPREAD * found.deviation else WARN, f"{text}{others}.", numbers)
 
 
@@ -277,14 +277,14 @@ def pruning(record: SweepRecord) -> Check:
     if not record.counts().get("pruned", 0) and not given_up:
         return Check(name, PASS, "No trial was pruned.", {"pruned": 0})
     if not given_up:
-        return Check(name, THIN, "No audited trial was given up by the pruner: its mistakes cannot be counted.")
+        return Check(name, INCONCLUSIVE, "No audited trial was given up by the pruner: its mistakes cannot be counted.")
     low, high = wilson(good / given_up, given_up)
     numbers = {"given up": given_up, "misjudged": good, "low": low, "high": high}
     text = (
         f"{good} of {counted(given_up, 'audited trial')} that the pruner gave up ended in the best quarter"
         f" ({percent(low)} to {percent(high)})."
     )
-    status = WARN if low > MISJUDGED else PASS if high <= MOST_MISJUDGED else THIN
+    status = WARN if low > MISJUDGED else PASS if high <= MOST_MISJUDGED else INCONCLUSIVE
     return Check(name, status, text, numbers)
 
 
@@ -292,11 +292,11 @@ def winner_against_baseline(record: SweepRecord) -> Check:
     """Is the winner better than the baseline on fresh seeds? The paired 95 % interval decides."""
     name, found = "winner against baseline", paired_difference(record)
     if not record.verdict:
-        return Check(name, THIN, "The winner has not been confirmed on fresh seeds.")
+        return Check(name, INCONCLUSIVE, "The winner has not been confirmed on fresh seeds.")
     if found is None:
         ahead = record.verdict["champion"] == BASELINE
         words = "No candidate beat the baseline on fresh seeds." if ahead else "The baseline was not confirmed."
-        return Check(name, WARN if ahead else THIN, words)
+        return Check(name, WARN if ahead else INCONCLUSIVE, words)
     metric = wording.objective(record)
     finite = math.isfinite(found.low)
     numbers = {"difference": found.difference, "pairs": found.n}
@@ -305,8 +305,8 @@ def winner_against_baseline(record: SweepRecord) -> Check:
     return Check(name, PASS if found.finding == "better" else WARN, f"{text}.", numbers)
 
 
-def _thin(name: str, there: int, needed: int, what: str = "completed") -> Check:
-    return Check(name, THIN, f"{there} {what}, {needed} needed.", {"there": there, "needed": needed})
+def _too_few(name: str, there: int, needed: int, what: str = "completed") -> Check:
+    return Check(name, INCONCLUSIVE, f"{there} {what}, {needed} needed.", {"there": there, "needed": needed})
 
 
 CHECKS: Sequence[Callable[[SweepRecord], Check]] = (

@@ -1,7 +1,7 @@
-"""Sweep against sweep: what differs in the question, who is ahead at equal effort, and whether the champions differ.
+"""Comparison of sweeps: differences of the study files, results at equal budget, difference of the champions.
 
 Studies whose files differ only in name, question and seed are repeats of one side: their spread is shown as a band.
-Studies of different data or with another objective are not compared at all.
+Studies with different data or objectives cannot be compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_SIDES = 3
 
 
 class IncomparableError(Exception):
-    """Studies that cannot be compared as equals; the message says why."""
+    """The studies cannot be compared; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Side:
 
     @property
     def label(self) -> str:
-        """The name, and how many repeats there are."""
+        """The name and the number of repeats."""
         return self.name if len(self.records) == 1 else f"{self.name} ({len(self.records)} seeds)"
 
 
 def sides(records: Sequence[SweepRecord]) -> list[Side]:
-    """The studies, repeats put together, in the order they came.
+    """The studies in the given order, with repeats grouped.
 
     Raises:
         IncomparableError: other data, another objective, or too many sides.
@@ -58,11 +58,11 @@ def sides(records: Sequence[SweepRecord]) -> list[Side]:
             raise IncomparableError(
                 f"{first.name} and {other.name} have different data ({first.dataset['name']}"
                 f" {str(first.dataset['digest'])[:8]}, {other.dataset['name']} {str(other.dataset['digest'])[:8]}):"
-                " their numbers do not compare"
+                " their results cannot be compared"
             )
         if other.objective != first.objective:
             raise IncomparableError(
-                f"{first.name} is judged by {first.objective}, {other.name} by {other.objective}: they do not compare"
+                f"{first.name} is ranked by {first.objective}, {other.name} by {other.objective}: no comparison"
             )
     groups: dict[str, list[SweepRecord]] = {}
     for record in records:
@@ -76,7 +76,7 @@ def sides(records: Sequence[SweepRecord]) -> list[Side]:
 
 
 def differences(compared: Sequence[Side]) -> list[tuple[str, ...]]:
-    """What differs in the study files: the key, then its value on every side; `–` where a side has no such key."""
+    """The differing keys of the study files: key, then its value on every side; `–` if a side lacks the key."""
     flat = [_flat(side.records[0].study) for side in compared]
     keys = dict.fromkeys(key for one in flat for key in one)
     rows = [(key, *(one.get(key, "–") for one in flat)) for key in keys]
@@ -97,12 +97,12 @@ def _flat(study: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Best:
-    """The best so far of one side over a common axis; arrays are (points,), NaN before the first completed trial.
+    """Best value so far of one side over a common axis; arrays are (points,), NaN before the first completed trial.
 
     Attributes:
         x: trials, or seconds of training time.
-        middle: median over the repeats.
-        low, high: worst and best of the repeats; equal to the middle where there is one.
+        middle: median of the repeats.
+        low, high: worst and best of the repeats; equal to the median if there is only one.
     """
 
     x: Floats
@@ -112,14 +112,14 @@ class Best:
 
 
 def by_trials(side: Side) -> Best:
-    """Best so far after so many finished trials, as far as every repeat went."""
+    """Best value so far against finished trials, up to the shortest repeat."""
     courses = [search_progress(record).best for record in side.records]
     length = min(len(course) for course in courses)
     return _best(np.arange(1.0, length + 1), np.array([course[:length] for course in courses]))
 
 
 def by_time(side: Side, points: int = 200) -> Best:
-    """Best so far after so much training time, summed over the workers, as far as every repeat went."""
+    """Best value so far against training time, summed over the workers, up to the shortest repeat."""
     courses = [search_progress(record) for record in side.records]
     end = min((float(course.seconds[-1]) for course in courses if course.seconds.size), default=0.0)
     x = np.linspace(0, end, points)
@@ -138,7 +138,7 @@ def _best(x: Floats, table: Floats) -> Best:
 
 
 def at_equal(courses: Sequence[Best]) -> tuple[float, list[float]]:
-    """The greatest effort that every side has spent, and each side's best then; NaN where it had none."""
+    """The largest budget that every side has used, and each side's best value at it; NaN if it had none."""
     shared = min((float(course.x[-1]) for course in courses if course.x.size), default=0.0)
     return shared, [_at(course, shared) for course in courses]
 
@@ -154,7 +154,7 @@ class Gap:
 
     Attributes:
         paired: the difference with its 95 % interval, positive where the second is better.
-        over: what the interval is over, in words.
+        over: the population of the interval, in words.
     """
 
     paired: PairedDifference
@@ -164,8 +164,8 @@ class Gap:
 def gap(one: Side, other: Side) -> Gap | None:
     """The difference of two champions; None unless both are confirmed.
 
-    Over whole sweeps where both sides were repeated (Welch 1947: means of the champions, one a sweep); else over fresh
-    seeds, seed by seed where both used the same ones on the same split of the data, that is, have one study seed.
+    If both sides were repeated, the interval is over sweeps (Welch 1947: mean of the champion of each sweep). Otherwise
+    it is over fresh seeds; it is paired if both studies have the same seed, and so the same fresh seeds and data split.
     """
     values = [[_champion(record) for record in side.records] for side in (one, other)]
     if any(found is None for side in values for found in side):
@@ -179,7 +179,7 @@ def gap(one: Side, other: Side) -> Gap | None:
         both = min(len(a), len(b))  # the first seeds of the larger confirmation are those of the smaller one
         some = "" if len(a) == len(b) else f", of the {both} that both have"
         return Gap(in_pairs(a[:both], b[:both]), f"other fresh seeds, seed by seed{some}")
-    return Gap(welch(a, b), "other fresh seeds; the splits of the data differ, which it does not contain")
+    return Gap(welch(a, b), "other fresh seeds; the splits of the data differ, which the interval does not include")
 
 
 def _champion(record: SweepRecord) -> Floats | None:

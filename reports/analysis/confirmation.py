@@ -1,4 +1,4 @@
-"""What the repeats on fresh seeds show: the confirmed trials, champion against baseline, and the noise of a seed."""
+"""The repeats on fresh seeds: confirmed trials, champion against baseline, and the noise between seeds."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class PairedDifference:
 
     Attributes:
         difference: mean of the differences, in the objective's unit.
-        low, high: its 95 % interval; NaN where one seed gives none.
+        low, high: its 95 % interval; NaN with only one pair.
         n: number of pairs.
-        among: number of candidates that the champion was chosen among on these seeds; the interval allows for it.
+        among: number of candidates that the champion was chosen from; the interval is corrected for it.
     """
 
     difference: float
@@ -33,7 +33,7 @@ class PairedDifference:
 
     @property
     def finding(self) -> str:
-        """`better`, `worse`, or `not distinguishable` where the interval contains 0 or there is none."""
+        """`better`, `worse`, or `not distinguishable` if the interval contains 0 or there is none."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "not distinguishable"
 
 
@@ -52,7 +52,7 @@ class ConfirmedTrial:
 
     Attributes:
         trial: its number in the search.
-        search_value: what the search had measured.
+        search_value: the objective in the search.
         values: (seeds,), the objective of each repeat.
     """
 
@@ -90,10 +90,10 @@ def _from_repeats(record: SweepRecord) -> list[ConfirmedTrial]:
 
 @dataclass(frozen=True)
 class Noise:
-    """How much the objective changes when nothing but the seed does.
+    """Noise of the objective between seeds.
 
     Attributes:
-        deviation: standard deviation of one training, pooled over the trials that were repeated.
+        deviation: standard deviation between seeds, pooled over the repeated trials.
         freedom: its degrees of freedom: repeats minus trials.
     """
 
@@ -102,7 +102,7 @@ class Noise:
 
 
 def seed_noise(record: SweepRecord) -> Noise | None:
-    """From the repeats on fresh seeds of the best trials; the baseline, far from them, only if there is no other."""
+    """Noise from the repeats of the best trials; from those of the baseline only if there are no others."""
     rows = [row for row in confirmed_trials(record) if len(row.values) > 1]
     used = [row for row in rows if row.trial != BASELINE] or rows
     if not used:

@@ -1,4 +1,4 @@
-"""Which classes are confused with which."""
+"""The confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from studies.record.reader import SweepRecord
 
 @dataclass(frozen=True)
 class Confusion:
-    """Who was taken for whom.
+    """A confusion matrix.
 
     Attributes:
         counts: (classes, classes), rows are true classes.
         names: of the classes.
-        split: `test` or `validation`.
-        trial: whose predictions they are.
+        split: `test` or `validation`, the predicted examples.
+        trial: number of the trial that predicts.
     """
 
     counts: NDArray[np.int64]
@@ -31,29 +31,29 @@ class Confusion:
 
     @property
     def examples(self) -> int:
-        """How many examples were judged."""
+        """Number of examples."""
         return int(self.counts.sum())
 
     @property
     def errors(self) -> int:
-        """How many of them were taken for another class."""
+        """Number of misclassified examples."""
         return int(self.counts.sum() - np.trace(self.counts))
 
     def worst_pairs(self, most: int = 3) -> list[tuple[str, str, int]]:
-        """The most frequent mistakes: true class, predicted class, how often."""
+        """The most frequent mistakes: true class, predicted class, count."""
         wrong = self.counts - np.diag(np.diag(self.counts))
         order = np.argsort(-wrong, axis=None, kind="stable")[:most]
         pairs = [(int(flat // len(wrong)), int(flat % len(wrong))) for flat in order]
         return [(self.names[t], self.names[p], int(wrong[t, p])) for t, p in pairs if wrong[t, p] > 0]
 
     def recall(self) -> Floats:
-        """Share of each class that was recognised, (classes,); NaN for a class without examples."""
+        """Recall of each class, (classes,); NaN for a class without examples."""
         totals = self.counts.sum(axis=1)
         return np.where(totals > 0, np.diag(self.counts) / np.maximum(totals, 1), np.nan)
 
 
 def confusion(record: SweepRecord) -> Confusion | None:
-    """The champion's on the test set where that was opened, else the best trial's on the validation set."""
+    """The champion's on the test set if that was opened, else the best trial's on the validation set."""
     if record.verdict:
         return _confusion(record, record.verdict["test"]["confusion"], "test", int(record.verdict["champion"]))
     best = standing(record).best

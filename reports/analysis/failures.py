@@ -1,4 +1,4 @@
-"""Why trials broke."""
+"""Why trials failed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BROKEN = ("diverged", "out of memory", "timeout", "failed")
 
 
 def failure_causes(record: SweepRecord) -> dict[str, int]:
-    """Why trials broke, most frequent first.
+    """The reasons of failed trials with their counts, most frequent first.
 
-    Reasons that differ in their numbers only are one cause, named by the first of them.
+    Reasons that differ only in numbers are grouped under the first of them.
     """
     broken = [trial.reason or trial.outcome for trial in record.trials if trial.outcome in BROKEN]
     kinds = [re.sub(r"\d+", "#", reason) for reason in broken]

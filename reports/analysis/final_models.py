@@ -11,18 +11,18 @@ from studies.record.reader import SweepRecord
 
 @dataclass(frozen=True)
 class FinalAccuracy:
-    """What the final models, one a fresh seed, made of the test set.
+    """Test accuracy of the final models, one for each fresh seed.
 
     Attributes:
-        examples: how many there are.
-        accuracies: of each final model, in 0..1; the first is the model that is shipped.
+        examples: number of test examples.
+        accuracies: of each final model, in 0..1; the first is the shipped model.
         mean: of the accuracies.
-        low, high: 95 % interval of the mean over other test examples, Wilson's for one model of that accuracy. All
-            models share the examples, so that averaging them narrows it little; for these models it is, if anything,
-            too wide. Of other seeds it says nothing: the spread of `accuracies` does.
+        low, high: 95 % interval of the mean over test examples, the Wilson interval for one model of that accuracy.
+            All models share the examples, so averaging narrows it little; it is conservative. It does not include
+            the variation between seeds, which the spread of `accuracies` shows.
         shipped_low, shipped_high: the same for the shipped model alone.
-        opening: how often this test set had been opened, this time included.
-        epochs: for which the final models were trained.
+        opening: number of times this test set was opened, including this one.
+        epochs: number of epochs that the final models were trained for.
     """
 
     examples: int
@@ -37,7 +37,7 @@ class FinalAccuracy:
 
 
 def final_accuracy(record: SweepRecord) -> FinalAccuracy | None:
-    """The test set's numbers; None while it is closed."""
+    """The test results; None before the test set is opened."""
     if not record.verdict:
         return None
     test = record.verdict["test"]

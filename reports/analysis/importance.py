@@ -1,21 +1,21 @@
-"""Which hyperparameters matter, by two methods with intervals, and whether that is more than chance.
+"""Importance of the hyperparameters by two methods, with intervals and permutation tests.
 
-`best`: what sets the best trials apart. PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023,
+`best`: importance for the best trials. PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023,
 https://arxiv.org/abs/2304.10255): the Pearson divergence between the density of the top trials along one axis and the
-density of all judged trials. Written here in NumPy, equal to Optuna's evaluator (a test compares them): importing that
-one takes scikit-learn and SciPy along, and a score takes it 25 ms, of which we need some hundreds.
+density of all ranked trials. It is implemented in NumPy and equals Optuna's evaluator (a test compares them), which
+imports scikit-learn and SciPy and takes 25 ms per score, of which several hundred are needed.
 
-`all`: what orders all trials. The share of the variance of the ranks that the trials' place on one axis explains, in
-five buckets of equal size or in its choices: Kruskal and Wallis' H as an effect size, adjusted for the number of
+`all`: importance for the order of all trials. The fraction of the variance of the ranks that one axis explains, split
+into five buckets of equal size or into its choices: the Kruskal-Wallis H as an effect size, adjusted for the number of
 buckets, (H - k + 1) / (n - k) (Tomczak and Tomczak 2014, "The need to report effect size estimates revisited").
 
-Completed, pruned and diverged trials are judged: the last two belong to "all", not to the top, and share the last rank;
-without them the bad region, which the sampler paid to find, would not exist. Neither method sees what two axes do
-together, and both see the trials that the sampler chose, not the whole space.
+Completed, pruned and diverged trials are ranked. The last two belong to "all", not to the top, and share the last rank;
+without them the bad regions that the sampler tried would be missing. Neither method measures interactions of two axes,
+and both use the trials that the sampler chose, not a uniform sample of the space.
 
-The chance level is the highest score in 19 shuffles of the objective among the trials. Intervals are scores plus and
+The chance level is the highest score in 19 permutations of the objective over the trials. Intervals are scores plus and
 minus 1.96 standard errors of the delete-half jackknife (Shao and Wu 1989, https://doi.org/10.1214/aos/1176347263): the
-spread of the score over halves of the trials. A bootstrap is no good here: repeated trials sharpen the densities and
+spread of the score over halves of the trials. A bootstrap does not work here: repeated trials sharpen the densities and
 double the noise of the means, so that every interval lies above its own score.
 """
 
@@ -33,15 +33,15 @@ from reports.analysis.statistics import NORMAL_975, Floats, ranks
 from studies.record.reader import SweepRecord, TrialRecord
 
 Score = Callable[[Axis, Floats, NDArray[np.int64]], float]
-"""Takes an axis, where the trials lie on it (n,), and their ranks (n,), 0 the best, equal ones for equal trials."""
+"""Takes an axis, the trials' values on it (n,), and their ranks (n,), 0 for the best, equal for equal trials."""
 
-FEWEST = 20  # judged trials: below it the five of the top group would be more than a quarter of them
-TOP_SHARE = 0.1  # of the judged trials, but never fewer than TOP_FEWEST of them, all of them completed
-TOP_FEWEST = 5  # what PED-ANOVA asks for
-SHUFFLES = 19  # an axis without influence exceeds the highest of 19 in 1 of 20 records: a test at 5 %, exactly
-HALVES = 60  # of the trials, for the standard errors, which this many give to a tenth of themselves
-SEED = 0  # the chance levels of one record are always the same
-GRID = 50  # points of a density
+FEWEST = 20  # ranked trials: with fewer, the five of the top group would be more than a quarter
+TOP_SHARE = 0.1  # of the ranked trials, but at least TOP_FEWEST, all of them completed
+TOP_FEWEST = 5  # required by PED-ANOVA
+SHUFFLES = 19  # an axis without influence exceeds the highest of 19 in 1 of 20 records: an exact test at 5 %
+HALVES = 60  # for the standard errors, whose relative error is then about a tenth
+SEED = 0  # so that the chance levels of a record are reproducible
+GRID = 50  # points of a density estimate
 BUCKETS = 5
 
 
@@ -50,9 +50,9 @@ class Scores:
     """Scores of the axes by one method; every array is (axes,).
 
     Attributes:
-        score: 0 without influence; of `all`, slightly below 0 by chance.
-        low, high: its 95 % interval over other trials of this sampler.
-        chance: what an axis without influence exceeds in 1 of 20 records.
+        score: 0 without influence; for `all`, it can be slightly below 0 by chance.
+        low, high: its 95 % interval over repetitions with this sampler.
+        chance: the level that an axis without influence exceeds in 1 of 20 records.
     """
 
     score: Floats
@@ -66,9 +66,9 @@ class Importance:
     """Scores of the searched axes, in the order of the first method.
 
     Attributes:
-        names: of the axes; empty when there are too few trials to rank them.
-        best: what sets the best trials apart: PED-ANOVA's divergence.
-        all: what orders all trials: explained share of the variance of the ranks.
+        names: of the axes; empty if there are too few trials.
+        best: importance for the best trials: the divergence of PED-ANOVA.
+        all: importance for the order of all trials: explained fraction of the variance of the ranks.
         top: number of trials in the top group.
         judged: number of completed, pruned and diverged trials.
     """
@@ -80,11 +80,11 @@ class Importance:
     judged: int
 
     def clear(self) -> list[str]:
-        """The axes that set the best trials apart more than chance would, highest first."""
+        """The axes whose importance for the best trials is above the chance level, highest first."""
         return self._above(self.best)
 
     def ordering(self) -> list[str]:
-        """The axes that order all trials more than chance would, highest first."""
+        """The axes whose importance for the order of all trials is above the chance level, highest first."""
         return self._above(self.all)
 
     def _above(self, found: Scores) -> list[str]:
@@ -93,7 +93,7 @@ class Importance:
 
 
 def importance(record: SweepRecord) -> Importance:
-    """Scores of all searched axes; no names where there are too few trials to rank them."""
+    """Scores of all searched axes; no names if there are too few trials."""
     trials, rank = judged_trials(record)
     ranked = len(record.ranked())
     shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
@@ -118,7 +118,7 @@ def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], NDArray[np.in
 
 
 def _top(rank: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Which trials belong to the top group."""
+    """Mask of the trials in the top group."""
     count = max(3, round(share * len(rank)))
     found = np.zeros(len(rank), dtype=bool)
     found[np.argsort(rank, kind="stable")[:count]] = True
@@ -143,7 +143,7 @@ def _in_order(found: Scores, order: NDArray[np.int64]) -> Scores:
     return Scores(found.score[order], found.low[order], found.high[order], found.chance[order])
 
 
-# --- what sets the best apart
+# --- importance for the best trials
 
 
 def divergence(axis: Axis, x: Floats, top: NDArray[np.bool_]) -> float:
@@ -151,8 +151,8 @@ def divergence(axis: Axis, x: Floats, top: NDArray[np.bool_]) -> float:
 
     Args:
         axis: the axis.
-        x: (n,), where the trials lie on it; NaN where it does not apply, which is a regime of its own.
-        top: (n,), which are the best.
+        x: (n,), the trials' values on it; NaN where it does not apply, which is treated as a separate regime.
+        top: (n,), mask of the top group.
     """
     there = np.isfinite(x)
     best = there & top
@@ -164,13 +164,13 @@ def divergence(axis: Axis, x: Floats, top: NDArray[np.bool_]) -> float:
 
 
 def density(axis: Axis, x: Floats) -> Floats:
-    """Parzen density of values on an axis, (grid,): truncated normals by Scott's rule, and one for the whole range."""
+    """Parzen density estimate on an axis, (grid,): truncated normals by Scott's rule, and one for the whole range."""
     if axis.scale == "choice":
         counts = np.bincount(x.astype(np.int64), minlength=len(axis.choices)).astype(np.float64)
         return _of_choices(counts)
     size = _grid(axis)
     low, high = (math.log(end) if axis.scale == "log" else end for end in (axis.low, axis.high))
-    inside = np.clip(x, axis.low, axis.high)  # decoding 1 - value may have moved one past an end by a rounding error
+    inside = np.clip(x, axis.low, axis.high)  # decoding 1 - value can move a value past an end by a rounding error
     place = ((np.log(inside) if axis.scale == "log" else inside) - low) / ((high - low) / (size - 1))
     counts = np.bincount(np.clip(np.ceil(place - 0.5).astype(np.int64), 0, size - 1), minlength=size).astype(np.float64)
     return _smoothed(counts)
@@ -211,7 +211,7 @@ def _bandwidth(seen: NDArray[np.int64], weights: Floats) -> float:
 
 
 def _normals(middles: Sequence[float] | NDArray[np.int64], deviation: float, size: int) -> Floats:
-    """Normals over whole numbers 0..size-1, cut at the ends, one a row."""
+    """Truncated normal distributions over the integers 0..size-1, one per row."""
     edges = np.arange(size + 1) - 0.5
     z = (edges - np.asarray(middles, dtype=np.float64)[:, None]) / (deviation * math.sqrt(2))
     points, place = np.unique(z, return_inverse=True)  # on a grid most distances occur many times
@@ -219,11 +219,11 @@ def _normals(middles: Sequence[float] | NDArray[np.int64], deviation: float, siz
     return np.asarray(np.diff(below, axis=1) / (below[:, -1:] - below[:, :1]))
 
 
-# --- what orders all
+# --- importance for the order of all trials
 
 
 def explained(axis: Axis, x: Floats, rank: NDArray[np.int64]) -> float:
-    """Share of the variance of the ranks that the buckets of one axis explain, adjusted for their number."""
+    """Fraction of the variance of the ranks that the buckets of one axis explain, adjusted for their number."""
     group = buckets(axis, x)
     names, group = np.unique(group, return_inverse=True)
     place = ranks(rank)
@@ -239,7 +239,7 @@ def explained(axis: Axis, x: Floats, rank: NDArray[np.int64]) -> float:
 
 
 def buckets(axis: Axis, x: Floats) -> NDArray[np.int64]:
-    """Which bucket each value belongs to, (n,): its choice, its number, or its fifth of the values; -1 for NaN."""
+    """Bucket of each value, (n,): its choice, its number, or its quintile; -1 for NaN."""
     there = np.isfinite(x)
     found = np.full(len(x), -1, dtype=np.int64)
     if axis.scale == "choice" or len(np.unique(x[there])) <= BUCKETS:

@@ -1,8 +1,9 @@
-"""Do two hyperparameters act together? A test on ranks that asks for more than what each of them does alone.
+"""Interactions of two hyperparameters: a permutation test on ranks for effects beyond the two main effects.
 
-The trials are put into cells, three parts of one axis by three of the other, and the variance of their ranks that the
-cells explain is compared with what the rows and the columns explain when they only add up. The chance level is the
-highest of 19 shuffles of the residuals of that sum (Freedman and Lane 1983, https://doi.org/10.1080/07350015.1983.10509354).
+The trials are put into cells, three parts of one axis by three of the other. The variance of their ranks that the cells
+explain is compared with the variance explained by an additive model of rows and columns. The chance level is the
+highest value in 19 permutations of the residuals of the additive model (Freedman and Lane 1983,
+https://doi.org/10.1080/07350015.1983.10509354).
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from reports.analysis.importance import SEED, SHUFFLES, Importance, judged_trial
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
 
-FEWEST = 40  # judged trials: nine cells of some four each
-LEADING = 3  # axes whose pairs are looked at
+FEWEST = 40  # ranked trials: nine cells with about four each
+LEADING = 3  # axes whose pairs are tested
 PARTS = 3
-LEAST = 0.1  # of the variance: ranks of a sum are no sum themselves, which alone makes up some hundredths
+LEAST = 0.1  # of the variance: ranking an additive effect already gives an interaction of a few hundredths
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two axes, and what they explain beyond the sum of their own effects.
+    """Two axes, and the variance that they explain beyond their main effects.
 
     Attributes:
         x, y: the axes.
-        share: of the variance of ranks, 0 to 1; None with too few trials to say.
-        chance: what a pair that only adds up exceeds in 1 of 20 sweeps.
+        share: fraction of the variance of ranks, 0 to 1; None with too few trials.
+        chance: the level that a pair without interaction exceeds in 1 of 20 sweeps.
     """
 
     x: Axis
@@ -40,12 +41,12 @@ class Pair:
 
     @property
     def together(self) -> bool:
-        """Whether they act together beyond chance."""
+        """Whether the interaction is above the chance level."""
         return self.share is not None and self.share > max(self.chance, LEAST)
 
 
 def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
-    """The pairs of the three leading axes; none where importance is not ranked or only one axis is searched."""
+    """The pairs of the three most important axes; none if importance is not ranked or only one axis is searched."""
     by_name = {axis.name: axis for axis in axes(record.study["space"])}
     leading = [by_name[name] for name in found.names[:LEADING]]
     trials, places = judged_trials(record)
@@ -57,7 +58,7 @@ def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
 
 
 def _parts(x: Floats) -> NDArray[np.int64]:
-    """Each value's third, or its own part where there are few; a missing one is a part too."""
+    """The tercile of each value, or its own part if there are few distinct values; -1 for a missing value."""
     there = np.isfinite(x)
     found = np.full(len(x), -1, dtype=np.int64)
     if len(np.unique(x[there])) <= PARTS + 1:
@@ -68,7 +69,7 @@ def _parts(x: Floats) -> NDArray[np.int64]:
 
 
 def _beyond(x: NDArray[np.int64], y: NDArray[np.int64], rank: Floats) -> tuple[float, float]:
-    """Share of the variance of ranks that cells explain beyond rows plus columns, and its chance level."""
+    """Fraction of the variance of ranks that cells explain beyond rows plus columns, and its chance level."""
     rows, columns = (np.unique(part, return_inverse=True)[1] for part in (x, y))
     sums = np.hstack([np.eye(rows.max() + 1)[rows], np.eye(columns.max() + 1)[columns]])
     cells = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True)[1]

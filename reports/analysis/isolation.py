@@ -1,8 +1,8 @@
-"""The best that each part of an axis reaches, whatever else was set: the playbook's isolation plots.
+"""The best objective in each part of an axis, over all other settings: the playbook's isolation plots.
 
 https://github.com/google-research/tuning_playbook, figure 2. The best of many trials is better than the best of few, so
-parts are also compared at equal numbers: the best to be expected of as many trials as the emptiest part has
-(`enough.best_of`).
+parts are also compared at equal numbers: the expected best of as many trials as the smallest part has
+(`trial_budget.best_of`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from reports.analysis.trial_budget import best_of
 from studies.record.reader import SweepRecord, TrialRecord
 
 PARTS = 5  # of a range, equal on its own scale
-SOLID = 3  # completed trials, from which on a part is compared
+SOLID = 3  # completed trials that a part needs to be compared
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an axis: a choice, a whole number, or a fifth of the range.
+    """One part of an axis: a choice, an integer, or a fifth of the range.
 
     Attributes:
-        low, high: its ends as drawn; a choice or a whole number reaches half a step to both sides.
-        judged: completed, pruned and broken trials in it.
-        complete: completed ones.
-        best: the best objective of these; NaN where there is none.
-        even: the best to be expected of `Isolation.even` of them; NaN where they are fewer than `SOLID`.
+        low, high: its ends as drawn; a choice or an integer extends half a step to both sides.
+        judged: number of completed, pruned and failed trials in it.
+        complete: number of completed trials.
+        best: the best objective of the completed trials; NaN if there is none.
+        even: the expected best of `Isolation.even` of them; NaN with fewer than `SOLID`.
     """
 
     low: float
@@ -50,9 +50,9 @@ class Isolation:
 
     Attributes:
         axis: the axis.
-        parts: all of them, the empty ones too.
+        parts: all parts, including empty ones.
         even: the number of trials at which the parts are compared.
-        spread: by how much the best part is better than the worst at that number; 0 with fewer than two solid parts.
+        spread: difference of the best and the worst part at that number; 0 with fewer than two comparable parts.
     """
 
     axis: Axis
@@ -61,7 +61,7 @@ class Isolation:
     spread: float
 
     def part_of(self, value: float) -> Part | None:
-        """The part that a value lies in; None where it has no place on the axis."""
+        """The part that contains a value; None if it is not on the axis."""
         return next((part for part in self.parts if part.low <= value <= part.high), None)
 
 
@@ -88,7 +88,7 @@ def isolation(record: SweepRecord, axis: Axis) -> Isolation:
 
 
 def _bests(found: Sequence[float], even: int) -> tuple[float, float]:
-    """Best of a part, and best to be expected of `even` of its trials; the values come best first."""
+    """Best of a part, and expected best of `even` of its trials; the values are sorted, best first."""
     if not found:
         return math.nan, math.nan
     return found[0], float(best_of(len(found), even) @ np.array(found)) if len(found) >= SOLID else math.nan
@@ -104,7 +104,7 @@ def _single(axis: Axis) -> bool:
 
 
 def _part(axis: Axis, x: Floats) -> NDArray[np.int64]:
-    """Which part each value lies in, (n,); -1 for one that has no place on the axis."""
+    """Part of each value, (n,); -1 for a value that is not on the axis."""
     found = np.full(len(x), -1, dtype=np.int64)
     for index, value in enumerate(x):
         if math.isfinite(value):

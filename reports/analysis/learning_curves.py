@@ -1,11 +1,11 @@
-"""What a learning curve shows, by rules that a single odd epoch cannot trip.
+"""Classification of learning curves by rules that are robust to single outliers.
 
-A validation loss is positive and its scatter grows with it, so every rule works on its logarithm: a difference of 0.05
-is 5 %. The scatter from epoch to epoch is taken from the curve itself (Gasser, Sroka and Jennen-Steinmetz 1986,
-https://doi.org/10.1093/biomet/73.3.625: how far each point lies from the middle of its neighbours), with a median in
-place of their mean, so that a spike does not count as scatter. A rise or a fall has to exceed several times that
-scatter, and levels are medians of several epochs (Tukey 1977, running medians). The labels follow the Deep Learning
-Tuning Playbook, "examining the training curves" (https://github.com/google-research/tuning_playbook).
+A validation loss is positive and its scatter is proportional to it, so every rule uses its logarithm: a difference of
+0.05 is 5 %. The scatter between epochs is estimated from the curve (Gasser, Sroka and Jennen-Steinmetz 1986,
+https://doi.org/10.1093/biomet/73.3.625: the distance of each point from the mean of its neighbours), with a median
+instead of their mean, so that a spike has no influence. A rise or a fall must exceed several times that scatter, and
+levels are medians of several epochs (Tukey 1977, running medians). The labels follow the Deep Learning Tuning Playbook,
+"examining the training curves" (https://github.com/google-research/tuning_playbook).
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import numpy as np
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord, TrialRecord
 
-FEWEST_EPOCHS = 8  # below it there are too few neighbours to tell scatter from course
-# So many times the scatter of a median of three epochs is more than chance, which exceeds it in about 1 of 50 curves;
-# more for a rise, because it starts at the luckiest of many levels.
+FEWEST_EPOCHS = 8  # with fewer, scatter and trend cannot be separated
+# Thresholds in units of the scatter of a median of three epochs; by chance about 1 of 50 curves exceeds them. The one
+# for a rise is higher, because the rise is measured from the lowest of many levels.
 RISE, GAIN = 4.0, 3.0
-LEAST_RISE = 0.05  # a smaller rise of the loss is no overfitting worth a word, however clean the curve
-LEAST_GAIN = 0.02  # a smaller fall over the last fifth is no improvement worth more epochs
-NOISY = 0.10  # scatter of the validation loss from epoch to epoch
+LEAST_RISE = 0.05  # a smaller rise of the loss is not called overfitting
+LEAST_GAIN = 0.02  # a smaller fall over the last fifth does not justify more epochs
+NOISY = 0.10  # relative scatter of the validation loss between epochs
 BAND = (0.1, 0.9)  # quantiles of the grey band behind the learning curves
-FEWEST_FOR_BAND = 5  # below this many trials each one is drawn instead
+FEWEST_FOR_BAND = 5  # with fewer trials each one is drawn
 LABELS = ("overfitting", "still improving", "noisy", "saturated", "diverged", "too short to judge")
 
 
 @dataclass(frozen=True)
 class Course:
-    """What the learning curve of one trial shows.
+    """Classification of the learning curve of one trial.
 
     Attributes:
         label: one of `LABELS`.
-        counted: the epoch that counts, from 1; 0 where there is none.
-        epochs: how many it ran.
-        rise: validation loss over the last tenth of the epochs against its lowest level, as a fraction of that; >= 0.
-        gain: by how much it fell from the second last fifth of the epochs to the last, as a fraction.
-        scatter: of the validation loss from epoch to epoch, as a fraction.
-        annealed: whether the learning rate had fallen to nothing: what then stays level was stopped by its schedule.
-        gap: training minus validation accuracy at the epoch that counts, a fraction; NaN when not recorded.
+        counted: the selected epoch, from 1; 0 if there is none.
+        epochs: number of epochs.
+        rise: relative rise of the validation loss from its lowest level to the last tenth of the epochs; >= 0.
+        gain: relative fall from the second last fifth of the epochs to the last.
+        scatter: relative scatter of the validation loss between epochs.
+        annealed: whether the schedule reduced the learning rate to 0, which flattens the curve.
+        gap: training minus validation accuracy at the selected epoch, a fraction; NaN if not recorded.
 
-    `rise`, `gain` and `scatter` are NaN where the course is too short or broke.
+    `rise`, `gain` and `scatter` are NaN if the curve is too short or the trial diverged.
     """
 
     label: str
@@ -59,7 +59,7 @@ class Course:
 
 
 def course(trial: TrialRecord) -> Course | None:
-    """What a trial's learning curve shows; None without epochs."""
+    """Classification of a trial's learning curve; None without epochs."""
     n = len(trial.epochs)
     if not n:
         return None
@@ -71,7 +71,7 @@ def course(trial: TrialRecord) -> Course | None:
 
 
 def labels(record: SweepRecord) -> Mapping[str, int]:
-    """How many completed and diverged trials have each label, in the order of `LABELS`; only labels that occur."""
+    """Number of completed and diverged trials with each label, in the order of `LABELS`; only labels that occur."""
     ended = [trial for trial in record.trials if trial.outcome in ("complete", "diverged")]
     found = Counter(seen.label for seen in map(course, ended) if seen is not None)
     return {label: found[label] for label in LABELS if found[label]}
@@ -91,7 +91,7 @@ def _shape(trial: TrialRecord) -> tuple[str, float, float, float]:
     lowest = int(levels.argmin()) + last // 2
     rise = float(levels[-1] - levels.min())
     gain = float(np.median(height[-2 * fifth : -fifth]) - np.median(height[-fifth:]))
-    learnt_on = bool(np.median(train[-last:]) <= train[lowest])  # else both got worse, which is no overfitting
+    learnt_on = bool(np.median(train[-last:]) <= train[lowest])  # otherwise both rose, which is not overfitting
     if learnt_on and rise > max(np.log1p(LEAST_RISE), RISE * noise * np.sqrt(3 / last)):
         label = "overfitting"
     elif gain > max(np.log1p(LEAST_GAIN), GAIN * noise * np.sqrt(3 / fifth)):
@@ -102,10 +102,10 @@ def _shape(trial: TrialRecord) -> tuple[str, float, float, float]:
 
 
 def scatter(height: Floats) -> float:
-    """Scatter of a curve (epochs,) from point to point, around whatever course it takes; in its own unit.
+    """Standard deviation of a curve (epochs,) around its local trend, in its own unit.
 
-    The distance of a point from the middle of its neighbours has the variance 1.5 sigma^2 on a straight course; the
-    last half of the distances (but six at least) is used, since a curve bends most at its beginning.
+    The distance of a point from the mean of its neighbours has the variance 1.5 sigma^2 on a straight line. Only the
+    last half of the distances (at least six) is used, because a curve bends most at its beginning.
     """
     distance = np.abs(height[1:-1] - (height[:-2] + height[2:]) / 2)
     used = distance[-max(6, len(distance) // 2) :]
@@ -114,13 +114,13 @@ def scatter(height: Floats) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """One metric of the trials that are not named: a band, or thin lines when they are few.
+    """One metric of the trials that are not highlighted: a band, or thin lines if they are few.
 
     Attributes:
         epoch: (epochs,), from 1.
         low, high: (epochs,), the 10 % and 90 % quantile over the trials still running at that epoch.
-        lines: each trial by itself, when there are fewer than five.
-        trials: how many trials it shows.
+        lines: the curve of each trial, if there are fewer than five.
+        trials: number of trials.
     """
 
     epoch: Floats
@@ -131,7 +131,7 @@ class Band:
 
 
 def band(record: SweepRecord, column: str, named: Sequence[int]) -> Band:
-    """The learning curves of every trial that is not named, as one band."""
+    """The learning curves of all trials that are not highlighted, as one band."""
     others = [trial for trial in record.trials if trial.number not in named and len(trial.epochs)]
     curves = [trial.epochs[column] for trial in others]
     table = np.full((len(curves), max((len(curve) for curve in curves), default=0)), np.nan)

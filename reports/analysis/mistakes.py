@@ -19,9 +19,9 @@ class Mistake:
     """A wrongly classified test example.
 
     Attributes:
-        image: (height, width), any scale.
+        image: (height, width), in any units.
         label, predicted: class indices.
-        probability: what the model gave to its wrong answer, in 0..1.
+        probability: of the wrong class, in 0..1.
     """
 
     image: Floats

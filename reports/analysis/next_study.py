@@ -1,10 +1,10 @@
-"""What to search next: the study file again, with a change for every check that warns and can be answered by one.
+"""The proposed next study: the study file with a change for every warning that a change can address.
 
-The answers are the Deep Learning Tuning Playbook's (https://github.com/google-research/tuning_playbook): widen a range
-whose bound the best trials crowd, cut off a part that breaks, narrow where both measures of importance and the best
-trials agree, more epochs while the best still improve, more trials while they still bring something, more seeds where
-the winner cannot be told from the baseline. The baseline stays, and every range keeps it, so that both studies answer
-to the same reference; the seed stays too, and with it the split of the data.
+The changes follow the Deep Learning Tuning Playbook (https://github.com/google-research/tuning_playbook): widen a range
+if the best trials are at its bound; cut off a part where trials fail; narrow a range if both measures of importance
+and the best trials agree; more epochs if the best trials still improve; more trials if they still bring a gain; more
+seeds if the winner is not distinguishable from the baseline. The baseline is unchanged and stays inside every range, so
+that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from reports.analysis.wording import setting
 from studies.record.reader import SweepRecord
 
 Allowed = Callable[[str, Any], bool]
-"""Whether a hyperparameter of this name may have this value."""
+"""Tells whether a value is valid for the hyperparameter of this name."""
 
 HEADER = "# Proposed by the report of "
-WIDER = (0.5, 0.25, 0.1)  # of the range on its own scale, beyond the bound: the first that is allowed
+WIDER = (0.5, 0.25, 0.1)  # fraction of the range, on its own scale, to add beyond the bound: the first valid one
 LONGER, SHORTER = 1.5, 0.5  # times the epochs
 MORE_TRIALS = 2
 MOST_SEEDS, MOST_TRIALS = 20, 1_000_000
-CUT_FEWEST, CUT_SHARE = 5, 0.8  # a part of so many trials, of which so many broke, is cut off
-NARROW_FEWEST = 8  # trials of the top group, before a range is narrowed to where they lie
-MARGIN = 0.15  # of the range, left on both sides of them
-WORTH_IT = 0.25  # of the range: a cut that saves less is not made
+CUT_FEWEST, CUT_SHARE = 5, 0.8  # a part is cut off if it has this many trials and this fraction failed
+NARROW_FEWEST = 8  # trials of the top group, needed to narrow a range to them
+MARGIN = 0.15  # fraction of the range, kept on both sides of them
+MIN_CUT = 0.25  # fraction of the range: a smaller cut is not proposed
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Change:
     """One change of the study file.
 
     Attributes:
-        key: with dots into tables, as `space.learning_rate`.
+        key: dotted, such as `space.learning_rate`.
         old, new: its values.
-        why: the reason, for the comment.
+        why: the reason, used as a comment.
     """
 
     key: str
@@ -63,7 +63,7 @@ class Proposal:
 
     Attributes:
         name: of the study, and of its file without the ending.
-        changes: against the study that was reported.
+        changes: relative to the reported study.
         text: the whole file, TOML.
     """
 
@@ -73,11 +73,11 @@ class Proposal:
 
 
 def propose(record: SweepRecord, allowed: Allowed = lambda key, value: True) -> Proposal | None:
-    """The next study; None while this one has not ended, or where no check asks for a change.
+    """The next study; None if this one has not ended, or if no check calls for a change.
 
     Args:
         record: the study.
-        allowed: keeps ranges within what the model can be trained with, which this package does not know.
+        allowed: tells whether a value is valid; this package does not import the limits of the model.
     """
     if not standing(record).over:
         return None
@@ -98,7 +98,7 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
     found += _epochs(record, warned, allowed)
     if "enough trials" in warned:
         new = min(MOST_TRIALS, MORE_TRIALS * int(study["trials"]))
-        found.append(Change("trials", study["trials"], new, "more trials still brought better ones"))
+        found.append(Change("trials", study["trials"], new, "more trials still improved the best value"))
     if "pruning" in warned:
         found.append(Change("pruner", study["pruner"], "none", "the audit found good trials among those it gave up"))
     if "winner against baseline" in warned or "noise" in warned:
@@ -122,21 +122,22 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     widened = crowded(record) if "boundary" in warned else {}
     for axis, end in widened.items():
         low, high = _wider(record, axis, end, allowed)
-        change(axis, low, high, f"the best trials crowd the {end} bound of {axis.name}")
+        change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}")
     ranked = importance(record)
     for axis in axes(record.study["space"]):
         if axis in widened or axis.scale == "choice" or axis.name != axis.key or axis.low == axis.high:
             continue
         cut = _without_broken(record, axis) if "infeasible share" in warned else None
         if cut is not None:
-            change(axis, *cut, f"most trials beyond {setting(cut[0] if cut[0] != axis.low else cut[1])} broke")
+            edge = setting(cut[0] if cut[0] != axis.low else cut[1])
+            change(axis, *cut, f"most trials beyond {edge} failed or diverged")
         elif (narrow := _narrower(record, axis, ranked)) is not None:
-            change(axis, *narrow, "the best trials lie here, by both measures of importance")
+            change(axis, *narrow, "the best trials are in this range; both measures of importance agree")
     return found
 
 
 def _wider(record: SweepRecord, axis: Axis, end: str, allowed: Allowed) -> tuple[float, float]:
-    """The ends of an axis with the crowded one moved out as far as the hyperparameter allows."""
+    """The ends of an axis, with one moved out as far as the hyperparameter allows."""
     upper = (end == "upper") != axis.complement
     for share in WIDER:
         value = axis.high if upper else axis.low
@@ -148,7 +149,7 @@ def _wider(record: SweepRecord, axis: Axis, end: str, allowed: Allowed) -> tuple
 
 
 def _possible(record: SweepRecord, axis: Axis, low: float, high: float, allowed: Allowed) -> bool:
-    """Whether a range on an axis is one that its scale and its hyperparameter allow."""
+    """Whether a range is valid for the scale of the axis and for its hyperparameter."""
     if low >= high or (axis.scale == "log" and low <= 0):
         return False
     dimension = _dimension(record.study["space"][axis.key], axis, low, high)
@@ -159,7 +160,7 @@ def _possible(record: SweepRecord, axis: Axis, low: float, high: float, allowed:
 
 
 def _without_broken(record: SweepRecord, axis: Axis) -> tuple[float, float] | None:
-    """The ends of an axis without an outer part in which nearly all trials broke; None where there is none."""
+    """The ends of an axis without an outer part in which most trials failed; None if there is none."""
     ended = [trial for trial in record.trials if trial.state != "running"]
     x = values(axis, ended)
     broke = np.array([trial.outcome in BROKEN for trial in ended])
@@ -177,13 +178,13 @@ def _without_broken(record: SweepRecord, axis: Axis) -> tuple[float, float] | No
 
 
 def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[float, float] | None:
-    """Where the top group lies, with a margin; None unless both measures say that the axis matters."""
+    """The range of the top group with a margin; None unless both measures of importance are above chance."""
     group = top_group(record)
     if axis.name not in ranked.clear() or axis.name not in ranked.ordering() or len(group) < NARROW_FEWEST:
         return None
     places = np.array([axis.position(float(value)) for value in values(axis, group)])
     low, high = max(0.0, float(places.min()) - MARGIN), min(1.0, float(places.max()) + MARGIN)
-    if high - low > 1 - WORTH_IT:
+    if high - low > 1 - MIN_CUT:
         return None
     ends = [
         axis.low if low == 0 else _round(axis, axis.at(low)),
@@ -193,15 +194,15 @@ def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[floa
 
 
 def _around_baseline(record: SweepRecord, axis: Axis, low: float, high: float) -> tuple[float, float] | None:
-    """A part of a range, grown to hold the baseline; None where it then saves too little."""
+    """A part of a range, extended to include the baseline; None if it is then not much smaller than the range."""
     base = record.study["baseline"][axis.key]
     place = 1 - base if axis.complement else base
     low, high = max(axis.low, min(low, place)), min(axis.high, max(high, place))
-    return (low, high) if low < high and axis.position(high) - axis.position(low) <= 1 - WORTH_IT / 2 else None
+    return (low, high) if low < high and axis.position(high) - axis.position(low) <= 1 - MIN_CUT / 2 else None
 
 
 def _round(axis: Axis, value: float) -> float:
-    """Two digits; a whole number where the axis has only these."""
+    """The value in two significant digits, or rounded to an integer on an integer axis."""
     return float(round(value)) if axis.integer else float(f"{value:.2g}")
 
 
@@ -209,7 +210,7 @@ def _dimension(old: Mapping[str, Any], axis: Axis, low: float, high: float) -> d
     """A recorded dimension with other ends on one of its axes."""
     if old["kind"] == "layers":
         part = "layers" if axis.name == f"{axis.key}.layers" else "units"
-        before = old[part]  # the sizes of all layers share one range: it only ever grows
+        before = old[part]  # the sizes of all layers share one range, so it is only widened
         return {**old, part: [min(int(low), before[0]), max(int(high), before[1])]}
     if axis.complement:
         low, high = (float(f"{1 - end:.10g}") for end in (high, low))
@@ -221,13 +222,13 @@ def _dimension(old: Mapping[str, Any], axis: Axis, low: float, high: float) -> d
 
 
 def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) -> list[Change]:
-    """More epochs while the best trials improve, fewer where all were best at once; none where they are searched."""
+    """More epochs if the best trials still improve, fewer if the best epochs are early; none if epochs are searched."""
     if "epochs" in record.study["space"]:
         return []
     old = int(record.study["baseline"]["epochs"])
     early = "best epoch" in warned and warned["best epoch"].numbers["first tenth"] > 0.5
     if early:
-        new, why = max(1, math.ceil(SHORTER * old)), "most trials were best in their first tenth"
+        new, why = max(1, math.ceil(SHORTER * old)), "most trials had their best epoch in the first tenth"
     elif "still improving" in warned or "best epoch" in warned:
         new, why = math.ceil(LONGER * old), "the best trials still improved in their last epochs"
     else:
@@ -236,7 +237,7 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
 
 
 def _seeds(record: SweepRecord) -> list[Change]:
-    """As many fresh seeds as would, if nothing else changed, make the interval of the difference shorter than it."""
+    """The number of fresh seeds for which half the interval would be shorter than the observed difference."""
     confirm, found = record.study.get("confirm"), paired_difference(record)
     if not confirm:
         return []
@@ -245,9 +246,8 @@ def _seeds(record: SweepRecord) -> list[Change]:
     size = abs(found.difference) if found else 0.0
     needed = math.ceil(old * (half / size) ** 2) if size > 0 and half < size * MOST_SEEDS else 2 * old
     new = max(old, min(MOST_SEEDS, max(needed, old + 1)))
-    return [
-        Change("confirm.seeds", old, new, "too few to tell the winner from the baseline or the best from each other")
-    ]
+    why = "too few to distinguish the winner from the baseline, or the best trials from each other"
+    return [Change("confirm.seeds", old, new, why)]
 
 
 def _next_name(name: str) -> str:
@@ -261,13 +261,11 @@ def _next_name(name: str) -> str:
 
 
 def _file(record: SweepRecord, changes: Sequence[Change]) -> str:
-    """The study file with the changes in it, a comment at each."""
+    """The study file with the changes, each with a comment."""
     study = dict(record.study)
     news = {change.key: change for change in changes}
     plain = [key for key in study if key not in ("name", "direction", "baseline", "space", "confirm")]
-    lines = [
-        f"{HEADER}{_plain(record.name)}. Each change has its reason beside it; the question's words are the old ones."
-    ]
+    lines = [f"{HEADER}{_plain(record.name)}. Each change has a comment with its reason; the question is unchanged."]
     lines += [_line(key, study[key], news.get(key)) for key in plain if study[key] is not None]
     for table in ("baseline", "space", "confirm"):
         if content := study.get(table):
@@ -277,7 +275,7 @@ def _file(record: SweepRecord, changes: Sequence[Change]) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name in the characters that a study's name may have."""
+    """A name with other characters than those of a study name replaced."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
 
 
@@ -287,7 +285,7 @@ def _line(key: str, value: Any, change: Change | None) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML writes it; a dimension without its kind and without a scale that is the usual one."""
+    """A value in TOML; a dimension without its kind and without the default scale."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""How the best objective developed, trial by trial and second by second."""
+"""The best objective so far, against trials and training time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
 
 
 def search_progress(record: SweepRecord) -> Progress:
-    """Best so far, trial by trial and second by second."""
+    """Finished trials with the best value so far."""
     ended = [trial for trial in record.trials if trial.outcome not in UNFINISHED]
     ended.sort(key=lambda trial: (trial.finished.timestamp() if trial.finished else math.inf, trial.number))
     value = np.array([final_value(trial) for trial in ended], dtype=np.float64)

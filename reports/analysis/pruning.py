@@ -16,17 +16,17 @@ FEWEST = 8  # completed trials, for a rank correlation
 
 @dataclass(frozen=True)
 class Foresight:
-    """How well the objective at an epoch foretells the order at the end; every array is (epochs,).
+    """How well the objective at an epoch predicts the final order of trials; every array is (epochs,).
 
     Spearman's rank correlation over the completed trials that ran that epoch, with the interval of Bonett and Wright
-    (2000, https://doi.org/10.1007/BF02294183). Trials that were pruned are missing: among the survivors, which are more
-    alike than all would be, it is a low guess.
+    (2000, https://doi.org/10.1007/BF02294183). Pruned trials are not included. The remaining trials are more similar to
+    each other than all trials, so the correlation is underestimated.
 
     Attributes:
         epoch: from 1.
-        correlation: with the objective at the end, -1 to 1.
+        correlation: with the final objective, -1 to 1.
         low, high: its 95 % interval.
-        trials: how many trials it rests on.
+        trials: number of trials.
     """
 
     epoch: Floats
@@ -37,7 +37,7 @@ class Foresight:
 
 
 def foresight(record: SweepRecord) -> Foresight | None:
-    """The rank correlation of every epoch with the end; None with too few completed trials or epochs."""
+    """The rank correlation of every epoch with the final value; None with too few completed trials or epochs."""
     done = [trial for trial in record.ranked() if np.isfinite(trial.epochs[record.objective]).all()]
     length = max((len(trial.epochs) for trial in done), default=0)
     done = [trial for trial in done if len(trial.epochs) == length]
@@ -53,13 +53,13 @@ def foresight(record: SweepRecord) -> Foresight | None:
 
 @dataclass(frozen=True)
 class Spared:
-    """What stopping trials early spared.
+    """What pruning saved.
 
     Attributes:
         pruned: number of trials that were stopped.
-        epochs: that they did not run, of those that their settings ask for.
-        seconds: that these would have taken, at each trial's own pace.
-        share: of the time that all trials would have taken without pruning, 0 to 1.
+        epochs: number of epochs of their settings that were not run.
+        seconds: estimated time of these epochs, at each trial's own mean epoch time.
+        share: fraction of the estimated time of all trials without pruning, 0 to 1.
     """
 
     pruned: int
@@ -69,7 +69,7 @@ class Spared:
 
 
 def spared(record: SweepRecord) -> Spared:
-    """What stopping trials early spared; a lower guess of trials that ran no epoch at all."""
+    """What pruning saved; trials without an epoch add no time, so that it is underestimated."""
     pruned = [trial for trial in record.trials if trial.outcome == "pruned"]
     left = [max(0, int(trial.hyperparameters["epochs"]) - len(trial.epochs)) for trial in pruned]
     seconds = math.fsum(

@@ -1,4 +1,4 @@
-"""How far a search has come, what it found so far, and which trial won."""
+"""The progress of a search, its best trial so far, and the winner."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ UNFINISHED = ("running", "interrupted")
 
 @dataclass(frozen=True)
 class Standing:
-    """How far the search has come, and what it found.
+    """The progress and the result of a search.
 
     Attributes:
         best: the best completed trial, or None.
         baseline: the completed trial 0, or None.
         gain: best minus baseline, oriented so that positive is better; None unless both exist.
-        planned: how many trials the study asks for.
-        finished: trials that have ended, in whatever way.
-        unfinished: trials that run or were interrupted.
-        complete: trials that completed.
+        planned: number of trials in the study.
+        finished: number of trials that have ended, with any outcome.
+        unfinished: number of running or interrupted trials.
+        complete: number of completed trials.
     """
 
     best: TrialRecord | None
@@ -36,12 +36,12 @@ class Standing:
 
     @property
     def over(self) -> bool:
-        """Whether the search has ended: every trial asked for has finished."""
+        """Whether the search has ended: all planned trials have finished."""
         return self.finished >= self.planned and not self.unfinished
 
 
 def standing(record: SweepRecord) -> Standing:
-    """How far the search has come, and what it found."""
+    """The progress and the result of a search."""
     ranked = record.ranked()
     best = ranked[0] if ranked else None
     base = next((trial for trial in ranked if trial.number == BASELINE), None)
@@ -58,14 +58,14 @@ def standing(record: SweepRecord) -> Standing:
 
 
 def oriented(record: SweepRecord, trial: TrialRecord | None, reference: TrialRecord | None) -> float | None:
-    """By how much a trial's objective is better than another's; negative if it is worse."""
+    """The difference of two objectives, positive if the first trial is better."""
     if trial is None or reference is None or trial.value is None or reference.value is None:
         return None
     return (trial.value - reference.value) * (1 if record.maximize else -1)
 
 
 def winner(record: SweepRecord) -> TrialRecord | None:
-    """The champion where there is a verdict, else the best completed trial."""
+    """The champion if there is a verdict, else the best completed trial."""
     if record.verdict:
         return next((t for t in record.trials if t.number == record.verdict["champion"]), None)
     return standing(record).best

@@ -14,30 +14,30 @@ NORMAL_975 = 1.959963984540054
 
 
 def ranks(values: NDArray[Any]) -> Floats:
-    """Ranks from 1 of values (n,); equal ones share the mean of their places."""
+    """Ranks from 1 of values (n,); ties get their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((count.cumsum() - (count - 1) / 2)[place], dtype=np.float64)
 
 
 def spearman(x: Floats, y: Floats) -> float:
-    """Rank correlation; equal values share the mean of their places. 0 where one of them never changes."""
+    """Spearman's rank correlation, ties with their mean rank; 0 if one of them is constant."""
     a, b = (rank - rank.mean() for rank in map(ranks, (x, y)))
     whole = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / whole if whole else 0.0
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n (Wilson 1927): exact enough near 100 %, where the normal one leaves [0, 1]."""
+    """95 % interval of a proportion (Wilson 1927): also good near 100 %, where the normal interval leaves [0, 1]."""
     z2 = NORMAL_975**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_975 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)  # rounding may lead a last bit out
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding can exceed the limits by a last bit
 
 
 def student(freedom: float) -> float:
     """The 97.5 % point of Student's distribution, to six digits.
 
-    With t = sqrt(freedom) tan(angle), its density is that of cos(angle)^(freedom - 1), which a sum over angles inverts.
+    With t = sqrt(freedom) tan(angle), the density in the angle is cos(angle)^(freedom - 1), summed numerically.
     """
     angle = np.linspace(0, math.pi / 2, 200_001)
     density = np.cos(angle) ** (freedom - 1)

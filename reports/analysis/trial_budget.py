@@ -1,12 +1,12 @@
-"""Were there enough trials? The best of the first half of the trials, had they come in another order.
+"""Were there enough trials? The expected best of a random subset of the trials, by its size.
 
-The Deep Learning Tuning Playbook draws bootstrap samples of the trials and shows how the best grows with their number.
-Drawn without replacement that has a closed form (Dodge et al. 2019, https://arxiv.org/abs/1909.03004, whose formula
-with replacement Tang et al. 2020, https://aclanthology.org/2020.acl-main.246, show to be biased), so nothing is drawn
-here: the i-th best of n trials is the best of m of them with probability C(n - i, m - 1) / C(n, m).
+The Deep Learning Tuning Playbook draws bootstrap samples of the trials and shows how the best improves with their
+number. Without replacement it has a closed form (Dodge et al. 2019, https://arxiv.org/abs/1909.03004, whose formula
+with replacement Tang et al. 2020, https://aclanthology.org/2020.acl-main.246, show to be biased), so nothing is
+sampled here: the i-th best of n trials is the best of m of them with probability C(n - i, m - 1) / C(n, m).
 
 All orders are equally likely only for random and quasi-random sampling. An adaptive sampler finds its good trials late;
-mixed among the early ones they make half of the trials look better than they were, so the gain is then a lower guess.
+a random half of them is then better than the first half was, so the gain is underestimated.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
 
 ADAPTIVE = ("tpe",)
-LATE = 0.1  # share of the trials at the end in which an adaptive search should no longer gain
+LATE = 0.1  # last fraction of the trials, in which an adaptive search should no longer improve
 
 
 @dataclass(frozen=True)
 class Enough:
-    """The best objective to be expected of so many trials; arrays are (sizes,).
+    """The expected best objective by number of trials; arrays are (sizes,).
 
     Attributes:
         trials: sizes m, from 1 to all finished trials.
-        mean: expected best of m trials, chosen at random among the finished ones.
-        low, high: 10 % and 90 % quantiles of the best of m over those choices; at the end there is one choice only.
-        gain: by how much all trials are expected to do better than half of them; >= 0.
-        total: by how much the best is better than the median trial.
-        late: by how much the best so far improved over the last tenth of the trials, in the order they finished; >= 0.
-        adaptive: whether the sampler learnt from earlier trials.
-        without: how many of the trials have no final value; they count as the worst that has one.
+        mean: expected best of m trials chosen at random from the finished ones.
+        low, high: 10 % and 90 % quantiles of the best of m over those choices; equal when m is all trials.
+        gain: expected difference of the best of all trials and the best of half of them; >= 0.
+        total: difference of the best and the median trial.
+        late: improvement of the best over the last tenth of the trials, in the order they finished; >= 0.
+        adaptive: whether the sampler uses earlier trials.
+        without: number of trials without a final value; they count as the worst trial that has one.
     """
 
     trials: NDArray[np.int64]
@@ -53,7 +53,7 @@ class Enough:
 
 
 def enough(record: SweepRecord) -> Enough | None:
-    """What more trials brought; None without a completed trial."""
+    """The expected best by number of trials; None without a completed trial."""
     finished = [trial for trial in record.trials if trial.outcome not in UNFINISHED]
     values = [trial.value for trial in record.ranked() if trial.value is not None]
     if not values:

@@ -1,6 +1,6 @@
-"""Numbers and names as a reader meets them: no digit finer than the noise, no unit left to guess.
+"""Formatting of numbers and names: no more digits than the noise supports, always with a unit.
 
-Every sentence and every axis of the report gets its numbers from here, so that one value reads the same everywhere.
+All sentences and axes of the report use these functions, so that a value is printed in the same way everywhere.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from datetime import datetime
 
 from studies.record.reader import SweepRecord
 
-# From this many validation examples on, a hundredth of a percent point is at least half an example.
+# With this many validation examples, a hundredth of a percentage point is at least half an example.
 MANY_EXAMPLES = 5_000
 OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "interrupted")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How the objective is named, oriented and printed.
+    """Name, direction and format of the objective.
 
     Attributes:
         name: in words, such as `validation accuracy`.
         maximize: whether higher is better.
-        scale: factor from the record to the page: 100 for a fraction shown as percent.
-        unit: what follows a value, such as a no-break space and a percent sign.
-        points: what follows a difference.
-        decimals: as many as the number of validation examples supports.
+        scale: factor from the recorded to the printed value: 100 for a fraction printed as percent.
+        unit: suffix of a value, such as a no-break space and a percent sign.
+        points: suffix of a difference.
+        decimals: number of decimals that the number of validation examples supports.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Metric:
     decimals: int
 
     def text(self, value: float | None) -> str:
-        """A value as printed, or a dash; a loss of which the decimals would not show two digits, as 4.0e-05."""
+        """A value as printed, or a dash; a loss too small for the decimals in scientific notation, as 4.0e-05."""
         if value is None or not math.isfinite(value):
             return "–"
         tiny = self.scale == 1 and 0 < value < 10.0 ** (1 - self.decimals)
@@ -52,28 +52,28 @@ class Metric:
         return f"{number}{self.points}"
 
     def signed(self, difference: float) -> str:
-        """A difference with its sign, a true minus."""
+        """A difference with its sign, with the minus character."""
         number = self._size(difference)
         sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
         return f"{sign}{number}{self.points}"
 
     def oriented(self, difference: float) -> str:
-        """A difference that is positive where better, as a signed difference of the metric itself."""
+        """A difference that is positive for better, as a signed difference of the metric."""
         return self.signed(difference if self.maximize else -difference)
 
     def compared(self, value: float, reference: float) -> str:
-        """Where a value lies relative to a reference: `0.40 points above`, `level with`."""
+        """A value relative to a reference: `0.40 points above`, `equal to`."""
         if float(self._size(value - reference)) == 0:
-            return "level with"
+            return "equal to"
         return f"{self.gain(value - reference)} {'above' if value > reference else 'below'}"
 
     @property
     def axis(self) -> str:
-        """The axis label: the name and what is plotted."""
+        """The axis label: the name and the unit."""
         return f"{self.name} (%)" if self.scale != 1 else self.name
 
     def _size(self, difference: float) -> str:
-        """A difference without its sign: three significant digits at most, for it scatters more than a value."""
+        """A difference without its sign: at most three significant digits, since it is noisier than a value."""
         size = abs(difference) * self.scale
         decimals = 2 - math.floor(math.log10(size)) if math.isfinite(size) and size > 0 else self.decimals
         return f"{size:.{min(self.decimals, max(0, decimals))}f}"
@@ -83,7 +83,7 @@ class Metric:
 
 
 def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
-    """Accuracy as a percentage, judged on this many examples."""
+    """Accuracy as a percentage, measured on this many examples."""
     decimals = 2 if examples >= MANY_EXAMPLES else 1
     return Metric(name, True, 100.0, "\u00a0%", "\u00a0points", decimals)
 
@@ -91,7 +91,7 @@ def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
 def loss(name: str = "validation loss", size: float = 0.1) -> Metric:
     """A mean cross-entropy in nats: two significant digits of the given size, and at least three decimals.
 
-    Its standard error is a few percent of it for some thousand examples, so that more digits would be noise.
+    Its relative standard error is a few percent for a thousand examples, so more digits would be noise.
     """
     decimals = max(3, 1 - math.floor(math.log10(size))) if size > 0 else 3
     return Metric(name, False, 1.0, "", "", decimals)
@@ -108,7 +108,7 @@ def objective(record: SweepRecord) -> Metric:
 
 
 def setting(value: object) -> str:
-    """A hyperparameter's value in three significant digits; next to one, two digits of what is missing from it."""
+    """A hyperparameter's value in three significant digits; close to 1, two significant digits of 1 - value."""
     if isinstance(value, (tuple, list)):
         return "-".join(str(item) for item in value)
     if not isinstance(value, float):
@@ -119,7 +119,7 @@ def setting(value: object) -> str:
 
 
 def searched(dimension: Mapping[str, object]) -> str:
-    """What a study file asked for in one dimension of its space, in words."""
+    """One dimension of a search space, in words."""
     kind = dimension["kind"]
     if kind == "choice":
         return listed(setting(choice) for choice in _items(dimension["choices"]))
@@ -140,12 +140,12 @@ def _range(low: object, high: object) -> str:
 
 
 def small(value: float) -> str:
-    """A loss in three decimals, or in two digits where it is smaller than that shows."""
+    """A loss in three decimals, or in two significant digits if it is below 0.01."""
     return "–" if not math.isfinite(value) else f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.1e}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit a person would use."""
+    """Seconds in a suitable unit."""
     for size, unit in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f}\u00a0{unit}"
@@ -153,7 +153,7 @@ def duration(seconds: float) -> str:
 
 
 def moment(when: datetime) -> str:
-    """A moment in UTC, to the minute."""
+    """A time in UTC, to the minute."""
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
@@ -164,12 +164,12 @@ def listed(parts: Iterable[str], word: str = "and") -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, `1 trial`, `2 trials`, thousands apart."""
+    """A number with its noun, `1 trial`, `2 trials`, with a thousands separator."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", "\u202f")
 
 
 def outcomes(counts: Mapping[str, int]) -> str:
-    """Outcomes of trials in the house order: `41 complete, 13 pruned, 2 diverged`."""
+    """Outcomes of trials in a fixed order: `41 complete, 13 pruned, 2 diverged`."""
     order = [name for name in OUTCOMES if name in counts] + [name for name in counts if name not in OUTCOMES]
     return ", ".join(f"{counts[name]} {name}" for name in order)
 
@@ -181,5 +181,5 @@ def ordinal(number: int) -> str:
 
 
 def percent(share: float, decimals: int = 0) -> str:
-    """A share in 0..1 as percent."""
+    """A fraction in 0..1 as percent."""
     return f"{100 * share:.{decimals}f}\u00a0%"

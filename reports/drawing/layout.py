@@ -1,7 +1,7 @@
-"""A sheet of A4 that is filled from the top: text wrapped by its measured width, tables, and places for axes.
+"""Layout of an A4 page from top to bottom: text wrapped by its measured width, tables, and axes.
 
-All lengths are inches, `y` counts down from the upper edge. No text is ever read as mathematics or markup: a name
-that a person typed is drawn as it was typed.
+All lengths are inches, `y` is the distance from the upper edge. Text is never parsed as mathematics or markup: names
+from users are drawn as they are.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ UNKNOWN = "\ufffd"
 
 
 def settings() -> dict[Any, Any]:
-    """Drawing settings that no matplotlibrc of the place can change: matplotlib's own defaults and embedded fonts."""
+    """Matplotlib's default settings, independent of any matplotlibrc, with embedded fonts."""
     kept: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
-    for key in ("backend", "interactive", "toolbar"):  # of windows, which a report never opens
+    for key in ("backend", "interactive", "toolbar"):  # only for windows, which a report does not open
         del kept[key]
     return {**kept, "pdf.fonttype": 42, "font.family": ["sans-serif"], "font.sans-serif": [SANS]}
 
@@ -46,7 +46,7 @@ def _known(family: str) -> frozenset[int]:
 
 
 def printable(text: str, family: str = SANS) -> str:
-    """Text in one line without control characters; what the font cannot draw becomes a replacement mark."""
+    """Text in one line without control characters; characters missing in the font become U+FFFD."""
     flat = " ".join(text.split()) if any(c in text for c in "\n\r\t\v\f") else text
     return "".join(c if ord(c) in _known(family) else UNKNOWN for c in flat)
 
@@ -61,7 +61,7 @@ def measure(text: str, size: float, *, bold: bool = False, family: str = SANS) -
 
 
 def wrap(text: str, width: float, size: float, *, bold: bool = False, family: str = SANS) -> list[str]:
-    """Lines of text no wider than `width`; only spaces break, save in a word that is wider than a line."""
+    """Lines of text no wider than `width`, broken at spaces, or inside a word that is wider than a line."""
     lines = [""]
     for word in printable(text, family).split(" "):
         tried = f"{lines[-1]} {word}" if lines[-1] else word
@@ -87,7 +87,7 @@ def _broken(word: str, width: float, size: float, bold: bool, family: str) -> li
 
 
 def shorten(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """Text cut to one line of this width, with an ellipsis where something was left out."""
+    """Text shortened to one line of this width, with an ellipsis if it was cut."""
     first, *rest = wrap(text, width, size, bold=bold)
     if not rest:
         return first
@@ -98,7 +98,7 @@ def shorten(text: str, width: float, size: float, *, bold: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table, with what sets it apart."""
+    """A cell of a table, with its style."""
 
     text: str
     bold: bool = False
@@ -107,7 +107,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: a name, drawn as its trial or state is drawn in the plots."""
+    """An entry of a legend: a label with the style of its trial or state in the plots."""
 
     label: str
     colour: str
@@ -117,7 +117,7 @@ class Key:
 
 
 class Page:
-    """One sheet, filled from the top.
+    """One page, filled from the top.
 
     Attributes:
         figure: the sheet.
@@ -143,7 +143,7 @@ class Page:
         return HEIGHT - BOTTOM - self.y
 
     def space(self, inches: float) -> None:
-        """Leave some room."""
+        """Leave vertical space."""
         self.y += inches
 
     def rule(self, *, colour: str = RULE, width: float = 0.8) -> None:
@@ -171,7 +171,7 @@ class Page:
         family: str = SANS,
         most: int = 12,
     ) -> None:
-        """Wrapped text; never more than `most` lines, so that no name can push the page off the sheet."""
+        """Wrapped text of at most `most` lines, so that long names cannot overflow the page."""
         lines = wrap(text, width, size, bold=bold, family=family)
         if len(lines) > most:
             lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]
@@ -181,7 +181,7 @@ class Page:
             self.text(x, self.y - 0.28 * size * POINT, line, size, color=colour, weight=weight, family=family)
 
     def heading(self, text: str) -> None:
-        """A small heading with some room above it."""
+        """A small heading with space above it."""
         self.space(0.15)
         self.paragraph(text, HEADING, bold=True)
         self.space(0.03)
@@ -189,7 +189,7 @@ class Page:
     def item(
         self, mark: str, text: str, *, colour: str = INK, label: str = "", indent: float = 2.55, most: int = 2
     ) -> None:
-        """One line of a list, or `most`: a mark, what it is about, and `indent` inches in what is said of it."""
+        """A list item of at most `most` lines: a mark, a label, and the text, indented by `indent` inches."""
         first, second = SIDE + 0.95, SIDE + indent
         self.space(0.035)
         base = self.y + SMALL * LEADING * POINT - 0.28 * SMALL * POINT
@@ -198,7 +198,7 @@ class Page:
         self.paragraph(text, SMALL, x=second, width=SIDE + INNER - second, most=most)
 
     def boxed(self, text: str) -> None:
-        """A command to copy, on a tinted ground."""
+        """A command to copy, on a tinted background."""
         lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]
         height = len(lines) * BODY * LEADING * POINT + 0.14
         self._box(SIDE, self.y, INNER, height, WASH)
@@ -221,7 +221,7 @@ class Page:
         self.space(height)
 
     def keys(self, entries: Sequence[Key]) -> None:
-        """A legend in as many lines as it needs."""
+        """A legend, wrapped to several lines if needed."""
         x, size = SIDE, SMALL
         self.space(0.13)
         for key in entries:
@@ -235,7 +235,7 @@ class Page:
         self.space(0.1)
 
     def grid(self, count: int, columns: int, height: float, *, left: float = 0.56, below: float = 0.42) -> list[Axes]:
-        """So many axes in reading order, each with room for labels on the left and below, and for a title above."""
+        """`count` axes in reading order, each with space for labels on the left and below, and for a title above."""
         across, down = INNER / columns, height / -(-count // columns)
         above, right = 0.27, 0.12
         found = []
@@ -248,7 +248,7 @@ class Page:
         return found
 
     def tiles(self, count: int, columns: int, height: float) -> list[Axes]:
-        """So many small square places in rows, each with room for a line above it."""
+        """`count` small square axes in rows, each with space for a line of text above it."""
         across = INNER / columns
         side = min(across - 0.12, height - 0.24)
         found = []
@@ -259,7 +259,7 @@ class Page:
         return found
 
     def strip(self, height: float) -> Axes:
-        """Axes as wide as the page, without room for labels."""
+        """Axes as wide as the page, without space for labels."""
         ax = self._axes(SIDE, self.y, INNER, height)
         self.space(height)
         return ax
@@ -274,7 +274,7 @@ class Page:
     ) -> None:
         """A table as wide as the page or narrower; columns in `right` are aligned to the right.
 
-        A head breaks at its underscores and dots, so that `learning_rate` over narrow numbers costs no width.
+        Headers break at underscores and dots, so that a long name above narrow numbers does not widen the column.
         """
         heads = [_head(name) for name in head]
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
@@ -332,12 +332,12 @@ class Page:
 
 
 def _head(name: str) -> list[str]:
-    """A column's name in lines, broken behind its underscores and dots."""
+    """A column's name in lines, broken after underscores and dots."""
     return printable(name).replace("_", "_\n").replace(".", ".\n").split("\n")
 
 
 def _widths(heads: Sequence[Sequence[str]], cells: Sequence[Sequence[Cell]], size: float) -> list[float]:
-    """Width of each column: what its widest cell needs, shrunk evenly from the widest where the page is too narrow."""
+    """Width of each column: that of its widest cell, reduced from the widest if the page is too narrow."""
     needed = [max(measure(line, size, bold=True) for line in lines) for lines in heads]
     for row in cells:
         needed = [max(w, measure(printable(c.text), size, bold=c.bold)) for w, c in zip(needed, row, strict=True)]

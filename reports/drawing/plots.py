@@ -1,4 +1,4 @@
-"""Pure drawing: every function draws arrays on the axes it is given, and changes nothing else."""
+"""Plot functions: each draws arrays on the given axes, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from reports.drawing.style import BASE, FAILURE, GREY, PALETTE, PRUNED, Look, st
 def best_so_far(
     ax: Axes, x: Floats, shown: Progress, scale: float, ends: tuple[float, float], marks: Mapping[int, Look]
 ) -> None:
-    """Completed trials as dots, the best so far as a step.
+    """Completed trials as dots, the best value so far as a step function.
 
     Args:
         ax: where to draw.
@@ -59,7 +59,7 @@ def best_so_far(
 def in_the_strip(
     ax: Axes, x: Floats, row: int, marker: Any, colour: str, *, maximize: bool, hollow: bool = False
 ) -> None:
-    """Trials without a comparable value, in a row of the strip beyond the worse end: row 0 is the outermost."""
+    """Trials without a comparable value, in a row of the strip at the worse end: row 0 is the outermost."""
     depth = (0.27 + 0.46 * row) * GUTTER
     height = np.full(x.shape, depth if maximize else 1 - depth)
     style: dict[str, Any] = {"markersize": 4.2, "markeredgewidth": 0.9, "zorder": 4, "linestyle": "none"}
@@ -68,7 +68,7 @@ def in_the_strip(
 
 
 def unvalued(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> None:
-    """Pruned trials as hollow triangles and broken ones as red crosses, in the strip beyond the worse end."""
+    """Pruned trials as hollow triangles and failed ones as red crosses, in the strip at the worse end."""
     pruned = np.array([name == "pruned" for name in outcome], dtype=bool)
     broken = np.array([name in BROKEN for name in outcome], dtype=bool)
     in_the_strip(ax, x[pruned], 0, "v", PRUNED, maximize=maximize, hollow=True)
@@ -76,7 +76,7 @@ def unvalued(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> 
 
 
 def rest(ax: Axes, shown: Band, scale: float) -> None:
-    """The trials that are not named, as a grey band or as thin grey lines."""
+    """The trials that are not highlighted, as a grey band or as thin grey lines."""
     if shown.epoch.size:
         ax.fill_between(shown.epoch, shown.low * scale, shown.high * scale, color=GREY, alpha=0.28, linewidth=0)
     for line in shown.lines:
@@ -84,7 +84,7 @@ def rest(ax: Axes, shown: Band, scale: float) -> None:
 
 
 def curve(ax: Axes, values: Floats, counted: int | None, look: Look) -> None:
-    """One trial's metric by epoch, from 1, with a mark on the epoch that counts."""
+    """One trial's metric by epoch, from 1, with a mark on the selected epoch."""
     ax.plot(np.arange(1, len(values) + 1), values, color=look.colour, linestyle=look.line, linewidth=1.4)
     if counted is not None and np.isfinite(values[counted]):
         star(ax, counted + 1, float(values[counted]), look, 5.5)
@@ -93,9 +93,9 @@ def curve(ax: Axes, values: Floats, counted: int | None, look: Look) -> None:
 def scatter(
     ax: Axes, x: Floats, value: Floats, outcome: Sequence[str], ends: tuple[float, float], *, maximize: bool
 ) -> None:
-    """Completed trials as dots, pruned ones as hollow triangles, broken ones as red crosses.
+    """Completed trials as dots, pruned ones as hollow triangles, failed ones as red crosses.
 
-    A completed trial far worse than the rest stands at the worse end; a pruned one beyond it goes into the strip.
+    A completed trial far worse than the rest is drawn at the worse end; a pruned one beyond it in the strip.
     """
     known = np.isfinite(x)
     complete = known & np.isfinite(value) & np.array([name == "complete" for name in outcome], dtype=bool)
@@ -113,7 +113,7 @@ def scatter(
 
 
 def importance(ax: Axes, found: Scores, names: Sequence[str]) -> None:
-    """A bar for each axis with its interval as a line, and a red tick where chance would reach."""
+    """A bar for each axis with its interval as a line, and a red tick at the chance level."""
     y = np.arange(len(names))[::-1]
     clear = found.score > np.maximum(found.chance, 0)
     face, edge = np.where(clear, "#7fb3d5", WASH), np.where(clear, PALETTE[0], GREY)
@@ -136,7 +136,7 @@ def confirmation(
     *,
     log: bool,
 ) -> None:
-    """Each confirmed trial in a row: every seed a dot, the mean a bar, the search's own value a hollow mark."""
+    """One row per confirmed trial: a dot for each seed, a bar for the mean, a hollow mark for the search's value."""
     for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
         look = marks[row.trial]
         offsets = np.linspace(-0.09, 0.09, len(row.values)) if len(row.values) > 1 else np.zeros(1)
@@ -170,7 +170,7 @@ def confirmation(
 
 
 def gains(ax: Axes, worth: Sequence[float], names: Sequence[str]) -> None:
-    """A bar to the right for each gain, to the left for each loss, the first on top."""
+    """Horizontal bars, to the right for gains and to the left for losses, the first on top."""
     y = np.arange(len(worth))[::-1]
     ax.barh(y, worth, height=0.5, color=["#7fb3d5" if one > 0 else "#e6a89f" for one in worth])
     ax.axvline(0, color=BASE, linewidth=0.8)
@@ -180,7 +180,7 @@ def gains(ax: Axes, worth: Sequence[float], names: Sequence[str]) -> None:
 
 
 def interval(ax: Axes, difference: float, low: float, high: float, look: Look) -> None:
-    """A difference with its interval, against zero."""
+    """A difference with its interval, and a line at zero."""
     ax.axvline(0, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)))
     if math.isfinite(low) and math.isfinite(high):
         ax.plot([low, high], [0, 0], color=look.colour, linewidth=2, solid_capstyle="butt")
@@ -194,7 +194,7 @@ def interval(ax: Axes, difference: float, low: float, high: float, look: Look) -
 
 
 def confusion(ax: Axes, found: Confusion) -> None:
-    """A matrix in which only mistakes are coloured; counts are written while there is room for them."""
+    """A confusion matrix with coloured mistakes; counts are written if there is space."""
     n = len(found.counts)
     wrong = found.counts - np.diag(np.diag(found.counts))
     ax.imshow(wrong, cmap="Blues", vmin=0, vmax=max(1.5 * float(wrong.max()), 1.0), interpolation="nearest")
@@ -227,7 +227,7 @@ def _counts(ax: Axes, counts: NDArray[np.int64]) -> None:
 
 
 def calibration(ax: Axes, found: Calibration) -> None:
-    """Accuracy against confidence, group by group, with intervals; on the dotted line they are equal."""
+    """Accuracy against confidence by group, with intervals; on the dotted line they are equal."""
     x, y = 100 * found.confidence, 100 * found.accuracy
     ends = np.array([y - 100 * found.low, 100 * found.high - y]).clip(min=0)
     ax.errorbar(x, y, yerr=ends, fmt="o", color=PALETTE[0], markersize=4, linewidth=1, capsize=2)
@@ -238,7 +238,7 @@ def calibration(ax: Axes, found: Calibration) -> None:
 
 
 def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
-    """A misread example, dark on light, with what it is, what it was taken for, and how surely."""
+    """A misclassified example, dark on light, with its class, the predicted class and its probability."""
     ax.imshow(shown.image, cmap="gray_r", interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
@@ -249,7 +249,7 @@ def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
 
 
 def outcomes(ax: Axes, counts: Mapping[str, float], words: Mapping[str, str]) -> None:
-    """How trials ended, as one bar from left to right, with the words inside where they fit."""
+    """Outcomes of trials as one stacked bar, with labels inside where they fit."""
     colours = {"complete": "#7fb3d5", "pruned": "#d9c79a", "running": "#e5e8eb", "interrupted": "#e5e8eb"}
     left, total = 0.0, sum(counts.values()) or 1
     for name, count in counts.items():

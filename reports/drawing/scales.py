@@ -1,4 +1,4 @@
-"""The two kinds of axes of a report: the objective, and a searched quantity."""
+"""The two kinds of axes in a report: the objective, and a searched quantity."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reports.analysis.axes import Axis
 from reports.analysis.statistics import Floats
 from reports.drawing.layout import MUTED, TINY, WASH, printable
 
-GUTTER = 0.13  # share of an objective axis that is kept for trials without a comparable value
+GUTTER = 0.13  # fraction of an objective axis that is reserved for trials without a comparable value
 
 
 def objective_axis(
     ax: Axes, ends: tuple[float, float], *, maximize: bool, log: bool = False, gutter: float = GUTTER, wash: str = WASH
 ) -> None:
-    """The objective axis, with a shaded strip beyond its worse end for trials that have no place on it.
+    """The objective axis, with a shaded strip beyond its worse end for trials that are not on it.
 
     Args:
         ax: where to draw.
@@ -43,7 +43,7 @@ def objective_axis(
 
 
 def window(values: Floats, keep: Sequence[float], *, maximize: bool, log: bool = False) -> tuple[float, float]:
-    """Ends of an objective axis on which the good values can be told apart.
+    """Ends of an objective axis on which the good values can be distinguished.
 
     The good side ends at the best value; the bad side at Tukey's outer fence, three interquartile ranges beyond the
     worse quartile, so that a diverged trial does not flatten the rest.
@@ -72,9 +72,9 @@ def window(values: Floats, keep: Sequence[float], *, maximize: bool, log: bool =
 
 
 def many_magnitudes(values: Floats, keep: Sequence[float], *, maximize: bool) -> bool:
-    """Whether an objective needs a log axis: a loss whose lowest value is less than a thirtieth of what is shown.
+    """Whether an objective needs a log axis: a loss whose lowest value is below a thirtieth of the upper end.
 
-    What is shown ends where `window` does, whose arguments these are.
+    The upper end is that of `window`, which has the same arguments.
     """
     known = values[np.isfinite(values)]
     if maximize or not known.size:
@@ -83,11 +83,11 @@ def many_magnitudes(values: Floats, keep: Sequence[float], *, maximize: bool) ->
 
 
 def same_window(axs: Sequence[Axes], lines: Sequence[Floats], *, log: bool) -> None:
-    """One vertical range for several axes, chosen by the named trials: the grey rest may leave it.
+    """One vertical range for several axes, from the highlighted trials; the other trials may exceed it.
 
     Args:
         axs: the axes that are to be compared.
-        lines: the metric of the named trials, epoch by epoch.
+        lines: the metric of each highlighted trial, by epoch.
         log: a log axis, for a loss; else the range ends a little beyond the values.
     """
     every = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.empty(0)])
@@ -103,7 +103,7 @@ def same_window(axs: Sequence[Axes], lines: Sequence[Floats], *, log: bool) -> N
 
 
 def log_numbers(axis: XAxis | YAxis, ends: tuple[float, float]) -> None:
-    """A log axis whose labels are plain numbers: powers of ten, and 2 and 5 between where there is room."""
+    """A log axis with plain numbers as labels: powers of ten, and 2 and 5 between them if there is space."""
     (axis.axes.set_yscale if axis.axis_name == "y" else axis.axes.set_xscale)("log")
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     few = ends[0] > 0 and math.log10(ends[1] / ends[0]) < 2.5
@@ -119,12 +119,12 @@ def _sparse(value: float, _: object) -> str:
 
 
 def whole_numbers(ax: Axes, *, up_to: float) -> None:
-    """Ticks on whole numbers where there are few: there is no trial 2.5."""
+    """Integer ticks on an axis that counts trials or epochs."""
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=up_to >= 4))
 
 
 def axis_scale(ax: Axes, axis: Axis, *, vertical: bool = False) -> None:
-    """The axis of a searched quantity: its scale, its ends shaded, ticks a person would choose."""
+    """The axis of a searched quantity: its scale, its shaded ends, and round ticks."""
     line = ax.yaxis if vertical else ax.xaxis
     limits, span, mark = (ax.set_ylim, ax.axhspan, ax.axhline) if vertical else (ax.set_xlim, ax.axvspan, ax.axvline)
     if axis.scale == "choice":
@@ -151,7 +151,7 @@ def axis_scale(ax: Axes, axis: Axis, *, vertical: bool = False) -> None:
 
 
 def _whole(axis: Axis) -> bool:
-    """Whether it is a few whole numbers, which are drawn like choices."""
+    """Whether the axis has only a few integers, which are drawn like choices."""
     return axis.scale == "linear" and axis.integer and axis.high - axis.low < 12
 
 
@@ -166,7 +166,7 @@ def _padded(axis: Axis) -> tuple[float, float]:
 
 
 def ticks(axis: Axis) -> list[float]:
-    """Tick positions: round numbers inside the range; powers of two for whole numbers on a log axis."""
+    """Tick positions: round numbers inside the range; powers of two for integers on a log axis."""
     if axis.scale != "log":
         return _linear_ticks(axis)
     decades = math.log10(axis.high / axis.low)
@@ -188,7 +188,7 @@ def _linear_ticks(axis: Axis) -> list[float]:
 
 
 def spread(axis: Axis, x: Floats, numbers: Sequence[int]) -> Floats:
-    """Positions on an axis; trials that share a choice or a small whole number are set apart by their number."""
+    """Positions on an axis; trials with the same choice or small integer are offset by their number."""
     if axis.scale != "choice" and not _whole(axis):
         return x
     golden = (np.array(numbers, dtype=np.float64) * 0.618034) % 1 - 0.5

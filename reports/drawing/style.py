@@ -1,7 +1,7 @@
-"""Colours, markers and bare axes: what all plots of a report share.
+"""Colours, markers and axis style of all plots of a report.
 
-A trial has one colour and one marker on all pages; a state is told by marker and colour, so that it survives a grey
-print. Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), chosen for colour-blind readers.
+A trial has one colour and one marker on all pages. A state has its own marker and colour, so that it can be recognised
+in greyscale. Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), chosen for colour-blind readers.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, printable
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (1, 1)))
-# Stars of five, four and six points for the best three: told apart in grey, and stars to everyone.
+# Stars of five, four and six points for the best three, which can be distinguished in greyscale.
 MARKERS: tuple[Any, ...] = ("*", (4, 1, 0), (6, 1, 0), "P", "X")
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one trial is drawn, on every page."""
+    """The style of one trial, on every page."""
 
     colour: str
     marker: Any
@@ -31,7 +31,7 @@ class Look:
 
 
 def looks(trials: Sequence[int], baseline: int) -> dict[int, Look]:
-    """A look for each trial that has one of its own: the palette in order, then greys; the baseline is black."""
+    """A style for each highlighted trial: the palette in order, then grey; the baseline is black."""
     found = {baseline: Look(BASE, "D", (0, (4, 2)))}
     for index, trial in enumerate(trials):
         colour = PALETTE[index] if index < len(PALETTE) else MUTED
@@ -40,14 +40,14 @@ def looks(trials: Sequence[int], baseline: int) -> dict[int, Look]:
 
 
 def frame(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Bare axes in the house style: two spines, a light grid, small labels."""
+    """Style the axes: two spines, a light grid, small labels."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(MUTED)
     ax.spines[["left", "bottom"]].set_linewidth(0.6)
     ax.grid(True, color=RULE, linewidth=0.35, alpha=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(labelsize=TINY, color=MUTED, labelcolor=INK, length=2.5, width=0.6)
-    # A place of its own: looking for one above the ticks takes matplotlib a fifth of a report's time.
+    # A fixed position: placing the title above the ticks takes matplotlib a fifth of a report's time.
     style: dict[str, Any] = {"fontsize": SMALL + 0.6, "fontweight": "bold", "color": INK, "parse_math": False}
     ax.set_title(printable(title), loc="left", y=1.0, pad=5, **style)
     ax.set_xlabel(printable(x), fontsize=SMALL, color=INK, labelpad=2.5, parse_math=False)
@@ -55,7 +55,7 @@ def frame(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
 
 
 def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
-    """One trial with a look of its own."""
+    """The mark of a highlighted trial."""
     size = size * (0.85 if isinstance(look.marker, str) and look.marker != "*" else 1.45)
     ax.plot(
         [x],
@@ -71,7 +71,7 @@ def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
 
 
 def level(ax: Axes, value: float, label: str, *, above: bool = True) -> None:
-    """A horizontal line across the axes with its name at the right end."""
+    """A horizontal line across the axes with its label at the right end."""
     ax.axhline(value, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2)
     offset, anchor = (3.0, "bottom") if above else (-3.0, "top")
     ax.annotate(

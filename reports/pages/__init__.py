@@ -1,6 +1,6 @@
-"""One file a question: each takes its findings to a sheet whose title is the answer.
+"""The pages of the report, one module per question; the title of a page is its finding.
 
-The order of `pages` is the order of reading. Nothing is computed here beyond choosing words.
+`SECTIONS` is in reading order. These modules choose text and layout; `reports.analysis` computes the numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reports.pages.trial_table import failures, table
 from reports.pages.winner import changes
 from studies.record.reader import SweepRecord
 
-QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
+SECTIONS: Sequence[Callable[[Report], list[Page]]] = (
     verdict,
     origin,
     progress,
@@ -53,11 +53,11 @@ QUESTIONS: Sequence[Callable[[Report], list[Page]]] = (
 )
 
 NEED_MANY = (isolation, epochs, trials, parallel, changes)
-"""What is left out where so few trials completed that each of these would only say so; `origin` tells."""
+"""Sections that are omitted with too few completed trials; the page of `origin` says so."""
 
 
 def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
-    """All pages of a report, in reading order; `following` is the next study, where one is proposed."""
+    """All pages of a report, in reading order; `following` is the proposed next study, if any."""
     found = report(record, following)
     few = found.standing.complete < FEWEST
-    return [page for ask in QUESTIONS if not (few and ask in NEED_MANY) for page in ask(found)]
+    return [page for section in SECTIONS if not (few and section in NEED_MANY) for page in section(found)]

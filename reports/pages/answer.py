@@ -1,4 +1,4 @@
-"""The page that alone answers the study's question."""
+"""The first page: the answer to the study's question, the checks and the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.analysis import wording
-from reports.analysis.checks import PASS, THIN, WARN
+from reports.analysis.checks import INCONCLUSIVE, PASS, WARN
 from reports.analysis.confirmation import PairedDifference, confirmed_trials, paired_difference
 from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import final_accuracy
@@ -17,13 +17,13 @@ from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.pages.context import Report, capital, epoch, interval, name
 from studies.record.reader import SweepRecord, TrialRecord
 
-FOR_THE_COMMAND = 0.8  # inches for its heading and three lines
-FOR_A_SETTING = 0.167  # inches a row
-MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), THIN: ("thin evidence", MUTED)}
+COMMAND_HEIGHT = 0.8  # inches, for its heading and three lines
+SETTING_HEIGHT = 0.167  # inches per row
+MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), INCONCLUSIVE: ("inconclusive", MUTED)}
 
 
 def verdict(report: Report) -> list[Page]:
-    """The page that alone answers the study's question."""
+    """The first page: the answer to the study's question, the checks and the settings."""
     page = Page(headline(report))
     page.paragraph(f"Question: {report.record.study['question']}", BODY + 0.6, colour=MUTED, most=4)
     page.space(0.14)
@@ -33,8 +33,8 @@ def verdict(report: Report) -> list[Page]:
     page.paragraph(" ".join(_answer(report)), BODY, most=8)
     _checks(page, report)
     _settings(page, report)
-    if page.room > FOR_THE_COMMAND:
-        page.heading("Repeat it")
+    if page.room > COMMAND_HEIGHT:
+        page.heading("Command")
         page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
     return [page]
 
@@ -61,14 +61,14 @@ def headline(report: Report) -> str:
 
 def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDifference | None) -> str:
     if paired is None:
-        return "The baseline stands: on fresh seeds no candidate did better"
+        return "The baseline remains the best: no candidate did better on fresh seeds"
     who, metric = name(best.number), report.metric
     if paired.finding == "better":
         difference = metric.gain(paired.difference)
         side = "more" if metric.maximize else "less"
         return f"{who} beats the baseline: {difference} {side} {metric.name} on fresh seeds"
     if paired.finding == "worse":
-        return f"{who} won the search but is worse than the baseline on fresh seeds"
+        return f"{who} was the best of the search but is worse than the baseline on fresh seeds"
     return f"{who} leads, but on {paired.n} fresh seeds it is not distinguishable from the baseline"
 
 
@@ -77,7 +77,7 @@ def _no_answer(report: Report) -> str:
     if not trials:
         return "No trial has run yet"
     if report.standing.finished == 0:
-        return f"No answer yet: {counted(len(trials), 'trial')} under way, none finished"
+        return f"No answer yet: {counted(len(trials), 'trial')} running, none finished"
     return f"No answer: none of {counted(report.standing.finished, 'finished trial')} completed ({report.endings()})"
 
 
@@ -126,11 +126,11 @@ def _test_figure(report: Report) -> tuple[str, str]:
 
 
 def _answer(report: Report) -> list[str]:
-    """The verdict in sentences."""
+    """The result in sentences."""
     record, standing, metric = report.record, report.standing, report.metric
     found = [
         f"{counted(standing.finished, 'trial')} of {standing.planned} finished"
-        + (f", {standing.unfinished} not yet." if standing.unfinished else ".")
+        + (f", {standing.unfinished} unfinished." if standing.unfinished else ".")
     ]
     best = winner(record)
     if best is None:
@@ -153,8 +153,8 @@ def _comparison(report: Report) -> list[str]:
     if paired is None:
         return (
             [
-                "The difference to the baseline comes from one seed each and from choosing the best of many: it"
-                " is optimistic."
+                "The difference to the baseline is measured on one seed each, for the best of many trials: it is"
+                " optimistic."
             ]
             if report.standing.gain
             else []
@@ -167,7 +167,7 @@ def _comparison(report: Report) -> list[str]:
     return [
         f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
         f" ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
-        + (f", allowing for the choice among {paired.among})." if paired.among > 1 else ").")
+        + (f", corrected for the choice among {paired.among})." if paired.among > 1 else ").")
     ]
 
 
@@ -179,27 +179,25 @@ def _tested(record: SweepRecord) -> list[str]:
     several = [metric.text(1 - value) for value in test.accuracies]
     opening = test.opening
     times = (
-        "once"
-        if opening == 1
-        else f"{opening} times, this one included; every opening makes its numbers a little less fresh"
+        "once" if opening == 1 else f"{opening} times, including this one; repeated use makes its results optimistic"
     )
     epochs = counted(test.epochs, "epoch")
     return [
         f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs}, have a mean"
         f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
-        f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; one by one {listed(several)}). The test set of"
-        f" {record.dataset['name']} had been opened {times}."
+        f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; per model {listed(several)}). The test set of"
+        f" {record.dataset['name']} has been opened {times}."
     ]
 
 
 def _causes(record: SweepRecord) -> list[str]:
     most = list(failure_causes(record).items())[:3]
-    return [f"Causes on record: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
+    return [f"Recorded causes: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
 
 
 def _checks(page: Page, report: Report) -> None:
-    """What was looked at, and what came of it; warnings first."""
-    order = {WARN: 0, THIN: 1, PASS: 2}
+    """The checks with their results; warnings first."""
+    order = {WARN: 0, INCONCLUSIVE: 1, PASS: 2}
     found = sorted(report.checks, key=lambda check: order[check.status])
     warned = sum(check.status == WARN for check in found)
     page.heading(f"Checks: {warned} of {len(found)} warn" if warned else f"Checks: none of {len(found)} warns")
@@ -209,7 +207,7 @@ def _checks(page: Page, report: Report) -> None:
 
 
 def _settings(page: Page, report: Report) -> None:
-    """The winner's settings beside the baseline's, searched ones first; what was fixed, in one line."""
+    """The winner's settings beside the baseline's, then one line with the fixed ones."""
     record, best = report.record, winner(report.record)
     baseline = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
@@ -218,7 +216,7 @@ def _settings(page: Page, report: Report) -> None:
     page.heading("Settings" if best else "Settings of the baseline, and what is searched")
     same = best is None or best.number == BASELINE
     head = ["hyperparameter", *([] if same else [name(best.number) if best else ""]), "baseline", "searched"]
-    most = max(1, int((page.room - FOR_THE_COMMAND - 1.0) / FOR_A_SETTING))
+    most = max(1, int((page.room - COMMAND_HEIGHT - 1.0) / SETTING_HEIGHT))
     searched = list(record.study["space"].items())
     page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
     left = f"{counted(len(searched) - most, 'more searched hyperparameter')}. " if len(searched) > most else ""

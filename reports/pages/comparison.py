@@ -1,4 +1,4 @@
-"""Sweep against sweep, on as few pages as it takes."""
+"""The comparison of two or three studies."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ MOST_DIFFERENCES = 22
 
 
 def comparison(compared: Sequence[Side]) -> list[Page]:
-    """The verdict with the differences of the study files, the courses at equal effort, and all trials of all sides."""
+    """The result with the differences of the study files, the best so far at equal budget, and all trials."""
     metric = wording.objective(compared[0].records[0])
     return [_verdict(compared, metric), *_courses(compared, metric), *_space(compared, metric)]
 
 
-# --- the verdict
+# --- the result
 
 
 def _verdict(compared: Sequence[Side], metric: Metric) -> Page:
     page = Page(_finding(compared, metric), _note(compared))
-    page.heading("Result by result")
+    page.heading("Results")
     head = ["study", "finished", "time", "best in_search", "champion", "fresh_seeds", "test accuracy", "warnings"]
     rows = [_row(side, n, metric) for side in compared for n in range(len(side.records))]
     page.table(head, rows, right=(1, 2, 3, 5, 6, 7))
     page.space(0.08)
     page.paragraph(
         "Fresh seeds: mean of the champion's repeats. Test accuracy: mean of the final models, with the 95\u00a0%"
-        " Wilson interval over test examples; all opened the same test set, and choosing between them by it would use"
-        " it up.",
+        " Wilson interval over test examples. All use the same test set; choosing between them by it would bias it.",
         SMALL,
     )
     page.heading("The champions on fresh seeds")
@@ -117,7 +116,7 @@ def _note(compared: Sequence[Side]) -> str:
     )
 
 
-# --- at equal effort
+# --- at equal budget
 
 
 def _courses(compared: Sequence[Side], metric: Metric) -> list[Page]:
@@ -149,7 +148,7 @@ def _draw(ax: Axes, courses: Sequence[Best], metric: Metric, shared: float) -> N
 
 
 def _objective(ax: Axes, values: Floats, metric: Metric) -> tuple[float, float]:
-    """Make the vertical axis the objective's, wide enough to tell the good values apart; returns its ends."""
+    """Make the vertical axis the objective's, wide enough to distinguish the good values; returns its ends."""
     log = scales.many_magnitudes(values, [], maximize=metric.maximize)
     low, high = (e * metric.scale for e in scales.window(values, [], maximize=metric.maximize, log=log))
     scales.objective_axis(ax, (low, high), maximize=metric.maximize, log=log, gutter=0)
@@ -169,7 +168,7 @@ def _leader(compared: Sequence[Side], best: Sequence[float], metric: Metric) -> 
         return "no trial has completed"
     ordered = sorted(known, key=lambda one: -one[0] if metric.maximize else one[0])
     if len({metric.text(value) for value, _ in ordered}) == 1:
-        return "they are level"
+        return "they are equal"
     others = listed(metric.text(value) for value, _ in ordered[1:])
     return f"{ordered[0][1]} leads with {metric.text(ordered[0][0])} against {others}"
 
@@ -178,8 +177,9 @@ def _courses_note(compared: Sequence[Side]) -> str:
     repeated = [side for side in compared if len(side.records) > 1]
     band = " Line: median of the repeats; band: from the worst to the best of them." if repeated else ""
     return (
-        "Best objective in the search so far, one seed a trial, which flatters the longer search; dotted: the effort"
-        f" that all have spent.{band} One course each is one draw of luck: without repeats it has no interval."
+        "Best objective in the search so far, one seed per trial, which favours the longer search; dotted: the budget"
+        f" that all have used.{band} A single search per study is one random sample: without repeats there is no"
+        " interval."
     )
 
 
@@ -193,9 +193,9 @@ def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
         return []
     n = listed(f"{len(found)} of {side.label}" for side, found in zip(compared, trials, strict=True))
     page = Page(
-        "Where the completed trials of all sweeps lie",
-        f"n = {n}. Each axis spans the ranges of all sweeps that search it; pruned and broken trials are in each one's"
-        f" report.{f' {len(shared) - PANELS} axes are not drawn.' if len(shared) > PANELS else ''}",
+        "The completed trials of all sweeps in the search space",
+        f"n = {n}. Each axis spans the ranges of all sweeps that search it; pruned and failed trials are in the report"
+        f" of each study.{f' {len(shared) - PANELS} axes are not drawn.' if len(shared) > PANELS else ''}",
     )
     page.keys([Key(side.label, style.PALETTE[k], MARKERS[k], hollow=k > 0) for k, side in enumerate(compared)])
     every = np.array([trial.value for found in trials for trial in found], dtype=np.float64)
@@ -218,7 +218,7 @@ def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
 
 
 def _shared(spaces: Sequence[Mapping[str, Mapping[str, object]]]) -> list[Axis]:
-    """Axes that several spaces search on one scale, each as wide as all of them together."""
+    """The axes of several spaces; those with the same name and scale are merged into one that spans all ranges."""
     found: dict[tuple[str, str, bool], Axis] = {}
     for axis in (axis for space in spaces for axis in axes(space)):
         key = (axis.name, axis.scale, axis.complement)

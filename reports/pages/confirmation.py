@@ -25,7 +25,7 @@ def confirmation(report: Report) -> list[Page]:
     page = Page(
         _confirmation_finding(report, rows, paired),
         f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for"
-        " each. Dot: one seed. Bar: mean. Hollow diamond: the value that the search had measured.",
+        " each. Dot: one seed. Bar: mean. Hollow diamond: the value in the search.",
     )
     names = [name(row.trial) for row in rows]
     ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
@@ -33,7 +33,7 @@ def confirmation(report: Report) -> list[Page]:
     plots.confirmation(ax, rows, metric.scale, report.looks, names, log=report.log)
     if paired:
         _paired(page, report, paired)
-    page.heading("In numbers")
+    page.heading("Values")
     _confirmation_table(page, report, rows)
     page.space(0.12)
     page.paragraph(_optimism(report, rows), BODY)
@@ -44,14 +44,14 @@ def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired
     metric = report.metric
     if not report.record.verdict:
         return (
-            f"Confirmation is under way: {name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
+            f"Confirmation is running: {name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
         )
     if paired is None:
         return "On fresh seeds the baseline has the best mean"
     who = name(report.record.verdict["champion"])
     ends = {
-        "better": "stays ahead of the baseline",
-        "worse": "falls behind the baseline",
+        "better": "is better than the baseline",
+        "worse": "is worse than the baseline",
         "not distinguishable": "is not distinguishable from the baseline",
     }
     return f"{who} {ends[paired.finding]} on fresh seeds: {metric.oriented(paired.difference)} {metric.name}"
@@ -74,13 +74,13 @@ def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
 
 
 def _allowance(paired: PairedDifference) -> str:
-    """What the interval allows for, where the champion was chosen among several."""
+    """How the interval is corrected if the champion was chosen among several candidates."""
     if paired.among == 1:
         return ""
     each = f"{100 - 5 / paired.among:.1f}\u00a0%"
     return (
-        f" The champion is the best of {paired.among} candidates on these very seeds, so each of their intervals is one"
-        f" of {each} and all hold together with 95\u00a0% (Bonferroni)."
+        f" The champion is the best of {paired.among} candidates on these same seeds, so each of their intervals has a"
+        f" level of {each}, and their joint level is at least 95\u00a0% (Bonferroni)."
     )
 
 
@@ -108,6 +108,6 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
     word = "optimistic" if better else "pessimistic"
     return (
         f"The search's own values of these {counted(len(tops), 'trial')} were {word} by {report.metric.gain(lost)} on"
-        " average: the best of many is chosen partly for its luck. The fresh seeds are free of that choice"
-        + (", though the mean of the champion is again the best of several." if len(tops) > 1 else ".")
+        " average: the best of many is selected partly by chance. The fresh seeds do not have this selection bias"
+        + (", except that the champion is again the best of several." if len(tops) > 1 else ".")
     )

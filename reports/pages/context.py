@@ -1,4 +1,4 @@
-"""What every page needs: the record, its objective in words, the looks of the trials, and the words pages share."""
+"""Data and text shared by the pages: the record, its objective, the styles of the trials, and common phrases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATES = {
     "complete": Key("completed trial", style.GREY, "o"),
     "best": Key("best so far", INK, line="-"),
     "pruned": Key("pruned", style.PRUNED, "v", hollow=True),
-    "pruned value": Key("pruned, at its best so far", style.PRUNED, "v", hollow=True),
+    "pruned value": Key("pruned, at its best value", style.PRUNED, "v", hollow=True),
     "broken": Key("diverged or failed", style.FAILURE, "x"),
     "band": Key("other trials", style.GREY, "s"),
 }
@@ -34,7 +34,7 @@ STATES = {
 
 @dataclass(frozen=True)
 class Report:
-    """The findings that more than one page shows."""
+    """The record and the findings that several pages show."""
 
     record: SweepRecord
     metric: Metric
@@ -45,7 +45,7 @@ class Report:
     proposal: Proposal | None
 
     def ends(self, objective: Floats) -> tuple[float, float]:
-        """Ends of the objective axis as drawn, for values (trials,) as recorded; the baseline stays inside."""
+        """Ends of the objective axis in drawn units, for recorded values (trials,); the baseline is inside."""
         low, high = scales.window(objective, self._kept, maximize=self.metric.maximize, log=self.log)
         return low * self.metric.scale, high * self.metric.scale
 
@@ -61,12 +61,12 @@ class Report:
         return [] if baseline is None or baseline.value is None else [baseline.value]
 
     def axis(self, ax: Axes, ends: tuple[float, float], *, gutter: float = scales.GUTTER, wash: str = WASH) -> None:
-        """Make the vertical axis the objective's, between these ends, with a strip for what has no place on it."""
+        """Set up the vertical axis for the objective, with a strip for trials that are outside it."""
         maximize = self.metric.maximize
         scales.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
 
     def keys(self, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
-        """The legend of these trials and of these of `STATES`."""
+        """The legend entries of these trials and of these keys of `STATES`."""
         lines = "band" in states or "complete" not in states
         looks = [(name(number).removeprefix("The ").capitalize(), self.looks[number]) for number in trials]
         found = [Key(label, look.colour, look.marker, look.line if lines else None) for label, look in looks]
@@ -79,20 +79,20 @@ class Report:
     def why_closed(self) -> str:
         """Why the test set has not been opened."""
         if not self.standing.over:
-            return "it is opened once, after the search has ended and its winner is confirmed"
+            return "it is opened once, after the search has ended and the winner is confirmed"
         if not self.record.study.get("confirm"):
-            return "this study asks for no confirmation, and only a confirmed winner is tested"
+            return "this study has no confirmation, and only a confirmed winner is tested"
         if self.record.confirm:
             return "the confirmation on fresh seeds has not ended"
         return "it is opened once, after the winner is confirmed on fresh seeds"
 
 
 def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
-    """Everything that more than one page needs.
+    """Compute what several pages need.
 
     Args:
         record: the study.
-        proposal: the next one, to be shown; None for none.
+        proposal: the proposed next study, or None.
     """
     looks = style.looks(notable(record), BASELINE)
     return Report(
@@ -107,7 +107,7 @@ def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
 
 
 def notable(record: SweepRecord, top: int = 3) -> list[int]:
-    """Trials with a look of their own: the winner, the best of the search, all that were confirmed; no baseline."""
+    """Highlighted trials: the winner, the best of the search, and all confirmed ones, without the baseline."""
     first = winner(record)
     numbers = [first.number] if first else []
     numbers += [trial.number for trial in record.ranked()[:top]]
@@ -126,14 +126,14 @@ def capital(text: str) -> str:
 
 
 def epoch(trial: TrialRecord) -> str:
-    """The epoch that counts, from 1, or a dash."""
+    """The selected epoch, from 1, or a dash."""
     return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
 
 
 def interval(metric: Metric, paired: PairedDifference) -> str:
-    """The interval of a paired difference and what it says."""
+    """The interval of a paired difference and the conclusion from it."""
     if not math.isfinite(paired.low):
-        return f"{counted(paired.n, 'pair')}, which gives no interval: not distinguishable"
+        return f"{counted(paired.n, 'pair')}, too few for an interval: not distinguishable"
     ends = (paired.low, paired.high) if metric.maximize else (paired.high, paired.low)
     low, high = (metric.oriented(end) for end in ends)
     return f"95\u00a0% interval {low} to {high}: {paired.finding}"

@@ -1,4 +1,4 @@
-"""What the search cost, and where the time went."""
+"""The training time of the search, by outcome, trial and worker."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from reports.pages.progress import time_unit
 from studies.record.reader import SweepRecord, TrialRecord
 
 COLOURS = {"complete": "#7fb3d5", "pruned": "#d9c79a"}
-MANY = 400  # bars or dots from which on they are drawn as an image
+MANY = 400  # more bars or dots are drawn as a bitmap
 
 
 def cost(report: Report) -> list[Page]:
-    """Training time by outcome, against the score, and along the clock."""
+    """Training time by outcome, against the objective, and by worker over time."""
     record = report.record
     if report.standing.finished == 0:
         return []
     spent = _spent(record)
-    page = Page(_finding(spent), "Time is training time of the search, summed over the workers; confirmation is apart.")
+    note = "Time is training time of the search without the confirmation, summed over the workers."
+    page = Page(_finding(spent), note)
     page.heading("Training time by outcome")
     words = {outcome: f"{outcome} {wording.duration(seconds)}" for outcome, seconds in spent.items()}
     plots.outcomes(page.strip(0.24), spent, words)
@@ -33,12 +34,12 @@ def cost(report: Report) -> list[Page]:
     page.paragraph(_in_words(record, spent, words), BODY)
     ranked = record.ranked()
     if len(ranked) > 1:
-        page.heading("Time of a trial against its score")
+        page.heading("Objective against training time")
         page.space(-0.16)
         _pareto(page.grid(1, 1, 2.9, left=0.6)[0], report, ranked)
         page.paragraph(_fastest(report, ranked), BODY)
     if spans := [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]:
-        page.heading("The workers along the clock")
+        page.heading("Trials by worker over time")
         page.space(-0.16)
         workers = len({trial.worker for trial in spans})
         _timeline(page.grid(1, 1, min(0.8 + 0.3 * workers, max(1.2, page.room - 0.3)), left=0.75)[0], spans)
@@ -47,7 +48,7 @@ def cost(report: Report) -> list[Page]:
 
 
 def _spent(record: SweepRecord) -> dict[str, float]:
-    """Training time in seconds by outcome, in the house order."""
+    """Training time in seconds by outcome, in a fixed order."""
     found: dict[str, float] = {}
     for trial in record.trials:
         found[trial.outcome] = found.get(trial.outcome, 0.0) + trial.seconds
@@ -56,9 +57,9 @@ def _spent(record: SweepRecord) -> dict[str, float]:
 
 def _finding(spent: dict[str, float]) -> str:
     total = sum(spent.values()) or 1.0
-    text = f"{percent(spent.get('complete', 0.0) / total)} of {wording.duration(total)} went into completed trials"
+    text = f"{percent(spent.get('complete', 0.0) / total)} of {wording.duration(total)} was spent on completed trials"
     pruned, broken = spent.get("pruned", 0.0), sum(spent.get(name, 0.0) for name in BROKEN)
-    others = [f"{percent(part / total)} into {what}" for part, what in ((pruned, "pruned"), (broken, "broken")) if part]
+    others = [f"{percent(part / total)} on {what}" for part, what in ((pruned, "pruned"), (broken, "failed")) if part]
     return f"{text}{', ' + ' and '.join(others) + ' ones' if others else ''}"
 
 
@@ -67,11 +68,11 @@ def _in_words(record: SweepRecord, spent: dict[str, float], words: dict[str, str
         return "No time was recorded."
     confirm = sum(trial.seconds for trial in record.confirm)
     more = f" Confirmation and final models took {wording.duration(confirm)} more." if confirm else ""
-    return f"{wording.duration(sum(spent.values()))} in all: {listed(words.values())}.{more}"
+    return f"{wording.duration(sum(spent.values()))} in total: {listed(words.values())}.{more}"
 
 
 def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
-    """Completed trials, and the line of those that no other beats in both time and score."""
+    """Completed trials, and the Pareto front of training time and objective."""
     metric = report.metric
     seconds = np.array([trial.seconds for trial in ranked])
     value = np.array([trial.value for trial in ranked], dtype=np.float64)
@@ -90,19 +91,19 @@ def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
 
 
 def _front(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the trials that are faster than every better one, fastest first; the trials come best first."""
+    """Indices of the Pareto front, fastest first: faster than every better trial. The trials are sorted, best first."""
     fastest = np.minimum.accumulate(seconds)
     first = np.concatenate([[True], seconds[1:] < fastest[:-1]])
     return np.flatnonzero(first)[::-1]
 
 
 def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
-    """The cheapest trial that is nearly as good as the best: within a tenth of what the best is above the median."""
+    """The fastest trial close to the best: within a tenth of the difference between the best and the median."""
     best, metric = ranked[0], report.metric
     margin = 0.1 * abs(float(best.value or 0.0) - float(np.median([trial.value or 0.0 for trial in ranked])))
     near = [trial for trial in ranked if abs(float(trial.value or 0.0) - float(best.value or 0.0)) <= margin]
     quick = min(near, key=lambda trial: (trial.seconds, trial.number))
-    text = "Line: the trials that no other beats in both time and score."
+    text = "Line: the Pareto front, trials that no other trial beats in both time and objective."
     if quick is best or quick.seconds > 0.8 * best.seconds:
         return text
     return (
@@ -113,7 +114,7 @@ def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
 
 
 def _timeline(ax: Axes, spans: list[TrialRecord]) -> None:
-    """A bar a trial, one row a worker."""
+    """One bar per trial, one row per worker."""
     begin = min(trial.started.timestamp() for trial in spans if trial.started)
     end = max(trial.finished.timestamp() for trial in spans if trial.finished) - begin
     size, unit = time_unit(end)
@@ -143,6 +144,6 @@ def _busy(spans: list[TrialRecord]) -> str:
     share = sum(trial.seconds for trial in spans) / max(1e-9, workers * (end - begin))
     return (
         f"{counted(workers, 'worker')} trained {percent(min(1.0, share))} of the time between the first start and the"
-        f" last finish, {wording.duration(end - begin)}; a pause of the whole sweep counts as idle. Blue: complete;"
-        " sand: pruned; red: broken."
+        f" last finish, {wording.duration(end - begin)}; pauses of the whole sweep count as idle. Blue: complete;"
+        " sand: pruned; red: failed or diverged."
     )

@@ -1,4 +1,4 @@
-"""Who was taken for whom, and the most confident mistakes."""
+"""The confusion matrix, the calibration and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from reports.drawing.layout import MUTED, SMALL, Page, wrap
 from reports.pages.context import Report, name
 
 IMAGES, COLUMNS = 18, 9
-TILE, FOR_A_HEADING = 0.86, 0.4  # inches
+TILE_HEIGHT, HEADING_HEIGHT = 0.86, 0.4  # inches
 
 
 def mistakes(report: Report) -> list[Page]:
-    """Who was taken for whom, and the most confident mistakes."""
+    """The confusion matrix, the calibration and the most confident mistakes."""
     found = confusion(report.record)
     if found is None:
         return []
@@ -30,14 +30,14 @@ def mistakes(report: Report) -> list[Page]:
     side = 4.3 if calibrated is None else 3.5
     ax = page.grid(1, 1, side + 0.55, left=1.25)[0]
     ax.set_anchor("W")
-    style.frame(ax, x="taken for", y="true class")
+    style.frame(ax, x="predicted class", y="true class")
     plots.confusion(ax, found)
     page.space(0.02)
     page.paragraph(_recalls(found), SMALL + 0.6, most=4)
     if calibrated is not None:
         _calibration(page, calibrated)
     shown = confident_mistakes(report.record)[:IMAGES]
-    if shown and page.room > FOR_A_HEADING + TILE:
+    if shown and page.room > HEADING_HEIGHT + TILE_HEIGHT:
         _images(page, shown, found)
     return [page]
 
@@ -46,42 +46,42 @@ def _confusion_finding(found: Confusion) -> str:
     who = "The first final model" if found.split == "test" else name(found.trial)
     pairs = found.worst_pairs(1)
     most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
-    return f"{who} misreads {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
+    return f"{who} misclassifies {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
 
 
 def _confusion_note(report: Report, found: Confusion) -> str:
     closed = "" if found.split == "test" else f" The test set has not been opened: {report.why_closed()}."
     return (
-        f"n = {counted(found.examples, f'{found.split} example')}, all of them. Rows are true classes;"
+        f"n = {counted(found.examples, f'{found.split} example')}, the whole set. Rows are true classes;"
         f" only mistakes are coloured.{closed}"
     )
 
 
 def _recalls(found: Confusion) -> str:
     if not found.errors:
-        return "Every example of every class was recognised."
+        return "Every example was classified correctly."
     recall = found.recall()
     order = [int(index) for index in np.argsort(recall) if math.isfinite(recall[index])][:3]
     worst = listed(f"{found.names[index]} ({wording.percent(float(recall[index]), 1)})" for index in order)
     pairs = [f"{true} as {taken} ({number}\u00d7)" for true, taken, number in found.worst_pairs(4)]
-    return f"Least often recognised: {worst}. Most frequent mistakes: {listed(pairs)}."
+    return f"Lowest recall: {worst}. Most frequent mistakes: {listed(pairs)}."
 
 
 def _calibration(page: Page, found: Calibration) -> None:
     n = int(found.n.sum())
     metric = wording.accuracy(n)
     off = abs(found.confidence.mean() - found.accuracy.mean())
-    page.heading(f"Its confidence is off by {metric.gain(found.error)} on average (expected calibration error)")
+    page.heading(f"Expected calibration error: {metric.gain(found.error)}")
     page.space(-0.16)
     left, right = page.grid(2, 2, 2.1, left=0.6)
-    style.frame(left, x="mean confidence of a group (%)", y="share classified rightly (%)")
+    style.frame(left, x="mean confidence of a group (%)", y="accuracy of the group (%)")
     plots.calibration(left, found)
     right.axis("off")
     words = "over" if found.confidence.mean() > found.accuracy.mean() else "under"
     lines = wrap(
-        f"{counted(n, 'test example')} in {len(found.n)} groups of equal size by confidence. A point on the dotted line"
-        " is right as often as it claims; bars are 95\u00a0% Wilson intervals over other test examples. On the whole it"
-        f" is {words}confident by {metric.gain(float(off))}.",
+        f"{counted(n, 'test example')} in {len(found.n)} groups of equal size by confidence. On the dotted line the"
+        " accuracy equals the confidence; bars are 95\u00a0% Wilson intervals over test examples. Averaged over the"
+        f" groups, the model is {words}confident by {metric.gain(float(off))}.",
         2.7,
         SMALL + 0.6,
     )
@@ -91,8 +91,8 @@ def _calibration(page: Page, found: Calibration) -> None:
 
 
 def _images(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
-    rows = min(math.ceil(len(shown) / COLUMNS), int((page.room - FOR_A_HEADING) / TILE))
+    rows = min(math.ceil(len(shown) / COLUMNS), int((page.room - HEADING_HEIGHT) / TILE_HEIGHT))
     shown = shown[: rows * COLUMNS]
-    page.heading(f"The {len(shown)} most confident mistakes on the test set: true → taken for, how surely")
-    for ax, mistake in zip(page.tiles(len(shown), COLUMNS, TILE), shown, strict=True):
+    page.heading(f"The {len(shown)} most confident mistakes on the test set: true → predicted class, probability")
+    for ax, mistake in zip(page.tiles(len(shown), COLUMNS, TILE_HEIGHT), shown, strict=True):
         plots.image(ax, mistake, found.names)

@@ -1,4 +1,4 @@
-"""Do hyperparameters act together, and what do the best trials have in common?"""
+"""Interactions of hyperparameters, and what the best trials have in common."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from reports.drawing.layout import INK, MUTED, SMALL, TINY, Key, Page, printable
 from reports.pages.context import Report
 from studies.record.reader import TrialRecord
 
-SCALE = colormaps["viridis"]  # its lightness changes evenly, so that it survives a grey print
+SCALE = colormaps["viridis"]  # perceptually uniform, so that it also works in greyscale
 MOST_AXES = 9
 DECILE, FEWEST_LINES, MOST_LINES = 0.1, 5, 20
 
 
 def interactions(report: Report) -> list[Page]:
-    """At most three pairs of the leading axes, as points: no surface is drawn where there is no trial."""
+    """At most three pairs of the most important axes, as points without an interpolated surface."""
     found = pairs(report.record, report.importance)
     if not found:
         return []
@@ -48,8 +48,8 @@ def interactions(report: Report) -> list[Page]:
 def _points(ax: Axes, report: Report, pair: Pair) -> None:
     ranked = report.record.ranked()
     others = [trial for trial in report.record.trials if trial.state != "complete"]
-    share = "" if pair.share is None else f": {percent(max(0.0, pair.share))} beyond their sum"
-    style.frame(ax, title=shorten(f"Together{share}", 2.7, SMALL + 0.6, bold=True), x=pair.x.label, y=pair.y.label)
+    share = "" if pair.share is None else f": {percent(max(0.0, pair.share))} of the variance"
+    style.frame(ax, title=shorten(f"Interaction{share}", 2.7, SMALL + 0.6, bold=True), x=pair.x.label, y=pair.y.label)
     scales.axis_scale(ax, pair.x)
     scales.axis_scale(ax, pair.y, vertical=True)
     for trials, outcome in ((others, "pruned"), (others, "broken"), (ranked, "complete")):
@@ -71,19 +71,19 @@ def _finding(found: Sequence[Pair]) -> str:
     together = sorted((pair for pair in found if pair.together), key=lambda pair: -(pair.share or 0.0))
     if together:
         names = listed(f"{pair.x.name} with {pair.y.name}" for pair in together)
-        return f"The value of one depends on the other: {names}"
+        return f"Interaction above the chance level: {names}"
     if found[0].share is None:
-        return f"Too few trials to say whether hyperparameters act together ({FEWEST} are needed)"
-    return "No pair of the leading hyperparameters acts together beyond chance"
+        return f"Too few trials to test interactions ({FEWEST} are needed)"
+    return "No interaction of the most important hyperparameters is above the chance level"
 
 
 def _note(report: Report, found: Sequence[Pair]) -> str:
     n = report.importance.judged
     return (
-        f"n = {counted(n, 'judged trial')}; the {counted(len(found), 'pair')} of the leading axes. In each title: the"
-        " share of the variance of ranks that three by three cells explain beyond the sum of both axes; it is called"
-        f" more than chance where it exceeds {percent(LEAST)} and the highest of 19 shuffles of what the sum leaves. A"
-        " trial without such a layer is not in that panel."
+        f"n = {counted(n, 'ranked trial')}; {counted(len(found), 'pair')} of the most important axes. In each title:"
+        " fraction of the variance of ranks that three by three cells explain beyond the sum of both axes. It is"
+        f" above the chance level if it exceeds {percent(LEAST)} and the highest value in 19 permutations of the"
+        " residuals. A trial without such a layer is not in that panel."
     )
 
 
@@ -106,7 +106,7 @@ def parallel(report: Report) -> list[Page]:
 
 
 def _ordered(report: Report) -> list[Axis]:
-    """The searched axes, the important ones first where they are ranked."""
+    """The searched axes, the most important first if they are ranked."""
     order = {name: place for place, name in enumerate(report.importance.names)}
     found = [axis for axis in axes(report.record.study["space"]) if axis.low < axis.high]
     return sorted(found, key=lambda axis: order.get(axis.name, len(order)))
@@ -142,7 +142,7 @@ def _end(axis: Axis, value: float) -> str:
 
 
 def _common(shown: Sequence[Axis], best: Sequence[TrialRecord]) -> str:
-    """The axis on which the best lie closest together, and where."""
+    """The axis on which the best trials are closest together, and their range."""
     spans = [(float(np.ptp(places)), axis) for axis in shown if (places := _places(axis, best)).min() >= 0]
     if not spans:
         return f"What the best {len(best)} trials have in common"
@@ -151,7 +151,7 @@ def _common(shown: Sequence[Axis], best: Sequence[TrialRecord]) -> str:
     low, high = _end(axis, float(x.min())), _end(axis, float(x.max()))
     where = low if low == high else f"{low} to {high}"
     if span > 0.5:
-        return f"The best {len(best)} trials have no setting in common: they spread over half of every range or more"
+        return f"The best {len(best)} trials have no setting in common: they span more than half of every range"
     return f"The best {len(best)} trials agree most on {axis.label}: {where}"
 
 

@@ -1,4 +1,4 @@
-"""The best that each part of every range reaches, whatever else was set."""
+"""The best objective in each part of every range, over all other settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PANELS = 8
 
 
 def isolation(report: Report) -> list[Page]:
-    """One panel an axis, those with the largest differences first."""
+    """One panel per axis, those with the largest differences first."""
     found = sorted(isolations(report.record), key=lambda one: -one.spread)
     if report.standing.complete < SOLID or not found:
         return []
     page = Page(_finding(report, found), _note(found))
     page.keys(
         [
-            Key("best of that part", PALETTE[0], line="-"),
-            Key("best to be expected of equally many", style.FAILURE, line=(0, (2, 1.2))),
+            Key("best of the part", PALETTE[0], line="-"),
+            Key("expected best at equal numbers", style.FAILURE, line=(0, (2, 1.2))),
             Key("completed trial", style.GREY, "o"),
         ]
     )
@@ -62,7 +62,7 @@ def _panel(ax: Axes, report: Report, found: Isolation) -> None:
 
 
 def _count(ax: Axes, low: float, high: float, complete: int, judged: int, *, log: bool, maximize: bool) -> None:
-    """How many completed, of how many judged, at the worse end of the axis."""
+    """Number of completed trials out of all in the part, at the worse end of the axis."""
     middle = math.sqrt(low * high) if log else (low + high) / 2
     ax.text(
         middle, 0.03 if maximize else 0.97, f"{complete} of {judged}", transform=ax.get_xaxis_transform(),
@@ -74,18 +74,18 @@ def _finding(report: Report, found: list[Isolation]) -> str:
     clear = report.importance.ordering()
     lead = next((one for name in clear for one in found if one.axis.name == name and one.spread > 0), None)
     if lead is None:
-        return "No part of any range is shown to be better than the others, whatever else is set"
+        return "No part of any range is better than the others beyond the chance level"
     return (
-        f"Whatever else is set, {lead.axis.name} is worth {report.metric.gain(lead.spread)} between the best and the"
-        " worst part of its range"
+        f"Over all other settings, the best and the worst part of {lead.axis.name} differ by"
+        f" {report.metric.gain(lead.spread)}"
     )
 
 
 def _note(found: list[Isolation]) -> str:
     left = f" {len(found) - PANELS} axes with smaller differences are not drawn." if len(found) > PANELS else ""
     return (
-        "Each range in five equal parts, each choice by itself, and the best completed trial there over everything"
-        " else. The best of many is better than the best of few: dashed is the best to be expected of as many trials as"
-        f" the emptiest part with {counted(SOLID, 'completed trial')} or more has; thin lines rest on fewer. Below: n"
-        f" completed of n judged.{left}"
+        "Each range in five equal parts, each choice by itself, with the best completed trial in it over all other"
+        " settings. The best of many trials is better than the best of few, so the dashed line is the expected best of"
+        f" as many trials as the smallest part with at least {counted(SOLID, 'completed trial')} has; thin lines mark"
+        f" parts with fewer. Numbers: completed of all trials in the part.{left}"
     )

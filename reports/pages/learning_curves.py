@@ -48,11 +48,11 @@ def curves(report: Report) -> list[Page]:
 
 
 def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> None:
-    """The named trials at the epoch that counts, and what their curves show."""
+    """The highlighted trials at the selected epoch, and the classes of their curves."""
     if not trials:
         return
-    page.heading("At the epoch that counts")
-    head = ["trial", "course", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
+    page.heading("At the selected epoch")
+    head = ["trial", "curve", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
     page.table(head, [_curve_row(report, trial) for trial in trials[:6]], right=range(2, 8))
 
 
@@ -82,21 +82,19 @@ def _course_in_words(seen: Course) -> str:
     if seen.label == "overfitting":
         return f"overfits: its validation loss ends {wording.percent(seen.rise)} above its lowest level; it {at}"
     if seen.label == "still improving" and seen.annealed:
-        return "improved until its schedule ended; only a longer schedule can show whether there is more"
+        return "improved until its schedule ended; only a longer schedule can show whether it would improve further"
     if seen.label == "still improving":
         return f"was still improving when it ended, at epoch {seen.epochs}: more epochs may help"
     if seen.label == "noisy":
-        return f"{at}; its validation loss scatters by {wording.percent(seen.scatter)} from epoch to epoch"
+        return f"{at}; its validation loss scatters by {wording.percent(seen.scatter)} between epochs"
     if seen.label == "saturated":
-        return f"{at} and its loss stays level" + (", as its schedule ends it" if seen.annealed else "")
+        return f"{at} and its loss is flat at the end" + (", where its schedule ends at 0" if seen.annealed else "")
     return at
 
 
 def _curves_note(others: Band) -> str:
     drawn = (
-        "as thin lines"
-        if others.lines
-        else "as a band from the 10 % to the 90 % quantile of those still running at that epoch"
+        "as thin lines" if others.lines else "as a band from the 10 % to the 90 % quantile of those that ran that epoch"
     )
     rest = (
         f" The other {counted(others.trials, 'trial')} with at least one epoch are drawn {drawn}."
@@ -104,8 +102,8 @@ def _curves_note(others: Band) -> str:
         else ""
     )
     return (
-        f"A mark stands on the epoch that counts; epochs are numbered from 1.{rest} Training numbers are"
-        " means over the epoch, each batch before its update and with the regularisation on; validation"
-        " is measured after the epoch. The course is judged by medians of several epochs against the curve's own"
-        " scatter; the gap is training minus validation accuracy."
+        f"A mark shows the selected epoch; epochs are numbered from 1.{rest} Training values are means over the"
+        " epoch, each batch before its update and with regularisation; validation values are measured after the"
+        " epoch. Curves are classified by medians of several epochs relative to the scatter of the curve; the gap is"
+        " training minus validation accuracy."
     )

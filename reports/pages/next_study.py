@@ -1,4 +1,4 @@
-"""What to search next, as a study file."""
+"""The proposed next study, as a study file."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from reports.analysis.wording import counted, listed
 from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
 from reports.pages.context import Report
 
-UNANSWERED = {
+ADVICE = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
-    "infeasible share": "no outer part of one range holds the trials that broke; look at their reasons",
+    "infeasible share": "the failed trials are not in an outer part of one range; see their reasons",
 }
 
 
 def proposal(report: Report) -> list[Page]:
-    """The changes with their reasons, and the whole file; no page where nothing is proposed."""
+    """The changes with their reasons, and the whole file; no page if nothing is proposed."""
     found = report.proposal
     if found is None:
         return []
     page = Page(
-        f"Next: {counted(len(found.changes), 'change')} to the study file, one for each check that a change can answer",
-        f"The file {found.name}.toml stands in this study's folder; it asks the same question of the same data against"
-        " the same baseline. It is written anew with every report: copy it before you change it.",
+        f"Proposed next study: {counted(len(found.changes), 'change')} to the study file",
+        f"The file {found.name}.toml is in this study's folder. Question, data and baseline are unchanged. Every report"
+        " overwrites the file: copy it before you edit it.",
     )
     page.heading("Changes")
     for change in found.changes:
@@ -31,7 +31,7 @@ def proposal(report: Report) -> list[Page]:
     page.space(0.08)
     for line in _left_over(report, found):
         page.paragraph(line, SMALL, colour=MUTED)
-    page.heading("Run it, and compare")
+    page.heading("Run and compare")
     page.boxed(f"sweep run runs/{report.record.folder.name}/{found.name}.toml")
     page.space(0.05)
     page.boxed(f"sweep report {report.record.folder.name} {found.name}")
@@ -43,8 +43,8 @@ def proposal(report: Report) -> list[Page]:
 
 
 def _left_over(report: Report, found: Proposal) -> list[str]:
-    """The warnings that no change of the file answers."""
-    cut = any("broke" in change.why for change in found.changes)
+    """The warnings that no proposed change addresses."""
+    cut = any("failed or diverged" in change.why for change in found.changes)
     warned = [check.name for check in report.checks if check.status == WARN]
-    left = [name for name in warned if name in UNANSWERED and not (name == "infeasible share" and cut)]
-    return [f"Left to you: {listed(f'{name} ({UNANSWERED[name]})' for name in left)}."] if left else []
+    left = [name for name in warned if name in ADVICE and not (name == "infeasible share" and cut)]
+    return [f"Not covered by the proposal: {listed(f'{name} ({ADVICE[name]})' for name in left)}."] if left else []

@@ -1,4 +1,4 @@
-"""The course of the search: best so far against trials and against training time."""
+"""The best value so far, against trials and against training time."""
 
 from __future__ import annotations
 
@@ -49,29 +49,29 @@ def _progress_finding(report: Report, shown: Progress) -> str:
     if finished == 1:
         return f"{name(best.number)} is the only finished trial so far"
     level = np.flatnonzero(shown.value == best.value)
-    after = finished - 1 - int(level[0])  # what came after the first to reach the best value brought no gain
+    after = finished - 1 - int(level[0])  # trials after the first with the best value did not improve it
     tied = f", with the same value as {counted(len(level) - 1, 'other')}" if len(level) > 1 else ""
     place = wording.ordinal(int(np.flatnonzero(shown.number == best.number)[0]) + 1)
     if after <= 0.1 * finished and not tied:
         return f"The best trial came late: {name(best.number).lower()} was the {place} of {finished} to finish"
-    gain = f"the last {after} brought no gain" if after else "the last trial brought the gain"
+    gain = f"the last {after} did not improve it" if after else "it finished last"
     return f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied}; {gain}"
 
 
 def _progress_note(shown: Progress) -> str:
     n = int(np.isfinite(shown.value).sum())
-    left = " Those without are marked in the shaded strip." if n < len(shown.number) else ""
+    left = " Trials without one are marked in the shaded strip." if n < len(shown.number) else ""
     return (
         f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
-        " Of equal values the one with the lower validation loss is called the best, then the lower number."
-        " Trials far worse than the rest are drawn at its end, so that they do not flatten the axis."
-        f" Training time in all: {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
+        " Ties are decided by the lower validation loss, then by the lower number. Trials far worse than the rest"
+        " are drawn at the end of the axis. Total training time:"
+        f" {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
     )
 
 
 def _time_axis(seconds: Floats) -> tuple[str, Floats]:
     size, unit = time_unit(float(seconds[-1]))
-    return f"training time of all trials together ({unit})", seconds / size
+    return f"training time, summed over trials ({unit})", seconds / size
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""Where the numbers come from: how the trials ended and why, and what made them."""
+"""The outcomes of the trials with their causes, and the provenance of the record."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ MOST_CAUSES = 8
 
 
 def origin(report: Report) -> list[Page]:
-    """How the trials ended, by cause, and what made them."""
-    page = Page(_finding(report), "Every trial that was begun; nothing is left out. Time is training time.")
+    """The outcomes of the trials with their causes, and the provenance of the record."""
+    page = Page(_finding(report), "All started trials. Time is training time.")
     if report.record.trials:
         _endings(page, report.record)
     if causes := list(failure_causes(report.record).items()):
-        page.heading("Why trials broke")
+        page.heading("Causes of failed trials")
         rows = [[reason, str(number)] for reason, number in causes[:MOST_CAUSES]]
-        page.table(["cause (reasons that differ only in their numbers are one)", "trials"], rows, right=(1,))
+        page.table(["cause (reasons that differ only in numbers are grouped)", "trials"], rows, right=(1,))
         if len(causes) > MOST_CAUSES:
-            page.paragraph(f"{counted(len(causes) - MOST_CAUSES, 'rarer cause')} left out.", BODY)
-    page.heading("What made them")
+            page.paragraph(f"{counted(len(causes) - MOST_CAUSES, 'rarer cause')} not shown.", BODY)
+    page.heading("Provenance")
     for key, text in _provenance(report.record):
         page.item(key, text, indent=1.3)
     if report.standing.complete < FEWEST:
         page.space(0.06)
         page.paragraph(
-            f"With fewer than {FEWEST} completed trials nothing can be said of parts of the ranges, of the number of"
-            " epochs and of trials, and of single changes: those pages are left out.",
+            f"With fewer than {FEWEST} completed trials there are too few data for the pages on parts of the ranges, on"
+            " the number of epochs and of trials, and on single changes: those pages are omitted.",
             BODY,
         )
     return [page]
@@ -60,7 +60,7 @@ def _endings(page: Page, record: SweepRecord) -> None:
     plots.outcomes(page.strip(0.24), {name: float(counts[name]) for name in ordered}, words)
     page.space(0.1)
     rows = [_ending(record, name) for name in dict.fromkeys(ordered)]
-    page.table(["ending", "trials", "share", "epochs run", "time"], rows, right=(1, 2, 3, 4))
+    page.table(["outcome", "trials", "share", "epochs run", "time"], rows, right=(1, 2, 3, 4))
     page.space(0.06)
     page.paragraph(" ".join(_oddities(record.trials)), BODY)
 
@@ -77,13 +77,13 @@ def _ending(record: SweepRecord, outcome: str) -> list[str]:
 
 
 def _oddities(trials: Sequence[TrialRecord]) -> list[str]:
-    """Settings that were tried twice, and trials that were begun twice."""
+    """Settings that were tried twice, and trials that were started more than once."""
     settings = Counter(repr(sorted(trial.hyperparameters.items())) for trial in trials)
     twice = sum(number - 1 for number in settings.values())
     again = sum(trial.attempt > 1 for trial in trials)
     return [
-        f"{counted(twice, 'trial')} repeated the exact settings of another." if twice else "No two had equal settings.",
-        f"Dispatched more than once: {counted(again, 'trial')}.",
+        f"{counted(twice, 'trial')} had the same settings as another." if twice else "All settings were different.",
+        f"Started more than once: {counted(again, 'trial')}.",
     ]
 
 
@@ -92,7 +92,7 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
     end = last_finish(record)
     commit = str(origin.get("git_commit") or "none recorded")[:12]
-    dirty = ", with uncommitted changes: it cannot be repeated from the commit" if origin.get("git_dirty") else ""
+    dirty = ", with uncommitted changes: not reproducible from the commit" if origin.get("git_dirty") else ""
     generation = f", generations of {study['generation']}" if study.get("generation") else ""
     control = percent(float(study.get("control") or 0))
     return [
@@ -104,7 +104,7 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
         ("code", f"commit {commit}{dirty}"),
         ("versions", _flat(origin.get("versions", {}))),
         ("machine", _flat(origin.get("machine", "not recorded"))),
-        ("made", wording.moment(record.created) + (f", last finish {wording.moment(end)}" if end else "")),
+        ("created", wording.moment(record.created) + (f", last finish {wording.moment(end)}" if end else "")),
         ("study", f"{record.name}, uid {record.uid}"),
     ]
 

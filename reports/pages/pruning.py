@@ -14,7 +14,7 @@ from reports.drawing.layout import BODY, Page
 from reports.pages.context import Report
 
 MOST_AUDITED = 12
-GOOD = 0.9  # a rank correlation from which on the order of the trials is known
+GOOD = 0.9  # rank correlation above which the order of the trials is considered known
 
 
 def pruning(report: Report) -> list[Page]:
@@ -26,20 +26,20 @@ def pruning(report: Report) -> list[Page]:
         return []
     page = Page(_finding(report, found, seen), _note(report, found))
     if found is not None:
-        page.heading("How well an epoch foretells the order at the end")
+        page.heading("How well an epoch predicts the final order")
         page.space(-0.16)
         ax = page.grid(1, 1, 2.9, left=0.6)[0]
-        style.frame(ax, x="epoch", y="rank correlation with the end")
+        style.frame(ax, x="epoch", y="rank correlation with final value")
         ax.fill_between(found.epoch, found.low, found.high, color=style.GREY, alpha=0.3, linewidth=0)
         ax.plot(found.epoch, found.correlation, "o-", color=style.PALETTE[0], markersize=3, linewidth=1.2)
         ax.axhline(GOOD, color=style.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
         ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
         scales.whole_numbers(ax, up_to=float(found.epoch[-1]))
-    page.heading("What it spared")
+    page.heading("Saved time")
     page.paragraph(
-        f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run, which at each trial's own"
-        f" pace would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of what all trials would"
-        " have taken without pruning."
+        f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run. At each trial's own epoch"
+        f" time they would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of the total time"
+        " without pruning."
         if saved.pruned
         else "No trial was pruned.",
         BODY,
@@ -79,7 +79,7 @@ def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> st
     if report.record.counts().get("pruned", 0) and check.status == "warn":
         return f"Pruning stops good trials: {good} of {given_up} that it gave up ended in the best quarter"
     known = _known(found)
-    early = f"The order of the trials is known from epoch {known} on" if known else "No epoch foretells the order well"
+    early = f"The order of the trials is known from epoch {known} on" if known else "No epoch predicts the order well"
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == "pass":
@@ -88,7 +88,7 @@ def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> st
 
 
 def _known(found: Foresight | None) -> int | None:
-    """The first epoch, from 1, from which on the correlation stays above `GOOD`."""
+    """The first epoch, from 1, after which the correlation is always at least `GOOD`."""
     if found is None or found.correlation[-1] < GOOD:
         return None
     low = np.flatnonzero(found.correlation < GOOD)
@@ -100,6 +100,6 @@ def _note(report: Report, found: Foresight | None) -> str:
         return f"n = {counted(report.standing.complete, 'completed trial')}: too few for a rank correlation."
     return (
         f"n = {counted(found.trials, 'completed trial')}. Spearman's rank correlation of {report.metric.name} at each"
-        " epoch with the value that counts; band: its 95\u00a0% interval over other trials (Bonett and Wright). Pruned"
-        " trials are missing: among the survivors, which are more alike, the correlation is lower than among all."
+        " epoch with the final value; band: its 95\u00a0% interval over trials (Bonett and Wright). Pruned trials are"
+        " not included. The remaining trials are more similar, so the correlation is lower than among all trials."
     )

@@ -60,7 +60,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
 
 
 def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends: tuple[float, float]) -> None:
-    """Mark one trial, where it has both a place on the axis and a final value."""
+    """Mark one trial, if it has both a value on the axis and a final objective."""
     at = next(index for index, trial in enumerate(report.record.trials) if trial.number == number)
     if math.isfinite(x[at]) and math.isfinite(value[at]):
         height = float(np.clip(value[at] * report.metric.scale, *ends))
@@ -77,27 +77,27 @@ def _axis_title(report: Report, axis: Axis) -> str:
 def _axes_finding(report: Report, *, continued: bool) -> str:
     best = winner(report.record)
     if best is None:
-        return "Where the trials lay in the search space; none completed"
+        return "The trials in the search space; none completed"
     bounds = at_bounds(report.record, best)
     lead = report.importance.clear()[:1]
     last = f"; {lead[0]} matters most" if lead else ""
     if not bounds:
-        text = f"The winner lies inside every searched range{last}"
+        text = f"The winner is inside every searched range{last}"
     else:
         ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
         more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
-        text = f"The winner lies within {wording.percent(EDGE)} of {ends}{more}{last}"
+        text = f"The winner is within {wording.percent(EDGE)} of {ends}{more}{last}"
     return text + (" (continued)" if continued else "")
 
 
 def _axes_note(report: Report, left: int) -> str:
     more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
-    unfinished = f"; {report.standing.unfinished} unfinished left out" if report.standing.unfinished else ""
+    unfinished = f"; {report.standing.unfinished} unfinished not drawn" if report.standing.unfinished else ""
     return (
         "n ="
         f" {report.endings() or 'no finished trial'}{unfinished}."
-        " Dotted lines are the ends of the searched range. A pruned trial stands at its best value before"
+        " Dotted lines are the ends of the searched range. A pruned trial is drawn at its best value before"
         " it was stopped,"
-        " or in the shaded strip where that is beyond the axis. A trial without such a layer is not in"
+        " or in the shaded strip if that is outside the axis. A trial without such a layer is not in"
         f" that panel.{more}{no_ranking(report.importance)}"
     )

@@ -13,7 +13,7 @@ from reports.pages.context import Report
 
 
 def trials(report: Report) -> list[Page]:
-    """The best to be expected of fewer trials, and the course that the search took."""
+    """The expected best by number of trials, and the best so far of the search."""
     found, shown = enough(report.record), search_progress(report.record)
     if found is None or report.standing.complete < 3:
         return []
@@ -21,9 +21,9 @@ def trials(report: Report) -> list[Page]:
     page = Page(_finding(report), _note(report, found))
     page.keys(
         [
-            Key("best to be expected of so many trials", style.PALETTE[0], line="-"),
-            Key("10 % to 90 % of all choices", style.PALETTE[4], "s"),
-            Key("best so far, as the search went", INK, line=(0, (4, 2))),
+            Key("expected best of a random subset", style.PALETTE[0], line="-"),
+            Key("10 % to 90 % of the subsets", style.PALETTE[4], "s"),
+            Key("best so far, in the order of the search", INK, line=(0, (4, 2))),
         ]
     )
     ax = page.grid(1, 1, 4.2, left=0.6)[0]
@@ -45,33 +45,33 @@ def trials(report: Report) -> list[Page]:
 
 def _finding(report: Report) -> str:
     check = next(check for check in report.checks if check.name == "enough trials")
-    said = {
-        "pass": "Nothing shows that more trials of this search would help",
-        "warn": "More trials would probably still help",
-        "not enough evidence": f"Too few trials to say whether they were enough ({report.standing.finished} finished)",
+    findings = {
+        "pass": "No sign that more trials of this search would help",
+        "warn": "More trials would probably help",
+        "not enough evidence": f"Too few trials to tell whether they were enough ({report.standing.finished} finished)",
     }
-    return said[check.status]
+    return findings[check.status]
 
 
 def _note(report: Report, found: Enough) -> str:
     without = f" {counted(found.without, 'trial')} without a final value count as the worst." if found.without else ""
     return (
-        f"n = {counted(report.standing.finished, 'finished trial')}.{without} Blue: the mean over all ways to draw so"
-        " many of them without replacement, in closed form."
+        f"n = {counted(report.standing.finished, 'finished trial')}.{without} Blue: the mean over all subsets of that"
+        " size, drawn without replacement, in closed form."
     )
 
 
 def _text(report: Report, found: Enough) -> str:
     metric = report.metric
     adaptive = (
-        f" The sampler ({report.record.study['sampler']}) learns: its good trials come late, and mixed among the early"
-        " ones they make few trials look better than they were. The curve is then a guide only, and the gain a low"
-        " guess; the dashed line is what happened."
+        f" The sampler ({report.record.study['sampler']}) is adaptive: its good trials come late, so a random subset is"
+        " better than the first trials of the search were. The curve is then only a guide, and the gain is"
+        " underestimated; the dashed line is the actual search."
         if found.adaptive
-        else " The trials were drawn without regard to each other, so that all orders are equally likely."
+        else " The trials were drawn independently of each other, so all orders are equally likely."
     )
     return (
-        f"All {report.standing.finished} trials are expected to do {metric.gain(found.gain)} better than half of them;"
-        f" the search gained {metric.gain(found.late)} in its last tenth.{adaptive} Nothing here looks beyond the"
-        " number of trials that were run."
+        f"The best of all {report.standing.finished} trials is {metric.gain(found.gain)} better than the expected best"
+        f" of half of them; the search gained {metric.gain(found.late)} in its last tenth.{adaptive} This does not"
+        " extrapolate beyond the number of trials that were run."
     )

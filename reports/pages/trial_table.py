@@ -1,4 +1,4 @@
-"""The best trials with all their settings, and every trial that broke."""
+"""The best trials with all their settings, and every failed trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studies.record.reader import TrialRecord
 
 TOP_ROWS = 20
 MOST_FAILURES = 40
-FEW_FAILURES = 15  # so many fit under the best trials
+FEW_FAILURES = 15  # up to this many fit below the best trials
 
 
 def table(report: Report) -> list[Page]:
@@ -26,9 +26,9 @@ def table(report: Report) -> list[Page]:
     more = f" {left} more: {export(report)}." if left else ""
     spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
     page = Page(
-        f"The best {len(shown)} trials lie within {spread}" if len(shown) > 1 else "One trial has completed",
-        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties go to the lower validation"
-        f" loss, then to the lower number.{more} The baseline is trial 0.",
+        f"The best {len(shown)} trials are within {spread}" if len(shown) > 1 else "One trial has completed",
+        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties are decided by the lower validation"
+        f" loss, then by the lower number.{more} The baseline is trial 0.",
     )
     baseline = report.standing.baseline
     below = [] if baseline is None or baseline in shown else [(ranked.index(baseline) + 1, baseline)]
@@ -61,7 +61,7 @@ def export(report: Report) -> str:
 
 
 def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
-    """The metric that does not rank the trials, for the table."""
+    """A second metric for the table, one that does not rank the trials."""
     if report.metric.maximize:
         return ["validation_loss"], lambda trial: wording.loss().text(trial.validation_loss)
     metric = wording.accuracy(int(report.record.dataset["validation"]))
@@ -86,7 +86,7 @@ def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> 
 
 
 def failures(report: Report) -> list[Page]:
-    """Every trial that broke, with its reason."""
+    """Every failed trial, with its reason."""
     broken = _broken(report)
     if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
         return []  # the page of the best trials has room for a few
@@ -103,7 +103,7 @@ def _broken(report: Report) -> list[TrialRecord]:
 
 def _failures_finding(report: Report) -> str:
     counts = {name: count for name, count in report.record.counts().items() if name in BROKEN}
-    return f"{counted(sum(counts.values()), 'trial')} broke: {wording.outcomes(counts)}"
+    return f"{counted(sum(counts.values()), 'trial')} failed or diverged: {wording.outcomes(counts)}"
 
 
 def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -> None:

@@ -1,4 +1,4 @@
-"""From the baseline to the winner: what each change is worth, as far as the trials show."""
+"""From the baseline to the winner: the estimated effect of each change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from studies.record.reader import TrialRecord
 
 @dataclass(frozen=True)
 class Step:
-    """One axis on which the winner left the baseline.
+    """One axis on which the winner differs from the baseline.
 
     Attributes:
         axis: the axis.
-        before, after: where the baseline and the winner lie on it.
-        worth: best of the winner's part of the range over best of the baseline's, at equal numbers of trials, positive
-            where better; NaN where both lie in one part or a part holds too few trials.
-        even: that number.
+        before, after: the values of the baseline and the winner on it.
+        worth: difference of the expected best in the winner's part of the range and in the baseline's, at equal numbers
+            of trials, positive if better; NaN if both are in one part or a part has too few trials.
+        even: that number of trials.
     """
 
     axis: Axis
@@ -35,7 +35,7 @@ class Step:
 
 
 def steps(report: Report) -> list[Step]:
-    """The axes on which baseline and winner differ, the most telling first, those that cannot be told last."""
+    """The axes on which baseline and winner differ, the largest gain first, those that cannot be compared last."""
     record, best = report.record, winner(report.record)
     baseline = next((trial for trial in record.trials if trial.number == BASELINE), None)
     if best is None or baseline is None or best.number == BASELINE:
@@ -57,7 +57,7 @@ def _same(one: float, other: float) -> bool:
 
 
 def changes(report: Report) -> list[Page]:
-    """Every change between baseline and winner, with what other trials say of it."""
+    """Every change between baseline and winner, with its effect over all trials."""
     found = steps(report)
     if not found:
         return []
@@ -68,12 +68,12 @@ def changes(report: Report) -> list[Page]:
     if told:
         ax = page.grid(1, 1, 0.8 + 0.36 * len(told), left=1.5)[0]
         unit = " (points)" if report.metric.scale != 1 else ""
-        style.frame(ax, x=f"better where the winner lies than where the baseline lies{unit}: {report.metric.name}")
+        style.frame(ax, x=f"gain from the baseline's part of the range to the winner's{unit}: {report.metric.name}")
         labels = [step.axis.name for step in told]
         plots.gains(ax, [step.worth * report.metric.scale for step in told], labels)
     page.space(0.1)
     page.table(
-        ["axis", "baseline", name(best.number), "better by", "at equal"],
+        ["axis", "baseline", name(best.number), "gain", "at equal"],
         [_row(report, step) for step in found],
         right=(3, 4),
     )
@@ -85,7 +85,7 @@ def changes(report: Report) -> list[Page]:
 
 def _row(report: Report, step: Step) -> list[Cell | str]:
     told = math.isfinite(step.worth)
-    worth = report.metric.signed(step.worth) if told else "cannot be told"
+    worth = report.metric.signed(step.worth) if told else "not comparable"
     return [
         step.axis.label,
         _place(step.axis, step.before),
@@ -105,22 +105,22 @@ def _finding(report: Report, best: TrialRecord, found: list[Step], told: list[St
     text = f"From the baseline to {name(best.number).lower()}: {counted(len(found), 'change')}"
     clear = [step for step in told if step.axis.name in report.importance.ordering() and step.worth > 0]
     if not clear:
-        return f"{text}, none of which stands out from chance by itself"
-    return f"{text}; the one that other trials support most is {clear[0].axis.name}"
+        return f"{text}; none is above the chance level by itself"
+    return f"{text}; the best supported by other trials is {clear[0].axis.name}"
 
 
 def _note() -> str:
     return (
-        "Not a path of trainings: the record holds none that change one setting at a time. Each change is read from all"
-        " completed trials: the best of those that lie in the winner's part of that range (a choice, or one"
-        f" of {PARTS} parts) against the best of those in the baseline's, whatever else they set, at equal numbers of"
-        " trials. The changes were chosen because their trial did well, they act together, and do not add up."
-        " Bold: that axis orders all trials more than chance would."
+        "This is not an ablation: the trials do not change one setting at a time. Each change is estimated from all"
+        " completed trials: the expected best of those in the winner's part of that range (a choice, or one of"
+        f" {PARTS} parts) against that of those in the baseline's part, over all other settings, at equal numbers of"
+        " trials. The changes were selected because the winner did well; they interact, and the gains do not add up."
+        " Bold: the axis is above the chance level for the order of all trials."
     )
 
 
 def _one_change(report: Report) -> list[str]:
-    """Completed trials that differ from the baseline in one searched hyperparameter only, where there are any."""
+    """Completed trials that differ from the baseline in only one searched hyperparameter, if there are any."""
     keys, base = list(report.record.study["space"]), report.standing.baseline
     if base is None:
         return []
@@ -133,7 +133,5 @@ def _one_change(report: Report) -> list[str]:
             found.append(
                 f"{name(trial.number)} changed {differs[0]} alone, to {value}: {compared} the baseline, one seed each."
             )
-    missing = (
-        "No trial differs from the baseline in one hyperparameter alone; to measure single changes is to train them."
-    )
+    missing = "No trial differs from the baseline in one hyperparameter alone, so single changes were not measured."
     return found[:5] or [missing]

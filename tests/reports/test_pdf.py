@@ -170,7 +170,7 @@ def test_the_verdict_says_by_how_much_and_how_sure(made_up):
     assert "beats the baseline" in headline(record)
     assert "not distinguishable from the baseline" in headline(unsure)
     assert headline(replace(record, verdict={**record.verdict, "champion": 0, "paired": None})).startswith(
-        "The baseline stands"
+        "The baseline remains the best"
     )
 
 
@@ -185,9 +185,9 @@ def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
     )
     assert _tested(found.record) == [
         "The 3 final models, trained on train and validation data for 9 epochs, have a mean test error of 1.93\u00a0%"
-        " (95\u00a0% Wilson interval over test examples 1.68\u00a0% to 2.22\u00a0%; one by one 1.94\u00a0%,"
-        " 1.87\u00a0% and 1.98\u00a0%). The test set of mnist had been opened 2 times, this one included; every opening"
-        " makes its numbers a little less fresh."
+        " (95\u00a0% Wilson interval over test examples 1.68\u00a0% to 2.22\u00a0%; per model 1.94\u00a0%,"
+        " 1.87\u00a0% and 1.98\u00a0%). The test set of mnist has been opened 2 times, including this one; repeated use"
+        " makes its results optimistic."
     ]
 
 
@@ -241,7 +241,7 @@ def test_of_equal_values_the_title_names_the_one_that_the_rule_chose(made_up):
     ]
 
     assert (
-        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 brought no gain"
+        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 did not improve it"
         in (findings(replace(record, trials=tuple(trials))))
     )
 

@@ -349,7 +349,7 @@ def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, t
         said = process.communicate(timeout=120)
 
     assert process.returncode == 0, said
-    assert "later: sweep sync tiny" in said[0]
+    assert "try again with: sweep sync tiny" in said[0]
     folder = tmp_path / "home" / "tiny"
     assert {"study.db", "mirror.log", "report.pdf", "champion.npz"} <= {path.name for path in folder.iterdir()}
     assert "Could not sync tiny to http" in (folder / "mirror.log").read_text()

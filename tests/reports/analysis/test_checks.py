@@ -8,7 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.analysis.checks import CHECKS, PASS, THIN, WARN, boundary, checks, crowded, noise, summary, tail, winner
+from reports.analysis.checks import (
+    CHECKS,
+    INCONCLUSIVE,
+    PASS,
+    WARN,
+    boundary,
+    checks,
+    crowded,
+    noise,
+    summary,
+    tail,
+    winner,
+)
 from reports.analysis.trial_budget import best_of, enough
 from studies.record.schema import EPOCH
 
@@ -103,7 +115,7 @@ def test_differences_that_are_real_are_not_called_noise(known):
 
 def test_a_winner_that_is_better_in_truth_passes(known):
     record = known(40, valley, noise=0.001, space=RATE, confirm=5)
-    assert status(replace(record, verdict=None), "winner against baseline") == THIN
+    assert status(replace(record, verdict=None), "winner against baseline") == INCONCLUSIVE
 
     better = known(40, lambda settings: uphill(settings), noise=0.001, space=RATE, confirm=5)
     assert status(better, "winner against baseline") == PASS
@@ -125,7 +137,7 @@ def test_enough_trials_warns_while_the_search_still_gains(known):
 
     assert status(known(30, corner, noise=0.0, space=three), "enough trials") == WARN
     assert status(known(400, valley, noise=0.002, space=RATE, confirm=5), "enough trials") == PASS
-    assert status(known(19, valley), "enough trials") == THIN
+    assert status(known(19, valley), "enough trials") == INCONCLUSIVE
 
 
 def test_an_adaptive_search_that_gained_at_its_end_has_not_had_enough(known):
@@ -175,7 +187,7 @@ def test_pruning_that_only_stops_bad_trials_passes_once_enough_were_audited(know
     assert status(record, "pruning") == PASS
 
     few = known(40, uphill, space=RATE, pruned=bad, audited=lambda n: n in (5, 6))
-    assert status(few, "pruning") == THIN
+    assert status(few, "pruning") == INCONCLUSIVE
 
 
 def shaped(record, loss, rate=0.001):
@@ -216,7 +228,7 @@ def test_the_best_of_equal_epochs_is_no_reason_to_train_longer(known):
 
     assert checked["best epoch"].numbers["last quarter"] == 1
     assert checked["best epoch"].status == PASS
-    assert status(shaped(known(20, valley), np.exp(-np.arange(7) / 4)), "best epoch") == THIN
+    assert status(shaped(known(20, valley), np.exp(-np.arange(7) / 4)), "best epoch") == INCONCLUSIVE
 
 
 def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
@@ -225,7 +237,7 @@ def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
     level = found(shaped(known(20, valley), 0.1 + np.exp(-np.arange(30) / 3), cosine))
     falling = found(shaped(known(20, valley), np.exp(-np.arange(30) / 15), cosine))
 
-    assert level["best epoch"].status == level["still improving"].status == THIN
+    assert level["best epoch"].status == level["still improving"].status == INCONCLUSIVE
     assert falling["still improving"].status == WARN
     assert "new, longer schedule" in falling["still improving"].finding
 
@@ -235,7 +247,7 @@ def test_a_few_trials_are_never_a_pass_or_a_warning(known, trials):
     statuses = {name: check.status for name, check in found(known(trials, valley)).items()}
 
     assert statuses.pop("pruning") == PASS  # none was pruned
-    assert set(statuses.values()) == {THIN}
+    assert set(statuses.values()) == {INCONCLUSIVE}
 
 
 @pytest.mark.parametrize("outcome", ["failed", "diverged", "pruned", "running"])
@@ -243,7 +255,7 @@ def test_where_nothing_completed_only_what_broke_is_judged(made_up, outcome):
     statuses = {name: check.status for name, check in found(made_up(40, outcome=outcome)).items()}
     broke = statuses.pop("infeasible share")
 
-    assert broke == {"failed": WARN, "diverged": WARN, "pruned": PASS, "running": THIN}[outcome]
+    assert broke == {"failed": WARN, "diverged": WARN, "pruned": PASS, "running": INCONCLUSIVE}[outcome]
     assert WARN not in statuses.values()
 
 

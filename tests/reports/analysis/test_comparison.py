@@ -37,7 +37,7 @@ def test_other_data_or_another_objective_is_refused(two):
     first, second = two
     with pytest.raises(versus.IncomparableError, match="different data"):
         versus.sides([first, replace(second, dataset={**second.dataset, "digest": "00"})])
-    with pytest.raises(versus.IncomparableError, match="judged by"):
+    with pytest.raises(versus.IncomparableError, match="ranked by"):
         versus.sides([first, named(second, "second", objective="validation_loss")])
     with pytest.raises(versus.IncomparableError, match="1 different studies"):
         versus.sides([first, named(first, "again", seed=8)])

@@ -7,7 +7,7 @@ import matplotlib
 import pytest
 
 from reports import pages, pdf
-from reports.analysis.checks import PASS, THIN, WARN, checks
+from reports.analysis.checks import INCONCLUSIVE, PASS, WARN, checks
 from reports.analysis.next_study import propose
 from reports.drawing.layout import HEIGHT, settings
 
@@ -56,8 +56,8 @@ def test_two_settings_that_are_equal_in_truth(known, tmp_path):
 
     assert status["noise"] == WARN
     assert status["winner against baseline"] == WARN
-    assert "not distinguishable" in titles[0] or "The baseline stands" in titles[0]
-    assert not any("matters most" in title or "is worth" in title for title in titles)
+    assert "not distinguishable" in titles[0] or "The baseline remains the best" in titles[0]
+    assert not any("matters most" in title or "Over all other settings" in title for title in titles)
 
 
 @pytest.mark.slow
@@ -66,9 +66,7 @@ def test_one_dominant_hyperparameter(known, tmp_path):
     status, titles = told(record, tmp_path)
 
     assert status["noise"] == status["boundary"] == status["enough trials"] == PASS
-    assert any(
-        title.startswith("The best trials stand apart most in learning_rate by both methods") for title in titles
-    )
+    assert any(title.startswith("For the best trials learning_rate matters most by both methods") for title in titles)
 
 
 @pytest.mark.slow
@@ -93,7 +91,7 @@ def test_no_trial_that_completed(made_up, tmp_path, outcome):
 
     assert titles[0].startswith("No answer: none of 30 finished trials completed")
     assert status["infeasible share"] == (PASS if outcome == "pruned" else WARN)
-    assert status["winner against baseline"] == status["boundary"] == status["noise"] == THIN
+    assert status["winner against baseline"] == status["boundary"] == status["noise"] == INCONCLUSIVE
 
 
 @pytest.mark.parametrize("trials", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1))])
@@ -101,7 +99,7 @@ def test_hardly_any_trials(known, tmp_path, trials):
     status, titles = told(known(trials, lambda settings: 0.9, space=SPACE), tmp_path)
 
     assert WARN not in status.values()
-    assert not any("matters most" in title or "stand apart" in title for title in titles)
+    assert not any("matters most" in title or "Over all other settings" in title for title in titles)
 
 
 @pytest.mark.slow

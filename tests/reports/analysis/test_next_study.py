@@ -55,7 +55,7 @@ def same_curves(record, loss, rate=0.001):
 def test_a_range_whose_bound_is_crowded_is_widened_there(proposed, known):
     changes, study = proposed(known(60, uphill, space=RATE, seed=2))
 
-    assert changes["space.learning_rate"].why == "the best trials crowd the upper bound of learning_rate"
+    assert changes["space.learning_rate"].why == "the best trials are at the upper bound of learning_rate"
     assert study.space["learning_rate"].low == 1e-4
     assert study.space["learning_rate"].high == pytest.approx(0.1)
     assert study.space["learning_rate"].log is True
@@ -98,7 +98,7 @@ def test_a_part_in_which_trials_break_is_cut_off(proposed, known):
     record = known(80, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 2e-3)
     changes, study = proposed(record)
 
-    assert "broke" in changes["space.learning_rate"].why
+    assert "failed or diverged" in changes["space.learning_rate"].why
     assert study.space["learning_rate"].low == 1e-4
     assert study.space["learning_rate"].high == pytest.approx(2e-3, rel=0.2)
 
@@ -115,7 +115,9 @@ def test_a_range_is_narrowed_to_where_the_best_lie_and_keeps_the_baseline(propos
 
     assert study.space["learning_rate"].low > 2e-4
     assert study.space["learning_rate"].low <= 1e-3
-    assert changes["space.learning_rate"].why == "the best trials lie here, by both measures of importance"
+    assert changes["space.learning_rate"].why == (
+        "the best trials are in this range; both measures of importance agree"
+    )
 
 
 def test_more_trials_more_seeds_and_no_pruner_where_these_were_the_trouble(proposed, known):
@@ -176,6 +178,6 @@ def test_the_report_ends_with_the_proposal(proposed, known):
         last = pages.pages(record, propose(record, _allowed))[-1]
     text = " ".join(line.get_text() for line in last.figure.texts)
 
-    assert last.finding.startswith("Next: ")
-    assert "the best trials crowd the upper bound of learning_rate; { low = 0.0001, high = 0.1, log = true }" in text
+    assert last.finding.startswith("Proposed next study: ")
+    assert "the best trials are at the upper bound of learning_rate; { low = 0.0001, high = 0.1, log = true }" in text
     assert "sweep run runs/mnist/mnist-2.toml" in text

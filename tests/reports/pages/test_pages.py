@@ -36,19 +36,19 @@ def test_the_titles_of_a_study_with_one_dominant_hyperparameter(known):
     found = " | ".join(titles(known(60, valley, space=TWO, confirm=5)))
 
     assert "beats the baseline" in found
-    assert "The best trials stand apart most in learning_rate by both methods" in found
-    assert "Whatever else is set, learning_rate is worth" in found
-    assert "the one that other trials support most is learning_rate" in found
-    assert "No pair of the leading hyperparameters acts together beyond chance" in found
+    assert "For the best trials learning_rate matters most by both methods" in found
+    assert "Over all other settings, the best and the worst part of learning_rate differ by" in found
+    assert "the best supported by other trials is learning_rate" in found
+    assert "No interaction of the most important hyperparameters is above the chance level" in found
 
 
 def test_the_titles_of_pure_noise_claim_nothing(known):
     found = " | ".join(titles(known(40, lambda settings: 0.9, noise=0.004, space=TWO, confirm=5, seed=3)))
 
-    assert "not distinguishable" in found or "The baseline stands" in found
-    assert "stands out from chance" in found
+    assert "not distinguishable" in found or "The baseline remains the best" in found
+    assert "above the chance level" in found
     assert "matters most" not in found
-    assert "is worth" not in found
+    assert "Over all other settings" not in found
 
 
 @pytest.mark.parametrize("trials", [0, 1, 3])
@@ -57,7 +57,7 @@ def test_a_few_trials_claim_nothing(known, trials):
 
     assert "No trial has run yet" in found or "the baseline" in found.lower()
     assert "matters most" not in found
-    assert "stand apart" not in found
+    assert "Over all other settings" not in found
 
 
 def test_what_a_change_is_worth_is_read_from_other_trials(known):
@@ -85,7 +85,7 @@ def test_calibration_is_the_distance_of_confidence_from_accuracy(made_up):
     assert found.error == pytest.approx(0.25 * 0.1 + 0.75 * 0.04)
     assert (found.low[0], found.high[0]) == wilson(0.5, 50)
     assert calibration(record) is None
-    assert any("misreads" in title for title in titles(replace(record, verdict={**record.verdict, "test": test})))
+    assert any("misclassifies" in title for title in titles(replace(record, verdict={**record.verdict, "test": test})))
 
 
 def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):
