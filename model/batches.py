@@ -1,6 +1,6 @@
-"""Batches of examples: gathered by row into the network's input buffer.
+"""Batches of examples, gathered by row into the network's input buffer.
 
-Pixels stay bytes until here: 50,000 images as float32 would take 150 MiB, and shuffling them would copy that again.
+Pixels are bytes until then: 50,000 images as float32 would take 150 MiB, and shuffling would copy them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from model.network import MLP
 
 
 class Batches:
-    """Reads batches of `size` examples; the last one of a pass may be shorter.
+    """Read batches of `size` examples; the last one of a pass may be shorter.
 
     Args:
-        examples: where the rows come from.
-        size: examples a batch.
+        examples: the examples to read.
+        size: examples per batch.
     """
 
     def __init__(self, examples: Examples, size: int) -> None:
@@ -32,7 +32,7 @@ class Batches:
         for start in range(0, len(rows), self._size):
             batch = rows[start : start + self._size]
             raw = self._raw[: len(batch)]
-            # "clip" spares a buffered copy: 3 microseconds instead of 7 for 128 images; the rows are valid anyway
+            # "clip" avoids a buffered copy: 3 microseconds instead of 7 for 128 images; the rows are always valid
             np.take(self._examples.images, batch, axis=0, out=raw, mode="clip")
             network.feed(raw)
             yield self._examples.labels[batch]

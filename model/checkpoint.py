@@ -1,4 +1,4 @@
-"""Checkpoints: a training's whole state in one file, from which it continues to the same bits."""
+"""Checkpoints: the complete state of a training run in one file; a resumed run gives bit-identical results."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState
 
-NUMERICS = 2
-"""Raise it when equal settings and seeds give other bits: a training does not continue with other arithmetic."""
+NUMERICS_VERSION = 2
+"""Increase it if a change alters the results of equal settings and seeds: such a training run is not continued."""
 HEADER_BYTES = 1 << 24
-"""Most bytes of a checkpoint's header: 10,000 epochs of 400 bytes are 4 MB."""
+"""Maximal size of a checkpoint's header: 10,000 epochs of 400 bytes are 4 MB."""
 
 
 class CheckpointError(Exception):
-    """A checkpoint file is damaged or belongs to another training."""
+    """A checkpoint file is damaged or belongs to another training run."""
 
 
 def save(state: TrainingState, path: Path) -> None:
-    """Write a checkpoint: `path` holds the old file or the new one, never a part of one.
+    """Write a checkpoint atomically: `path` is always the complete old or new file.
 
     Raises:
-        OSError: the disk is full or the folder is not writable; the old checkpoint is still there.
+        OSError: the disk is full or the folder is not writable; the old checkpoint is kept.
     """
     header = {
         "identity": _identity(state),
@@ -41,16 +41,16 @@ def save(state: TrainingState, path: Path) -> None:
 
 
 def restore(state: TrainingState, path: Path) -> None:
-    """Continue `state` from a checkpoint of this very training; zip's CRC-32 notices a damaged file.
+    """Restore `state` from a checkpoint of the same training run; zip's CRC-32 detects a damaged file.
 
     Raises:
-        CheckpointError: the file is damaged or belongs to another training; the state is unchanged.
+        CheckpointError: the file is damaged or belongs to another training run; the state is unchanged.
         OSError: it cannot be read.
     """
     parameters = state.network.theta.size
 
     def check(name: str, header: npz.Header) -> None:
-        """Refuse arrays of another training before they are read."""
+        """Refuse arrays of another training run before they are read."""
         dtype, shape = {"header": ("|u1", None), "arrays": ("<f4", (4, parameters))}[name]
         if header.dtype.str != dtype or shape not in (None, header.shape):
             found = f"{name} is {header.dtype} {header.shape}"
@@ -73,12 +73,12 @@ def restore(state: TrainingState, path: Path) -> None:
 
 
 def _identity(state: TrainingState) -> list[Any]:
-    """What decides every bit of a training besides its data, as JSON keeps it."""
+    """Everything besides the data that determines the results of a training run, in JSON types."""
     rule = state.selection
-    return [NUMERICS, state.hyperparameters.as_dict(), list(state.seed), rule.objective, rule.epoch]
+    return [NUMERICS_VERSION, state.hyperparameters.as_dict(), list(state.seed), rule.objective, rule.epoch]
 
 
 def _with_defaults(identity: list[Any]) -> list[Any]:
-    """An identity with the hyperparameters that the version which wrote it did not have."""
+    """An identity, with defaults for the hyperparameters that the version which wrote it did not have."""
     numerics, settings, *rest = identity
     return [numerics, Hyperparameters(**settings).as_dict(), *rest]

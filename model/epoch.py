@@ -1,4 +1,4 @@
-"""The numbers of one epoch, and the rule that selects the epoch whose weights a training keeps."""
+"""The metrics of one epoch, and the rule that selects the epoch whose weights are kept."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ COLUMNS = (
     *(metric.objective for metric in METRICS.values()),
     "seconds",
 )
-"""The numbers of an epoch's row, in the order in which they are recorded."""
+"""The columns of an epoch's row, in the order in which they are recorded."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The numbers of one pass over the training examples.
+    """The metrics of one pass over the training examples.
 
     Attributes:
         index: from 0.
         learning_rate: at the epoch's first step.
-        train_loss, train_accuracy: running means over its batches, each measured before its update and with dropout
+        train_loss, train_accuracy: means over its batches, each measured before its update and with dropout
             and label smoothing; no second pass over the training examples is made.
         validation: the value of every metric after the epoch, by the metric's name, without dropout or smoothing;
-            empty where no examples are held out.
+            empty without validation examples.
         seconds: wall time of training and validation.
     """
 
@@ -41,14 +41,14 @@ class Epoch:
     seconds: float
 
     def row(self) -> dict[str, float | None]:
-        """Its `COLUMNS` for JSON: a number that was not measured or is not a number is None."""
+        """Its `COLUMNS` for JSON: None for values that are NaN or were not measured."""
         measured = {metric.objective: self.validation.get(name) for name, metric in METRICS.items()}
         row = {**vars(self), **measured}
         return {column: None if _is_missing(row[column]) else row[column] for column in COLUMNS}
 
     @classmethod
     def from_row(cls, index: int, row: Mapping[str, Any]) -> Epoch:
-        """The epoch of a row; columns that an older version did not record are not measured, others are ignored."""
+        """The epoch of a row; columns that an older version did not record are missing, unknown ones are ignored."""
         validation = {
             name: float(row[metric.objective])
             for name, metric in METRICS.items()
@@ -64,7 +64,7 @@ def _is_missing(value: float | None) -> bool:
 
 @dataclass(frozen=True)
 class EpochSelection:
-    """Which epoch of a training is selected: the `best` by the objective, or the `last`; the same rule everywhere.
+    """The rule for the selected epoch of a training run: the `best` by the objective, or the `last`.
 
     Ties go to the lower validation loss, then to the earlier epoch. Without validation `best` is the first epoch.
 
@@ -82,11 +82,11 @@ class EpochSelection:
         return metric_of(self.objective)
 
     def value(self, epoch: Epoch) -> float | None:
-        """The objective at an epoch; None where nothing is held out."""
+        """The objective at an epoch; None without validation examples."""
         return epoch.validation.get(self.metric.name)
 
     def prefers(self, new: Epoch, old: Epoch | None) -> bool:
-        """Whether `new`, which came later, is selected instead of `old`."""
+        """Whether the later epoch `new` is selected instead of `old`."""
         return old is None or self.epoch == "last" or self._cost(new) < self._cost(old)
 
     def _cost(self, epoch: Epoch) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The network as a scikit-learn classifier, for pipelines, cross-validation and everything else made for estimators.
+"""The network as a scikit-learn classifier, for pipelines, cross-validation and other tools for estimators.
 
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -6,7 +6,7 @@
 
     cross_val_score(make_pipeline(StandardScaler(), NumpyMLPClassifier(hidden_sizes=(64,), epochs=30)), X, y)
 
-This is the one file of `model` that imports more than NumPy.
+This is the only module of `model` that imports packages other than NumPy.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from model.training import TrainingState, train
 class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
     """A multilayer perceptron with ReLU and softmax, trained with Adam, in float32.
 
-    Inputs are taken as they are: scale them first. Equal data, settings and random_state give equal bits on the same
-    machine with the same number of BLAS threads.
+    Inputs are not scaled: scale them first. Equal data, settings and random_state give bit-identical results on the
+    same machine with the same number of BLAS threads.
 
     Args:
-        random_state: seed of the first weights, the order of the examples and dropout: None, a number or a RandomState.
+        random_state: seed of the initial weights, the order of the examples and dropout: None, an int or a RandomState.
         **hyperparameters: the fields of `model.hyperparameters.Hyperparameters`, with its defaults and ranges.
 
     Attributes:
         classes_: (classes,) the labels, sorted.
-        n_features_in_: how many features an example has.
+        n_features_in_: number of features.
         n_iter_: passes over the examples.
         loss_curve_: mean training loss of every pass, in nats.
         network_: the `model.network.MLP`.
@@ -54,7 +54,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if hyperparameters:
             raise TypeError(f"unknown hyperparameters {', '.join(hyperparameters)}; known are {', '.join(FIELDS)}")
 
-    # scikit-learn reads parameters off the signature: this one has a line for each field, without naming it again.
+    # scikit-learn reads parameters from the signature, which is generated from the fields.
     __init__.__signature__ = Signature(  # type: ignore[attr-defined]
         [Parameter("self", Parameter.POSITIONAL_ONLY)]
         + [Parameter(name, Parameter.KEYWORD_ONLY, default=field.default) for name, field in FIELDS.items()]
@@ -69,7 +69,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             y: (n,) class labels: numbers or strings.
 
         Raises:
-            ValueError: the data or a hyperparameter is not what it must be; the message says which.
+            ValueError: the data or a hyperparameter is invalid; the message says which.
             Diverged: the loss is no longer finite.
         """
         inputs, targets = validate_data(self, X, y, dtype=np.float32)
@@ -79,16 +79,16 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
-        """Continue with one pass over these examples; the first call draws the weights.
+        """Continue with one pass over these examples; the first call initialises the weights.
 
         Args:
             X: (n, features) numbers, used as float32.
             y: (n,) class labels.
-            classes: all labels that will ever come; the first call needs them.
+            classes: all labels of all calls; required at the first call.
 
         Raises:
-            ValueError: as `fit`; no classes at the first call, others later, or a label that is not among them; a
-                schedule other than constant, for it has no end to head for; settings changed since the last call.
+            ValueError: as `fit`; missing classes at the first call, other classes later, or an unknown label; a
+                schedule other than constant, since the number of passes is unknown; changed settings.
         """
         first = not hasattr(self, "network_")
         inputs, targets = validate_data(self, X, y, dtype=np.float32, reset=first)
@@ -105,10 +105,10 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"y has labels {strange!r} that are not among the classes {known.tolist()!r}")
         if first:
             self._begin(known, settings)
-        elif replace(settings, epochs=1, schedule="constant") != self._going_on():
-            raise ValueError("partial_fit goes on with the settings it began with; to change one, fit anew")
-        self._state.hyperparameters = self._going_on()
-        # Each call is an epoch with random streams of its own, named by how many there were before.
+        elif replace(settings, epochs=1, schedule="constant") != self._one_pass_settings():
+            raise ValueError("settings cannot change between calls of partial_fit; call fit to train with new settings")
+        self._state.hyperparameters = self._one_pass_settings()
+        # Each call is an epoch with its own random streams, identified by the number of calls before.
         self._state.seed = (*self._state.seed[:1], self.n_iter_)
         self._state.epochs.clear()
         self._learn(inputs, targets)
@@ -117,7 +117,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities (n, classes) of inputs X (n, features), in the order of `classes_`.
 
-        In float64: the last bits of a product depend on the other rows, and seven digits of an answer should not.
+        In float64: rounding depends on the other rows of the batch, which in float32 would be visible in the result.
         """
         check_is_fitted(self)
         inputs = validate_data(self, X, dtype=np.float32, reset=False)
@@ -125,7 +125,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return np.concatenate([network.predict(inputs[i : i + BATCH]) for i in range(0, len(inputs), BATCH)])
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The likeliest label (n,) of each input of X (n, features)."""
+        """The most probable label (n,) of each input of X (n, features)."""
         found = self.predict_proba(X).argmax(axis=1)
         labels: NDArray[Any] = self.classes_[found]
         return labels
@@ -133,8 +133,8 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _settings(self) -> Hyperparameters:
         return Hyperparameters(**{name: getattr(self, name) for name in FIELDS})
 
-    def _going_on(self) -> Hyperparameters:
-        """The settings of the training under way, for one more pass."""
+    def _one_pass_settings(self) -> Hyperparameters:
+        """The settings of the current training run, for one more pass."""
         return replace(self._state.hyperparameters, epochs=1, schedule="constant")
 
     def _begin(self, classes: NDArray[Any], settings: Hyperparameters) -> None:

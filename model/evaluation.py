@@ -1,4 +1,4 @@
-"""How good a network is on examples it was not trained on, by every metric."""
+"""Evaluation of a network on held-out examples, by every metric."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def evaluate(network: MLP, examples: Examples) -> dict[str, float]:
 
 
 def calibration(hits: NDArray[np.bool_], confidence: NDArray[np.floating], groups: int = 10) -> list[dict[str, float]]:
-    """Whether confidence and accuracy agree: the examples by confidence, in groups of equal size.
+    """Confidence and accuracy in groups of equal size, formed by confidence.
 
-    Equal sizes, because most confidences lie near 1 (Nixon et al. 2019, https://arxiv.org/abs/1904.01685).
+    Equal sizes, because most confidences are near 1 (Nixon et al. 2019, https://arxiv.org/abs/1904.01685).
 
     Args:
-        hits: (n,), whether each example was classified rightly.
-        confidence: (n,), the greatest of its predicted probabilities.
-        groups: how many; fewer where there are fewer examples.
+        hits: (n,), whether each example was classified correctly.
+        confidence: (n,), the largest predicted probability of each example.
+        groups: number of groups; fewer if there are fewer examples.
 
     Returns:
-        Each group's `n`, mean `confidence` and `accuracy`, the least confident first.
+        `n`, mean `confidence` and `accuracy` of each group, the least confident first.
     """
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, groups) if len(part)]

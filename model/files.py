@@ -1,8 +1,8 @@
 """Atomic writes and file locks.
 
-An atomic write puts the bytes into a temporary file beside the target, waits until they are on the disk and renames
-it: after a crash the target holds the old content or the new. A file whose name ends in `PART` was being written when
-its process died. Nothing reads it, and it may be deleted.
+An atomic write puts the bytes into a temporary file beside the target, syncs it to the disk and renames it: after a
+crash the target has the old or the new content. A file whose name ends in `PART` is incomplete: its process died during
+the write. It is never read and may be deleted.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ def part_name(path: Path) -> Path:
 
 
 def fresh_part(path: Path) -> Path:
-    """The temporary name of a file that one process at a time makes; what an earlier one left of it is removed.
+    """The temporary name of a file that one process at a time writes; leftovers of earlier processes are removed.
 
-    A database being made has companions, `-wal` and others, whose names begin with this one.
+    The leftovers of a database include files such as `-wal`, whose names begin with this one.
     """
     for leftover in path.parent.glob(f"{path.name}{PART}*"):
         leftover.unlink()
@@ -36,9 +36,9 @@ def fresh_part(path: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, *, shared: bool = False, timeout_s: float | None = None) -> Iterator[None]:
-    """Hold the kernel's lock (flock) on a file or folder; it is released when the process ends, however it ends.
+    """Hold the kernel's lock (flock) on a file or folder; it is released when the process exits for any reason.
 
-    The lock excludes other holders only. Files below or behind `path` can be read and written as usual, also by the
+    The lock only excludes other holders. The file or folder can be read and written as usual, also by the
     holder, who opens `path` again to read or write it.
 
     Args:
@@ -78,7 +78,7 @@ def _take_lock(descriptor: int, path: Path, shared: bool, timeout_s: float | Non
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names inside `folder` survive a power cut; without it a rename may be forgotten.
+    """Sync the names in `folder` to the disk; otherwise a power failure may undo a rename.
 
     Raises:
         OSError: The folder cannot be opened or synced.
@@ -91,11 +91,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Create `path` with `data` and wait until the bytes are on the disk.
+    """Create `path` with `data` and sync it to the disk.
 
     Raises:
         FileExistsError: `path` exists already.
-        OSError: The bytes cannot be written; what was written of them stays.
+        OSError: The bytes cannot be written; a partly written file is left.
     """
     with path.open("xb") as file:
         file.write(data)
@@ -104,22 +104,22 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step that a crash, a full disk or a second writer cannot tear.
+    """Replace `path` by `data` atomically, also in case of a crash, a full disk or a second writer.
 
     Args:
         path: The file; its folder exists.
-        data: The whole new content.
+        data: The complete new content.
 
     Raises:
-        OSError: The disk is full, the folder is missing or not writable; `path` is as it was, and no
-            temporary file stays.
+        OSError: The disk is full, the folder is missing or not writable; `path` is unchanged, and no
+            temporary file is left.
     """
     part = part_name(path)
     try:
         write_synced(part, data)
         part.replace(path)
     except BaseException:
-        # The first error is the one to report: a failing clean-up must not hide it.
+        # An error during the clean-up must not hide the first error.
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise

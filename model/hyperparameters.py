@@ -1,7 +1,7 @@
-"""Everything about a training that a study may choose, as one flat frozen value.
+"""The hyperparameters of a training run, as one frozen dataclass.
 
-A field's line is its whole definition: type, default and range. The study key, the recorded parameter and the axis
-label of the report are this word. To add a hyperparameter: a line here, its use, and a line in a study file.
+A field's line defines its type, default and range. Its name is also the key in study files, the recorded parameter and
+the axis label in the report. To add a hyperparameter: add a line here, its use, and a line in a study file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 
 class HyperparameterError(ValueError):
-    """A hyperparameter is of the wrong type or outside its range; the message gives the rule and what came."""
+    """A hyperparameter is of the wrong type or outside its range; the message has the rule and the value."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """An interval of numbers; `low_open` and `high_open` leave out the end itself."""
+    """An interval of numbers; `low_open` and `high_open` exclude the end itself."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Range:
         return above and below
 
     def __str__(self) -> str:
-        """Return the interval as mathematicians write it: `(0, 1]`."""
+        """Return the interval in mathematical notation: `(0, 1]`."""
         return f"{'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
 
 
@@ -45,16 +45,16 @@ def _word(default: str, *words: str) -> Any:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The settings of one training.
+    """The settings of one training run.
 
     Attributes:
         hidden_sizes: units of each hidden layer, 1 to 8 layers.
         learning_rate: Adam's step size.
-        batch_size: examples a step.
+        batch_size: examples per step.
         beta1, beta2: decay of Adam's first and second moment.
         epsilon: added to the root of the second moment (Kingma & Ba 2015, algorithm 1).
-        weight_decay: decoupled; a step shrinks the weights by learning_rate times this (Loshchilov & Hutter 2019).
-        dropout, input_dropout: share of hidden and of input units set to 0 while training.
+        weight_decay: decoupled; a step reduces the weights by learning_rate times this (Loshchilov & Hutter 2019).
+        dropout, input_dropout: dropout probability of hidden and of input units.
         label_smoothing: probability mass spread evenly over all classes (Szegedy et al. 2016, section 7).
         activation: of the hidden layers, `relu` or the exact `gelu` (Hendrycks & Gimpel 2016).
         schedule: `constant`, or `cosine` from the learning rate down to 0 over all epochs.
@@ -91,10 +91,10 @@ FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(Hyperparamet
 
 
 def check(name: str, value: Any) -> Any:
-    """Return `value` in the field's own type, or say why it cannot be one.
+    """Return `value` converted to the field's type.
 
     Raises:
-        HyperparameterError: wrong type, outside the range, or not one of the words.
+        HyperparameterError: wrong type, outside the range, or not one of the choices.
     """
     item = FIELDS[name]
     if "layers" in item.metadata:

@@ -1,6 +1,6 @@
-"""Softmax cross-entropy: the loss of the logits and its gradient, finite for logits of any finite size.
+"""Softmax cross-entropy of logits and its gradient, finite for all finite logits.
 
-Written once for integer labels; label smoothing mixes the one-hot target with the uniform one
+Labels are integers; label smoothing mixes the one-hot target with the uniform one
 (Szegedy et al. 2016, section 7): t = (1 - s) one_hot + s / classes.
 """
 
@@ -27,15 +27,15 @@ def softmax(logits: Floats) -> Floats:
 
 
 def cross_entropy(logits: Floats, labels: NDArray[np.int64], smoothing: float = 0.0) -> tuple[float, int]:
-    """Mean loss and number of hits; afterwards `logits` holds the gradient of the mean loss with respect to itself.
+    """Mean loss and number of hits; `logits` is overwritten with the gradient of the mean loss with respect to it.
 
     With log-probabilities l = z - max - log(sum(exp(z - max))) the loss of a row is -sum(t * l), and its gradient is
-    softmax(z) - t, which holds for this pair of output and loss only.
+    softmax(z) - t, which holds only for this pair of output and loss.
 
     Args:
         logits: (n, classes), overwritten.
         labels: (n,), class indices.
-        smoothing: share of the target spread evenly over the classes, 0 to 1.
+        smoothing: probability mass of the target that is spread evenly over the classes, 0 to 1.
 
     Returns:
         The loss in nats, averaged over the rows, and how many rows have their largest logit at the label.
@@ -44,7 +44,7 @@ def cross_entropy(logits: Floats, labels: NDArray[np.int64], smoothing: float = 
     rows = np.arange(n)
     logits -= logits.max(axis=1, keepdims=True)
     at_label = logits[rows, labels]
-    hits = int(np.count_nonzero(at_label == 0))  # the largest logit of a row is 0 now: no second argmax
+    hits = int(np.count_nonzero(at_label == 0))  # the largest logit of a row is now 0, so argmax is not needed
     spread = float(logits.sum()) * smoothing / classes if smoothing else 0.0
     np.exp(logits, out=logits)
     total = logits.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The metrics that judge a classifier. A metric is one entry of `METRICS`; everything else reads it from there.
+"""The metrics of a classifier. Each metric is one entry of `METRICS`, which all other code reads.
 
 A study's objective is a metric of the validation examples, so that its name in study files, records and MLflow is
 `validation_<metric>`: `metric_of("validation_loss")` and `metric_of("loss")` are the same metric.
@@ -18,16 +18,16 @@ from model.loss import Floats, cross_entropy, softmax
 
 PREFIX = "validation_"
 BATCH = 1024
-"""Examples a pass: large enough for full speed, small enough that the buffers stay a few MiB."""
+"""Examples per pass: large enough for full speed, small enough for buffers of a few MiB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network says of some examples.
+    """Predictions of a network for some examples.
 
     Attributes:
         labels: (n,) int64, the true class of each example.
-        logits: (n, classes) float32, in column order as the network computes them.
+        logits: (n, classes) float32, in column-major order.
     """
 
     labels: NDArray[np.int64]
@@ -54,13 +54,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that judges predictions.
+    """A metric of predictions.
 
     Attributes:
         name: of the metric, as in `METRICS`.
-        direction: Optuna's word: whether a higher or a lower value is better.
-        compute: its value for some predictions.
-        percent: whether people read it as a percentage; else it is a loss in nats.
+        direction: as in Optuna: whether a higher or a lower value is better.
+        compute: returns its value for some predictions.
+        percent: whether it is printed as a percentage; otherwise it is a loss in nats.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Metric:
         return self.direction == "maximize"
 
     def cost(self, value: float) -> float:
-        """The value with the sign at which lower is better, for sorting."""
+        """The value, negated if higher is better, for sorting."""
         return -value if self.maximize else value
 
     def is_better(self, value: float, than: float) -> bool:
@@ -92,7 +92,7 @@ class Metric:
         return self.cost(value) < self.cost(than)
 
     def format(self, value: float) -> str:
-        """The value for people: shares in per cent, losses with four decimals or, when tiny, two digits."""
+        """The value as text: fractions in per cent, losses with four decimals, or two digits if very small."""
         if self.percent:
             return f"{100 * value:.2f} %"
         return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.4f}"
@@ -118,7 +118,7 @@ def _loss(predictions: Predictions) -> float:
 
 
 def _accuracy(predictions: Predictions) -> float:
-    """Share of examples whose label has the largest logit; a tie for the largest counts as right."""
+    """Fraction of examples whose label has the largest logit; a tie for the largest counts as correct."""
     rows = np.arange(len(predictions.labels))
     right = predictions.logits[rows, predictions.labels] == predictions.logits.max(axis=1)
     return int(np.count_nonzero(right)) / len(rows)
@@ -132,7 +132,7 @@ def _balanced_accuracy(predictions: Predictions) -> float:
 
 
 def _macro_f1(predictions: Predictions) -> float:
-    """Mean over classes of 2 TP / (2 TP + FP + FN); classes that are neither a label nor predicted are left out."""
+    """Mean over classes of 2 TP / (2 TP + FP + FN); classes that are neither a label nor predicted are ignored."""
     counts = predictions.confusion
     total = counts.sum(axis=0) + counts.sum(axis=1)
     occurs = total > 0
@@ -142,9 +142,9 @@ def _macro_f1(predictions: Predictions) -> float:
 def _roc_auc(predictions: Predictions) -> float:
     """Area under the ROC curve of each class against the rest, mean over classes (Hand & Till 2001, section 2).
 
-    For one class it is the share of pairs (an example of it, another) that its probability orders rightly, ties
-    counted half. A class without such pairs is left out; NaN where none has any. The probabilities are float64,
-    because in float32 confident predictions tie at 0 and 1.
+    For one class it is the fraction of pairs (an example of it, another) that its probability orders correctly, ties
+    counted half. A class without such pairs is ignored; NaN if no class has any. The probabilities are float64, because
+    in float32 confident predictions tie at 0 and 1.
     """
     areas, probabilities = [], softmax(predictions.logits.astype(np.float64))
     for label in range(predictions.logits.shape[1]):

@@ -1,13 +1,13 @@
 """A multilayer perceptron: hidden layers, then logits. All weights are one flat vector; the layers are views into it.
 
-The optimizer, the gradient check, checkpoints and weight files therefore take one array. The price is aliasing:
-changing `theta` changes the layers. Layout: for each layer its weights (in, out) row by row, then its biases (out,).
+The optimizer, the gradient check, checkpoints and weight files therefore use one array. The layers alias it: changing
+`theta` changes the layers. Layout: for each layer its weights (in, out) row by row, then its biases (out,).
 
 The biases are the last row of a layer's matrix (in + 1, out), and every activation ends in a column of ones. So one
-matrix product applies weights and biases, and one gives the gradient of both.
+matrix product applies weights and biases, and another gives the gradient of both.
 
-A step allocates nothing large: the activations of a batch live in buffers that are made once a batch size and reused,
-so the arrays a method returns are overwritten by the next call.
+A step allocates no large arrays: the activations of a batch are in buffers that are created once per batch size and
+reused. The arrays returned by a method are overwritten by the next call.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from model.loss import cross_entropy, softmax
 
 Floats = NDArray[np.floating[Any]]
 
-SIZES = 4
-"""Batch sizes whose buffers are kept: whole and last batch, of training and of evaluation."""
+MAX_BUFFERS = 4
+"""Number of batch sizes whose buffers are kept: full and last batch, of training and of evaluation."""
 
 
 _ALPHA = (
@@ -64,10 +64,10 @@ class _Buffers:
 
     Attributes:
         activations: (n, units + 1) of each layer but the last, the last column 1.
-        logits: (n, classes), in column order: the sums over classes in the loss then run along memory, which is four
-            times as fast at 512 examples.
-        zeros: (n, units + 1) of each hidden layer, which ReLU compares with; NumPy has a vector loop for two arrays but
-            not for an array and a number (4.4 instead of 20 microseconds for 65,536).
+        logits: (n, classes), in column-major order, which makes the sums over classes in the loss four times as fast at
+            512 examples.
+        zeros: (n, units + 1) of each hidden layer, for ReLU; NumPy has a SIMD loop for two arrays but not for an array
+            and a scalar (4.4 instead of 20 microseconds for 65,536).
     """
 
     def __init__(self, sizes: Sequence[int], n: int, dtype: DTypeLike) -> None:
@@ -79,7 +79,7 @@ class _Buffers:
 
     @cached_property
     def gradients(self) -> list[Floats]:
-        """Gradients (n, units + 1) with respect to each hidden layer; their last column means nothing."""
+        """Gradients (n, units + 1) with respect to each hidden layer; their last column is unused."""
         return [np.empty(shape, self._dtype) for shape in self._shapes[1:]]
 
     @cached_property
@@ -89,19 +89,19 @@ class _Buffers:
 
     @cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Scratch (n, units + 1) for each hidden layer."""
+        """Boolean scratch arrays (n, units + 1) for each hidden layer."""
         return [np.empty(shape, bool) for shape in self._shapes[1:]]
 
 
 class MLP:
-    """The network. Built with zero weights; see `initialise`.
+    """The network. Its weights are zero until `initialise` is called.
 
     Attributes:
         sizes: units of every layer, input and output included.
         activation: of the hidden layers, `relu` or `gelu`.
-        scale: the network's input is what it is fed times this.
+        scale: factor that is applied to the inputs.
         theta: (parameters,) all weights and biases.
-        gradient: (parameters,) what the last `backpropagate` found, laid out as `theta`.
+        gradient: (parameters,) of the last `backpropagate`, in the layout of `theta`.
         layers: views into `theta`.
     """
 
@@ -112,7 +112,7 @@ class MLP:
         self.__setstate__((sizes, activation, scale, np.zeros(parameters(sizes), dtype)))
 
     def __getstate__(self) -> tuple[tuple[int, ...], str, float, Floats]:
-        """What a copy is made from: views would come back as arrays of their own."""
+        """The state for copies and pickles: views would become separate arrays."""
         return self.sizes, self.activation, self.scale, self.theta
 
     def __setstate__(self, state: tuple[tuple[int, ...], str, float, Floats]) -> None:
@@ -144,16 +144,16 @@ class MLP:
         return network
 
     def feed(self, batch: NDArray[Any]) -> None:
-        """Take `batch` (n, features) of any number type as the input, times `scale`."""
+        """Set `batch` (n, features) of any number type, multiplied by `scale`, as the input."""
         inputs = self._of_size(len(batch)).activations[0]
-        # Convert, then scale the whole buffer: both run along memory, a third faster than the product of two types.
+        # Convert, then scale the whole contiguous buffer: a third faster than a product of two types.
         inputs[:, :-1] = batch
         if self.scale != 1:
             inputs *= self.scale
             inputs[:, -1] = 1
 
     def logits(self, n: int, dropout: Dropout | None = None, *, slopes: bool = False) -> Floats:
-        """Logits (n, classes) of the batch of n that was fed last; with `slopes`, gelu's are kept for the gradient."""
+        """Logits (n, classes) of the last batch of n; `slopes` keeps the derivatives of gelu for the gradient."""
         buffers = self._of_size(n)
         if dropout:
             dropout.drop(buffers.activations[0], dropout.inputs)
@@ -175,18 +175,18 @@ class MLP:
     ) -> tuple[float, int]:
         """Set `gradient` to that of the mean loss over the batch of n that was fed last.
 
-        For z = [a 1] M and the loss's gradient d with respect to z: that of M is [a 1]^T d, and of a it is d W^T, which
-        passes a ReLU where a > 0. A dropped unit has a = 0, so the same test stops it too. gelu multiplies it by its
-        slope, which is 0 for a dropped unit.
+        For z = [a 1] M and the gradient d of the loss with respect to z, the gradient with respect to M is [a 1]^T d,
+        and with respect to a it is d W^T. ReLU passes it where a > 0, which also excludes dropped units (a = 0). gelu
+        multiplies it by its slope, which is 0 for a dropped unit.
 
         Args:
             n: examples in the batch.
             labels: (n,) class indices.
             smoothing: label smoothing, 0 to 1.
-            dropout: which units to drop; None for none.
+            dropout: dropout of units; None for none.
 
         Returns:
-            The mean loss (with smoothing), and how many examples were classified rightly.
+            The mean loss (with smoothing), and the number of correctly classified examples.
         """
         buffers = self._of_size(n)
         delta = self.logits(n, dropout, slopes=True)
@@ -194,7 +194,7 @@ class MLP:
         for i in range(len(self.layers) - 1, -1, -1):
             np.matmul(buffers.activations[i].T, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
             if i:
-                delta = self._through(i, delta, buffers, dropout)
+                delta = self._backward(i, delta, buffers, dropout)
         return loss, hits
 
     def predict(self, inputs: NDArray[Any]) -> Floats:
@@ -202,8 +202,8 @@ class MLP:
         self.feed(inputs)
         return softmax(self.logits(len(inputs)).copy())
 
-    def _through(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
-        """Gradient with respect to the sums of hidden layer i (from 1), given that of the layer after it."""
+    def _backward(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
+        """Gradient with respect to the pre-activations of hidden layer i (from 1), given that of the next layer."""
         gradient = buffers.gradients[i - 1]
         np.matmul(delta, self.layers[i].matrix.T, out=gradient)  # (n, out) @ (out, in + 1)
         if self.activation == "gelu":
@@ -217,7 +217,7 @@ class MLP:
 
     def _of_size(self, n: int) -> _Buffers:
         if n not in self._buffers:
-            if len(self._buffers) == SIZES:
+            if len(self._buffers) == MAX_BUFFERS:
                 del self._buffers[next(iter(self._buffers))]
             self._buffers[n] = _Buffers(self.sizes, n, self.theta.dtype)
         return self._buffers[n]
@@ -239,27 +239,27 @@ def _views(vector: Floats, sizes: Sequence[int]) -> tuple[Layer, ...]:
 
 
 def gelu(z: Floats, slope: Floats | None = None) -> None:
-    """Replace sums z (n, units) by z Phi(z), in place; Phi is the standard normal distribution function.
+    """Replace pre-activations z (n, units) by z Phi(z), in place; Phi is the standard normal distribution function.
 
     Hendrycks & Gimpel 2016 (arXiv 1606.08415), the exact form, not the approximation by tanh.
 
     Args:
-        z: the sums of a layer.
+        z: the pre-activations of a layer.
         slope: of the same shape; set to the derivative Phi(z) + z phi(z), if given.
     """
-    below = 0.5 * (1 + erf(z / math.sqrt(2)))
+    cdf = 0.5 * (1 + erf(z / math.sqrt(2)))
     if slope is not None:
         np.exp(-0.5 * z * z, out=slope)
         slope *= z / math.sqrt(2 * math.pi)
-        slope += below
-    z *= below
+        slope += cdf
+    z *= cdf
 
 
 def erf(x: Floats) -> Floats:
     """The error function of each element, to the precision of its dtype.
 
-    float32 takes the rational approximation (at most 4e-7 from erf). float64, which only gradient checks and the
-    estimator's probabilities use, takes the C library's function, 70 ns an element.
+    float32 uses a rational approximation (error at most 4e-7). float64, which only gradient checks and the estimator's
+    probabilities use, calls the C library's function, 70 ns per element.
     """
     if x.dtype == np.float64:
         return np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)

@@ -1,7 +1,7 @@
-"""Training as a generator: `for epoch in train(state, ...)`. The consumer of the epochs logs, prunes, stops or times.
+"""Training as a generator: `for epoch in train(state, ...)`. The loop body can log, prune, stop or measure time.
 
-Every random stream is derived from (seed, epoch), so a checkpoint needs no generator state: the state after epoch e
-and the settings determine the rest, to the same bits.
+Every random stream is derived from (seed, epoch), so a checkpoint needs no generator state: the state after an epoch
+and the settings determine all later bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from model.metrics import BATCH
 from model.network import MLP, parameters
 
 INITIALISATION, ORDER, DROPOUT = range(3)
-"""Identifiers of a training's random streams: the last word of their seeds."""
+"""Identifiers of the random streams: the last integer of their seeds."""
 
 
 class Diverged(Exception):
@@ -37,20 +37,20 @@ class Diverged(Exception):
         self.step = step
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[int, int]]:
-        """What it is made from again in another process."""
+        """The constructor arguments, for pickling."""
         return type(self), (self.epoch, self.step)
 
 
 @dataclass
 class TrainingState:
-    """A training that can be continued: after each yield of `train` it is complete and may be saved.
+    """The state of a training run; after each yield of `train` it is complete and can be saved.
 
     Attributes:
         hyperparameters: the settings.
-        seed: words that name its random streams, for example (study seed, trial number).
-        network, optimizer: change in place.
-        selection: which epoch is selected.
-        epochs: those done, in order.
+        seed: integers that identify its random streams, for example (study seed, trial number).
+        network, optimizer: changed in place.
+        selection: the rule of the selected epoch.
+        epochs: the finished epochs, in order.
         selected: the epoch selected so far; None before the first.
         selected_theta: (parameters,) the weights after it.
     """
@@ -75,14 +75,14 @@ class TrainingState:
         *,
         scale: float = 1.0,
     ) -> TrainingState:
-        """A network with drawn weights, before its first epoch.
+        """The state of a network with random weights, before its first epoch.
 
         Args:
             hyperparameters: the settings.
             features: inputs of the network.
             classes: outputs of the network.
-            seed: words that name its random streams; equal words and settings give equal bits.
-            selection: which epoch is selected.
+            seed: integers that identify its random streams; equal seeds and settings give equal bits.
+            selection: the rule of the selected epoch.
             scale: the network's input is a pixel times this.
         """
         sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
@@ -107,12 +107,12 @@ class TrainingState:
 def train(
     state: TrainingState, examples: Examples, validation: Examples | None, stop_after: int | None = None
 ) -> Iterator[Epoch]:
-    """Train in place from where the state is, yielding after each pass over the examples. Stop by no longer asking.
+    """Continue training from `state`, yielding after each pass over the examples; leave the loop to stop.
 
     Args:
         state: changed in place; complete at every yield.
-        examples: what to learn from.
-        validation: what to evaluate after each epoch; None leaves the epochs without validation metrics.
+        examples: the training examples.
+        validation: the examples to evaluate after each epoch; None for no validation metrics.
         stop_after: last epoch to run, counted from 1, without shortening the schedule's horizon.
 
     Raises:
@@ -121,7 +121,7 @@ def train(
     h = state.hyperparameters
     batches = Batches(examples, h.batch_size)
     for index in range(len(state.epochs), min(stop_after or h.epochs, h.epochs)):
-        # An overflow is no accident here: it ends in a loss that is not finite, which is what we look for.
+        # An overflow results in a loss that is not finite, which is detected.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             epoch = _epoch(state, batches, examples, validation, index)
         state.record(epoch)
@@ -129,11 +129,11 @@ def train(
 
 
 def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int) -> int:
-    """Bytes that a training of these settings takes at its highest, to within a fifth; data are mapped, not counted.
+    """Peak memory in bytes of a training run, to within a fifth; the memory-mapped data are not counted.
 
-    float32 each: weights, gradient, two moments and the best weights; a checkpoint, once as arrays and once as the
-    bytes of its file; and for a batch of training and one of evaluation the activations, gradients and zeros, for gelu
-    also slopes and scratch of the largest layer.
+    All in float32: weights, gradient, two moments and the best weights; a checkpoint, as arrays and as the bytes of its
+    file; activations, gradients and zeros for a batch of training and one of evaluation; for gelu also slopes and
+    scratch arrays of the largest layer.
     """
     sizes = (features, *hyperparameters.hidden_sizes, classes)
     weights = parameters(sizes)

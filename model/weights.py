@@ -1,6 +1,6 @@
 """A trained network as a file: `save` writes an `MLP`, `load` returns one.
 
-The file is a plain .npz that needs no code of ours to be read, and the same network always gives the same bytes:
+The file is a plain .npz that can be read without this project, and the same network always gives the same bytes:
 `theta` (parameters,) float32, for each layer W (in, out) row by row, then b (out,); `sizes`, the units per layer, input
 and output included; `scale`, by which an input is multiplied; and, unless it is `relu`, `activation` as ASCII bytes.
 """
@@ -24,7 +24,7 @@ MAX_LAYERS = 64
 
 
 class WeightsError(Exception):
-    """A weights file that is missing, damaged, or not one of ours."""
+    """A weights file is missing, damaged, or not in the expected format."""
 
 
 def sha256(theta: NDArray[np.float32]) -> str:
@@ -33,7 +33,7 @@ def sha256(theta: NDArray[np.float32]) -> str:
 
 
 def save(path: Path, network: MLP) -> str:
-    """Write a network to `path`, whole or not at all, and return the hash of its weights.
+    """Write a network to `path` atomically, and return the hash of its weights.
 
     Args:
         path: The .npz file to replace; its folder exists.
@@ -44,19 +44,19 @@ def save(path: Path, network: MLP) -> str:
 
     Raises:
         ValueError: The weights are not float32 or not finite.
-        OSError: The file cannot be written; an older one stays as it was.
+        OSError: The file cannot be written; an older one is unchanged.
     """
     theta = network.theta
     if theta.dtype != np.float32:
         raise ValueError(f"the weights must be float32, but they are {theta.dtype}")
     if not np.isfinite(theta).all():
-        raise ValueError("the weights must be finite, but they hold NaN or infinity")
+        raise ValueError("the weights must be finite, but they contain NaN or infinity")
     arrays = {
         "theta": np.ascontiguousarray(theta, "<f4"),
         "sizes": np.asarray(network.sizes, "<i8"),
         "scale": np.asarray(network.scale, "<f4"),
     }
-    if network.activation != "relu":  # a file of a ReLU network is what it always was
+    if network.activation != "relu":  # files of ReLU networks are the same as in older versions
         arrays["activation"] = np.frombuffer(network.activation.encode(), np.uint8)
     write_atomic(path, npz.write(arrays))
     return sha256(theta)
@@ -66,8 +66,8 @@ def load(path: Path) -> MLP:
     """The network that `save` wrote to `path`.
 
     Raises:
-        WeightsError: The file is missing, damaged, or holds anything but finite weights of the stated sizes.
-        OSError: The file is there but cannot be read.
+        WeightsError: The file is missing, damaged, or does not contain finite weights of the given sizes.
+        OSError: The file exists but cannot be read.
     """
     try:
         arrays = npz.read(path, ["theta", "sizes", "scale"], ["activation"], check=_check(path), max_bytes=MAX_BYTES)
@@ -80,7 +80,7 @@ def load(path: Path) -> MLP:
     if min(sizes) < 1 or parameters(sizes) != len(theta):
         raise WeightsError(f"{path}: layer sizes {sizes} need {parameters(sizes):,} weights, found {len(theta):,}")
     if not np.isfinite(theta).all() or not (math.isfinite(scale) and scale > 0):
-        raise WeightsError(f"{path}: holds weights or a scale that are not finite")
+        raise WeightsError(f"{path}: contains weights or a scale that are not finite")
     _check_activation(path, arrays)
     return MLP.from_arrays(arrays)
 
@@ -103,7 +103,7 @@ def _check_activation(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _check(path: Path) -> npz.Check:
-    """The rule for array headers, applied before any data is read."""
+    """The check of array headers, applied before any data is read."""
     rules = {"theta": ("<f4", 1), "sizes": ("<i8", 1), "scale": ("<f4", 0), "activation": ("|u1", 1)}
 
     def check(name: str, header: npz.Header) -> None:

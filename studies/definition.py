@@ -1,6 +1,6 @@
-"""A study: a question about a network, as data.
+"""The definition of a study: data, search space, baseline and settings of the search.
 
-`studies/study_file.py` reads one from a TOML file; nothing in it can run.
+`studies/study_file.py` reads one from a TOML file; a study file contains no code.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ NAME_RULE = "a study's name is 1 to 64 letters, digits, dots, dashes and undersc
 
 
 class Confirm(Strict):
-    """How the winner is confirmed: the `top` trials and the baseline, each on so many fresh `seeds`."""
+    """The confirmation of the winner: the `top` trials and the baseline, each on `seeds` fresh seeds."""
 
     top: int = Field(3, ge=1, le=20)
     seeds: int = Field(3, ge=2, le=50)
 
 
 class Study(Strict):
-    """A question, and all that is needed to answer it again. See the shipped files for every key.
+    """The definition of a study, complete enough to repeat it. See docs/commands.md for all keys.
 
     Attributes:
-        name: of the file; also of the folder the study is recorded in.
-        question: what the report answers.
-        dataset: `digits`, `mnist`, or a path to an .npz file; of a study that was loaded, a path that can be opened,
-            while the record keeps what was written: so a study may be moved together with its data.
+        name: name of the study file and of the study's folder.
+        question: the question that the report answers.
+        dataset: `digits`, `mnist`, or a path to an .npz file. In a loaded study it is a path that can be opened; the
+            record keeps the path as written, so that a study can be moved together with its data.
         objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
-        epoch: which epoch of a trial is selected, `best` or `last`.
-        seed: of everything random.
-        trials: in total, however often the sweep is started.
+        epoch: the rule of the selected epoch, `best` or `last`.
+        seed: random seed of the study.
+        trials: total number, over all starts of the sweep.
         sampler: tpe, random or qmc.
         pruner: median, hyperband or none.
-        control: share of trials that are judged but never stopped, so that the report can say what pruning costs.
-            Its former name `audit` stays valid in study files.
+        control: fraction of trials that are never pruned, so that the report can estimate the cost of pruning.
+            Its former name `audit` is still accepted in study files.
         trial_seconds: longest training time of a trial; a longer one ends as a timeout. None sets no limit.
-        generation: trials that are asked for at once and judged only against earlier generations, so that the result
-            is the same for any number of workers; None asks whenever a worker is free, with all that is known then.
-        baseline: the settings of trial 0, and of whatever the space leaves alone.
-        space: what is searched.
-        confirm: how the winner is confirmed.
+        generation: trials that are proposed at a time and compared only with earlier generations, so that the result
+            is the same for any number of workers; None proposes a trial whenever a worker is free.
+        baseline: the settings of trial 0, and the fixed values of hyperparameters that are not searched.
+        space: the search space.
+        confirm: the confirmation of the winner.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Study(Strict):
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)
     confirm: Confirm = Confirm()
-    _written: str | None = PrivateAttr(None)  # the dataset as the study file has it, where that is another path
+    _written: str | None = PrivateAttr(None)  # the dataset as in the study file, if that is another path
 
     @field_validator("name")
     @classmethod
@@ -105,16 +105,16 @@ class Study(Strict):
             try:
                 dimension.encode(key, getattr(self.baseline, key))
             except ValueError as error:
-                raise KeyFault(("baseline", key), f"baseline.{key} lies outside space.{key}: {error}") from error
+                raise KeyFault(("baseline", key), f"baseline.{key} is outside space.{key}: {error}") from error
         return self
 
     @model_validator(mode="after")
-    def _judged_alike(self) -> Study:
+    def _pruner_matches_generation(self) -> Study:
         if self.generation is not None and self.pruner == "hyperband":
             raise KeyFault(
                 ("generation",),
-                "generation does not go with pruner = 'hyperband', which compares trials that run at the same moment; "
-                "take pruner = 'median' or 'none'",
+                "generation cannot be combined with pruner = 'hyperband', which compares trials that run at the same "
+                "time; use pruner = 'median' or 'none'",
             )
         return self
 
@@ -125,34 +125,34 @@ class Study(Strict):
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Optuna's word: `maximize` or `minimize`."""
+        """Optuna's direction: `maximize` or `minimize`."""
         return self.metric.direction
 
     def draw(self, trial: Suggester) -> Hyperparameters:
-        """The settings of a trial: what the space draws, over the baseline."""
+        """The settings of a trial: values drawn from the space, and the baseline's for all others."""
         drawn = {key: dimension.suggest(trial, key) for key, dimension in self.space.items()}
         return Hyperparameters(**{**self.baseline.as_dict(), **drawn})
 
     def baseline_params(self) -> dict[str, Any]:
-        """Optuna's parameters that decode to the baseline."""
+        """Optuna's parameters for the baseline."""
         encoded = [dimension.encode(key, getattr(self.baseline, key)) for key, dimension in self.space.items()]
         return {name: value for params in encoded for name, value in params.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """The study in full, ready for JSON; the form in which it is recorded and compared."""
+        """All keys of the study, ready for JSON; it is recorded and compared in this form."""
         plain = self.model_dump(mode="json", exclude={"baseline"})
         plain["dataset"] = self._written or self.dataset
         return {**plain, "direction": self.direction, "baseline": self.baseline.as_dict()}
 
 
 def from_record(table: Mapping[str, Any]) -> Study:
-    """The study as `as_dict` recorded it."""
+    """The study from the recorded output of `as_dict`."""
     space = {key: {k: v for k, v in entry.items() if k != "kind"} for key, entry in table["space"].items()}
     return Study(**{**{k: v for k, v in table.items() if k != "direction"}, "space": space})
 
 
 def _dimension(key: str, entry: Any) -> Dimension:
-    """The kind of range that a table means: its keys and the field's type decide."""
+    """The dimension of a table; its kind depends on the keys and the field's type."""
     where = ("space", key)
     if key not in FIELDS:
         raise KeyFault(where, unknown(key, FIELDS))
@@ -172,7 +172,7 @@ def _dimension(key: str, entry: Any) -> Dimension:
 
 
 def _checked(where: Sequence[str], key: str, values: Sequence[Any]) -> None:
-    """Every value must be one the hyperparameter allows."""
+    """Check that the hyperparameter allows all values."""
     if key not in FIELDS:
         raise KeyFault(where, unknown(key, FIELDS))
     for value in values:

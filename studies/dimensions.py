@@ -1,4 +1,4 @@
-"""The dimensions of a search space: real and whole numbers, choices, and the sizes of hidden layers."""
+"""The dimensions of a search space: floats, integers, choices, and the sizes of hidden layers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from studies.messages import toml
 
 
 class Suggester(Protocol):
-    """What answers `suggest_*`: an Optuna trial, a `FixedTrial`, or a dictionary of one's own."""
+    """Anything with `suggest_*`: an Optuna trial, a `FixedTrial`, or another implementation."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """Return a float in [low, high]."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """Return a whole number in [low, high]."""
+        """Return an integer in [low, high]."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return one of the choices."""
@@ -31,7 +31,7 @@ class Strict(BaseModel):
 
 
 class Float(Strict):
-    """A real number: uniform, log-uniform, or log-uniform in 1 - value (`log = "complement"`)."""
+    """A float: uniform, log-uniform, or log-uniform in 1 - value (`log = "complement"`)."""
 
     kind: Literal["float"] = "float"
     low: float
@@ -48,13 +48,13 @@ class Float(Strict):
         return self
 
     def suggest(self, trial: Suggester, name: str) -> float:
-        """Draw a value; `one_minus_<name>` is what Optuna searches on the complement scale."""
+        """Draw a value; on the complement scale Optuna's parameter is `one_minus_<name>`."""
         if self.log == "complement":
             return 1 - trial.suggest_float(f"one_minus_{name}", 1 - self.high, 1 - self.low, log=True)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
     def encode(self, name: str, value: Any) -> dict[str, Any]:
-        """Optuna's parameters that decode to `value`.
+        """Optuna's parameters for `value`.
 
         Raises:
             ValueError: the value is outside the range.
@@ -65,12 +65,12 @@ class Float(Strict):
         return {name: value}
 
     def bounds(self) -> list[Any]:
-        """Values that must be allowed for the whole range to be."""
+        """Extreme values, which the hyperparameter must allow."""
         return [self.low, self.high]
 
 
 class Int(Strict):
-    """A whole number, uniform or log-uniform."""
+    """An integer, uniform or log-uniform."""
 
     kind: Literal["int"] = "int"
     low: int
@@ -94,12 +94,12 @@ class Int(Strict):
         return {name: value}
 
     def bounds(self) -> list[Any]:
-        """Values that must be allowed for the whole range to be."""
+        """Extreme values, which the hyperparameter must allow."""
         return [self.low, self.high]
 
 
 class Choice(Strict):
-    """One of several values. Optuna sees labels, because it keeps neither lists nor 1 and 1.0 apart."""
+    """One of several values. Optuna gets labels, because it cannot store lists or distinguish 1 from 1.0."""
 
     kind: Literal["choice"] = "choice"
     choices: list[Any] = Field(min_length=1)
@@ -125,12 +125,12 @@ class Choice(Strict):
         return {name: _label(value)}
 
     def bounds(self) -> list[Any]:
-        """Values that must be allowed for the whole range to be."""
+        """Extreme values, which the hyperparameter must allow."""
         return self.choices
 
 
 class Layers(Strict):
-    """Hidden layers: how many, and the units of each.
+    """Hidden layers: their number, and the units of each.
 
     The units of every possible layer are always drawn, so that the space is the same for all trials: TPE then models
     the layers jointly, instead of falling back to independent draws for layers that only some trials have.
@@ -162,7 +162,7 @@ class Layers(Strict):
         return tuple(sizes[:count])
 
     def encode(self, name: str, value: Any) -> dict[str, Any]:
-        """Optuna's parameters for the sizes; layers that are not there get the middle of the range."""
+        """Optuna's parameters for the sizes; missing layers get the middle of the range."""
         _require_inside(len(value), *self.layers, what="layers")
         for size in value:
             _require_inside(size, *self.units, what="units")
@@ -171,7 +171,7 @@ class Layers(Strict):
         return {f"{name}.layers": len(value), **{f"{name}.{i}": size for i, size in enumerate(sizes, start=1)}}
 
     def bounds(self) -> list[Any]:
-        """Values that must be allowed for the whole range to be."""
+        """Extreme values, which the hyperparameter must allow."""
         return [[self.units[0]] * self.layers[0], [self.units[1]] * self.layers[1]]
 
 

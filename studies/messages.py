@@ -1,4 +1,4 @@
-"""What is wrong with a study file, in one line of plain words: pydantic's errors and our own."""
+"""One-line error messages for study files, from pydantic's errors and those of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class KeyFault(ValueError):
-    """A reason, and the path of keys to the line it concerns."""
+    """An error with the path of keys that it refers to."""
 
     def __init__(self, where: Sequence[str], reason: str) -> None:
         super().__init__(reason)
@@ -16,16 +16,16 @@ class KeyFault(ValueError):
 
 
 def unknown(key: str, known: Iterable[str], kind: str = "key") -> str:
-    """Say that there is no such key, and name the nearest known one, or all."""
+    """The message for an unknown key, with the most similar known one, or all."""
     known = list(known)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"unknown {kind} {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
 
 
 def reason(error: Mapping[str, Any], known: Sequence[str], inside: Sequence[str] = ()) -> tuple[list[str], str]:
-    """Where one of pydantic's errors lies, below the keys `inside`, and one line about it; `known` are right keys."""
+    """The path of keys of one of pydantic's errors, below `inside`, and its message; `known` are the valid keys."""
     own = [str(part) for part in error["loc"] if not isinstance(part, int)]
-    scale = own[-1:] != ["log"] and "log" in own  # of a Float: what follows names the types that it can have
+    scale = own[-1:] != ["log"] and "log" in own  # of a Float: the rest of the path is the types in the union
     if scale:
         own = own[: own.index("log") + 1]
     where = [*inside, *own]
@@ -45,7 +45,7 @@ def reason(error: Mapping[str, Any], known: Sequence[str], inside: Sequence[str]
 
 
 def _demand(error: Mapping[str, Any]) -> str:
-    """What pydantic asks for, in words of TOML."""
+    """The requirement of one of pydantic's errors, in terms of TOML."""
     demands = {
         "too_short": "not be empty",
         "string_too_short": "not be empty",
@@ -65,7 +65,7 @@ def _demand(error: Mapping[str, Any]) -> str:
 
 
 def toml(value: Any) -> str:
-    """A value about as a study file writes it, and not longer than a line."""
+    """A value roughly as in a study file, in at most 80 characters."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):

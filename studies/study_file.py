@@ -1,4 +1,4 @@
-"""Reads a study from its TOML file. Whatever is wrong is answered with the line and the nearest right word."""
+"""Read a study from its TOML file. Errors have the line and, for unknown names, the most similar known one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from studies.messages import reason
 
 FOLDER = Path(__file__).parent
 MAX_BYTES = 1 << 20
-"""Of a study file; a larger one is some other file."""
+"""Maximal size of a study file."""
 
 
 class StudyError(Exception):
-    """A study file that cannot be used; the message says what is wrong, where, and what to do."""
+    """A study file cannot be used; the message has the fault, its location and advice."""
 
 
 def load(study: str, changes: Sequence[str] = ()) -> Study:
     """Read a study by its name or by the path of its file.
 
     Args:
-        study: `mnist` for the file of that name that ships, or a path ending in .toml.
-        changes: `key=value` each, with dots into tables, as `baseline.epochs=5`; values are TOML, or else words.
+        study: the name of a built-in study, such as `mnist`, or a path ending in .toml.
+        changes: `key=value` with dotted keys, such as `baseline.epochs=5`; values are TOML, or otherwise strings.
 
     Raises:
-        StudyError: no such study, or something in it is wrong.
+        StudyError: there is no such study, or it is invalid.
     """
     path = _find(study)
     if not NAME.fullmatch(path.stem):
@@ -52,7 +52,7 @@ def load(study: str, changes: Sequence[str] = ()) -> Study:
 
 
 def names() -> list[str]:
-    """Names of the studies that ship."""
+    """Names of the built-in studies."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -82,7 +82,7 @@ def _find(study: str) -> Path:
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise StudyError(f"{path.name} is larger than 1 MiB; that is not a study file")
+            raise StudyError(f"{path.name} is larger than 1 MiB, so it is not a study file")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -92,7 +92,7 @@ def _text(path: Path) -> str:
 
 
 def _toml_reason(error: Exception, text: str) -> str:
-    """What tomllib says, with the key or the quotes that it leaves out."""
+    """The message of tomllib, with the key or a hint on missing quotes."""
     if not isinstance(error, tomllib.TOMLDecodeError):
         return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
     said = str(error)
@@ -108,7 +108,7 @@ def _toml_reason(error: Exception, text: str) -> str:
 
 
 def _apply(table: dict[str, Any], change: str) -> None:
-    """Set one dotted key, as `--set space.learning_rate.high=0.1` asks."""
+    """Set one dotted key, as in `--set space.learning_rate.high=0.1`."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise StudyError(f"--set expects KEY=VALUE, for example baseline.epochs=5, but got {change!r}")
@@ -136,10 +136,10 @@ def _validated(table: dict[str, Any], path: Path, text: str, changes: Sequence[s
 
 
 def _with_data(study: Study, path: Path, source: str) -> Study:
-    """The study with a dataset that can be opened: a file beside the study file, or else below the current folder.
+    """The study with a dataset that can be opened: relative to the study file, or else to the current folder.
 
     Raises:
-        StudyError: there is no such dataset; `source` is what named it.
+        StudyError: there is no such dataset; `source` is where it was given.
     """
     name = study.dataset
     if name.endswith(".npz"):
@@ -159,7 +159,7 @@ def _with_data(study: Study, path: Path, source: str) -> Study:
 
 
 def _source(where: Sequence[str], path: Path, text: str, changes: Sequence[str]) -> str:
-    """What to blame for a wrong key: the `--set` that gave it, or else the file, with the line where there is one."""
+    """The source of a wrong key: the `--set` that gave it, or else the file, with the line if there is one."""
     given = [change for change in changes if _overlap(_keys(change), where)]
     if given:
         return " ".join(f"--set {change}" for change in given)
@@ -172,7 +172,7 @@ def _keys(change: str) -> list[str]:
 
 
 def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether one path of keys leads to the other, or through it."""
+    """Whether one path of keys is a prefix of the other."""
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
@@ -185,7 +185,7 @@ def _is_valid(table: dict[str, Any]) -> bool:
 
 
 def _line(text: str, where: Sequence[str]) -> int | None:
-    """Number of the line that holds a key, or else the table it should be in; None when neither is in the text."""
+    """Line number of a key, or else of the table it should be in; None if neither is in the text."""
     table: list[str] = []
     best, depth = None, 0
     for number, line in enumerate(text.splitlines(), start=1):
@@ -201,7 +201,7 @@ def _line(text: str, where: Sequence[str]) -> int | None:
 
 
 def _reason(error: ValidationError) -> tuple[list[str], str]:
-    """Where the first of pydantic's errors lies, and one line about it."""
+    """The path of keys of the first of pydantic's errors, and its message."""
     first = error.errors()[0]
     of_study = [key for key in Study.model_fields if key != "name"]
     return reason(first, [*Confirm.model_fields] if first["loc"][:1] == ("confirm",) else of_study)

@@ -1,4 +1,4 @@
-"""A whole dataset in memory: what the reader of each format returns."""
+"""A complete dataset in memory, as returned by the reader of each format."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A checked dataset, with its test examples apart.
+    """A checked dataset with separate test examples.
 
     Attributes:
         images: (n, features) uint8 or float32, the examples for training and validation.

@@ -1,6 +1,6 @@
 """A prepared dataset: a folder of plain .npy files and dataset.json, verified by a digest.
 
-A folder is written under a temporary name and then renamed, so that readers find a whole one or none.
+A folder is written under a temporary name and then renamed, so that it is never incomplete.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from model.data.errors import DatasetDamaged
 from model.files import PART, sync_folder, write_synced
 
 FORMAT = 1
-"""Version of the prepared folder; a folder with another one is prepared again."""
+"""Version of the folder format; a folder with another version is prepared again."""
 FILES = ("images", "labels", "test_images", "test_labels")
 
 
@@ -96,7 +96,7 @@ def _digest(arrays: dict[str, NDArray[Any]], classes: int, shape: tuple[int, ...
 
 
 def fault(folder: Path) -> str | None:
-    """What is wrong with a prepared folder, as one line, or None; reads and hashes everything."""
+    """The fault of a prepared folder in one line, or None; reads and hashes all files."""
     try:
         card = read_card(folder)
         arrays = map_arrays(folder, card)
@@ -127,7 +127,7 @@ def read_card(folder: Path) -> Card:
             test_examples=int(text["test_examples"]),
         )
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DatasetDamaged(f"{folder}: holds no prepared dataset (no dataset.json)") from error
+        raise DatasetDamaged(f"{folder}: contains no prepared dataset (no dataset.json)") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetDamaged(f"{path}: not readable ({type(error).__name__}: {error})") from error
 
@@ -143,7 +143,7 @@ def _map(path: Path) -> NDArray[Any]:
 
 
 def map_arrays(folder: Path, card: Card) -> dict[str, NDArray[Any]]:
-    """Map the four arrays by name, read-only; takes milliseconds, for only their headers are read.
+    """Map the four arrays by name, read-only; takes milliseconds, because only their headers are read.
 
     Raises:
         DatasetDamaged: A file is missing, not readable, or has another dtype or shape than `card` says.

@@ -1,8 +1,8 @@
 """Prepare, load and split datasets.
 
-`prepare` turns a name into a folder of plain .npy files with a digest; `load` maps that folder in milliseconds.
-Pixels stay bytes until a batch of them is gathered and scaled: two workers share the same 47 MB of MNIST instead of
-holding 188 MB of floats each.
+`prepare` writes a dataset as a folder of plain .npy files with a digest; `load` maps that folder in milliseconds.
+Pixels are bytes until a batch is gathered and scaled: two workers share the same 47 MB of MNIST instead of 188 MB of
+floats each.
 """
 
 import contextlib
@@ -73,13 +73,13 @@ class Dataset:
 
     Attributes:
         name: "digits", "mnist", or the file name of a .npz.
-        digest: SHA-256 (hex) of the arrays and what they mean, wherever they came from.
+        digest: SHA-256 (hex) of the arrays and their metadata, independent of their source.
         classes: Number of different labels.
         shape: The shape of one example before it was flattened, such as (28, 28).
         scale: Factor from a stored feature to the network's input.
-        train: Examples that the weights are fitted to.
-        validation: Examples that hyperparameters are chosen by; shares its arrays with train.
-        test: Examples that are used once, after the search.
+        train: Examples to fit the weights to.
+        validation: Examples to choose hyperparameters with; shares its arrays with train.
+        test: Examples for one evaluation after the search.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Dataset:
 
     @property
     def train_and_validation(self) -> Examples:
-        """All examples but the test examples; final models are trained on them."""
+        """All examples except the test examples, for the final models."""
         rows = np.sort(np.concatenate([self.train.rows, self.validation.rows]))
         return Examples(self.train.images, self.train.labels, rows)
 
@@ -108,14 +108,14 @@ def _silent(line: str) -> None:
 
 
 def load(folder: Path, seed: int) -> Dataset:
-    """Map a prepared dataset and split it for a study; takes milliseconds, because no image is hashed or copied.
+    """Map a prepared dataset and split it for a study; takes milliseconds, because images are not hashed or copied.
 
     Args:
         folder: The folder that `prepare` returned.
-        seed: The study's seed; it decides which tenth of the rows is for validation, equally in every process.
+        seed: The study's seed, which determines the tenth of the rows that is used for validation.
 
     Raises:
-        DatasetDamaged: The folder is not a prepared dataset, or its files do not fit together.
+        DatasetDamaged: The folder is not a prepared dataset, or its files are inconsistent.
     """
     card = read_card(folder)
     arrays = map_arrays(folder, card)
@@ -143,7 +143,7 @@ def prepare(
 
     Args:
         name: "digits", "mnist", or a path that ends in .npz.
-        cache: The folder for datasets; created when needed.
+        cache: The folder for datasets; created if needed.
         download: Whether MNIST may be downloaded.
         notify: Called with one line before each download and when a damaged folder is replaced.
         network: Mirrors and timeouts of a download.
@@ -177,7 +177,7 @@ def prepare(
 
 
 def prepared(digest: str, cache: Path) -> Path | None:
-    """The undamaged folder in the cache with the data of this digest, under any name; None without one."""
+    """The undamaged folder in the cache with this digest, under any name; None if there is none."""
     for card in sorted(cache.glob("*/dataset.json")):
         with contextlib.suppress(DatasetDamaged):
             if read_card(card.parent).digest == digest and fault(card.parent) is None:
@@ -236,7 +236,7 @@ def check_name(name: str) -> None:
         return
     if not name.endswith(".npz"):
         nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = f"Did you mean {nearest[0]!r}?" if nearest else "A file of your own must end in .npz."
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else "The name of a data file must end in .npz."
         raise DatasetInvalid(f"unknown dataset {name!r}, known are {', '.join(BUILT_IN)} and paths to .npz\n{hint}")
     if Path(name).is_dir():
         raise DatasetInvalid(f"{name}: is a folder, not an .npz file")
@@ -245,7 +245,7 @@ def check_name(name: str) -> None:
 
 
 def _folder_name(name: str) -> str:
-    """Name of a dataset's folder in the cache; a .npz file has one per content."""
+    """Name of a dataset's folder in the cache; for a .npz file it depends on the content."""
     check_name(name)
     if name in BUILT_IN:
         return name
@@ -264,5 +264,5 @@ def _read_source(name: str, cache: Path, *, download: bool, notify: Notify, netw
     else:
         arrays = read_npz_dataset(Path(name))
     if not len(validation_split(arrays.labels, 0)[1]):
-        raise DatasetInvalid(f"{name}: has a single example of each class, so none is left for validation")
+        raise DatasetInvalid(f"{name}: has only one example of each class, so there is none for validation")
     return arrays

@@ -15,7 +15,7 @@ def read_digits() -> Arrays:
 
     Raises:
         DatasetUnavailable: scikit-learn's file is missing.
-        DatasetDamaged: The file does not hold the 1,797 digits.
+        DatasetDamaged: The file does not contain the 1,797 digits.
     """
     path = _digits_file()
     width = 65

@@ -1,7 +1,7 @@
-"""Download pinned files from public mirrors: every file has a known size and SHA-256, so no mirror is trusted.
+"""Download pinned files from public mirrors; every file is checked against its known size and SHA-256.
 
-The first byte and the rest of a file have separate timeouts. Name resolution ignores socket timeouts, so a thread
-that can be abandoned waits for the first byte. pooch 1.9 lacks that: its timeout did not end a hanging name lookup.
+The first byte and the rest of a file have separate timeouts. Name resolution ignores socket timeouts, so the request is
+made in a thread that can be abandoned. pooch 1.9 does not do that: its timeout did not end a hanging name lookup.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 Notify = Callable[[str], None]
 """Takes one line for the user."""
 CHUNK_BYTES = 2**16
-REDIRECTS = 3
-"""Most redirects of one request."""
+MAX_REDIRECTS = 3
+"""Maximal number of redirects per request."""
 
 
 class DownloadError(Exception):
-    """No mirror delivered the file; the message names each mirror with its reason, on one line."""
+    """No mirror delivered the file; the message has each mirror with its reason, on one line."""
 
 
 class _MirrorError(Exception):
-    """A mirror cannot be reached, breaks off, or sends the wrong content; the message is one short reason."""
+    """A mirror is unreachable, closes the connection, or sends wrong content; the message is one short reason."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Network:
-    """Where to download from, and how long to wait.
+    """Mirrors and timeouts.
 
     Attributes:
         mirrors: Base URLs, tried in this order; redirects may lead to their hosts only.
         contact_seconds: Timeout for the first byte of a file, for all mirrors together.
-        stall_seconds: Timeout for each further piece.
+        stall_seconds: Timeout for each further chunk.
         file_seconds: Timeout for a whole file.
         loopback_http: Whether http://127.0.0.1 is accepted, for tests; otherwise only https is.
     """
@@ -70,13 +70,13 @@ PUBLIC = Network(
 
 
 def download(wanted: Sequence[Wanted], folder: Path, *, notify: Notify, network: Network = PUBLIC) -> None:
-    """Download files into `folder`; a file appears there only when it is whole and verified.
+    """Download files into `folder`; a file appears there only when it is complete and verified.
 
-    Several processes may do this at once: each writes a temporary file of its own and renames it.
+    Several processes may do this at once: each writes its own temporary file and renames it.
 
     Args:
         wanted: The files; an existing one is replaced.
-        folder: Created when needed.
+        folder: Created if needed.
         notify: Called with one line before each request to a mirror.
         network: Mirrors and timeouts.
 
@@ -89,7 +89,7 @@ def download(wanted: Sequence[Wanted], folder: Path, *, notify: Notify, network:
     mirrors = list(network.mirrors)
     for file in wanted:
         worked = _from_any(mirrors, file, folder, opener, notify, network)
-        mirrors.sort(key=lambda mirror: mirror != worked)  # a dead first mirror costs its timeout once, not per file
+        mirrors.sort(key=lambda mirror: mirror != worked)  # an unreachable mirror then costs its timeout only once
     sync_folder(folder)
 
 
@@ -120,10 +120,10 @@ def _from_any(
             return mirror
         except _MirrorError as error:
             reasons.append(f"{_host(mirror)}: {error}")
-    raise DownloadError("; ".join(reasons) or "no mirror is known")
+    raise DownloadError("; ".join(reasons) or "there are no mirrors")
 
 
-# ------------------------------------------------------------------ reaching a mirror
+# ------------------------------------------------------------------ connecting to a mirror
 
 
 def _reach(opener: "OpenerDirector", url: str, seconds: float, network: Network) -> "tuple[HTTPResponse, bytes]":
@@ -150,7 +150,7 @@ def _reach(opener: "OpenerDirector", url: str, seconds: float, network: Network)
 
 
 def _first_bytes(opener: "OpenerDirector", url: str, seconds: float) -> "tuple[HTTPResponse, bytes] | Exception":
-    """The open response with its first bytes, or what went wrong."""
+    """The open response with its first bytes, or the error."""
     import urllib.error
     import urllib.request
 
@@ -177,20 +177,20 @@ def _close_any(answers: "queue.SimpleQueue[tuple[HTTPResponse, bytes] | Exceptio
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong in a few words on one line."""
+    """The reason of an error in one short line."""
     cause = getattr(error, "reason", None)
     text = str(cause if isinstance(cause, BaseException) else error) or type(error).__name__
     return " ".join(text.split())[:120]
 
 
 def _opener(network: Network) -> "OpenerDirector":
-    """An opener that uses the proxy of the environment and follows at most `REDIRECTS` redirects."""
+    """An opener that uses the proxy of the environment and follows at most `MAX_REDIRECTS` redirects."""
     import urllib.request
 
     hosts = {_host(mirror) for mirror in network.mirrors}
 
     class Redirects(urllib.request.HTTPRedirectHandler):
-        max_redirections = REDIRECTS
+        max_redirections = MAX_REDIRECTS
 
         def redirect_request(
             self, req: "Request", fp: Any, code: int, msg: str, headers: Any, newurl: str
@@ -217,11 +217,11 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
-# ------------------------------------------------------------------ reading from it
+# ------------------------------------------------------------------ reading the response
 
 
 def _pieces(response: "HTTPResponse", first: bytes, network: Network) -> Iterator[bytes]:
-    """Yield the body piece by piece, within the timeouts for a piece and for the file."""
+    """Yield the body in chunks, within the timeouts for a chunk and for the file."""
     from http.client import HTTPException
 
     began = time.monotonic()
@@ -229,15 +229,15 @@ def _pieces(response: "HTTPResponse", first: bytes, network: Network) -> Iterato
     while piece:
         yield piece
         if time.monotonic() - began > network.file_seconds:
-            raise _MirrorError(f"not whole after {network.file_seconds:.0f} s")
+            raise _MirrorError(f"not complete after {network.file_seconds:.0f} s")
         try:
             piece = response.read1(CHUNK_BYTES)
         except (OSError, HTTPException) as error:
-            raise _MirrorError(f"broke off ({_reason(error)})") from error
+            raise _MirrorError(f"connection lost ({_reason(error)})") from error
 
 
 def _store(file: Wanted, target: Path, pieces: Iterator[bytes]) -> None:
-    """Write the body to a temporary file; rename it to `target` if length and SHA-256 are right."""
+    """Write the body to a temporary file; rename it to `target` if length and SHA-256 are correct."""
     part = part_name(target)
     digest, length = hashlib.sha256(), 0
     try:

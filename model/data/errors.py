@@ -1,4 +1,4 @@
-"""Why a dataset cannot be used: not available, damaged, or not a dataset."""
+"""The exceptions for datasets that cannot be used: not available, damaged, or invalid."""
 
 
 class DatasetError(Exception):
@@ -10,7 +10,7 @@ class DatasetUnavailable(DatasetError):
 
 
 class DatasetDamaged(DatasetError):
-    """A file holds other bytes than it should."""
+    """The content of a file is not the expected one."""
 
 
 class DatasetInvalid(DatasetError):

@@ -6,10 +6,10 @@ import zlib
 
 
 def gunzip(packed: bytes, at_most: int) -> bytes:
-    """The unpacked bytes, but no more than `at_most` + 1 of them.
+    """The first `at_most` + 1 unpacked bytes.
 
     Raises:
-        EOFError: The stream is cut short.
+        EOFError: The stream is truncated.
         ValueError: Not gzip, or damaged.
     """
     try:

@@ -1,4 +1,4 @@
-"""Read MNIST's file format, IDX packed with gzip. A file's SHA-256 is compared before a byte of it is decoded.
+"""Read MNIST's file format, gzip-compressed IDX. A file's SHA-256 is checked before it is decoded.
 
 The format: http://yann.lecun.com/exdb/mnist/ (magic number, dimensions as big-endian int32, then the bytes).
 """
@@ -26,7 +26,7 @@ class IdxFile:
 
 
 def fault(path: Path, file: IdxFile) -> str | None:
-    """What is wrong with the packed file, as one line, or None; compares size and SHA-256."""
+    """The fault of the packed file in one line, or None; checks size and SHA-256."""
     if not path.is_file():
         return f"{path}: missing"
     found = path.stat().st_size
@@ -39,7 +39,7 @@ def fault(path: Path, file: IdxFile) -> str | None:
 
 
 def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
-    """The array in a published, gzip-packed IDX file; its checksum is compared before a byte is decoded.
+    """The array in a published, gzip-compressed IDX file; its checksum is verified before it is decoded.
 
     Raises:
         DatasetDamaged: The file is missing or not the published one.
@@ -52,22 +52,22 @@ def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
 
 
 def decode_idx(packed: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-    """The uint8 array of exactly this shape in gzip-packed IDX bytes.
+    """The uint8 array of this shape in gzip-compressed IDX bytes.
 
     Args:
         packed: The file's bytes.
-        shape: What the header must say; it also bounds how much is unpacked.
+        shape: The expected shape, which also limits the unpacked size.
         where: Names the file in errors.
 
     Raises:
-        DatasetDamaged: Cut short, another magic number, other dimensions, or bytes too many or too few.
+        DatasetDamaged: Truncated, wrong magic number, wrong dimensions, or a wrong number of bytes.
     """
     header = 4 + 4 * len(shape)
     expected = header + math.prod(shape)
     try:
         data = gunzip(packed, expected)
     except (ValueError, EOFError) as error:
-        raise DatasetDamaged(f"{where}: not a whole gzip file ({error})") from error
+        raise DatasetDamaged(f"{where}: not a complete gzip file ({error})") from error
     magic = bytes([0, 0, 8, len(shape)])
     if data[:4] != magic:
         raise DatasetDamaged(f"{where}: not an IDX file of bytes: expected magic {magic.hex()}, found {data[:4].hex()}")

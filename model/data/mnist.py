@@ -1,4 +1,4 @@
-"""MNIST: where its four files are looked for, and their published checksums."""
+"""MNIST: the search for its four files, and their published checksums."""
 
 import os
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def read_mnist(
     """Read MNIST from `SWEEP_DATA`, else from the folder `own`, else download it into `own`.
 
     Args:
-        own: The cache's folder for the four .gz files; created when something is downloaded.
+        own: The cache's folder for the four .gz files; created before a download.
         download_missing: Whether the network may be used.
         notify: Called with one line before each download.
         network: Mirrors and timeouts.
@@ -74,20 +74,20 @@ def read_mnist(
 
 
 def _in_sweep_data(files: Mapping[str, IdxFile]) -> tuple[Path | None, str]:
-    """The folder that `SWEEP_DATA` points to, or None and the reason, for a message."""
+    """The folder in `SWEEP_DATA`, or None and the reason for a message."""
     setting = os.environ.get("SWEEP_DATA", "")
     if not setting:
         return None, "SWEEP_DATA is not set"
     for folder in (Path(setting).expanduser() / "mnist", Path(setting).expanduser()):
         if all((folder / file.name).is_file() for file in files.values()):
             return folder, ""
-    return None, f"SWEEP_DATA={setting} does not hold the four files"
+    return None, f"SWEEP_DATA={setting} does not contain the four files"
 
 
 def _complete(
     own: Path, missing: str, *, download_missing: bool, notify: Notify, network: Network, files: Mapping[str, IdxFile]
 ) -> None:
-    """Download into `own` what is missing or damaged there."""
+    """Download missing and damaged files into `own`."""
     damage: list[str] = []
     wanted = []
     for file in files.values():
@@ -97,7 +97,7 @@ def _complete(
             damage += [found] if (own / file.name).exists() else []
     if not wanted:
         return
-    reason = "downloading is switched off"
+    reason = "downloads are disabled"
     if download_missing:
         try:
             download(wanted, own, notify=notify, network=network)

@@ -1,7 +1,7 @@
-"""Read and write .npz files as plain data: no pickle, and nothing is believed before it is checked.
+"""Read and write .npz files without pickle, with checks against malicious files.
 
-`np.load` trusts the header of each array: 128 hostile bytes make it ask for 745 GiB. Here the zip directory
-and every array header are held against the length of the file first, and only then is memory asked for.
+`np.load` trusts the header of each array: a malicious file of 128 bytes makes it allocate 745 GiB. Here the zip
+directory and every array header are compared with the length of the file before memory is allocated.
 """
 
 import errno
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import zipfile
 
-# Sorted labels compress 1,000 : 1 honestly, images do not: the ratio is judged only where memory is at stake.
-JUDGED_FROM_BYTES = 16 * 2**20
-HIGHEST_RATIO = 200
+# Sorted labels can compress 1,000 : 1, so the ratio is limited only for large members.
+RATIO_CHECKED_FROM_BYTES = 16 * 2**20
+MAX_RATIO = 200
 
 
 class NpzError(Exception):
-    """A .npz file that is damaged, hostile, or not what was asked for."""
+    """A .npz file is damaged, malicious, or has other arrays than expected."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array inside a .npz says about itself, before any of its data is read."""
+    """The header of an array inside a .npz, read before its data."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -45,14 +45,14 @@ def read(
 
     Args:
         path: The file.
-        required: Names of arrays that must be there.
-        optional: Names of arrays that may be there; any other name is refused.
+        required: Names of required arrays.
+        optional: Names of optional arrays; any other name is refused.
         check: Called with the name and header of every array before the data of any is read;
             raises whatever the caller raises for a wrong dtype or shape.
-        max_bytes: The most that all arrays together may take, unpacked.
+        max_bytes: Maximal size of all arrays together, unpacked.
 
     Raises:
-        NpzError: Not a zip file, damaged, a wrong set of arrays, or sizes that cannot be true.
+        NpzError: Not a zip file, damaged, a wrong set of arrays, or inconsistent sizes.
         OSError: The file cannot be read.
     """
     import zipfile
@@ -65,16 +65,16 @@ def read(
                     check(name, _header(member, info, path))
             return {name: _array(archive, info, path) for name, info in members.items()}
     except Exception as error:
-        # Parsers of hostile bytes raise what they like: BadZipFile, zlib.error, ValueError, TokenError, KeyError ...
+        # With malicious bytes, parsers raise many types: BadZipFile, zlib.error, ValueError, TokenError, KeyError ...
         theirs = type(error).__module__ in {"zipfile", "zlib", "struct", "tokenize", "builtins"}
         system = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL)
-        if system or not theirs:  # EINVAL: the directory sent zipfile to a place before the file
+        if system or not theirs:  # EINVAL: the directory has an offset before the start of the file
             raise
         raise NpzError(f"{path}: not a readable .npz file ({_one_line(error)})") from error
 
 
 def write(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The bytes of an uncompressed .npz file; the same arrays give the same bytes on any day and machine."""
+    """The bytes of an uncompressed .npz file; the same arrays always give the same bytes."""
     import io
     import zipfile
 
@@ -82,7 +82,7 @@ def write(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system = 3  # else the byte tells Windows from Unix
+            info.create_system = 3  # otherwise this byte depends on the operating system
             member = io.BytesIO()
             np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
             archive.writestr(info, member.getvalue())
@@ -96,13 +96,13 @@ def _one_line(error: Exception) -> str:
 def _members(
     archive: "zipfile.ZipFile", path: Path, required: Sequence[str], optional: Sequence[str], max_bytes: int
 ) -> dict[str, "zipfile.ZipInfo"]:
-    """The zip directory by array name, once names and sizes are plausible."""
+    """The zip directory by array name, after checks of names and sizes."""
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
     wanted = {*required, *optional}
     for info, name in zip(infos, names, strict=True):
         if name not in wanted or not info.filename.endswith(".npy"):
-            raise NpzError(f"{path}: has a member {info.filename!r}, but only {_listed(wanted)} are known")
+            raise NpzError(f"{path}: has a member {info.filename!r}, but only {_listed(wanted)} are allowed")
         if names.count(name) > 1:
             raise NpzError(f"{path}: has the member {info.filename!r} {names.count(name)} times")
         _check_sizes(info, path)
@@ -127,12 +127,12 @@ def _check_sizes(info: "zipfile.ZipInfo", path: Path) -> None:
     where = f"{path}: member {info.filename}"
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise NpzError(f"{where} is encrypted or compressed in a way NumPy does not write")
-    if info.file_size > JUDGED_FROM_BYTES and info.file_size > HIGHEST_RATIO * info.compress_size:
-        raise NpzError(f"{where} unpacks {info.compress_size:,} bytes to {info.file_size:,}, refused as a bomb")
+    if info.file_size > RATIO_CHECKED_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size:
+        raise NpzError(f"{where} unpacks {info.compress_size:,} bytes to {info.file_size:,}, refused as a zip bomb")
 
 
 def _header(member: IO[bytes], info: "zipfile.ZipInfo", path: Path) -> Header:
-    """The array header at the start of `member`, which is left where the data begins."""
+    """The array header at the start of `member`; the next read starts at the data."""
     version = np.lib.format.read_magic(member)
     if version == (1, 0):
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(member)
@@ -142,7 +142,7 @@ def _header(member: IO[bytes], info: "zipfile.ZipInfo", path: Path) -> Header:
         raise NpzError(f"{path}: member {info.filename} has the unknown .npy version {version}")
     where = f"{path}: member {info.filename}"
     if dtype.hasobject or dtype.names is not None or dtype.kind not in "biuf":
-        raise NpzError(f"{where} holds {dtype}, but only plain numbers are read")
+        raise NpzError(f"{where} contains {dtype}, but only plain numbers are read")
     if any(length < 0 for length in shape) or len(shape) > 8:
         raise NpzError(f"{where} claims the shape {shape}")
     claimed = math.prod(shape) * dtype.itemsize
@@ -161,7 +161,7 @@ def _array(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", path: Path) -> N
 
 
 def _fill(member: IO[bytes], array: NDArray[Any], where: str) -> None:
-    """Read exactly the array's bytes; the read that meets the end also checks the member's CRC."""
+    """Read exactly the array's bytes; the read at the end also checks the member's CRC."""
     data = array.view(np.uint8).data
     done = 0
     while done < len(data):
@@ -171,4 +171,4 @@ def _fill(member: IO[bytes], array: NDArray[Any], where: str) -> None:
         data[done : done + len(chunk)] = chunk
         done += len(chunk)
     if member.read(1):
-        raise NpzError(f"{where} goes on after its {len(data):,} bytes")
+        raise NpzError(f"{where} has more data after its {len(data):,} bytes")

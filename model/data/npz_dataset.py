@@ -1,4 +1,4 @@
-"""Read a user's own dataset from a .npz file, and refuse what is not one."""
+"""Read and check a user's dataset from a .npz file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ MAX_BYTES = 4 * 2**30
 
 
 def read_npz_dataset(path: Path) -> Arrays:
-    """Read a dataset from a .npz file with x_train, y_train and perhaps x_test and y_test.
+    """Read a dataset from a .npz file with x_train, y_train and optionally x_test and y_test.
 
     Features are uint8 (scale 1/255) or floats (stored as float32, scale 1); labels are integers 0 .. C-1.
     Without x_test a fixed stratified fifth becomes the test split.
 
     Raises:
-        DatasetInvalid: The file is missing or is not such a dataset; names the member, expected, found.
+        DatasetInvalid: The file is missing or not such a dataset; the message has the array and its fault.
         OSError: The file cannot be read.
     """
     if not path.is_file():
@@ -81,11 +81,11 @@ def _features(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDAr
 
 
 def _labels(path: Path, part: str, arrays: Mapping[str, NDArray[Any]], classes: int) -> NDArray[np.int64]:
-    """(n,) labels in 0 .. classes - 1; with classes = 0 any that could still be 0 .. C-1, each at least once."""
+    """(n,) labels in 0 .. classes - 1; classes = 0 accepts all that can be 0 .. C-1, each at least once."""
     labels, examples = arrays[f"y_{part}"], len(arrays[f"x_{part}"])
     if len(labels) != examples:
         raise DatasetInvalid(f"{path}: y_{part} must have {examples:,} labels like x_{part}, found {len(labels):,}")
-    # Before the cast: a uint64 above the range of int64 would come out negative, and a huge one would size a table.
+    # Before the cast: a uint64 above the range of int64 would become negative, and a large one would need a huge table.
     wrong = labels[(labels < 0) | (labels >= (classes or max(2, examples)))]
     if len(wrong):
         known = f"0 .. {classes - 1} like y_train" if classes else "0 .. C-1, each at least once"

@@ -1,6 +1,6 @@
 """Stratified splits, the same on every machine.
 
-The test examples belong to the dataset: a study never chooses them. The validation examples follow from the study's
+The test examples are part of the dataset and do not depend on the study. The validation examples depend on the study's
 seed.
 """
 
@@ -13,7 +13,7 @@ from model.data.arrays import Arrays
 
 TEST_FRACTION = 0.2
 TEST_SEED = 1797
-"""Seed of the test split of datasets that come without one; never a study's."""
+"""Seed of the test split of datasets without test examples."""
 VALIDATION_FRACTION = 0.1
 VALIDATION_STREAM = 0x53504C4954
 """Seed-stream identifier ("SPLIT" in ASCII): no trial uses this stream of random numbers."""
@@ -24,11 +24,11 @@ def stratified_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split rows into two sorted, disjoint sets: (the rest, about `fraction` of every class).
 
-    A class with two or more examples is in both sets; a class with a single one is only in the rest.
+    A class with at least two examples is in both sets; a class with a single one is only in the rest.
 
     Args:
         labels: (n,) int64, 0 or more.
-        fraction: Share of the second set, in 0..1.
+        fraction: Fraction of the second set, in 0..1.
         seed: The same seed gives the same rows on every machine.
 
     Returns:
@@ -43,7 +43,7 @@ def stratified_split(
 
 
 def _apportioned(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """How many examples of each class to take, by the method of largest remainders, which keeps the total right."""
+    """Number of examples to take of each class, by the largest-remainder method, which keeps the total."""
     quotas = sizes * fraction
     counts = np.floor(quotas).astype(np.int64)
     missing = round(float(quotas.sum())) - int(counts.sum())

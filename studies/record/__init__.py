@@ -1,1 +1,1 @@
-"""The record of a study: what a sweep wrote, read back."""
+"""Read the record of a study."""

@@ -18,11 +18,11 @@ from studies.record.errors import DatabaseUnavailable, damaged, is_lost, reason,
 from studies.record.server import Place, Server, without_password
 
 WRITER = "sweep_writer"
-"""The table of one row (uid, token, holder): whose schema it is, and which process wrote it last."""
+"""The table with one row: the uid of the study, and token and holder of the last writer."""
 OLDEST_POSTGRES = 14
 """The oldest supported major version: the first in which idle connections can be kept open."""
 RECONNECT_TIMEOUT_S = 120.0
-"""How long to wait for a server that has answered before."""
+"""Longest wait for a server that has responded before."""
 RETRY_INTERVAL_S = 0.5
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _KEEPALIVE = {
     "tcp_user_timeout": 20_000,
     "application_name": "sweep",
 }
-"""libpq's options: a dead connection is noticed within half a minute."""
+"""libpq's options: a dead connection is detected within half a minute."""
 _SETTINGS = {"statement_timeout": "0", "lock_timeout": "0"}
 _READING = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable read"}
 _WRITING = {
@@ -44,11 +44,11 @@ _WRITING = {
     "tcp_keepalives_count": "3",
 }
 _answered: set[URL] = set()
-"""Servers that have answered this process."""
+"""Servers that have responded to this process."""
 _accepted_versions: set[str] = set()
 """Versions of the schema that Optuna accepted in this process."""
 
-# When a server stops they would print statements and tracebacks; `reconnecting` reports it in a line.
+# During an outage they would print statements and tracebacks; `reconnecting` reports it in one line.
 for _name in ("optuna.storages._rdb.storage", "psycopg", "sqlalchemy.pool"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -88,7 +88,7 @@ def open_storage(address: str, **options: Any) -> optuna.storages.RDBStorage:
 
 
 def open_readonly(place: Place) -> optuna.storages.RDBStorage:
-    """Open a study database so that nothing in it can be changed.
+    """Open a study database read-only.
 
     Raises:
         RecordError: it is not a study database.
@@ -106,7 +106,7 @@ def open_readonly(place: Place) -> optuna.storages.RDBStorage:
 def connect(server: Server, settings: Mapping[str, str] = _READING) -> Any:
     """A psycopg connection to the study's schema.
 
-    A reader sees one state of the database throughout a transaction, as with SQLite. Otherwise it could see a trial
+    A reader has a consistent snapshot throughout a transaction, as with SQLite. Otherwise it could see a trial
     without its seal, which is written in the same commit, and report damage.
 
     Raises:
@@ -119,7 +119,7 @@ def connect(server: Server, settings: Mapping[str, str] = _READING) -> Any:
         version = connection.info.parameter_status("server_version")
         connection.close()
         address = without_password(server.url)
-        raise DatabaseUnavailable(f"{address} is PostgreSQL {version}; {OLDEST_POSTGRES} or newer is needed")
+        raise DatabaseUnavailable(f"{address} is PostgreSQL {version}; {OLDEST_POSTGRES} or newer is required")
     pairs = [word for pair in {**_SETTINGS, "search_path": server.quoted, **settings}.items() for word in pair]
     connection.execute("SELECT " + ", ".join(["set_config(%s, %s, false)"] * (len(pairs) // 2)), pairs)
     connection.commit()
@@ -155,7 +155,7 @@ def query(server: Server, sql: str, **values: object) -> list[Any]:
 
 
 def is_locked(server: Server) -> bool:
-    """Whether a process, on any machine, is working on the study.
+    """Whether a process on any machine is running the study.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached.
@@ -196,16 +196,16 @@ def reconnecting(
 ) -> T:
     """Call `work(False)` and return its result; after a lost connection call `work(True)`, until it succeeds.
 
-    A server that has never answered this process is not waited for: its address may be wrong.
+    There is no wait for a server that has never responded to this process: its address may be wrong.
 
     Args:
         place: for a file, `work` is called once.
-        work: called with True, an earlier call may have done it already, if only the answer to a commit was lost.
-        notify: takes a line when the connection is lost and when it is back.
+        work: called with True if an earlier call may have succeeded, because only the response was lost.
+        notify: prints a line when the connection is lost and when it is restored.
         stopped: checked during the wait; True ends it.
 
     Raises:
-        DatabaseUnavailable: the server did not come back in time, or `stopped` returned True.
+        DatabaseUnavailable: the server was not available again in time, or `stopped` returned True.
     """
     if not isinstance(place, Server):
         return work(False)
@@ -219,23 +219,21 @@ def reconnecting(
             now = time.monotonic()
             if since is None:
                 since = now
-                notify(
-                    f"the database server is away ({reason(error)}); waiting up to {RECONNECT_TIMEOUT_S:.0f} s for it"
-                )
+                notify(f"lost the database server ({reason(error)}); waiting up to {RECONNECT_TIMEOUT_S:.0f} s for it")
             if stopped() or now - since > RECONNECT_TIMEOUT_S:
                 raise unavailable(place, error) from error
-            time.sleep(min(RETRY_INTERVAL_S, 0.05 + now - since))  # most interrupted connections are back at once
+            time.sleep(min(RETRY_INTERVAL_S, 0.05 + now - since))  # most lost connections can be restored at once
         else:
             if since is not None:
-                notify(f"the database server is back after {time.monotonic() - since:.0f} s")
+                notify(f"reconnected to the database server after {time.monotonic() - since:.0f} s")
             return found
 
 
 def require_whole(path: Path) -> None:
-    """Make sure that a file is an SQLite database, and that its pages are consistent.
+    """Check that a file is an SQLite database with consistent pages.
 
     Raises:
-        RecordError: they are not.
+        RecordError: it is not.
         DatabaseUnavailable: it cannot be read.
     """
     with sql_errors(path):

@@ -1,8 +1,8 @@
-"""What can go wrong with a study database, and how errors of the drivers are translated.
+"""The exceptions for study databases, and the translation of errors of the drivers.
 
 | error | meaning |
 |---|---|
-| `RecordError` | the content is not what a study's is; a retry does not help |
+| `RecordError` | the content is not a valid study; a retry does not help |
 | `DatabaseUnavailable` | disk full, locked, no permission, server not reachable; the content may be intact |
 | `ConnectionLost` | the connection to a server is lost; the operation is retried |
 """
@@ -45,7 +45,7 @@ _HINTS = {
 
 
 class RecordError(Exception):
-    """The folder holds no study database that this version can read."""
+    """The folder has no study database that this version can read."""
 
 
 class DatabaseUnavailable(Exception):
@@ -61,7 +61,7 @@ def sql_errors(place: Place) -> Iterator[None]:
     """Translate the errors of SQLAlchemy and the drivers.
 
     Raises:
-        RecordError: its content is not what a study's is.
+        RecordError: its content is not a valid study.
         DatabaseUnavailable: the disk, a lock, a permission or the network prevents access; the content may be intact.
     """
     try:
@@ -84,10 +84,10 @@ def sql_errors(place: Place) -> Iterator[None]:
 
 
 def _from_server(server: Server, error: Exception) -> Exception | None:
-    """The meaning of a server's error; None if it is not known."""
+    """The translated error of a server; None if it is unknown."""
     if isinstance(error, ImportError):
         return DatabaseUnavailable(
-            "PostgreSQL needs the package psycopg, which is not installed; install it with\n"
+            "PostgreSQL requires the package psycopg, which is not installed; install it with\n"
             "pip install --require-hashes -r requirements-postgres.lock"
         )
     found = [cause for cause in _causes(error) if isinstance(cause, sqlalchemy.exc.DBAPIError)]
@@ -104,7 +104,7 @@ def readable(place: Place) -> Iterator[None]:
     """Translate errors while content is read: a value that cannot be decoded is damage.
 
     Raises:
-        RecordError, DatabaseUnavailable: as in `sql_errors`, and for the errors that a changed byte causes.
+        RecordError, DatabaseUnavailable: as in `sql_errors`, and for values that cannot be decoded.
     """
     try:
         with sql_errors(place):
@@ -115,7 +115,7 @@ def readable(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def version_errors(place: Place) -> Iterator[None]:
-    """Translate Optuna's refusal of tables of another version.
+    """Translate Optuna's error for tables of another version.
 
     Raises:
         RecordError: the tables are of another version of Optuna.
@@ -129,7 +129,7 @@ def version_errors(place: Place) -> Iterator[None]:
 
 
 def damaged(place: Place, what: str) -> RecordError:
-    """The error for a database that another program, or a fault, has changed."""
+    """The error for a database whose content was changed or is corrupt."""
     if isinstance(place, Server):
         advice = f"restore a backup of the schema; or drop it, remove the study's {SERVER}, and start the study again"
         return RecordError(f"{place} is damaged: {what[:200]}\n{advice}")
@@ -151,7 +151,7 @@ def unavailable(server: Server, error: BaseException) -> DatabaseUnavailable:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error means that the connection to the server is lost, perhaps for a while."""
+    """Whether an error means that the connection to the server is lost."""
     for cause in _causes(error):
         if isinstance(cause, ConnectionLost):
             return True
@@ -171,7 +171,7 @@ def reason(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error, its cause, the cause of that, and so on."""
+    """The error and the chain of its causes."""
     found = [error]
     while (cause := found[-1].__cause__ or found[-1].__context__) and cause not in found:
         found.append(cause)

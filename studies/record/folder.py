@@ -1,22 +1,22 @@
-"""Where everything lies that a study writes: the one owner of the paths below `runs/` and `runs/<study>/`.
+"""The paths of all files below `runs/` and `runs/<study>/`.
 
-It imports nothing but the standard library: a worker process imports it too, and must start fast.
+Imports the standard library only, because worker processes import this module and must start fast.
 
 | path | content |
 |---|---|
 | `runs/data/` | prepared datasets |
 | `runs/mlflow.db`, `runs/mlartifacts/` | MLflow's own store |
 | `runs/test-set-openings.jsonl` | one line for each time a test set was opened |
-| `runs/default-study` | name of the study that `sweep run` continues when none is named |
+| `runs/default-study` | name of the study that `sweep run` runs without a name |
 | `runs/<study>/study.db` | the record, if it is a file |
 | `runs/<study>/database.json` | the address of the record, if it is on a server |
-| `runs/<study>/lock` | locked while a process works on the study |
+| `runs/<study>/lock` | locked while a process runs the study |
 | `runs/<study>/trials/0007/`, `confirm/0003/` | checkpoint and weights of a trial: `TrialFolder` |
-| `runs/<study>/champion.npz`, `champion.json` | the winning network and its card |
-| `runs/<study>/report.pdf`, `<study>-2.toml` | the report, and the next study that it proposes |
-| `runs/<study>/mirror.lock`, `mirror.log`, `mirror.part/` | of the process that updates MLflow |
+| `runs/<study>/champion.npz`, `champion.json` | the winning network and its metadata |
+| `runs/<study>/report.pdf`, `<study>-2.toml` | the report, and the proposed next study |
+| `runs/<study>/mirror.lock`, `mirror.log`, `mirror.part/` | lock, log and artifacts of the MLflow mirror |
 | `runs/<study>/mlflow.json` | the addresses of the study's runs in MLflow |
-| `runs/<study>/worker-0.log` | what worker 0 wrote to stderr |
+| `runs/<study>/worker-0.log` | stderr of worker 0 |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WEIGHTS = "weights.npz"
 CHAMPION = "champion.npz"
 CARD = "champion.json"
 REPORT = "report.pdf"
-"""Names of files; as MLflow artifacts and on a cluster's workers they have the same names."""
+"""File names; MLflow artifacts and files on a cluster's workers have the same names."""
 ARTIFACTS = "mlartifacts"
 
 
@@ -48,7 +48,7 @@ class TrialFolder:
 
     @property
     def damaged_checkpoint(self) -> Path:
-        """A checkpoint that could not be read, set aside."""
+        """A damaged checkpoint, renamed."""
         return self.checkpoint.with_suffix(".damaged")
 
     @property
@@ -85,7 +85,7 @@ class StudyFolder:
 
     @property
     def lock(self) -> Path:
-        """Locked while a process works on the study; names that process."""
+        """Locked while a process runs the study; contains its process id."""
         return self.path / "lock"
 
     def trials(self, study: str) -> Path:
@@ -103,7 +103,7 @@ class StudyFolder:
 
     @property
     def card(self) -> Path:
-        """What `champion` was trained on and how well it does, as JSON."""
+        """Metadata of `champion`, as JSON: its data and results."""
         return self.path / CARD
 
     @property
@@ -112,7 +112,7 @@ class StudyFolder:
         return self.path / REPORT
 
     def proposal(self, name: str) -> Path:
-        """The study file that the report proposes next."""
+        """The proposed next study file."""
         return self.path / f"{name}.toml"
 
     @property
@@ -136,7 +136,7 @@ class StudyFolder:
         return self.path / "mlflow.json"
 
     def worker_log(self, number: int) -> Path:
-        """What a worker process wrote to stderr."""
+        """The stderr of a worker process."""
         return self.path / f"worker-{number}.log"
 
 
@@ -181,5 +181,5 @@ class Home:
 
     @property
     def default_study(self) -> Path:
-        """Name of the study that `sweep run` continues when none is named."""
+        """Name of the study that `sweep run` runs without a name."""
         return self.path / "default-study"

@@ -1,7 +1,7 @@
-"""Where a study is recorded: in a file, or in a schema of a PostgreSQL database.
+"""The location of a record: a file, or a schema of a PostgreSQL database.
 
 The file is `study.db` in the study's folder. For a PostgreSQL database the folder's `database.json` holds the address,
-without the password. Each study has a schema of its own, with Optuna's tables and the table `sweep_writer`. So several
+without the password. Each study has its own schema, with Optuna's tables and the table `sweep_writer`. So several
 studies and MLflow can share a database: Optuna and MLflow both have a table `alembic_version`.
 
 | key of `database.json` | content |
@@ -26,7 +26,7 @@ from studies.record.server import Place, Server, environment_url, same_database,
 
 
 def locate(folder: Path) -> Place:
-    """Where the study in `folder` is recorded: as the folder says, else in the database that the environment names.
+    """The location of the record of `folder`: that in the folder, else the database in the environment.
 
     Raises:
         RecordError: `database.json` cannot be read.

@@ -1,13 +1,13 @@
-"""How a trial ended, in the words of the record. Worker processes import this module: standard library only."""
+"""The outcomes of trials. Worker processes import this module: standard library only."""
 
 from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a trial ended.
+    """The outcome of a trial.
 
     Diverged, out of memory and timeout are results of the settings. Only `FAILED`, an error in the program or a worker
-    that died too often, is a failure.
+    that exited too often, is a failure.
     """
 
     COMPLETE = "complete"

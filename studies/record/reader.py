@@ -1,6 +1,6 @@
-"""Reads a study database: what a sweep recorded, as frozen values.
+"""Read a study database into frozen dataclasses.
 
-The values share no class with the code that ran the sweep, so that a report can be drawn years later.
+They are independent of the code that ran the sweep, so that records of older versions can be read.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ _STATES = {
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as it was recorded.
+    """A recorded trial.
 
     Attributes:
         number: 0-based; the baseline is trial 0 of the search.
-        state: Optuna's word: running, complete, pruned or failed.
+        state: as in Optuna: running, complete, pruned or failed.
         outcome: complete, pruned, diverged, out of memory, timeout, failed, running, or interrupted
             (running in the record, but no process is working on the study).
-        reason: why it ended; None while it runs.
+        reason: why it ended; None if it is running.
         hyperparameters: decoded; `hidden_sizes` is a tuple.
         epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
-            are fractions in 0..1, what was not measured is NaN.
-        value: the objective at the selected epoch; the best so far of a trial that was stopped; else None.
-        counted_epoch: index of the epoch that counts, or None.
-        validation_loss, validation_accuracy: at the epoch that counts, or None.
+            are fractions in 0..1, values that were not measured are NaN.
+        value: the objective at the selected epoch, also of a stopped trial; else None.
+        counted_epoch: index of the selected epoch, or None.
+        validation_loss, validation_accuracy: at the selected epoch, or None.
         seconds: training time of all its epochs.
         started, finished: UTC.
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
@@ -91,14 +91,14 @@ class TrialRecord:
 
     @property
     def annealed(self) -> bool:
-        """Whether the learning rate of its last epoch was less than a twentieth of the highest: a schedule ended it."""
+        """Whether its schedule ended: the last learning rate is less than a twentieth of the highest."""
         rates = self.epochs["learning_rate"]
         return bool(rates.size and rates[-1] < 0.05 * rates.max())
 
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A whole study as it was recorded. Its fields are described in `studies/record/schema.py`."""
+    """A recorded study. Its fields are described in `studies/record/schema.py`."""
 
     folder: Path
     uid: str
@@ -117,12 +117,12 @@ class SweepRecord:
 
     @property
     def objective(self) -> str:
-        """The name of what ranks trials: `validation_<metric>`."""
+        """The objective that ranks the trials: `validation_<metric>`."""
         return str(self.study["objective"])
 
     @property
     def metric(self) -> Metric:
-        """The metric of the objective, with the direction that was recorded."""
+        """The metric of the objective, with the recorded direction."""
         return replace(metric_of(self.objective), direction=self.study["direction"])
 
     @property
@@ -137,14 +137,14 @@ class SweepRecord:
         return sorted(complete, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
 
     def counts(self) -> dict[str, int]:
-        """Number of trials of each outcome that occurs, in the order of first occurrence."""
+        """Number of trials by outcome, in the order of first occurrence."""
         found: dict[str, int] = {}
         for trial in self.trials:
             found[trial.outcome] = found.get(trial.outcome, 0) + 1
         return found
 
     def table(self) -> pd.DataFrame:
-        """One row a trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
+        """One row per trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
         import pandas as pd
 
         rows = [
@@ -171,7 +171,7 @@ class SweepRecord:
         return pd.DataFrame(rows)
 
     def epoch_table(self) -> pd.DataFrame:
-        """One row an epoch: trial, outcome, epoch (from 0, as `counted_epoch`), whether it counts, its numbers."""
+        """One row per epoch: trial, outcome, epoch (from 0, as `counted_epoch`), whether it is selected, metrics."""
         import pandas as pd
 
         trials = [trial for trial in self.trials if len(trial.epochs)]
@@ -191,7 +191,7 @@ class SweepRecord:
 
 
 def _cell(value: object) -> object:
-    """A tuple of layer sizes as `128-64`; anything else as it is."""
+    """A tuple of layer sizes as `128-64`; other values unchanged."""
     return "-".join(str(item) for item in value) if isinstance(value, tuple) else value
 
 
@@ -200,19 +200,19 @@ def read(folder: Path, *, active: bool = False) -> SweepRecord:
 
     Args:
         folder: the study's folder, which holds `study.db`.
-        active: whether a sweep is running; without one, a running trial is an interrupted one.
+        active: whether a sweep is running; otherwise a running trial counts as interrupted.
 
     Raises:
-        RecordError: there is no study database, or it is of a newer schema, unreadable, or not what was written.
+        RecordError: there is no study database, or it has a newer schema, is unreadable, or was changed.
         DatabaseUnavailable: it cannot be read now.
     """
     return Reader(folder).read(active=active)
 
 
 class Reader:
-    """Reads one study again and again. Finished trials are read and verified once: they never change.
+    """Read one study repeatedly. Finished trials never change, so they are read and verified only once.
 
-    No connection stays open between two reads, so that a reader never blocks the writer.
+    No connection is kept open between reads, so that a reader never blocks the writer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -239,7 +239,7 @@ class Reader:
         return reconnecting(place, look)
 
     def _open(self, place: Place) -> None:
-        """Open and check the database, unless it is the one that is open."""
+        """Open and check the database, unless it is already open."""
         found: object = place
         if not isinstance(place, Server):
             try:
@@ -257,11 +257,11 @@ class Reader:
     def _read(self, place: Place, active: bool) -> SweepRecord:
         ids = {summary.study_name: summary._study_id for summary in self._storage.get_all_studies()}
         if "search" not in ids or "confirm" not in ids:
-            raise RecordError(f"{place} holds no sweep")
+            raise RecordError(f"{place} contains no sweep")
         attributes = self._storage.get_study_user_attrs(ids["search"])
         require_sealed(place, attributes)
         if isinstance(place, Server) and place.uid not in (None, attributes["uid"]):
-            raise RecordError(f"{place} holds another study than the one started in {self.folder}")
+            raise RecordError(f"{place} contains another study than the one started in {self.folder}")
         trials = {
             name: self._trials(place, name, ids[name], attributes["schema"] >= SEALED, active)
             for name in self._finished
@@ -332,5 +332,5 @@ def _epochs(attributes: Mapping[str, Any]) -> NDArray[np.void]:
 
 
 def _utc(moment: datetime | None) -> datetime | None:
-    """Optuna hands out naive local times; a record is in UTC."""
+    """Optuna returns naive local times; a record is in UTC."""
     return moment.astimezone(UTC) if moment else None

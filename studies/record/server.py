@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 
 STORAGE = "SWEEP_STORAGE"
-"""The variable that holds a database's address with its password; `sweep --storage` sets it too."""
+"""The environment variable for a database's address with its password; `sweep --storage` also sets it."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Server:
     """The schema of a study in a PostgreSQL database.
 
     Attributes:
-        url: the database's; with the password, if the environment has it.
-        schema: the study's own.
+        url: the database's address; with the password if the environment has it.
+        schema: the study's schema.
         uid: the study's; None if it is read without its folder.
         made: whether the schema was created.
     """
@@ -34,7 +34,7 @@ class Server:
 
     @property
     def key(self) -> int:
-        """Number of the advisory lock that the study's one writer holds: 64 bits, signed."""
+        """Number of the advisory lock that the study's writer holds: 64 bits, signed."""
         return int.from_bytes(hashlib.sha256(self.schema.encode()).digest()[:8], "big", signed=True)
 
     @property
@@ -44,17 +44,17 @@ class Server:
 
 
 Place = Path | Server
-"""Where a study is recorded: a file, or a schema."""
+"""The location of a record: a file or a schema."""
 
 
 def environment_url() -> URL | None:
-    """The database that SWEEP_STORAGE names; None if it is not set."""
+    """The database address in SWEEP_STORAGE; None if it is not set."""
     address = os.environ.get(STORAGE)
     return make_url(address) if address else None
 
 
 def same_database(one: URL, other: URL) -> bool:
-    """Whether two addresses name the same database; user and password are ignored."""
+    """Whether two addresses refer to the same database; user and password are ignored."""
     return _database(one) == _database(other)
 
 
@@ -63,7 +63,7 @@ def _database(url: URL) -> tuple[object, ...]:
 
 
 def without_password(url: URL) -> str:
-    """An address that has no password, not even a placeholder for one, so that it can be used again."""
+    """An address without a password or a placeholder for one, so that it can be used."""
     bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
     return bare.render_as_string(hide_password=False)
 

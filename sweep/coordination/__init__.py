@@ -1,1 +1,1 @@
-"""The loop that asks, dispatches, records and tells."""
+"""The coordinator: it proposes trials, dispatches them to workers and records their results."""

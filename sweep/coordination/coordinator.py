@@ -1,7 +1,7 @@
-"""The loop of a sweep: ask for a trial, start it, record its epochs, tell its result. Nothing else writes the record.
+"""The loop of a sweep: propose a trial, start it, record its epochs, record its result. Nothing else writes trials.
 
-Starting is recovering: trials that the record calls running are continued first, each from its last checkpoint and
-under its own number. There is no other recovery code.
+A start is also the recovery: trials recorded as running are continued first, each from its last checkpoint and with
+its own number. There is no other recovery code.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import EnvironmentFailure, Event, Pool
 
 MAX_DEATHS = 3
-"""A trial fails when its worker has died this often."""
+"""A trial fails after this many exits of its workers."""
 MAX_FAILURES_IN_A_ROW = 5
-"""Then the sweep ends: something is wrong with the study, not with one setting."""
+"""After this many failures the sweep ends: the study is faulty, not a single setting."""
 STOP_TIMEOUT_S = 4.0
-"""For workers to finish their epoch once the sweep is asked to stop."""
+"""Time for workers to finish their epoch when the sweep stops."""
 POLL_INTERVAL_S = 0.2
-"""Between two looks at signals and the clock."""
+"""Interval between checks of signals and timeouts."""
 STALL_TIMEOUT_S = 120.0
-"""Without a training step, a worker hangs. Loading or evaluating a large dataset takes some seconds."""
+"""Without a training step for this time, a worker hangs. Loading a large dataset takes only some seconds."""
 
 
 class TooManyFailures(Exception):
@@ -43,10 +43,10 @@ class TooManyFailures(Exception):
 
 @dataclass
 class Stop:
-    """Whether the sweep is asked to stop, and why.
+    """Whether the sweep has to stop, and why.
 
     Attributes:
-        reason: number of the signal, 0 for the time limit, None to go on.
+        reason: number of the signal, 0 for the time limit, None to continue.
         deadline: of `time.monotonic()`, or None.
     """
 
@@ -61,16 +61,16 @@ class Stop:
 
 
 class Coordinator:
-    """Runs the trials of a source on the workers of a pool.
+    """Run the trials of a source on the workers of a pool.
 
     Args:
-        pool: where they run.
-        progress: shows them.
+        pool: the workers.
+        progress: displays the state of the trials.
         stop: set by a signal or a time limit.
     """
 
     _source: TrialSource
-    """The one that `run` was last called with."""
+    """The source of the current call of `run`."""
 
     def __init__(self, pool: Pool, progress: Progress, stop: Stop) -> None:
         self._pool = pool
@@ -82,7 +82,7 @@ class Coordinator:
         self._checked = 0.0
 
     def run(self, source: TrialSource) -> None:
-        """Run all trials of a source; returns early if asked to stop.
+        """Run all trials of a source; returns early if `stop` is set.
 
         Raises:
             TooManyFailures: too many trials failed in a row.
@@ -92,13 +92,13 @@ class Coordinator:
         self._source = source
         self._waiting = [task for task in source.interrupted() if not self._prune_if_behind(task)]
         while not self._stop.asked():
-            # One task per round: a draw may take 0.1 s, and messages of a thousand workers would wait for all draws.
+            # One task per round: a proposal may take 0.1 s, and the messages of all workers wait for it.
             has_room = self._pool.free > 0
             task = self._next() if has_room else None
             if task:
                 self._dispatch(task)
             if not self._running and (has_room or not self._remaining()):
-                return  # without room, wait: a cluster's workers have yet to join
+                return  # without free workers, wait: those of a cluster may still join
             events, received = self._pool.events(0 if task else POLL_INTERVAL_S), time.monotonic()
             for event in events:
                 self._handle(event)
@@ -205,10 +205,10 @@ class Coordinator:
         """End tasks that exceed their time limit or make no progress.
 
         Args:
-            received: `time.monotonic()` when the pool's events were received. Recording them may have taken long, if
+            received: `time.monotonic()` when the pool's events were received. Recording them may have taken long if
                 the database server was unavailable; that time is not counted against the tasks.
         """
-        if received - self._checked < POLL_INTERVAL_S:  # not for every message of a thousand workers
+        if received - self._checked < POLL_INTERVAL_S:  # not after every message
             return
         self._checked, since = received, time.monotonic() - received
         for task in list(self._running.values()):

@@ -1,4 +1,4 @@
-"""Removes files that trials no longer need."""
+"""Remove files that trials no longer need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweep.coordination.task import Task
 def remove_files_of(task: Task) -> None:
     """Remove what an ended trial no longer needs.
 
-    Called once no worker has the trial: the worker of a pruned one may have run on to the end and written weights.
+    Called when no worker has the trial: the worker of a pruned one may have finished it and written weights.
     """
     keep_weights = "weights_sha256" in task.trial.user_attrs.get("result", {})
     folder = TrialFolder(Path(task.job.folder))
@@ -23,12 +23,12 @@ def remove_files_of(task: Task) -> None:
 
 
 def remove_leftovers(folder: StudyFolder, study: str, finished: Iterable[int]) -> None:
-    """Remove what a killed process left: half-written files, and checkpoints of trials that had just ended.
+    """Remove files of killed processes: partly written files, and checkpoints of trials that had just ended.
 
     Args:
         folder: of the study.
         study: the Optuna study, `search` or `confirm`.
-        finished: numbers of the trials that need no checkpoint any more.
+        finished: numbers of the trials that have ended.
     """
     parts = [*folder.path.glob(f".*{PART}"), *folder.trials(study).glob(f"*/.*{PART}")]
     for path in (*parts, *(folder.trial(study, number).checkpoint for number in finished)):

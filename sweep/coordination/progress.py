@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
+"""Progress output of a sweep: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ TITLES = {
     "final": "final models on training and validation data",
 }
 NAMES = {"search": "trial", "confirm": "confirm run", "final": "final model"}
-EVERY = 0.25
-"""Seconds between two drawings of the table."""
-NARROW = 72
-"""Columns of a terminal that leave no room for a bar beside the numbers."""
+REFRESH_INTERVAL_S = 0.25
+NARROW_COLUMNS = 72
+"""A terminal with fewer columns shows no progress bar."""
 
 
 @dataclass
@@ -40,13 +39,13 @@ class _Running:
 
 
 class Progress:
-    """The state of one phase of a sweep, drawn as it changes.
+    """The state of one phase of a sweep, displayed as it changes.
 
     Args:
-        console: where to draw; a table only when it is a terminal.
-        searched: names of the hyperparameters worth a column.
-        metric: of the objective; decides how a value reads and which is better.
-        placed: whether to show which worker has a trial.
+        console: the output; a table is drawn only on a terminal.
+        searched: names of the hyperparameters to show.
+        metric: of the objective, for the format and the comparison of values.
+        placed: whether to show the worker of each trial.
     """
 
     def __init__(self, console: Console, searched: list[str], metric: Metric, *, placed: bool = False) -> None:
@@ -72,7 +71,7 @@ class Progress:
             self._live.stop()
 
     def begin(self, phase: str, total: int, counts: Mapping[str, int], best: tuple[float, int] | None) -> None:
-        """Begin a phase (a key of `TITLES`) of so many trainings, some of which ended earlier."""
+        """Begin a phase (a key of `TITLES`) of `total` training runs; `counts` are those that ended earlier."""
         self._phase, self._total, self._counts, self._best = phase, total, dict(counts), best
         self._running.clear()
         self._began, self._ended_here = time.monotonic(), 0
@@ -81,7 +80,7 @@ class Progress:
             self.note(f"{TITLES[phase]}: {total} trainings" + (f", {done} of them done" if done else ""))
 
     def started(self, job: Job, number: int, worker: int, done: int) -> None:
-        """A trial was handed to a worker."""
+        """A trial was given to a worker."""
         settings = ", ".join(f"{key} {reading(job.hyperparameters[key])}" for key in self._searched)
         epochs = job.stop_after or int(job.hyperparameters["epochs"])
         self._running[job.id] = _Running(number, worker, epochs, done, settings)
@@ -92,8 +91,8 @@ class Progress:
             running.done, running.value = index + 1, value
 
     def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None) -> None:
-        """A trial ended; where there is no table, say so in a line."""
-        if job.id not in self._running:  # judged before it was handed to a worker
+        """A trial ended; without a table, print a line."""
+        if job.id not in self._running:  # pruned before it was given to a worker
             self.started(job, number, 0, 0)
         running = self._running.pop(job.id)
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
@@ -108,13 +107,13 @@ class Progress:
             )
 
     def note(self, text: str) -> None:
-        """Say a line that stays."""
+        """Print a line above the table."""
         self._console.print(Text(text), soft_wrap=True)
 
     def refresh(self, left: int) -> None:
-        """Draw again, unless that was just done; `left` trials have not begun."""
+        """Redraw the table, at most every REFRESH_INTERVAL_S; `left` trials have not begun."""
         self._left = left
-        if self._live and time.monotonic() - self._drawn > EVERY:
+        if self._live and time.monotonic() - self._drawn > REFRESH_INTERVAL_S:
             self._drawn = time.monotonic()
             self._live.update(self._picture(), refresh=True)
 
@@ -123,13 +122,13 @@ class Progress:
 
     def _picture(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        narrow = self._console.width < NARROW
+        narrow = self._console.width < NARROW_COLUMNS
         placed = ["worker"] if self._placed else []
         for title in (NAMES[self._phase], *placed, "epoch", *([] if narrow else ["progress"])):
             table.add_column(title, no_wrap=True)
         for title in (f"validation {self._metric.label}", "settings"):
             table.add_column(title, overflow="fold")
-        shown = max(1, self._console.height - 4)  # what a terminal has no room for costs 1 ms a row to draw
+        shown = max(1, self._console.height - 4)  # each row takes 1 ms to draw, also those that do not fit
         for running in itertools.islice(self._running.values(), shown):
             bar = [] if narrow else [ProgressBar(total=running.epochs, completed=running.done, width=16)]
             value = self._metric.format(running.value) if running.value is not None else ""
@@ -137,7 +136,7 @@ class Progress:
             epochs = f"{running.done}/{running.epochs}"
             table.add_row(str(running.number), *place, epochs, *bar, value, running.settings)
         more = len(self._running) - shown
-        return Group(table, *([Text(f"and {more:,} more at work", style="dim")] if more > 0 else []), self._summary())
+        return Group(table, *([Text(f"and {more:,} more running", style="dim")] if more > 0 else []), self._summary())
 
     def _summary(self) -> Text:
         done = sum(self._counts.values())
@@ -150,7 +149,7 @@ class Progress:
         return Text("  ·  ".join(parts), style="bold")
 
     def _seconds_left(self) -> float | None:
-        """What is left, at the pace of the trials that ended since the start."""
+        """Estimated time left, from the mean time of the trials that ended since the start."""
         if not self._ended_here:
             return None
         pace = (time.monotonic() - self._began) / self._ended_here
@@ -158,14 +157,14 @@ class Progress:
 
 
 def reading(value: object) -> str:
-    """A setting as people read it: four significant digits, layers as 128-64."""
+    """A setting in four significant digits, layers as 128-64."""
     if isinstance(value, list | tuple):
         return "-".join(str(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 45 s, 3 min, 1 h 20 min."""
+    """A time in rounded units: 45 s, 3 min, 1 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

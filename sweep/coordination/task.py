@@ -1,4 +1,4 @@
-"""A trial that is waiting for a worker or has one, as the coordinator knows it."""
+"""The coordinator's state of a trial that is waiting for a worker or has one."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Task:
     """A trial that is waiting for a worker or has one.
 
     Attributes:
-        log: where it is recorded.
+        log: the log that records it.
         trial: as it was recorded at its start.
         job: its training.
         selection: the rule of the selected epoch.
         epochs: recorded rows, in order.
         values: the objective at the selected epoch, after each of them.
         selected: the selected epoch so far.
-        deaths: how often its worker died.
-        ended: its outcome is recorded; later messages are ignored.
+        deaths: number of exits of its workers.
+        ended: whether its outcome is recorded; later messages are ignored.
         seconds_before: training time of the epochs recorded before its current worker got it.
         started: `time.monotonic()` when its current worker got it.
         progressed: `time.monotonic()` of its last step or epoch.
@@ -56,7 +56,7 @@ class Task:
 
     @property
     def value(self) -> float | None:
-        """The objective at the selected epoch so far; None if nothing is held out to measure it on."""
+        """The objective at the selected epoch so far; None without validation examples."""
         return self.selection.value(self.selected) if self.selected else None
 
     def begin(self) -> None:
@@ -77,7 +77,7 @@ class Task:
         """Add the next epoch.
 
         Args:
-            row: as `Epoch.row` gives it.
+            row: as returned by `Epoch.row`.
         """
         epoch = Epoch.from_row(len(self.epochs), row)
         if self.selection.prefers(epoch, self.selected):

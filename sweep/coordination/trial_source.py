@@ -1,4 +1,4 @@
-"""Where the coordinator's trials come from: the search, or the list of confirmation runs."""
+"""The interface of the coordinator's sources of trials: the search, or the list of confirmation runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrialSource(Protocol):
         """Whether to stop the task after this epoch (from 0)."""
 
     def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
-        """Take in the result before it is recorded; return system attributes to record with it."""
+        """Process the result before it is recorded; return system attributes to record with it."""
 
     def remaining(self) -> int:
         """How many tasks `ask` will still return."""

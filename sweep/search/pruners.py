@@ -1,7 +1,7 @@
-"""Optuna's median and hyperband rules with the same verdicts, at a cost that does not grow with the trials.
+"""Optuna's median and hyperband pruners with the same decisions, in a time that hardly depends on the number of trials.
 
-Optuna's collect what all other trials reported, at every epoch of every trial: 2 ms an epoch after 10,000 trials. These
-keep it sorted, 0.01 ms.
+Optuna's pruners collect the reports of all other trials at every epoch, which takes 2 ms after 10,000 trials. These
+keep them sorted and take 0.01 ms.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from studies.definition import Study
 
 
 class Median(MedianPruner):
-    """A trial is given up whose best value is worse than the median of the completed trials at the same epoch.
+    """Prune a trial whose best value is worse than the median of the completed trials at the same epoch.
 
-    It waits for five completed trials and for the third epoch.
+    Prunes only after five completed trials, and from the third epoch on.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Median(MedianPruner):
                 insort(self._reported[step], value)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether to give the trial up."""
+        """Whether to prune the trial."""
         step = trial.last_step
         if step is None or step < self._n_warmup_steps or self._completed < self._n_startup_trials:
             return False
@@ -54,10 +54,10 @@ class Median(MedianPruner):
 
 
 class Hyperband(HyperbandPruner):
-    """Successive halving in brackets: at each rung the best third of those that came so far goes on.
+    """Successive halving in brackets: the best third of the trials that reached a rung continues.
 
     Args:
-        epochs: the most that a trial may have.
+        epochs: maximal number of epochs of a trial.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -65,13 +65,13 @@ class Hyperband(HyperbandPruner):
         self._reached: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
 
     def learn(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Take a recorded trial into account; of others `prune` itself knows what they reached."""
+        """Take a recorded trial into account; `prune` itself adds the values of other trials."""
         bracket = self._bracket(study, trial)
         for rung in range(_get_current_rung(trial)):
             insort(self._reached[bracket, rung], trial.system_attrs[_completed_rung_key(rung)])
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether to give the trial up; the value at each rung becomes a system attribute of the trial."""
+        """Whether to prune the trial; the value at each rung is stored as a system attribute of the trial."""
         step = trial.last_step
         if step is None:
             return False
@@ -97,7 +97,7 @@ class Hyperband(HyperbandPruner):
 
 
 def make_pruner(study: Study) -> BasePruner:
-    """The pruner a study names."""
+    """The pruner of a study."""
     if study.pruner == "median":
         return Median()
     if study.pruner == "hyperband":

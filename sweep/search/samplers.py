@@ -18,7 +18,7 @@ SAMPLER_STREAM = 0x53414D50
 
 
 def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
-    """The sampler for the next trial, seeded by (study seed, trials so far): a continued study repeats nothing."""
+    """The sampler for the next trial, seeded by (study seed, trials so far), so that a resumed study repeats none."""
     seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER_STREAM]).generate_state(1)[0])
     if study.sampler == "qmc":
         with warnings.catch_warnings():
@@ -28,14 +28,14 @@ def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
 
 
 class _NumberedQMCSampler(QMCSampler):
-    """Sobol points whose index is the trial's number; Optuna's own counter would begin anew at every start."""
+    """Sobol points whose index is the trial's number; Optuna's counter would restart at every start."""
 
     def __init__(self, seed: int, number: int) -> None:
         super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
         self._number = number
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The space of all trials, from the first; Optuna looks through all of them for the first that ended."""
+        """The space of all trials, from the first; Optuna searches all trials for one that has finished."""
         return dict(study.get_trials(deepcopy=False)[0].distributions)
 
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:

@@ -1,12 +1,12 @@
-"""The search: Optuna proposes settings and judges running trials, thinking in memory.
+"""The search: an in-memory Optuna study proposes settings and decides on pruning.
 
-With generations of K, trials K g to K g + K - 1 are asked for knowing the outcomes of earlier generations and nothing
-of their own: in memory they all count as running until the last of them has ended, and are then told in order. What
-Optuna sees is thus a function of the trials' numbers, not of who was faster or when the sweep was killed.
+With generations of K, trials K g to K g + K - 1 are proposed with the outcomes of earlier generations only. In memory
+they all count as running until the last of them has ended, and are then told in order of their numbers. So Optuna's
+input depends on the numbers of the trials only, not on their speed or on when the sweep was killed.
 
-The in-memory study is rebuilt from the database at start. What it decides enters the database in one commit before
-anything acts on it: `ask` and `suggest` on SQLite would be a dozen commits, and a kill between two of them would
-continue a trial with other settings.
+The in-memory study is rebuilt from the database at start. A proposal is written to the database in one commit before it
+is used: `ask` and `suggest` on SQLite would need a dozen commits, and a kill between two of them would continue a trial
+with other settings.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ CONTROL_STREAM = 0x41554454
 
 
 class Search:
-    """Asks for the trials of a study, in number order, up to its total.
+    """Propose the trials of a study, in order of their numbers, up to its total.
 
     Args:
-        study: the question.
-        log: where trials are recorded.
-        folder: where trials keep their files.
+        study: the study definition.
+        log: the log that records the trials.
+        folder: the folder with the files of all trials.
         dataset: the prepared dataset's folder.
 
     Attributes:
-        begun: how many trials were asked for, in all starts.
-        counts: of the outcomes of those that had ended before this start.
-        best: value and number of the best that had completed, the first of equals; None without one.
+        begun: number of proposed trials, over all starts.
+        counts: outcomes of the trials that had ended before this start.
+        best: value and number of the best trial completed before this start, the first of equals; or None.
 
     Raises:
-        RecordError: what is recorded is not what was written.
+        RecordError: recorded trials were changed since they were written.
     """
 
     def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
-        self._question = study
+        self._definition = study
         self._log = log
         self._folder = folder
         self._dataset = dataset
@@ -77,7 +77,7 @@ class Search:
             self._rebuild(trial, running=trial.number >= told)
 
     def interrupted(self) -> Sequence[Task]:
-        """Trials that the database calls running; the pruner hears their epochs again, but for the last one."""
+        """Trials recorded as running; their epochs except the last are reported to the pruner again."""
         tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted]
         for task in tasks:
             for index, value in enumerate(task.values[:-1]):
@@ -85,17 +85,17 @@ class Search:
         return tasks
 
     def ask(self) -> Task | None:
-        """The next trial, recorded as running before anyone can act on it."""
+        """The next trial, recorded as running before it is returned."""
         begun = self.begun
-        if begun >= self._question.trials or (begun % (self._question.generation or 1) == 0 and self._untold()):
+        if begun >= self._definition.trials or (begun % (self._definition.generation or 1) == 0 and self._untold()):
             return None
-        self._study.sampler = make_sampler(self._question, begun, self._cache)
+        self._study.sampler = make_sampler(self._definition, begun, self._cache)
         if begun == 0:
-            self._study.enqueue_trial(self._question.baseline_params())
+            self._study.enqueue_trial(self._definition.baseline_params())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             drawn = self._study.ask()
-            settings = self._question.draw(drawn)
+            settings = self._definition.draw(drawn)
         self._trials[drawn.number] = drawn
         self.begun += 1
         failpoint("before_begin")
@@ -116,18 +116,18 @@ class Search:
         given_up = self._report(number, epoch, task.value)
         if not given_up or "audit" in task.trial.user_attrs:
             return False
-        if number == 0 or audited(self._question, number):
+        if number == 0 or audited(self._definition, number):
             self._audit(task, epoch)
             return False
-        return epoch + 1 < int(task.job.hyperparameters["epochs"])  # after the last epoch there is nothing to save
+        return epoch + 1 < int(task.job.hyperparameters["epochs"])  # pruning after the last epoch would save nothing
 
     def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
-        """Tell the sampler; what the pruner noted about the trial is recorded with it, for the next start."""
+        """Tell the sampler; returns what the pruner stored about the trial, to be recorded for the next start."""
         number = task.trial.number
-        if audited(self._question, number) and "audit" not in task.trial.user_attrs:
+        if audited(self._definition, number) and "audit" not in task.trial.user_attrs:
             self._audit(task, None)
         self._outcomes[number] = state, task.value if state == TrialState.COMPLETE else None
-        if len(self._outcomes) < (self._question.generation or 1):
+        if len(self._outcomes) < (self._definition.generation or 1):
             return {}
         for told in sorted(self._outcomes):
             state, value = self._outcomes[told]
@@ -138,27 +138,27 @@ class Search:
             if isinstance(self._study.pruner, Median):
                 self._study.pruner.learn(self._study, ended)
         self._outcomes.clear()
-        noted = self._storage.get_trial(number).system_attrs  # here a trial's id is its number
+        noted = self._storage.get_trial(number).system_attrs  # in this storage a trial's id is its number
         return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
 
     def remaining(self) -> int:
-        """Trials that have not been asked for yet."""
-        return max(0, self._question.trials - self.begun)
+        """Number of trials that have not been proposed yet."""
+        return max(0, self._definition.trials - self.begun)
 
     def _untold(self) -> bool:
-        """Whether a generation is under way."""
-        return self._question.generation is not None and bool(self._trials)
+        """Whether a generation is running."""
+        return self._definition.generation is not None and bool(self._trials)
 
     def _told(self, recorded: Sequence[FrozenTrial]) -> int:
-        """How many of the first trials Optuna knows the outcome of; without generations, that is asked one by one."""
-        size = self._question.generation
+        """Number of first trials whose outcome Optuna may use; without generations, each trial is checked by itself."""
+        size = self._definition.generation
         if size is None:
             return len(recorded)
         ended = next((n for n, trial in enumerate(recorded) if not trial.state.is_finished()), len(recorded))
         return ended - ended % size
 
     def _noted(self, trial: FrozenTrial) -> FrozenTrial:
-        """A recorded trial without what only its outcome and its continuation need, which is noted here."""
+        """Store what is needed from a recorded trial, and return it without its other attributes."""
         if trial.state == TrialState.RUNNING:
             self._interrupted.append(copy(trial))
         else:
@@ -170,15 +170,15 @@ class Search:
         return trial
 
     def _is_better(self, value: float) -> bool:
-        return self.best is None or self._question.metric.is_better(value, self.best[0])
+        return self.best is None or self._definition.metric.is_better(value, self.best[0])
 
     def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
-        """Put a recorded trial into memory, as running where it is, or where its generation is not through."""
+        """Add a recorded trial to the in-memory study, as running if it or its generation is not finished."""
         running = running or trial.state == TrialState.RUNNING
         ended, value, points = trial.state, trial.value, trial.intermediate_values
         if running:
             trial.state, trial.values, trial.intermediate_values = TrialState.RUNNING, None, {}
-        # In the place of a new one: Optuna would copy it to the depth, half of the time that a start takes.
+        # Replaces a new trial: passing it as a template would deep-copy it, half of the time of a start.
         trial._trial_id = trial_id = self._storage.create_new_trial(self._study._study_id)
         self._storage._set_trial(trial_id, trial)
         if isinstance(self._study.pruner, Median | Hyperband):
@@ -199,17 +199,17 @@ class Search:
     def _audit(self, task: Task, epoch: int | None) -> None:
         verdict = {"would_prune_at": epoch}
         task.trial.user_attrs["audit"] = verdict
-        if audited(self._question, task.trial.number):
+        if audited(self._definition, task.trial.number):
             self._log.attribute(task.trial._trial_id, "audit", verdict)
 
     def _job(self, trial: FrozenTrial) -> Job:
         settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
         folder = self._folder / f"{trial.number:04d}"
-        return search_job(self._question, trial.number, settings, folder, self._dataset)
+        return search_job(self._definition, trial.number, settings, folder, self._dataset)
 
 
 def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
-    """The training that is trial `number` of a study; (study seed, number) name its random streams."""
+    """The job of trial `number` of a study; (study seed, number) identify its random streams."""
     selection = EpochSelection(study.objective, study.epoch)
     seed, limit = [study.seed, number], study.trial_seconds
     return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, selection, seconds=limit)

@@ -1,7 +1,7 @@
-"""Optuna's TPE with the same draws to the last bit, in a tenth of the time after many trials.
+"""Optuna's TPE with bit-identical proposals, faster after many trials.
 
-Of Optuna's draw after 10,000 trials, most is spent on the logarithm of the normal distribution function, which it
-evaluates in a Python loop for every kernel, and on converting the parameters of finished trials again and again.
+After 10,000 trials Optuna spends most of the time on the logarithm of the normal distribution function, which it
+evaluates in a Python loop for every kernel, and on repeated conversion of the parameters of finished trials.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from optuna.trial import FrozenTrial, TrialState
 _COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 Array = NDArray[np.float64]
 
-TIE = 1e-6
-"""Difference of two log density ratios below which Optuna's own rounding decides; ours differ from them by 1e-10."""
-ONE = 9.0
-"""Standard deviations below which all of the mass lies, to the last bit of a float64."""
-TAIL = 20.0
+TIE_TOLERANCE = 1e-6
+"""Log density ratios closer than this are recomputed by Optuna; the values here differ from Optuna's by 1e-10."""
+UPPER_SIGMA = 9.0
+"""Standard deviations above which the distribution function is 1 in float64."""
+LOWER_SIGMA = 20.0
 """Standard deviations beyond which a kernel's mass (3e-89) counts as 0; the prior's kernel always has more."""
 
 
 class TrialCache:
     """Parameters of finished trials as Optuna's internal numbers, and the space that all trials share.
 
-    One for the samplers of all trials of a search: each sampler is seeded anew, but what finished trials drew stays.
+    Shared by the samplers of all trials of a search: each trial has a new sampler, but finished trials do not change.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class CachedTPESampler(TPESampler):
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As Optuna's for one objective without constraints, where only the best 25 trials need be found."""
+        """Optuna's method for one objective without constraints, where only the best 25 trials are needed."""
         known = [other for other in study.get_trials(deepcopy=False, states=_COUNTED) if other.number != trial.number]
         below, above = _split(study, known)
         better = self._build_parzen_estimator(study, search_space, below, handle_below=True)
@@ -109,21 +109,21 @@ class CachedTPESampler(TPESampler):
     def _compute_acquisition_func(
         self, samples: dict[str, Array], mpe_below: _ParzenEstimator, mpe_above: _ParzenEstimator
     ) -> Array:
-        """(candidates,): log density ratios, whose largest decides; Optuna's own where two candidates nearly tie."""
+        """(candidates,): log density ratios, of which the largest is chosen; Optuna's if two candidates nearly tie."""
         points = mpe_below._transform(samples)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios: Array = np.log(_density(points, mpe_below._mixture_distribution))
             ratios -= np.log(_density(points, mpe_above._mixture_distribution))
-        best = points[ratios >= ratios.max() - TIE]
+        best = points[ratios >= ratios.max() - TIE_TOLERANCE]
         if np.isfinite(ratios).all() and (best == best[0]).all():
             return ratios
         return super()._compute_acquisition_func(samples, mpe_below, mpe_above)
 
 
 def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """The best tenth of the trials that ended, at most 25, and the others with those that run; both by number.
+    """The best tenth of the finished trials, at most 25, and all others including running ones; both by number.
 
-    Completed ones come first, by value; then pruned ones, by how far they came. Optuna sorts all of them.
+    Completed ones come first, by value; then pruned ones, by their last step. Optuna sorts all of them.
     """
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -142,7 +142,7 @@ def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[Fro
 def _density(points: Array, mixture: _MixtureOfProductDistribution) -> Array:
     """(candidates,): density of a mixture of products at points of shape (candidates, parameters).
 
-    The product needs no logarithms: a kernel too small for a float64 adds nothing to the sum over the kernels.
+    Logarithms are not needed: a kernel that underflows in float64 contributes nothing to the sum over the kernels.
     """
     product = np.tile(mixture.weights, (len(points), 1))
     for x, kernels in zip(points.T, mixture.distributions, strict=True):
@@ -160,14 +160,14 @@ def _kernels(x: Array, kernels: _BatchedDistributions) -> Array:
 def _continuous(x: Array, kernels: Any) -> Array:
     low, high, mu, sigma = kernels.adapted_low, kernels.adapted_high, kernels.mu, kernels.sigma
     x = np.log(x) if kernels.is_log else x
-    x = np.where((x < low) | (x > high), np.nan, x)  # by rounding; Optuna decides
+    x = np.where((x < low) | (x > high), np.nan, x)  # out of bounds by rounding; Optuna recomputes it
     z = (x[:, np.newaxis] - mu) / sigma
     scale = math.sqrt(2 * math.pi) * sigma * _mass((low - mu) / sigma, (high - mu) / sigma)
     return np.asarray(np.exp(-0.5 * z * z) / scale)
 
 
 def _discrete(x: Array, kernels: Any) -> Array:
-    """Many trials share a value, so each pair of value and width is computed once."""
+    """Each distinct pair of value and width is computed once, because many trials share a value."""
     mu, sigma, column = _unique_inverse_2d(kernels.mu, kernels.sigma)
     x, row = np.unique(x, return_inverse=True)
     edges = np.stack([x - kernels.step / 2, x + kernels.step / 2])
@@ -186,6 +186,6 @@ def _mass(a: Array, b: Array) -> Array:
 def _ndtr(a: Array) -> Array:
     """Standard normal distribution function; the C library's erfc only where it is neither 0 nor 1."""
     found = (a > 0).astype(float)
-    near = (a > -TAIL) & (a < ONE)
+    near = (a > -LOWER_SIGMA) & (a < UPPER_SIGMA)
     found[near] = [0.5 * math.erfc(x) for x in (a[near] * -math.sqrt(0.5)).tolist()]
     return found

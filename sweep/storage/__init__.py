@@ -1,1 +1,1 @@
-"""Writing the study database."""
+"""Write the study database."""

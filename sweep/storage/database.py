@@ -1,4 +1,4 @@
-"""The study database: locking it, creating it, checking that it is the study that was started, writing to it.
+"""The study database: locking, creation, comparison with the study file, writing.
 
 Only the coordinator writes it; `studies/record/schema.py` describes its content.
 """
@@ -37,19 +37,19 @@ from sweep.storage.trial_log import TrialLog
 if TYPE_CHECKING:
     from sweep.storage.postgres import Connection
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` shows what it logs at INFO
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` prints what Optuna logs at INFO
 GROWING = ("trials", "confirm")
 """Keys of a study that may change after it was started."""
 LOCK_TIMEOUT_S = 1.0
-"""How long to wait for a study's lock: `is_active` holds it for some microseconds."""
+"""Longest wait for a study's lock: `is_active` holds it for some microseconds."""
 
 
 @contextlib.contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Hold the study's lock; it is released when the process ends, for whatever reason.
+    """Hold the study's lock; it is released when the process exits for any reason.
 
     Raises:
-        StudyBusy: another process holds it; says which, and since when.
+        StudyBusy: another process holds it; the message says which, and since when.
     """
     file = StudyFolder(folder).lock
     with contextlib.ExitStack() as stack:
@@ -65,7 +65,7 @@ def study_lock(folder: Path) -> Iterator[None]:
 
 
 def is_active(folder: Path) -> bool:
-    """Whether a process is working on the study; for a study on a server, on any machine.
+    """Whether a process is running the study; for a study on a server, on any machine.
 
     Raises:
         DatabaseUnavailable: the server cannot be reached.
@@ -104,15 +104,15 @@ class Database:
             raise RecordError(f"{self._place} is the database of another program") from error
 
     def attend(self, notify: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-        """Notify when the server is away and back, and wait for it only until `stopped()`."""
+        """Set `notify` for outages of the server, and `stopped`, which ends the wait for it."""
         if self._connection:
             self._connection.notify, self._connection.stopped = notify, stopped
 
     def attributes(self) -> dict[str, Any]:
-        """The study's attributes; what an older version did not record has its default.
+        """The study's attributes, with defaults for what an older version did not record.
 
         Raises:
-            RecordError: they are not what was written.
+            RecordError: they were changed since they were written.
         """
         attributes = self._attributes()
         return {**attributes, "study": upgraded_study(attributes["study"])}
@@ -139,7 +139,7 @@ class Database:
         self._persist(write)
 
     def close(self) -> None:
-        """Close all connections; SQLite then folds its write-ahead log into the file, a server frees the lock."""
+        """Close all connections; SQLite then checkpoints its write-ahead log, a server releases the lock."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -148,9 +148,9 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
     """Open the study's database; create it if there is none. The caller holds the folder's lock.
 
     Raises:
-        StudyBusy: another process is at work on the study, from another machine.
+        StudyBusy: a process on another machine is running the study.
         StudyChanged: it was started with other settings or other data, or elsewhere.
-        RecordError: it is of another schema, or not what was written.
+        RecordError: its schema version differs, or it was changed since it was written.
         DatabaseUnavailable: its server cannot be used.
     """
 
@@ -174,10 +174,10 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
 
 
 def _server_database(folder: Path, fill: Callable[[RDBStorage, str], None]) -> Database | None:
-    """The database on a server, if the folder or the environment names one."""
+    """The database on a server, if the folder or the environment has its address."""
     if environment_url() is None and not isinstance(locate(folder), Server):
         return None
-    from sweep.storage.postgres import Connection, server_for  # only a study on a server needs it
+    from sweep.storage.postgres import Connection, server_for  # imported only for a study on a server
 
     connection = Connection(server_for(folder))
     try:
@@ -195,7 +195,7 @@ def _file_database(folder: Path, fill: Callable[[RDBStorage, str], None]) -> Dat
 
 
 def _create(folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
-    """Create the database under a temporary name and rename it: it exists complete or not at all."""
+    """Create the database under a temporary name and rename it, so that it is never incomplete."""
     part = fresh_part(StudyFolder(folder).database)
     storage = _open(part, create=True)
     fill(storage, secrets.token_hex(16))
@@ -245,8 +245,8 @@ class _Durable(sqlite3.Connection):
 class _Creation(sqlite3.Connection):
     """SQLite settings during creation: one fsync at the end instead of a hundred.
 
-    WAL mode is set here already. Setting it later would write a rollback journal, and a reader cannot roll back what a
-    killed process leaves.
+    WAL mode is set at the start. Setting it later would write a rollback journal; if the process is killed, read-only
+    processes cannot roll it back.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -259,7 +259,7 @@ def _open(path: Path, *, create: bool = False) -> RDBStorage:
     """Optuna's storage on an SQLite file.
 
     Raises:
-        RecordError: it is no study database.
+        RecordError: it is not a study database.
     """
     arguments = {"timeout": 30, "factory": _Creation if create else _Durable}
     with sql_errors(path), version_errors(path):

@@ -1,8 +1,8 @@
 """A study's database on a PostgreSQL server, for its one writer: locking, reconnecting, schema creation.
 
 Everything is written through one connection, which takes an advisory lock when it is opened. So nothing can be written
-without the lock. When a new connection gets the lock, the lost one is closed on the server too, and its last commit has
-either succeeded or never will. That makes it safe to check whether a write succeeded, and to repeat it if not.
+without the lock. When a new connection gets the lock, the server has closed the lost one, and its last commit has
+either succeeded or failed. So it is safe to check whether a write succeeded, and to repeat it if not.
 
 While this process is disconnected, another sweep could take the lock and release it. Every sweep that takes the lock
 therefore writes a token to the table `sweep_writer`; one that reconnects and finds another token ends without writing.
@@ -35,7 +35,7 @@ from sweep.errors import StudyBusy, StudyChanged
 from sweep.failpoints import failpoint
 
 LOCK_TIMEOUT_S = 2.0
-"""A killed sweep holds the lock until the server notices."""
+"""Longest wait for the lock: a killed sweep holds it until the server closes the connection."""
 _TABLE = f"CREATE TABLE {WRITER} (uid text NOT NULL, token text NOT NULL, holder text NOT NULL)"
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def server_for(folder: Path) -> Server:
     """The schema in which the study in `folder` is recorded, or will be.
 
     Raises:
-        StudyChanged: it is recorded elsewhere than in the database that was given.
+        StudyChanged: it is recorded in another database than the given one.
     """
     given, place = environment_url(), locate(folder)
     if isinstance(place, Server) and (given is None or same_database(given, place.url)):
@@ -52,15 +52,15 @@ def server_for(folder: Path) -> Server:
     moved = f"; or, if its server has moved, edit {StudyFolder(folder).server}" if isinstance(place, Server) else ""
     raise StudyChanged(
         f"{folder.name} is recorded in {place}, not in {without_password(given) if given else 'a database'}\n"
-        f"leave --storage and SWEEP_STORAGE out{moved};\nor give the study file a new name"
+        f"omit --storage and SWEEP_STORAGE{moved};\nor give the study file a new name"
     )
 
 
 class Connection:
-    """The writer's one connection, opened again after every outage.
+    """The connection of the writer, reopened after every outage.
 
     Attributes:
-        server: where the study is.
+        server: the schema of the study.
         notify, stopped: of `reconnecting`: takes a line about an outage, and whether to stop waiting.
     """
 
@@ -77,18 +77,18 @@ class Connection:
         """`studies.record.database.reconnecting`, with translated errors.
 
         Raises:
-            DatabaseUnavailable: the server was away for too long, or another sweep took over the study.
+            DatabaseUnavailable: the server was unreachable for too long, or another sweep took over the study.
         """
         with sql_errors(self.server):
             return reconnecting(self.server, work, self.notify, self.stopped)
 
     def storage(self) -> RDBStorage:
-        """Optuna's storage, on this connection too.
+        """Optuna's storage on this connection.
 
         Raises:
             RecordError: the tables are of another version of Optuna.
         """
-        self.persist(lambda _: open_readonly(self.server))  # checking the versions takes two connections at once
+        self.persist(lambda _: open_readonly(self.server))  # the version check needs two connections at once
         bare, pool = _bare(self.server), {"pool": self._pool}
         return self.persist(lambda _: RDBStorage(bare, pool, skip_compatibility_check=True, skip_table_creation=True))
 
@@ -99,7 +99,7 @@ class Connection:
     def make_ready(self, folder: Path, fill: Callable[[RDBStorage, str], None]) -> None:
         """Take the lock, and create the study's schema if there is none.
 
-        `database.json` is written before and after: a creation that was interrupted is repeated, and a schema that was
+        `database.json` is written before and after: an interrupted creation is repeated, and a schema that was
         created and has disappeared is an error.
 
         Args:
@@ -120,7 +120,7 @@ class Connection:
             self._make(fill, self.server.uid)
         elif uid != self.server.uid:
             raise StudyChanged(
-                f"{self.server} is a study of that name which another folder started\n"
+                f"{self.server} is a study of that name from another folder\n"
                 f"continue it there, or copy that folder to {folder};\nor give the study file a new name"
             )
         self.server = replace(self.server, made=True)
@@ -171,7 +171,7 @@ class Connection:
         return StudyBusy(f"the study in {self.server} is already running ({holder})\nwait for it, or stop it first")
 
     def _row(self, connection: Any) -> tuple[str, str]:
-        """Token and holder of the process that took the lock last; our own while the schema is being created."""
+        """Token and holder of the process that took the lock last; this process during creation of the schema."""
         table = f"{self.server.quoted}.{WRITER}"
         if not connection.execute("SELECT to_regclass(%s)", [table]).fetchone()[0]:
             return self._token, "another process"
@@ -194,7 +194,7 @@ class Connection:
         return None
 
     def _make(self, fill: Callable[[RDBStorage, str], None], uid: str) -> None:
-        """Create the schema under a temporary name and rename it: it exists complete or not at all."""
+        """Create the schema under a temporary name and rename it, so that it is never incomplete."""
         part = replace(self.server, schema=f"part_{self.server.schema}")
         options: dict[str, Any] = {"creator": lambda: connect_to_write(part), "poolclass": NullPool}
 
@@ -219,7 +219,7 @@ class Connection:
 
 
 def _bare(server: Server) -> str:
-    """An address that only names the driver: connections are opened by `studies.record.database.connect`."""
+    """An address with only the driver: connections are opened by `studies.record.database.connect`."""
     return f"{server.url.drivername}://"
 
 
@@ -229,7 +229,7 @@ def _holder() -> str:
 
 def _taken(server: Server) -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"another sweep took over {server} while the server was away; this one wrote nothing after that"
+        f"another sweep took over {server} while the server was unreachable; this one wrote nothing after that"
     )
 
 

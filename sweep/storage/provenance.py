@@ -1,4 +1,4 @@
-"""Where a study's numbers come from: versions, commit, machine, command. Recorded once, when the study begins."""
+"""The provenance of a study: versions, commit, machine, command. Recorded once, when the study is created."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-SHOWN = ("numpy", "optuna", "mlflow", "pandas", "matplotlib", "scikit-learn", "numpy-sweep")
+PACKAGES = ("numpy", "optuna", "mlflow", "pandas", "matplotlib", "scikit-learn", "numpy-sweep")
 
 
 def provenance(command: str) -> dict[str, Any]:
-    """What a reader needs to run the study again; no path and no user name is in it.
+    """Versions, commit, machine and command, without paths and user names.
 
     Args:
-        command: that repeats the study.
+        command: the command that runs the study again.
     """
     commit, dirty = _git()
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in SHOWN}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "git_commit": commit,
         "git_dirty": dirty,
         "machine": {
@@ -33,7 +33,7 @@ def provenance(command: str) -> dict[str, Any]:
 
 
 def _git() -> tuple[str | None, bool | None]:
-    """Commit of this checkout and whether it was changed since; None where it is no checkout."""
+    """Commit of this checkout and whether it has changes; None if it is not a checkout."""
     root = Path(__file__).parent.parent.parent
     try:
         commit = _output("git", "-C", str(root), "rev-parse", "HEAD")
@@ -47,7 +47,7 @@ def _output(*command: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name; Linux tells it in /proc/cpuinfo, other systems through `platform`."""
+    """The processor's name, from /proc/cpuinfo on Linux and from `platform` elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

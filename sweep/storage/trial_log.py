@@ -1,6 +1,6 @@
-"""The trials of one Optuna study in the database: reading them, and everything that is ever written about them.
+"""Read and write the trials of one Optuna study in the database.
 
-Only the coordinator uses it, the one writer; `studies/record/schema.py` describes the attributes.
+Only the coordinator, the single writer, uses it; `studies/record/schema.py` describes the attributes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _POINT = sqlalchemy.insert(models.TrialIntermediateValueModel)
 
 
 class TrialLog:
-    """The trials of one Optuna study in the database, and everything that is ever written about them.
+    """The trials of one Optuna study in the database; all writes of trials go through it.
 
     Args:
         storage: Optuna's storage that holds the study.
@@ -53,10 +53,10 @@ class TrialLog:
         self.name = name
 
     def trials(self) -> Iterator[FrozenTrial]:
-        """All trials, by number, each verified before it is handed out.
+        """All trials, by number, each verified before it is returned.
 
         Raises:
-            RecordError: they are not what was written.
+            RecordError: they were changed since they were written.
         """
         with readable(self._place):
             ids = self._persist(lambda _: trial_ids(self._storage.engine, self.study_id))
@@ -136,7 +136,7 @@ class TrialLog:
         self._persist(write)
 
     def add(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """Write attributes that a trial does not have yet, in one commit, whatever its state."""
+        """Write attributes that a trial does not have yet, in one commit, in any state."""
         rows = [_cell(trial_id, key, content) for key, content in attributes.items()]
 
         def add(again: bool) -> None:
@@ -172,7 +172,7 @@ class TrialLog:
         attributes: Mapping[str, Any],
         system: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write all that belongs to the trial, its state and its seal, in one commit."""
+        """Write the result, state and seal of a trial in one commit."""
         trial = self._some([trial_id])[0]
         trial.user_attrs.update(attributes)
         trial.system_attrs.update(system or {})
@@ -198,7 +198,7 @@ class TrialLog:
 
 
 def _are_there(connection: sqlalchemy.Connection, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an earlier commit of these attributes succeeded although its answer was lost."""
+    """Whether an earlier commit of these attributes succeeded although the response was lost."""
     table = models.TrialUserAttributeModel
     query = sqlalchemy.select(table.key, table.value_json).where(table.trial_id == rows[0]["trial_id"])
     found = {row.key: row.value_json for row in connection.execute(query)}

@@ -1,8 +1,8 @@
 """A Dask cluster as a `Pool`: Dask transports jobs to workers, the pool decides which worker gets which job.
 
-Every job is a Dask task of its own that only one Dask worker may run. So Dask never moves it to another worker without
-a record: when that worker is gone, the pool reports it, and the coordinator decides. Workers train as processes on
-this machine do (see `sweep/workers/dask_worker.py`).
+Every job is a Dask task that only one Dask worker may run. So Dask never moves it to another worker by itself: when
+that worker is lost, the pool reports it, and the coordinator decides. Dask workers train with the same worker process
+as on one machine (see `sweep/workers/dask_worker.py`).
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import EnvironmentFailure, Event, Job
 
 RECONNECT_TIMEOUT_S = 300.0
-"""For a scheduler that was connected before."""
+"""Longest wait for a scheduler that was connected before."""
 CHECKPOINT_INTERVAL_S = 20.0
-"""Between two fetches of a job's checkpoint. If the worker is lost, the training since the last fetch is lost."""
+"""Interval between fetches of a job's checkpoint. With a lost worker, training since the last fetch is lost."""
 MAX_TRANSFER_SHARE = 0.1
-"""Share of the time in which a checkpoint may be in transfer: all of them pass through the scheduler."""
+"""Fraction of the time for transfers of checkpoints, which all pass through the scheduler."""
 SILENCE_TIMEOUT_S = 60.0
-"""Without a message, not even a heartbeat, a worker loses its job, and gets no other one for the same time.
+"""A worker that sends no message, not even a heartbeat, for this time loses its job, and gets no other for as long.
 
-Less than the coordinator's limit for a training that hangs, because a silent worker is a fault of the cluster.
+It is shorter than the coordinator's limit for a hanging training run, because a silent worker is a fault of the
+cluster.
 """
 
 
@@ -48,13 +49,13 @@ class DaskPool:
 
     Args:
         address: of the scheduler, as tcp://host:8786.
-        limit: most jobs at once.
-        dataset: its name or path, with which workers find their own copy.
-        folder: the prepared copy here; the workers' copies must equal it.
-        notify: takes a line for the person who runs the sweep.
+        limit: maximal number of jobs at once.
+        dataset: its name or path, which workers use to find their own copy.
+        folder: the coordinator's prepared copy; the workers' copies must equal it.
+        notify: prints a line for the user.
 
     Raises:
-        EnvironmentFailure: no scheduler answers at the address.
+        EnvironmentFailure: no scheduler responds at the address.
     """
 
     def __init__(self, address: str, limit: int, dataset: str, folder: Path, notify: Callable[[str], None]) -> None:
@@ -92,7 +93,7 @@ class DaskPool:
 
     @property
     def free(self) -> int:
-        """How many more jobs can be started now."""
+        """Number of jobs that can be started now."""
         return max(0, min(sum(self._room().values()), self._limit - len(self._runs)))
 
     @property
@@ -101,7 +102,7 @@ class DaskPool:
         return [run.job.id for run in self._runs.values()]
 
     def start(self, job: Job) -> int:
-        """Send a job to the worker with most room, with its checkpoint if there is one; return the worker's number."""
+        """Send a job, with its checkpoint if there is one, to the worker with most free threads; return its number."""
         room = self._room()
         address = max(room, key=lambda address: room[address])
         worker = self._workers[address]
@@ -114,7 +115,7 @@ class DaskPool:
     def stop(self, job: str) -> None:
         """Stop a job after its current epoch. `STOPPED` follows, or `DONE` if that epoch was the last."""
         for key, run in self._of(job):
-            if run.token is None:  # it is waiting for a thread there, and can only be stopped once it has started
+            if run.token is None:  # it is waiting for a thread, and can only be stopped once it has started
                 self._ready.append(self._lose(key, MessageKind.STOPPED))
             else:
                 self._connection.call(run.address, dask_worker.ask_stop, key)
@@ -128,7 +129,7 @@ class DaskPool:
         """All events since the last call; waits up to `timeout` seconds if there are none.
 
         Raises:
-            EnvironmentFailure: the scheduler has been unreachable for too long, or no worker is fit.
+            EnvironmentFailure: the scheduler has been unreachable for too long, or all workers were refused.
         """
         found, self._ready = self._ready, []
         with contextlib.suppress(Empty):
@@ -142,7 +143,7 @@ class DaskPool:
         return found
 
     def kill(self) -> None:
-        """Nothing to do: when this process ends, the scheduler cancels its tasks, and the workers end them."""
+        """Do nothing: when this process exits, the scheduler cancels its tasks, and the workers end them."""
 
     def close(self) -> None:
         """End all jobs and disconnect."""
@@ -153,7 +154,7 @@ class DaskPool:
         return [(key, run) for key, run in self._runs.items() if run.job.id == job]
 
     def _room(self) -> dict[str, int]:
-        """How many more jobs each worker can take, by address."""
+        """Number of jobs that each worker can take, by address."""
         taken = Counter(run.address for run in self._runs.values())
         return {
             address: max(0, worker.threads - taken[address])
@@ -162,7 +163,7 @@ class DaskPool:
         }
 
     def _give_up(self, key: str) -> DaskRun:
-        """Cancel a job: its worker ends it, and its further messages are ignored."""
+        """Cancel a job: its worker ends it, and further messages are ignored."""
         self._connection.cancel(key)
         return self._runs.pop(key)
 
@@ -205,11 +206,11 @@ class DaskPool:
         self._fetching = None
         self._reported_empty = False
         minutes = f"{RECONNECT_TIMEOUT_S / 60:g} minutes"
-        self._notify(f"the scheduler {self._address} is gone ({reason}); the sweep pauses, and waits {minutes} for it")
+        self._notify(f"lost the scheduler {self._address} ({reason}); waiting up to {minutes} for it")
         return [self._lose(key, MessageKind.LOST) for key in list(self._runs)]
 
     def _compare(self, there: Mapping[str, Mapping[str, Any]]) -> list[Event]:
-        """Compare with the scheduler's list of workers: check new ones, and notice missing ones."""
+        """Compare with the scheduler's list of workers: check new ones, and report missing ones."""
         found: list[Event] = []
         for address, identity in there.items():
             if address not in self._workers:
@@ -218,7 +219,7 @@ class DaskPool:
             self._workers[address].running = identity["status"] == "running"
         for address in self._workers.keys() - there.keys():
             self._workers[address].missed += 1
-            if self._workers[address].missed > 1:  # its removal is also reported, perhaps a little later than this list
+            if self._workers[address].missed > 1:  # its removal is also reported, but maybe later than this list
                 found += self._is_gone(address)
         self._report_empty()
         return found
@@ -239,7 +240,7 @@ class DaskPool:
             worker.leaving = True
 
     def _is_gone(self, address: str) -> list[Event]:
-        """A worker is gone: its jobs died with it, unless it had announced that it would close."""
+        """Handle the loss of a worker: its jobs count as died, unless it had announced that it would close."""
         if (worker := self._workers.pop(address, None)) is None:
             return []
         for key in [key for key, checked in self._checks.items() if checked == address]:
@@ -247,7 +248,7 @@ class DaskPool:
             del self._checks[key]
         keys = [key for key, run in self._runs.items() if run.address == address]
         kind = MessageKind.LOST if worker.leaving else MessageKind.DIED
-        reason = f"{worker} was closed" if worker.leaving else f"{worker} is gone"
+        reason = f"{worker} was closed" if worker.leaving else f"{worker} was lost"
         if not keys and worker.dataset:
             self._notify(reason)
         return [self._lose(key, kind, reason) for key in keys]
@@ -256,7 +257,7 @@ class DaskPool:
         worker = self._workers[address]
         if kind == "error":
             self._refuse(
-                worker, f"{outcome}\nall workers and the scheduler have to run this project's Python: make cluster"
+                worker, f"{outcome}\nworkers and scheduler must run in this project's environment: make cluster"
             )
         elif outcome is dask_worker.check:
             self._ask(address, outcome, self._dataset, self._digest)
@@ -277,8 +278,8 @@ class DaskPool:
         message = Message.from_dict(plain)
         if (run := self._runs.get(key)) is None:
             return []
-        if run.token not in (None, token):  # Dask ran the task again by itself
-            return [self._lose(key, MessageKind.DIED, f"worker {self._numbers[run.address]} died and came back")]
+        if run.token not in (None, token):  # Dask restarted the task by itself
+            return [self._lose(key, MessageKind.DIED, f"worker {self._numbers[run.address]} died and was restarted")]
         run.token, run.last_message = token, time.monotonic()
         if message.kind in dask_worker.NUMBERED:
             if number != run.received:
@@ -288,13 +289,13 @@ class DaskPool:
 
     def _ended(self, key: str, kind: str, outcome: Any) -> list[Event]:
         run = self._give_up(key)
-        if outcome is None:  # its worker is closing, which was not reported yet
+        if outcome is None:  # its worker is closing, which is not reported yet
             return [
                 self._event(
                     run, Message(MessageKind.LOST, {"reason": f"worker {self._numbers[run.address]} was closed"})
                 )
             ]
-        if kind == "error":  # Dask could not run it, or could not bring the result
+        if kind == "error":  # Dask could not run it, or could not return the result
             reason = f"worker {self._numbers[run.address]} failed: {outcome}"
             return [self._event(run, Message(MessageKind.DIED, {"reason": reason}))]
         missing = outcome["lines"][run.received if outcome["run"] == run.token else 0 :]
@@ -307,10 +308,10 @@ class DaskPool:
             try:
                 keep_weights(run.job, files[WEIGHTS], message.content["weights_sha256"])
             except WeightsError as error:
-                return Message(MessageKind.DIED, {"reason": f"the weights arrived damaged: {error}"})
+                return Message(MessageKind.DIED, {"reason": f"the weights were damaged in transfer: {error}"})
         elif content := files.get(CHECKPOINT):
             keep_checkpoint(run.job, content)
-        if message.kind is MessageKind.DIED:  # it was worker 0 of a pool of its own there
+        if message.kind is MessageKind.DIED:  # it was worker 0 of the pool on that machine
             number = self._numbers[run.address]
             return Message(message.kind, {"reason": message.content["reason"].replace("worker 0", f"worker {number}")})
         if message.kind is MessageKind.ENVIRONMENT_FAILURE:  # of that machine only
@@ -353,9 +354,7 @@ class DaskPool:
             if now - run.last_message > SILENCE_TIMEOUT_S:
                 worker = self._workers[run.address]
                 worker.rests_until = now + SILENCE_TIMEOUT_S
-                found.append(
-                    self._lose(key, MessageKind.LOST, f"{worker} has sent no message for {SILENCE_TIMEOUT_S:g} s")
-                )
+                found.append(self._lose(key, MessageKind.LOST, f"{worker} sent no message for {SILENCE_TIMEOUT_S:g} s"))
         return found
 
     def _report_joined(self) -> None:
@@ -372,14 +371,14 @@ class DaskPool:
     def _report_empty(self) -> None:
         if not self._reported_empty and all(worker.refused for worker in self._workers.values()):
             self._reported_empty = True
-            self._notify(f"no worker is there; waiting for one, as from: dask worker {self._address}")
+            self._notify(f"no workers; waiting for one, start it with: dask worker {self._address}")
 
     def _require_workers(self) -> None:
         if self._down is not None and time.monotonic() - self._down > RECONNECT_TIMEOUT_S:
-            gone = f"the scheduler {self._address} has been gone for {RECONNECT_TIMEOUT_S / 60:g} minutes"
-            raise EnvironmentFailure(f"{gone}\nnothing is lost; the same command continues")
+            gone = f"the scheduler {self._address} was unreachable for {RECONNECT_TIMEOUT_S / 60:g} minutes"
+            raise EnvironmentFailure(f"{gone}\nnothing is lost; run the same command again to resume")
         if self._admission.is_empty and self._workers and all(worker.refused for worker in self._workers.values()):
-            raise EnvironmentFailure(f"no worker of the cluster is fit\n{self._refusal}")
+            raise EnvironmentFailure(f"no worker of the cluster can be used\n{self._refusal}")
 
 
 def _counted(count: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""What the pool knows of a Dask worker, and whether the worker may get jobs."""
+"""The pool's state of a Dask worker, and the check whether it may get jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DaskWorker:
 
     Attributes:
         number: counted from 0 as workers appear.
-        host, threads: where it runs, and how many jobs it runs at once.
+        host, threads: its machine, and the number of jobs it runs at once.
         dataset: the prepared folder there; None until the worker has passed its check.
         refused: it failed its check, or could not use its files, and gets no jobs.
         running: its status at the scheduler is `running`.
@@ -47,12 +47,12 @@ class DaskWorker:
 
 
 class Admission:
-    """Compares workers with the coordinator and with each other.
+    """Compare workers with the coordinator and with each other.
 
     Args:
         dataset: its name or path in the study.
         digest: of the coordinator's prepared copy.
-        notify: takes a line for the person who runs the sweep.
+        notify: prints a line for the user.
     """
 
     def __init__(self, dataset: str, digest: str, notify: Callable[[str], None]) -> None:
@@ -71,20 +71,20 @@ class Admission:
         """Why a worker gets no jobs; None admits it.
 
         Args:
-            outcome: what `dask_worker.check` returned there.
+            outcome: the result of `dask_worker.check` on that worker.
         """
         facts = outcome["facts"]
         for key, what in MUST_MATCH.items():
             if facts.get(key) != self._here[key]:
-                return f"{what} there is {facts.get(key)}, here {self._here[key]}"
+                return f"{what} is {facts.get(key)} there, {self._here[key]} here"
         if "trouble" in outcome:
             return str(outcome["trouble"])
         if outcome["digest"] != self._digest:
             name = Path(self._dataset).name
-            return f"{name} there has the digest {outcome['digest'][:12]}, here {self._digest[:12]}"
+            return f"the digest of {name} is {outcome['digest'][:12]} there, {self._digest[:12]} here"
         if self._arithmetic not in (None, facts["arithmetic"]):
-            return "its processor rounds differently from those of the workers that joined before"
+            return "its floating-point results differ from those of the workers that joined before"
         if self._arithmetic is None and facts["arithmetic"] != self._here["arithmetic"]:
-            self._notify("the workers' processors round differently from this machine: a replay here may differ")
+            self._notify("the workers' floating-point results differ from this machine's: a replay here may differ")
         self._arithmetic = facts["arithmetic"]
         return None

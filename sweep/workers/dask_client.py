@@ -1,10 +1,10 @@
-"""The connection to a Dask scheduler, in a thread of its own that reconnects whenever it breaks.
+"""The connection to a Dask scheduler, in a thread that reconnects whenever the connection is lost.
 
-Everything that happens becomes an entry in a queue, which the pool reads:
+All events are put into a queue, which the pool reads:
 
 | message | |
 |---|---|
-| ("up",) | connected; nothing of an earlier connection is left |
+| ("up",) | connected; all state of an earlier connection is gone |
 | ("down", reason) | disconnected; all submitted tasks are cancelled |
 | ("workers", {address: identity}) | the workers, every WORKERS_INTERVAL_S |
 | ("leaving", address) | a worker announced that it closes, or was retired |
@@ -12,7 +12,7 @@ Everything that happens becomes an entry in a queue, which the pool reads:
 | ("word", (key, run, number, line)) | as `sweep.workers.dask_worker` sends them |
 | ("result", key, value) | of a submitted task |
 | ("error", key, text) | instead of a result |
-| (name, value) | what a `call` with this name returned; None if its worker did not answer |
+| (name, value) | the result of a `call` with this name; None if its worker did not respond |
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from sweep.workers.dask_worker import TOPIC
 from sweep.workers.pool import EnvironmentFailure
 
 CONNECT_TIMEOUT_S = 10.0
-"""For the first connection to the scheduler."""
+"""Limit for the first connection to the scheduler."""
 ATTEMPT_TIMEOUT_S = 5.0
-"""For one attempt to connect."""
+"""Limit for one attempt to connect."""
 RETRY_INTERVAL_S = 1.0
-"""Between two attempts."""
+"""Interval between attempts to connect."""
 WORKERS_INTERVAL_S = 1.0
-"""Between two requests for the list of workers."""
+"""Interval between requests for the list of workers."""
 ANSWER_TIMEOUT_S = 30.0
-"""For an answer of the scheduler or a worker; Dask's own limit for a silent connection."""
+"""Limit for a response of the scheduler or a worker; equals Dask's limit for a silent connection."""
 DISCONNECT_TIMEOUT_S = 1.0
 
 
 class SchedulerConnection:
-    """A connection that reconnects by itself.
+    """A connection that reconnects automatically.
 
     Args:
         address: of the scheduler.
@@ -71,7 +71,7 @@ class SchedulerConnection:
         self._thread.start()
 
     def submit(self, key: str, worker: str, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run a function, which must be importable there, on this worker and no other."""
+        """Run a function on this worker only; the worker must be able to import it."""
         self._loop.call_soon_threadsafe(self._submit, key, worker, function, arguments)
 
     def cancel(self, key: str) -> None:
@@ -94,15 +94,15 @@ class SchedulerConnection:
         self._loop.close()
 
     async def _run_forever(self) -> None:
-        """Connect, stay until it breaks, and again."""
-        was_up = True  # so that the first failure is reported, too
+        """Connect, wait until the connection is lost, and reconnect."""
+        was_up = True  # so that the first failure is also reported
         while not self._closed.is_set():
-            reason = "the connection broke"
+            reason = "the connection was lost"
             try:
                 self._client = await self._connect()
                 was_up = True
                 await self._watch_workers(self._client)
-            except Exception as error:  # whatever Dask raises: there is no connection
+            except Exception as error:  # any error of Dask means that there is no connection
                 reason = f"{type(error).__name__}: {error}".splitlines()[0]
             await self._disconnect()
             if self._closed.is_set():
@@ -121,12 +121,12 @@ class SchedulerConnection:
         return client
 
     async def _watch_workers(self, client: Client) -> None:
-        """List the workers until the connection breaks. If Dask reconnects by itself, our subscriptions are lost."""
+        """List the workers until the connection is lost. If Dask reconnects by itself, subscriptions are lost."""
         known: set[str] = set()
         stream = client.scheduler_comm
         while client.status == "running" and client.scheduler_comm is stream and not self._closed.is_set():
             identity = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), ANSWER_TIMEOUT_S)
-            for address in identity["workers"].keys() - known:  # it announces there that it closes
+            for address in identity["workers"].keys() - known:  # the topic on which it announces that it closes
                 client.subscribe_topic(address, lambda event, address=address: self._notice(event[1], address))
             known = set(identity["workers"])
             self._put(("workers", identity["workers"]))
@@ -150,8 +150,8 @@ class SchedulerConnection:
         for task in list(self._background):
             task.cancel()
         if client:
-            with contextlib.suppress(Exception):  # it is disconnected, or will be when this process ends
-                client.unsubscribe_topic("all")  # or the scheduler logs an error when we leave
+            with contextlib.suppress(Exception):  # it is disconnected, or will be when this process exits
+                client.unsubscribe_topic("all")  # otherwise the scheduler logs an error
                 await client.close(timeout=DISCONNECT_TIMEOUT_S)
 
     def _submit(self, key: str, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -165,11 +165,9 @@ class SchedulerConnection:
     async def _result(self, key: str, future: Future[Any]) -> None:
         try:
             message = "result", key, await future
-        except (
-            FutureCancelledError
-        ):  # the connection broke, which is told for all at once; or someone cleared the cluster
+        except FutureCancelledError:  # the connection was lost, which is reported once; or someone cleared the cluster
             return
-        except Exception as error:  # of Dask, or of the function: whoever submitted it decides
+        except Exception as error:  # of Dask, or of the function: the caller decides
             message = "error", key, f"{type(error).__name__}: {error}".splitlines()[0].partition(". ")[0]
         if self._futures.pop(key, None):
             self._put(message)
@@ -186,7 +184,7 @@ class SchedulerConnection:
         self, client: Client, worker: str, function: Callable[..., Any], arguments: tuple[Any, ...], name: str | None
     ) -> None:
         answers = {}
-        with contextlib.suppress(Exception):  # a silent or lost worker is noticed elsewhere
+        with contextlib.suppress(Exception):  # a silent or lost worker is detected elsewhere
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answers = await client.run(function, *arguments, workers=[worker], on_error="ignore")
         if name:
@@ -199,17 +197,17 @@ class SchedulerConnection:
 
 
 def _silence_dask() -> None:
-    """Silence Dask's log and version warnings: our messages and the check of every worker report the same."""
+    """Silence Dask's log and version warnings: the checks and messages of the pool report the same."""
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore", VersionMismatchWarning)
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GiB"})  # a checkpoint may be sent along
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "2 GiB"})  # a job may include a checkpoint
 
 
 def probe(address: str) -> None:
-    """Check that a scheduler accepts connections, before anything else starts.
+    """Check that a scheduler accepts connections.
 
-    One that is still starting gets CONNECT_TIMEOUT_S.
+    Waits up to CONNECT_TIMEOUT_S for one that is still starting.
 
     Raises:
         EnvironmentFailure: nothing accepts connections at the address.
@@ -226,7 +224,7 @@ def probe(address: str) -> None:
 
 
 def unreachable(address: str, reason: str) -> str:
-    """The error message when no scheduler answers at an address."""
+    """The error message if no scheduler responds at an address."""
     port = address.rpartition(":")[2]
     return (
         f"no Dask scheduler can be reached at {address}: {reason}\n"

@@ -1,4 +1,4 @@
-"""Files that come back from Dask workers: weights with the result, checkpoints while a job runs."""
+"""Files from Dask workers: weights with the result, checkpoints while a job runs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from sweep.workers.pool import Job
 
 
 def checkpoint_of(job: Job) -> bytes | None:
-    """The checkpoint that is here; None if there is none."""
+    """The coordinator's copy of the checkpoint; None if there is none."""
     path = TrialFolder(Path(job.folder)).checkpoint
     return path.read_bytes() if path.exists() else None
 
 
 def keep_checkpoint(job: Job, content: bytes) -> None:
-    """Write a checkpoint. The training that continues from it finds out whether it is intact."""
+    """Write a checkpoint. It is verified when training continues from it."""
     folder = TrialFolder(Path(job.folder))
     folder.path.mkdir(parents=True, exist_ok=True)
     write_atomic(folder.checkpoint, content)
 
 
 def keep_weights(job: Job, content: bytes, digest: str) -> None:
-    """Write weights, after checking that they are the ones that were trained.
+    """Write weights after checking their SHA-256.
 
     Args:
-        job: that trained them.
-        content: of the file.
+        job: the job that trained them.
+        content: the content of the file.
         digest: SHA-256 of the weights, as the worker reported it.
 
     Raises:
-        WeightsError: they are not.
+        WeightsError: the SHA-256 differs.
         OSError: they cannot be written.
     """
     folder = TrialFolder(Path(job.folder))
@@ -42,7 +42,7 @@ def keep_weights(job: Job, content: bytes, digest: str) -> None:
     try:
         write_synced(part, content)
         if weights.sha256(weights.load(part).theta) != digest:
-            raise WeightsError("their SHA-256 is not the reported one")
+            raise WeightsError("their SHA-256 differs from the reported one")
         part.replace(folder.weights)
     finally:
         part.unlink(missing_ok=True)

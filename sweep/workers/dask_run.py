@@ -1,4 +1,4 @@
-"""A job on a Dask cluster, as the pool knows it."""
+"""The pool's state of a job on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sweep.workers.pool import Job
 
 @dataclass
 class DaskRun:
-    """A job that is running, or on its way to a worker.
+    """A job that is running or being sent to a worker.
 
     Attributes:
-        job: the training.
+        job: the job.
         address: of the worker.
         token: identifies this run of the Dask task; None until its first message.
-        received: how many of the numbered messages have arrived.
+        received: number of numbered messages received.
         last_message: `time.monotonic()` of the last message.
         fetched: `time.monotonic()` when its checkpoint was last requested.
-        version: of the checkpoint that is here.
+        version: version of the coordinator's copy of the checkpoint.
     """
 
     job: Job

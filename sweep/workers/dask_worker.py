@@ -1,9 +1,8 @@
-"""What a Dask worker runs for a sweep: `check` once, `work` for every job, `ask_stop` and `checkpoint` now and then.
+"""The functions that a Dask worker runs for a sweep: `check` once, `work` for every job, `ask_stop` and `checkpoint`.
 
-`work` starts the very process that trains on one machine (`sweep/workers/worker.py`), in a scratch folder, and
-passes on what it says. A word to the coordinator is an event of Dask: (key of the Dask task, this run of it, number,
-line). Lines are
-numbered, and the result repeats them all: one that was lost or doubled on the way is noticed and made good.
+`work` starts the worker process that also trains on one machine (`sweep/workers/worker.py`), in a temporary folder, and
+forwards its messages as Dask events: (key of the Dask task, identifier of this run of it, number, message). Epochs and
+notes are numbered and repeated in the result, so that lost messages are recovered and duplicates are ignored.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
 
 TOPIC = "numpy-sweep"
-"""Of our events; one for all sweeps, because a scheduler keeps the last events of every topic for ever."""
+"""Topic of the events; one for all sweeps, because a scheduler never deletes the last events of a topic."""
 POLL_INTERVAL_S = 0.1
-"""Between two checks whether the job is still wanted."""
+"""Interval between checks whether the job is still needed."""
 HEARTBEAT_INTERVAL_S = 5.0
-"""The training process sends one a second, too many for one scheduler to pass on."""
+"""The training process sends one per second, which is too many for one scheduler to forward."""
 NUMBERED = (MessageKind.EPOCH, MessageKind.NOTE)
 """Kinds of messages that are numbered, and repeated with the result."""
 RETURNED_FILES = (WEIGHTS, CHECKPOINT)
@@ -45,11 +44,11 @@ RETURNED_FILES = (WEIGHTS, CHECKPOINT)
 
 @dataclass(frozen=True)
 class _Run:
-    """A job at work in this process.
+    """A job that is running in this process.
 
     Attributes:
-        stop: set once it is to end.
-        folder: where it trains.
+        stop: set to request its end.
+        folder: its temporary folder.
     """
 
     stop: threading.Event
@@ -57,14 +56,14 @@ class _Run:
 
 
 _RUNS: dict[str, _Run] = {}
-"""By the key of their Dask tasks."""
+"""The running jobs, by the key of their Dask tasks."""
 
 
 def facts() -> dict[str, str]:
-    """What `sweep.workers.fingerprint` finds in a process like those that train.
+    """The output of `sweep.workers.fingerprint` in a process like the training processes.
 
     Raises:
-        OSError, subprocess.SubprocessError: it cannot be asked.
+        OSError, subprocess.SubprocessError: the process fails.
     """
     command = [sys.executable, "-P", "-m", "sweep.workers.fingerprint"]
     found = subprocess.run(command, env={**os.environ, **ONE_THREAD}, check=True, capture_output=True, timeout=60)
@@ -72,16 +71,16 @@ def facts() -> dict[str, str]:
 
 
 def check(dataset: str, digest: str) -> dict[str, Any]:
-    """What must be known of a worker before it gets a job; the dataset is found, fetched or made here.
+    """Collect the facts about a worker that decide whether it gets jobs; prepares the dataset if needed.
 
-    It is kept below this worker's own home folder: SWEEP_HOME, or `runs` in the folder where it was started.
+    The dataset is stored in this worker's home folder: SWEEP_HOME, or `runs` in the folder where it was started.
 
     Args:
-        dataset: name or path, as the study has it.
+        dataset: name or path, as in the study.
         digest: of the coordinator's copy.
 
     Returns:
-        `facts`; and `dataset`, the prepared folder, and its `digest`; or `trouble`, why there is none.
+        `facts`, and either `dataset`, the prepared folder, and its `digest`, or `trouble`, why it is missing.
     """
     found: dict[str, Any] = {"facts": facts()}
     cache = Path(os.environ.get("SWEEP_HOME", "runs")).absolute() / "data"
@@ -93,20 +92,20 @@ def check(dataset: str, digest: str) -> dict[str, Any]:
 
 
 def ask_stop(key: str) -> None:
-    """Let the job of this key end after the epoch that runs."""
+    """Stop the job of this key after its current epoch."""
     if run := _RUNS.get(key):
         run.stop.set()
 
 
 def checkpoint(key: str, known: int) -> tuple[str, int, bytes] | None:
-    """What the job of this key saved last, unless it is known already.
+    """The last checkpoint of the job of this key, if it is newer than `known`.
 
     Args:
         key: of the Dask task.
         known: the version that the coordinator has; 0 for none.
 
     Returns:
-        The key, the version (nanoseconds, as the file system has them) and the file; None where there is no other one.
+        The key, the version (modification time in nanoseconds) and the file; None if there is no newer one.
     """
     if run := _RUNS.get(key):
         with contextlib.suppress(FileNotFoundError), (run.folder / CHECKPOINT).open("rb") as file:
@@ -116,20 +115,20 @@ def checkpoint(key: str, known: int) -> tuple[str, int, bytes] | None:
 
 
 def work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
-    """Train one job here, until it ends or nobody wants it any more.
+    """Train one job on this worker, until it ends or is no longer needed.
 
     Args:
-        key: of the Dask task that this is.
-        job: `dataset` is a folder here; `folder` is not, and another one is used.
+        key: of this Dask task.
+        job: `dataset` is a folder on this machine; `folder` is not and is replaced by a temporary one.
         kept: a checkpoint to continue from.
 
     Returns:
         `run`, as in the events; `lines`, all that were numbered; `last`, the line that ends the job; `files`, their
-        contents by name. None when nobody wants it.
+        contents by name. None if the job is no longer needed.
     """
     try:
         return _work(key, job, kept)
-    except OSError as error:  # of the scratch folder; the training process tells its own
+    except OSError as error:  # of the temporary folder; the training process reports its own errors
         reason = f"{error.strerror}: {error.filename}"
         last = Message(MessageKind.ENVIRONMENT_FAILURE, {"reason": reason}).as_dict()
         return {"run": None, "lines": [], "last": last, "files": {}}
@@ -161,9 +160,9 @@ def _work(key: str, job: Job, kept: bytes | None) -> dict[str, Any] | None:
 
 
 def _messages(worker: Worker, key: str, job: Job) -> Iterator[Message]:
-    """What the training process says, its last word included; ends without one when nobody wants it any more.
+    """The messages of the training process up to its last; ends early if the job is no longer needed.
 
-    The steps of its pulses are said again every HEARTBEAT_INTERVAL_S: of a training that hangs, the same number.
+    Its last heartbeat is repeated every HEARTBEAT_INTERVAL_S; if the training process hangs, the step stays the same.
     """
     steps, told, asked = -1, time.monotonic(), False
     with _noted(key, Path(job.folder)) as stop, contextlib.closing(LocalPool(1, Path(job.folder).parent)) as process:
@@ -186,7 +185,7 @@ def _messages(worker: Worker, key: str, job: Job) -> Iterator[Message]:
 
 @contextlib.contextmanager
 def _noted(key: str, folder: Path) -> Iterator[threading.Event]:
-    """As a run that can be asked to stop, and for its checkpoint."""
+    """Register a run, so that it can be stopped and its checkpoint can be read."""
     _RUNS[key] = _Run(threading.Event(), folder)
     try:
         yield _RUNS[key].stop
@@ -195,7 +194,7 @@ def _noted(key: str, folder: Path) -> Iterator[threading.Event]:
 
 
 def _is_wanted(worker: Worker, key: str) -> bool:
-    """Whether anyone waits for this task: not once its coordinator ended or died, or the scheduler did."""
+    """Whether this task is still needed: not after its coordinator or the scheduler has exited."""
     task = worker.state.tasks.get(key)
-    at_work = worker.status in (Status.running, Status.paused)
-    return at_work and task is not None and task.state in ("executing", "long-running")
+    is_running = worker.status in (Status.running, Status.paused)
+    return is_running and task is not None and task.state in ("executing", "long-running")

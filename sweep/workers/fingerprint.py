@@ -1,7 +1,7 @@
-"""What decides the numbers of a training on this machine: versions, our own code, and how it computes.
+"""The facts that determine the results of a training run on this machine: versions, code and floating-point results.
 
-`python -P -m sweep.workers.fingerprint` prints it as JSON: asked of a process of its own, with the
-environment that a worker process would have. Imports `model` only.
+`python -P -m sweep.workers.fingerprint` prints them as JSON. It runs in a process with the environment of a worker
+process. Imports `model` only.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MUST_MATCH = {
     "distributed": "distributed",
     "code": "the code in model/ and sweep/workers/",
 }
-"""Facts in which two machines of a sweep may not differ, and what they are called."""
+"""Facts that must be equal on all machines of a sweep, and their names."""
 
 
 def facts() -> dict[str, str]:
-    """Those of `MUST_MATCH`, and `arithmetic`, a fingerprint: equal where a training gives equal bits."""
+    """The facts of `MUST_MATCH`, and `arithmetic`, a hash that is equal on machines with bit-identical results."""
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
         "numpy": np.__version__,
@@ -41,7 +41,7 @@ def facts() -> dict[str, str]:
 
 
 def _code() -> str:
-    """SHA-256 (hex, 12 digits) of the sources that train."""
+    """SHA-256 (hex, 12 digits) of the source files used in training."""
     digest = hashlib.sha256()
     for path in [*sorted(Path(str(model.__file__)).parent.rglob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
@@ -49,9 +49,9 @@ def _code() -> str:
 
 
 def _arithmetic() -> str:
-    """SHA-256 (hex, 12 digits) of weights after a short training: other processors have other BLAS kernels.
+    """SHA-256 (hex, 12 digits) of the weights of a short training run: BLAS kernels depend on the processor.
 
-    Shapes as of MNIST, all kinds of layers, batches that end in a short one; 60 ms.
+    Shapes like those of MNIST, all kinds of layers, a short last batch; takes 60 ms.
     """
     settings = Hyperparameters(hidden_sizes=(64, 48), batch_size=96, dropout=0.2, schedule="cosine", epochs=2)
     rng = np.random.default_rng(0)
@@ -65,4 +65,4 @@ def _arithmetic() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(facts()))  # noqa: T201 (whoever asked reads stdout)
+    print(json.dumps(facts()))  # noqa: T201 (read by `dask_worker.facts`)

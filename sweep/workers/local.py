@@ -19,7 +19,7 @@ from sweep.workers.pool import Event, Job
 ONE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
-"""Two trainings with one thread each are faster than one with two: products of these shapes hardly scale."""
+"""Two training processes with one thread each are faster than one with two: these products hardly scale."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class LocalPool:
     """A fixed number of worker processes, each started when it is first needed.
 
     Args:
-        count: how many jobs run at once.
+        count: number of jobs that run at once.
         folder: for the workers' error output, whose last line is part of the reason when one dies.
     """
 
@@ -49,7 +49,7 @@ class LocalPool:
 
     @property
     def free(self) -> int:
-        """How many more jobs can be started now."""
+        """Number of jobs that can be started now."""
         return sum(slot is None or slot.job is None for slot in self._slots)
 
     @property

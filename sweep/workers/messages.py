@@ -1,4 +1,4 @@
-"""What a worker reports about its job.
+"""The messages of a worker about its job.
 
 A message crosses a pipe, or a Dask cluster, as a JSON object; `Message.as_dict` and `Message.from_dict` are the only
 conversions. Worker processes import this module: standard library only.
@@ -22,9 +22,9 @@ class MessageKind(StrEnum):
     EPOCH = "epoch"
     """{epoch}: a row of the record, with None for numbers that do not exist; those of the checkpoint come first."""
     HEARTBEAT = "heartbeat"
-    """{step}: optimizer steps so far; tells a training that hangs from one with long epochs."""
+    """{step}: optimizer steps so far; distinguishes a hanging training run from one with long epochs."""
     NOTE = "note"
-    """{text}: a line for the person who runs the sweep."""
+    """{text}: a line for the user."""
 
     DONE = "done"
     """{weights_sha256, confusion}: all epochs were run and weights.npz is written. Ends the job, as all that follow."""

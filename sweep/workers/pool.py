@@ -1,4 +1,4 @@
-"""Where trainings run: the jobs a pool is given, the events it delivers, and the `Pool` that every kind implements.
+"""The interface of worker pools: the jobs a pool runs, the events it returns, and the protocol `Pool`.
 
 Worker processes import this module: standard library only.
 """
@@ -13,19 +13,19 @@ from sweep.workers.messages import Message
 
 
 class EnvironmentFailure(Exception):
-    """Files or a cluster cannot be used. Nothing is lost: the same command continues."""
+    """Files or a cluster cannot be used. Nothing is lost: run the same command again to resume."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """One training run.
 
     Attributes:
         id: names the job in every message about it.
         folder: for its checkpoint and weights; created if it is missing.
         dataset: a folder written by `datasets.prepare`.
         split_seed: of the validation split.
-        hyperparameters: as `Hyperparameters.as_dict` gives them.
+        hyperparameters: as returned by `Hyperparameters.as_dict`.
         seed: integers that identify its random streams.
         objective, epoch: the rule of the selected epoch, as in `EpochSelection`.
         whole: train on the validation examples too, and evaluate nothing.
@@ -66,7 +66,7 @@ class Pool(Protocol):
 
     @property
     def free(self) -> int:
-        """How many more jobs can be started now."""
+        """Number of jobs that can be started now."""
 
     @property
     def busy(self) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""What runs in a worker process: reads jobs, trains, reports epochs. Imports `model` and the standard library only.
+"""The worker process: it reads jobs, trains and reports epochs. Imports `model` and the standard library only.
 
 Lines in both directions are JSON objects. The worker does not wait for a decision after an epoch: a `stop` may arrive
-while the next one is running. When the pipe from the coordinator ends, the coordinator is dead and the worker exits.
+during the next one. When the pipe from the coordinator is closed, the coordinator has exited, and so does the worker.
 
 | line from the coordinator | |
 |---|---|
@@ -42,17 +42,17 @@ from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
 
 LOCK_TIMEOUT_S = 10.0
-"""To wait for another worker to leave a trial's folder."""
+"""Longest wait for another worker to release the lock of a trial's folder."""
 HEARTBEAT_INTERVAL_S = 1.0
 CHECKPOINT_INTERVAL_S = float(os.environ.get("SWEEP_CHECKPOINT_EVERY", "2"))
-"""Or 100 times the cost of the last checkpoint, if that is more, so that they take at most 1 % of the time.
+"""At least 100 times the time of the last checkpoint, so that checkpoints take at most 1 % of the time.
 
-The variable is for tests whose trials take less than two seconds.
+The variable is for tests with trials shorter than two seconds.
 """
 
 
 class Inbox:
-    """The lines from the coordinator, read by a thread of its own so that a stop is seen during an epoch."""
+    """The lines from the coordinator, read by a thread so that a stop is received during an epoch."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job] = SimpleQueue()
@@ -64,7 +64,7 @@ class Inbox:
         return self._jobs.get()
 
     def stopped(self, job: Job) -> bool:
-        """Whether the coordinator has asked to stop this job."""
+        """Whether the coordinator has requested a stop of this job."""
         return job.id in self._stopped
 
     def _read(self) -> None:
@@ -76,11 +76,11 @@ class Inbox:
                 self._jobs.put(job)
             else:
                 self._stopped.add(request["id"])
-        os._exit(0)  # the coordinator is dead; files being written still have temporary names
+        os._exit(0)  # the coordinator has exited; partly written files still have temporary names
 
 
 _OUTPUT_LOCK = threading.Lock()
-"""Held while a line is written: heartbeats come from a thread of their own."""
+"""Held while a line is written: heartbeats are sent by another thread."""
 
 
 def send(job: Job, kind: MessageKind, **content: object) -> None:
@@ -108,7 +108,7 @@ def heartbeat(job: Job, state: TrainingState) -> Iterator[None]:
 
 
 def main() -> None:
-    """Train one job after the other until the pipe ends."""
+    """Train one job after the other until the pipe is closed."""
     inbox = Inbox()
     while True:
         job = inbox.next()
@@ -166,7 +166,7 @@ def _train_until_stopped(job: Job, state: TrainingState, data: Dataset, folder: 
 
 
 def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
-    """Continued from the checkpoint if there is one; a damaged one is renamed and the trial starts again."""
+    """The state from the checkpoint if there is one; a damaged one is renamed and the trial starts again."""
     settings = Hyperparameters(**job.hyperparameters)
     needed, available = memory_needed(settings, data.features, data.classes), memory_available()
     if needed > available:
@@ -178,12 +178,12 @@ def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
             checkpoint.restore(state, folder.checkpoint)
         except CheckpointError as error:
             folder.checkpoint.replace(folder.damaged_checkpoint)
-            send(job, MessageKind.NOTE, text=f"{error}; set aside, the trial starts again")
+            send(job, MessageKind.NOTE, text=f"{error}; it was renamed, and the trial starts again")
     return state
 
 
 def _train(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) -> Iterator[Epoch]:
-    """Train, and save a checkpoint from time to time."""
+    """Train, and save checkpoints at intervals."""
     examples, validation = (data.train_and_validation, None) if job.whole else (data.train, data.validation)
     saved, cost = perf_counter(), 0.0
     for epoch in train(state, examples, validation, job.stop_after):
@@ -209,7 +209,7 @@ def _finish(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) 
 
 
 def memory_available() -> int:
-    """Bytes that this process can still allocate: the least of what the system, its cgroup and its own limit leave.
+    """Bytes that this process can still allocate: the minimum over the system, its cgroup and its own limit.
 
     On systems that report none of them, the largest possible number.
     """
@@ -229,7 +229,7 @@ def memory_available() -> int:
 
 
 def _location(error: BaseException) -> str:
-    """Where an error was raised, as ` (file.py:12)`."""
+    """The location of an error, as ` (file.py:12)`."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model.adam import CHUNK, Adam
+from model.adam import CHUNK_SIZE, Adam
 
 
 def paper_adamw(theta, gradients, rate, beta1, beta2, epsilon, decay):
@@ -57,11 +57,11 @@ def test_it_finds_the_bottom_of_a_bowl():
 def test_chunks_are_no_different_from_the_whole():
     """Elements do not know in which chunk they are."""
     rng = np.random.default_rng(4)
-    gradients = rng.normal(size=(3, CHUNK + 7)).astype(np.float32)
-    whole, last = np.zeros(CHUNK + 7, np.float32), np.zeros(7, np.float32)
+    gradients = rng.normal(size=(3, CHUNK_SIZE + 7)).astype(np.float32)
+    whole, last = np.zeros(CHUNK_SIZE + 7, np.float32), np.zeros(7, np.float32)
     one, other = Adam(whole, 0.9, 0.999, 1e-8), Adam(last, 0.9, 0.999, 1e-8)
     for gradient in gradients:
         one.step(whole, gradient, 0.1)
-        other.step(last, gradient[CHUNK:], 0.1)
+        other.step(last, gradient[CHUNK_SIZE:], 0.1)
 
-    np.testing.assert_array_equal(whole[CHUNK:], last)
+    np.testing.assert_array_equal(whole[CHUNK_SIZE:], last)

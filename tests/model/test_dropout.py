@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.dropout import BLOCK, Dropout
+from model.dropout import BLOCK_SIZE, Dropout
 
 
 def ones(rows=64, units=999):
@@ -16,7 +16,7 @@ def test_what_stays_is_divided_by_the_share_that_stays():
     dropout = Dropout(0.3, 0.0, np.random.default_rng(9))
     dropout.drop(seen, dropout.inputs)
 
-    assert seen.size > 3 * BLOCK
+    assert seen.size > 3 * BLOCK_SIZE
     assert dropout.inputs == pytest.approx(0.3, abs=1 / 65536)
     assert np.unique(seen[:, :-1]).tolist() == pytest.approx([0, 1 / (1 - dropout.inputs)], rel=1e-6)
     assert seen.mean() == pytest.approx(1, abs=0.01)

@@ -137,7 +137,7 @@ def test_partial_fit_refuses_changed_settings(digits):
     """The moments and sizes it began with cannot be changed under way, so nothing pretends to."""
     estimator = NumpyMLPClassifier(**SMALL).fit(*digits)
     estimator.set_params(beta1=0.5)
-    with pytest.raises(ValueError, match="goes on with the settings it began with"):
+    with pytest.raises(ValueError, match="settings cannot change between calls"):
         estimator.partial_fit(*digits)
 
 

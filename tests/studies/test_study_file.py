@@ -168,7 +168,7 @@ WRONG = [
     (
         "learning_rate = 0.001",
         "learning_rate = 0.1",
-        "line 10: baseline.learning_rate lies outside space.learning_rate",
+        "line 10: baseline.learning_rate is outside space.learning_rate",
     ),
     (
         "learning_rate = 0.001",
@@ -176,8 +176,8 @@ WRONG = [
         "line 10: unknown key 'learning_rat'; did you mean 'learning_rate'",
     ),
     ("epochs = 3", "epochs = 0", "line 11: epochs must be a whole number"),
-    ("hidden_sizes = [32]", "hidden_sizes = [8]", "line 9: baseline.hidden_sizes lies outside .* 8 units"),
-    ("hidden_sizes = [32]", "hidden_sizes = [32, 32, 32]", "line 9: baseline.hidden_sizes lies outside .* 3 layers"),
+    ("hidden_sizes = [32]", "hidden_sizes = [8]", "line 9: baseline.hidden_sizes is outside .* 8 units"),
+    ("hidden_sizes = [32]", "hidden_sizes = [32, 32, 32]", "line 9: baseline.hidden_sizes is outside .* 3 layers"),
     ("layers = [1, 2]", "layers = [2, 1]", "line 14: space.hidden_sizes"),
     ("layers = [1, 2]", "layers = 2", "line 14: space.hidden_sizes.layers: expected"),
     ("units = [16, 64]", "units = [16, 64000000]", "line 14: hidden_sizes must be"),
@@ -185,7 +185,7 @@ WRONG = [
     ("choices = [32, 128]", "choices = 3", "line 16: space.batch_size.choices must be a list, but got 3"),
     ("choices = [32, 128]", "choices = [128, 128]", "line 16: space.batch_size.choices: each choice must occur once"),
     ("choices = [32, 128]", "choices = [32, 0]", "line 16: batch_size must be"),
-    ("choices = [32, 128]", "choices = [32]", "baseline.batch_size lies outside space.batch_size: 128 is not among"),
+    ("choices = [32, 128]", "choices = [32]", "baseline.batch_size is outside space.batch_size: 128 is not among"),
     ('log = "complement"', 'log = "complemnt"', "line 17: space.beta2.log"),
     ("high = 0.9999", "high = 1.0", "line 17: space.beta2: .*below 1"),
     ("top = 2", "tpo = 2", "line 20: unknown key 'tpo'; did you mean 'top'?"),
@@ -196,7 +196,7 @@ WRONG = [
     (
         'objective = "validation_loss"',
         'pruner = "hyperband"\ngeneration = 4',
-        "line 4: generation does not go with pruner = 'hyperband', which compares trials that run at the same moment",
+        "line 4: generation cannot be combined with pruner = 'hyperband', which compares trials that run at the same",
     ),
 ]
 
@@ -273,7 +273,7 @@ def test_what_is_no_study_file_is_called_what_it_is(tmp_path):
         (["seed=x"], "--set seed=x: seed must be a whole number, but got 'x'"),
         (["confirm=3"], "--set confirm=3: confirm must be a table, but got 3"),
         (["trials=9", "seed=true"], "--set seed=true: seed must be a whole number, but got true"),
-        (["space.learning_rate.low=5e-3"], "--set space.learning_rate.low=5e-3: baseline.learning_rate lies outside"),
+        (["space.learning_rate.low=5e-3"], "--set space.learning_rate.low=5e-3: baseline.learning_rate is outside"),
         (["name=mine"], "--set name=mine: a study is named by its file"),
     ],
 )

@@ -80,10 +80,10 @@ def test_the_three_ways_to_get_mnist_are_named(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DatasetUnavailable) as caught:
         datasets.prepare("mnist", tmp_path, network=OFFLINE)
     message = str(caught.value)
-    assert "nowhere does not hold the four files" in message
+    assert "nowhere does not contain the four files" in message
     assert all(way in message for way in ("Set SWEEP_DATA", "mnist-files", "sweep data fetch mnist"))
     assert len(message.splitlines()) <= 3
-    with pytest.raises(DatasetUnavailable, match="switched off"):
+    with pytest.raises(DatasetUnavailable, match="disabled"):
         datasets.prepare("mnist", tmp_path, download=False)
 
 

@@ -68,7 +68,7 @@ def test_the_digest_does_not_depend_on_where_the_file_lies_or_how_it_is_packed(t
         ({"extra": [1]}, "'extra.npy'"),
         ({"x_train": np.zeros((60, 4), np.int32)}, "x_train must be uint8, float32 or float64"),
         ({"x_train": np.zeros((60, 4), np.float16)}, "x_train must be"),
-        ({"x_train": np.zeros((60, 4), complex)}, "holds complex128"),
+        ({"x_train": np.zeros((60, 4), complex)}, "contains complex128"),
         ({"x_train": np.zeros(60, np.uint8)}, "x_train must be"),
         ({"x_train": np.zeros((0, 4), np.uint8)}, "x_train must be"),
         ({"x_train": np.full((60, 4), np.nan)}, "must be finite in float32, but 60 rows"),
@@ -84,7 +84,7 @@ def test_the_digest_does_not_depend_on_where_the_file_lies_or_how_it_is_packed(t
         ({"x_test": np.zeros((2, 3, 4), np.uint8), "y_test": [0, 1]}, "x_test must be uint8 of"),
         ({"x_test": np.zeros((2, 4, 3)), "y_test": [0, 1]}, "x_test must be uint8"),
         ({"x_test": np.zeros((2, 4, 3), np.uint8), "y_test": [0, 7]}, "y_test must hold labels 0 .. 2"),
-        ({"x_train": np.zeros((3, 4), np.uint8), "y_train": [0, 1, 2]}, "single example of each class"),
+        ({"x_train": np.zeros((3, 4), np.uint8), "y_train": [0, 1, 2]}, "only one example of each class"),
     ],
 )
 def test_an_npz_that_is_no_dataset_is_refused_with_its_file_and_member(
@@ -107,7 +107,7 @@ def test_a_pickle_in_an_npz_is_never_opened(tmp_path: Path) -> None:
 
     path = saved(tmp_path, y_train=np.array([Hostile()] * 60, object))
 
-    with pytest.raises(DatasetInvalid, match="holds object"):
+    with pytest.raises(DatasetInvalid, match="contains object"):
         datasets.prepare(str(path), tmp_path / "cache")
     assert not canary.exists()
 

@@ -69,7 +69,7 @@ def test_more_trials_than_lines_are_counted():
 
     assert len(lines) < 24
     assert lines[1].split()[:2] == ["0", "0/10"]
-    assert lines[-2] == "and 980 more at work"
+    assert lines[-2] == "and 980 more running"
     assert "0 of 2000" in lines[-1]
 
 

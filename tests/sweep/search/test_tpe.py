@@ -62,7 +62,7 @@ def test_optuna_decides_between_candidates_that_nearly_tie(monkeypatch, tmp_path
     """With a tolerance that every pair of candidates is within, each draw is Optuna's own computation."""
     calls = []
     own = optuna.samplers.TPESampler._compute_acquisition_func
-    monkeypatch.setattr("sweep.search.tpe.TIE", np.inf)
+    monkeypatch.setattr("sweep.search.tpe.TIE_TOLERANCE", np.inf)
     monkeypatch.setattr(
         optuna.samplers.TPESampler, "_compute_acquisition_func", lambda *given: calls.append(1) or own(*given)
     )

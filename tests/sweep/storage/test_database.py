@@ -206,7 +206,7 @@ def test_a_reader_notices_damage_and_another_file(tiny, opened, searched):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE trial_values SET value = value + 1 WHERE trial_id = 2")
     connection.close()
-    with pytest.raises(RecordError, match="trial 1 is not what was written"):
+    with pytest.raises(RecordError, match="trial 1 was changed since it was written"):
         reader.read()
     (database.folder / "copy").write_bytes(whole)
     (database.folder / "copy").replace(path)

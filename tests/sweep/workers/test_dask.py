@@ -171,7 +171,7 @@ def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
     died, printed = disturbed(dask, kill)
 
     assert died == 1
-    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; starting again", printed)
+    assert re.search(r"worker \d \(127\.0\.0\.1\) was lost; starting again", printed)
 
 
 @pytest.mark.slow
@@ -191,8 +191,8 @@ def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(distu
     died, printed = disturbed(dask, kill_when_kept, "baseline.epochs=800")
 
     assert died == 1
-    assert re.search(r"worker \d \(127\.0\.0\.1\) is gone; continuing from its last checkpoint", printed)
-    assert "set aside" not in printed
+    assert re.search(r"worker \d \(127\.0\.0\.1\) was lost; continuing from its last checkpoint", printed)
+    assert "it was renamed" not in printed
 
 
 @pytest.mark.slow
@@ -315,7 +315,7 @@ def test_a_second_start_of_a_task_is_a_death(begun):
     number = pool._numbers[pool._runs[key].address]
 
     assert said(pool, key, "another", 0, {"kind": "began"}) == [
-        {"kind": "died", "reason": f"worker {number} died and came back"}
+        {"kind": "died", "reason": f"worker {number} died and was restarted"}
     ]
     assert pool.busy == []
 
@@ -350,7 +350,7 @@ def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
 
     assert records.read(database.folder).counts() == {"complete": 2}
     assert pool.said == [
-        f"no worker is there; waiting for one, as from: dask worker {own.address}",
+        f"no workers; waiting for one, start it with: dask worker {own.address}",
         "worker 0 on 127.0.0.1 joined; 1 training at once",
     ]
 
@@ -376,7 +376,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
     assert numbers(record) == alone(*LONG)
     assert deaths(record) == 0
     told = [line for line in pool.said if line.startswith(f"the scheduler {own.address} ")]
-    assert re.search(r"is gone \(.*\); the sweep pauses, and waits 5 minutes for it", told[0])
+    assert re.search(r"lost the scheduler .* \(.*\); waiting up to 5 minutes for it", told[0])
     assert told[-1] == f"the scheduler {own.address} is back"
 
 
@@ -387,7 +387,7 @@ def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, join
     own.start_worker()
     database = opened(tiny(*ENDLESS))
     pool = joined(own, Watched, after=5, act=lambda _: own.scheduler.kill())
-    with pytest.raises(EnvironmentFailure, match="nothing is lost; the same command continues"):
+    with pytest.raises(EnvironmentFailure, match="nothing is lost; run the same command again to resume"):
         searched(tiny(*ENDLESS), database, pool=pool)
 
     assert records.read(database.folder).counts() == {"interrupted": 1}
@@ -415,7 +415,7 @@ def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, al
     record = records.read(database.folder)
 
     assert numbers(record) == alone(*changes)
-    assert "has sent no message for 8 s; starting again" in printed
+    assert "sent no message for 8 s; starting again" in printed
     assert deaths(record) == 0
 
 
@@ -438,7 +438,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
         other.wait()
 
     (refused,) = [line for line in pool.said if "gets no work" in line]
-    assert re.search(r"the code in model/ and sweep/workers/ there is [0-9a-f]{12}, here [0-9a-f]{12}", refused)
+    assert re.search(r"the code in model/ and sweep/workers/ is [0-9a-f]{12} there, [0-9a-f]{12} here", refused)
     assert records.read(database.folder).counts() == {"complete": 3}
 
 
@@ -450,7 +450,7 @@ def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
     pool = joined(own)
     try:
         with pytest.raises(
-            EnvironmentFailure, match=r"no worker of the cluster is fit\nworker 0 .* no sweep here\nall"
+            EnvironmentFailure, match=r"no worker of the cluster can be used\nworker 0 .* no sweep here\nworkers and"
         ):
             within(30, lambda: pool.events(0.1))
     finally:
@@ -461,9 +461,9 @@ def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        ({"numpy": "2.3.1"}, rf"NumPy there is 2\.3\.1, here {re.escape(np.__version__)}"),
-        ({"python": "3.10"}, r"Python there is 3\.10, here 3\.\d+"),
-        ({"digest": "0" * 64}, r"digits there has the digest 000000000000, here [0-9a-f]{12}"),
+        ({"numpy": "2.3.1"}, rf"NumPy is 2\.3\.1 there, {re.escape(np.__version__)} here"),
+        ({"python": "3.10"}, r"Python is 3\.10 there, 3\.\d+ here"),
+        ({"digest": "0" * 64}, r"the digest of digits is 000000000000 there, [0-9a-f]{12} here"),
         ({"arithmetic": "other"}, None),
     ],
 )
@@ -479,7 +479,7 @@ def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
     else:
         assert pool._admission.objection(other) is None
         assert "a replay here may differ" in pool.said[-1]
-        assert "rounds differently" in pool._admission.objection(same)
+        assert "floating-point results differ" in pool._admission.objection(same)
 
 
 def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):

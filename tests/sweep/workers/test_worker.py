@@ -206,7 +206,7 @@ def test_a_damaged_checkpoint_is_set_aside(pool, tmp_path, digits_folder):
     pool.start(one)
     messages = until(pool, "done")
 
-    assert "set aside" in messages[0].content["text"]
+    assert "it was renamed" in messages[0].content["text"]
     assert (folder / "checkpoint.damaged").exists()
     assert [m.kind for m in messages[1:]] == ["epoch"] * 4 + ["done"]
 
