@@ -77,7 +77,7 @@ made_here = pytest.mark.skipif(
 
 @pytest.mark.slow
 @made_here
-def test_a_cluster_on_this_machine_finds_what_this_machine_alone_finds(run, tmp_path):
+def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
     """The page's commands, three workers of which one is killed: every number and hash, and the champion."""
     block = commands("On this machine, to try it")
     code, said = run(block, kill_at="trial 3:")

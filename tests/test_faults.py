@@ -55,7 +55,7 @@ def started(tmp_path):
 
 
 @pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
-def test_of_four_simultaneous_starts_one_runs(started, tmp_path, round_):
+def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
     """On a fresh home folder: the others say who runs and since when, or find it done; exactly three trials."""
     processes = [started(f"home{round_}") for _ in range(4)]
     said = [process.communicate(timeout=120) for process in processes]
@@ -74,7 +74,7 @@ def test_of_four_simultaneous_starts_one_runs(started, tmp_path, round_):
 
 
 @pytest.mark.parametrize("kib", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 250))])
-def test_a_file_that_may_not_grow_is_said_and_survived(started, tmp_path, kib):
+def test_a_file_size_limit_is_reported_and_survived(started, tmp_path, kib):
     """With `ulimit -f`: exit 3, at most three lines that name the need, no traceback; without it the sweep goes on."""
 
     def limited():
@@ -143,7 +143,7 @@ def test_a_second_signal_ends_it_at_once(started, tmp_path):
     assert records.read(folder).counts() == {"interrupted": 1}
 
 
-def test_a_home_that_is_no_folder_is_said(started, tmp_path):
+def test_a_home_that_is_not_a_folder_is_reported(started, tmp_path):
     """Exit 3, two lines."""
     (tmp_path / "file").touch()
     process = started("file/home")
@@ -155,7 +155,7 @@ def test_a_home_that_is_no_folder_is_said(started, tmp_path):
 
 
 @pytest.mark.parametrize("character", "?#%{")
-def test_a_home_that_no_database_can_lie_in_is_said(started, tmp_path, character):
+def test_a_home_with_an_unsupported_path_is_reported(started, tmp_path, character):
     """Before anything is made there."""
     process = started(f"a{character}b")
     output, errors = process.communicate(timeout=60)
@@ -176,7 +176,7 @@ def without_privilege():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_read_only_home_is_said(started, tmp_path, begun):
+def test_a_read_only_home_is_reported(started, tmp_path, begun):
     """Before anything is done, and for a study that was recorded when one could write; a reader still reads it."""
     home = tmp_path / "home"
     home.mkdir()
@@ -196,7 +196,7 @@ def test_a_read_only_home_is_said(started, tmp_path, begun):
 
 
 @pytest.mark.slow
-def test_a_damaged_database_is_said_and_not_touched(started, tmp_path):
+def test_a_damaged_database_is_reported_and_not_changed(started, tmp_path):
     """Exit 5; the file is as it was, and once a copy is back the sweep is done."""
     started().communicate(timeout=120)
     path = tmp_path / "home" / "tiny" / "study.db"
@@ -227,7 +227,7 @@ def no_tracker(kind):
 
 
 @pytest.mark.parametrize("kind", ["refusing", pytest.param("hanging", marks=pytest.mark.slow)])
-def test_a_tracker_that_is_down_is_said_and_holds_nobody_up(started, tmp_path, kind):
+def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(started, tmp_path, kind):
     """Exit 0, how much waits, and what delivers it; at the end it is given up within seconds."""
     with no_tracker(kind) as address:
         process = started("home", "--tracking", address)
@@ -265,13 +265,13 @@ REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address to
         ("x", "http://known", ["run", "tiny.toml"], "sweep run tiny.toml --home x"),
     ],
 )
-def test_a_command_to_type_names_the_same_places(monkeypatch, home, tracking, words, command):
+def test_a_printed_command_has_the_same_home_and_tracking(monkeypatch, home, tracking, words, command):
     """Unless the command line does already, or they would be found without."""
     monkeypatch.setenv("SWEEP_TRACKING", "http://known")
     assert command_here(Path(home), tracking, *words) == command
 
 
-def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
+def test_a_printed_command_has_the_path_of_the_program(monkeypatch, tmp_path):
     """After `make sweep` it is in .venv/bin, which no shell looks into."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/sweep")])
@@ -282,7 +282,7 @@ def test_a_command_to_type_finds_the_program(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_only_the_mirror_knocks_at_the_tracker(started, tmp_path):
+def test_only_the_mirror_connects_to_the_tracker(started, tmp_path):
     """Every connect of every process, the coordinator and its worker included, while the tracker hangs."""
     calls = tmp_path / "calls"
     watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "500", "-e", "trace=connect,execve", "-o", str(calls)]

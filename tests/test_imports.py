@@ -47,7 +47,7 @@ def modules(path):
     return found
 
 
-def test_imports_run_from_model_to_sweep():
+def test_imports_go_only_from_sweep_towards_model():
     for path in FILES:
         package = place(path).split("/")[0]
         ours = set(LAYERS[: LAYERS.index(package) + 1])
@@ -78,7 +78,7 @@ def test_no_packages_import_each_other():
     assert not arrows
 
 
-def test_files_are_short_and_their_names_do_not_collide():
+def test_files_are_short_and_have_unique_names():
     long = [place(path) for path in FILES if len(path.read_text().splitlines()) > 400]
     assert long == []
     for folder in {path.parent for path in FILES}:
@@ -86,13 +86,13 @@ def test_files_are_short_and_their_names_do_not_collide():
         assert not [pair for pair in combinations(names, 2) if pair[1] == f"{pair[0]}s"], folder
 
 
-def test_nothing_draws_through_pyplot():
+def test_pyplot_is_not_used():
     """pyplot keeps figures alive and reads a matplotlibrc of the current folder."""
     for path in FILES:
         assert not any("pyplot" in name for name in modules(path)), path
 
 
-def test_nothing_unpickles():
+def test_pickle_is_not_used():
     """No pickle in any spelling; arrays are loaded without it."""
     for path in FILES:
         assert not [name for name in modules(path) if {"pickle", "cloudpickle", "dill", "joblib"} & {*name.split(".")}]

@@ -33,7 +33,7 @@ def test_a_cluster_needs_its_extra_and_is_passed_on():
 
 
 @pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
-def test_a_name_is_only_a_name(tmp_path):
+def test_the_shell_does_not_interpret_a_study_name(tmp_path):
     """The shell reads nothing into STUDY; the program refuses it with its own words and code."""
     done = make("report", "STUDY=a; touch canary; $$(touch canary) `touch canary`", f"HOME_DIR={tmp_path}")
 

@@ -135,7 +135,7 @@ def road(tmp_path_factory):
     }
 
 
-def test_ctrl_c_stops_within_five_seconds_and_says_how_to_continue(road):
+def test_ctrl_c_stops_within_five_seconds_and_prints_how_to_resume(road):
     """Exit 130; nothing that was recorded is lost; what ran is interrupted."""
     code, output, seconds = road["stopped"]
 
@@ -148,7 +148,7 @@ def test_ctrl_c_stops_within_five_seconds_and_says_how_to_continue(road):
     assert road["after_stop"].counts().get("interrupted", 0) >= 1
 
 
-def test_killed_it_leaves_no_trainer_behind(road):
+def test_a_killed_sweep_leaves_no_worker(road):
     """Workers end with the pipe; only the mirror may still be at its last pass, and it ends too."""
     assert road["killed"][0] == -signal.SIGKILL
     assert not [pid for pid in road["orphans"] if _is_worker(pid)]
@@ -160,7 +160,7 @@ def _is_worker(pid):
     return False
 
 
-def test_the_same_command_ends_with_the_asked_number(road):
+def test_the_same_command_ends_with_the_requested_number(road):
     """Eight trials, contiguous, all finished; the report's path is the last line."""
     finished, record = road["finished"], road["record"]
 
@@ -171,14 +171,14 @@ def test_the_same_command_ends_with_the_asked_number(road):
     assert any(trial.attempt > 1 for trial in record.trials)
 
 
-def test_epochs_of_continued_trials_are_there_once(road):
+def test_epochs_of_resumed_trials_are_recorded_once(road):
     """Trial by trial 0, 1, 2 ... without gaps; learning went on where it stopped."""
     for trial in road["record"].trials:
         assert len(trial.epochs) == 80 if trial.outcome == "complete" else 0 < len(trial.epochs) < 80
         assert (np.diff(trial.epochs["time"]) >= 0).all()
 
 
-def test_nothing_is_left_behind(road):
+def test_no_temporary_files_or_processes_are_left(road):
     """No process, no checkpoint, no temporary file."""
     assert settled(road["home"], 5) == []
     left = [
@@ -187,7 +187,7 @@ def test_nothing_is_left_behind(road):
     assert left == []
 
 
-def test_the_pdf_is_one(road):
+def test_the_pdf_is_valid(road):
     """Written by rename, with pages."""
     content = (road["home"] / "tiny" / "report.pdf").read_bytes()
 
@@ -195,7 +195,7 @@ def test_the_pdf_is_one(road):
     assert content.rstrip().endswith(b"%%EOF")
 
 
-def test_the_first_page_has_the_numbers_that_status_has(road):
+def test_the_first_page_and_status_agree(road):
     """Every number of the answer stands there, rounded to the digits that are printed."""
     status = json.loads(told(road["home"], "status", "tiny", "--json"))
     page = PdfReader(road["home"] / "tiny" / "report.pdf").pages[0].extract_text().replace("\u2212", "-")
@@ -216,7 +216,7 @@ def test_the_first_page_has_the_numbers_that_status_has(road):
     assert not stands(0.7654321)  # the comparison can fail
 
 
-def test_the_verdict_is_recorded_and_told(road):
+def test_the_verdict_is_recorded_and_printed(road):
     """The last lines say what the database says."""
     test = road["record"].verdict["test"]
     mean = sum(test["accuracies"]) / len(test["accuracies"])
@@ -241,7 +241,7 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
 
 
 @pytest.mark.slow
-def test_started_again_it_opens_nothing_and_trains_nothing(road):
+def test_a_finished_study_trains_nothing_when_run_again(road):
     """A finished study is finished, also when fewer trials are asked for."""
     before = road["record"]
     argv, environment = command(road["home"], "run", road["study"], "--trials", "2")
@@ -254,7 +254,7 @@ def test_started_again_it_opens_nothing_and_trains_nothing(road):
     assert [trial.weights_sha256 for trial in after.trials] == [trial.weights_sha256 for trial in before.trials]
 
 
-def test_status_speaks_json(road):
+def test_status_prints_json(road):
     """The numbers of the record, for scripts."""
     status = json.loads(told(road["home"], "status", "tiny", "--json"))
     record = road["record"]
@@ -269,7 +269,7 @@ def test_status_speaks_json(road):
     assert "recorded in" in told(road["home"], "studies")
 
 
-def test_the_champion_names_pictures_as_it_names_the_test_set(road, tmp_path):
+def test_the_champion_is_as_accurate_on_pngs_as_on_the_test_set(road, tmp_path):
     """`sweep predict` on PNGs of ten test digits: at least as many right as its accuracy promises, less two."""
     data = datasets.load(road["home"] / "data" / "digits", 0)
     paths = []
@@ -284,7 +284,7 @@ def test_the_champion_names_pictures_as_it_names_the_test_set(road, tmp_path):
     assert right >= 8, output
 
 
-def test_a_csv_has_a_row_a_trial(road, tmp_path):
+def test_the_csv_has_one_row_per_trial(road, tmp_path):
     """And the header names the hyperparameters."""
     out = tmp_path / "trials.csv"
     told(road["home"], "export", "tiny", "--out", out)

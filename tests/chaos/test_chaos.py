@@ -22,7 +22,7 @@ def chaos():
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to kill at a system call")
-def test_no_death_loses_doubles_or_leaves_anything(chaos, tmp_path):
+def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
     """Whatever dies, the result is that of an undisturbed sweep, to the last digit and the last hash."""
     chains = chaos.run_all(20, tmp_path, quick=True)
 
@@ -33,7 +33,7 @@ def test_no_death_loses_doubles_or_leaves_anything(chaos, tmp_path):
     assert chains["system-calls"].deaths["system call"] >= 1
 
 
-def test_the_checker_sees_what_is_wrong(chaos, tmp_path, monkeypatch):
+def test_the_checker_detects_faults(chaos, tmp_path, monkeypatch):
     """A checker that finds nothing proves nothing: here are a lost trial, a changed number and a file left behind."""
     monkeypatch.setattr(chaos, "REFERENCE", {})  # another test's is of another folder
     chaos.reference(tmp_path)

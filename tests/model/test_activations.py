@@ -10,7 +10,7 @@ from model.network import erf, gelu
 POINTS = np.linspace(-8, 8, 20_001)
 
 
-def test_erf_is_the_c_librarys_to_the_precision_of_the_dtype():
+def test_erf_equals_the_c_librarys_to_the_precision_of_the_dtype():
     expected = np.array([math.erf(x) for x in POINTS.tolist()])
 
     np.testing.assert_array_equal(erf(POINTS), expected)
@@ -30,7 +30,7 @@ def test_gelu_and_its_slope():
 
 
 @pytest.mark.parametrize("value", [0.0, 30.0, -30.0])
-def test_gelu_of_extremes(value):
+def test_gelu_of_extreme_values(value):
     z, slope = np.array([[value]], np.float32), np.empty((1, 1), np.float32)
     gelu(z, slope)
 

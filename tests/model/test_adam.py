@@ -22,7 +22,7 @@ def paper_adamw(theta, gradients, rate, beta1, beta2, epsilon, decay):
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.0, 0.5, 1e-3), (0.95, 0.0, 1e-8)])
-def test_it_follows_the_papers(beta1, beta2, epsilon, decay):
+def test_it_equals_a_transcription_of_the_papers(beta1, beta2, epsilon, decay):
     """Fifty steps agree to 1e-11 with the scalar transcription."""
     rng = np.random.default_rng(3)
     start, gradients = rng.normal(size=5), rng.normal(size=(50, 5))
@@ -35,7 +35,7 @@ def test_it_follows_the_papers(beta1, beta2, epsilon, decay):
     np.testing.assert_allclose(theta, expected, rtol=1e-11)
 
 
-def test_the_first_step_is_the_learning_rate_against_the_sign():
+def test_the_first_step_has_the_size_of_the_learning_rate():
     """Kingma & Ba, section 2.1: the step is bounded by, and at first about, the learning rate."""
     theta = np.zeros(4)
     Adam(theta, 0.9, 0.999, 1e-12).step(theta, np.array([5.0, -0.001, 1e3, -7.0]), 0.01)
@@ -43,7 +43,7 @@ def test_the_first_step_is_the_learning_rate_against_the_sign():
     np.testing.assert_allclose(theta, [-0.01, 0.01, -0.01, 0.01], rtol=1e-6)
 
 
-def test_it_finds_the_bottom_of_a_bowl():
+def test_it_converges_on_a_quadratic():
     """Converges on a quadratic whose curvatures differ by 10,000."""
     scale = np.array([1.0, 100.0, 1e4])
     theta = np.array([1.0, -2.0, 3.0])
@@ -54,7 +54,7 @@ def test_it_finds_the_bottom_of_a_bowl():
     assert np.abs(theta).max() < 1e-3
 
 
-def test_chunks_are_no_different_from_the_whole():
+def test_chunks_do_not_change_the_result():
     """Elements do not know in which chunk they are."""
     rng = np.random.default_rng(4)
     gradients = rng.normal(size=(3, CHUNK_SIZE + 7)).astype(np.float32)

@@ -10,7 +10,7 @@ def ones(rows=64, units=999):
     return np.ones((rows, units + 1), np.float32)
 
 
-def test_what_stays_is_divided_by_the_share_that_stays():
+def test_kept_units_are_scaled():
     """So the expected activation does not change; here over four blocks of random bits."""
     seen = ones()
     dropout = Dropout(0.3, 0.0, np.random.default_rng(9))
@@ -23,7 +23,7 @@ def test_what_stays_is_divided_by_the_share_that_stays():
 
 
 @pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.9])
-def test_the_share_that_is_dropped_is_the_one_asked_for(share):
+def test_the_dropped_fraction_is_the_requested_one(share):
     """Within four standard deviations of a binomial."""
     seen = ones()
     dropout = Dropout(0.0, share, np.random.default_rng(10))
@@ -54,7 +54,7 @@ def test_units_and_blocks_are_independent():
         assert abs((kept[rows:] * kept[:-rows]).mean()) < 0.01
 
 
-def test_a_share_next_to_one_leaves_finite_numbers():
+def test_a_probability_close_to_one_gives_finite_values():
     """Shares are multiples of 1 / 65,536 below 1."""
     dropout = Dropout(1 - 1e-9, 0.0, np.random.default_rng(13))
     seen = ones()

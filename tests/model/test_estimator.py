@@ -19,7 +19,7 @@ from model.hyperparameters import FIELDS, HyperparameterError
 
 
 @parametrize_with_checks([NumpyMLPClassifier(), NumpyMLPClassifier(hidden_sizes=(32,), dropout=0.1, batch_size=16)])
-def test_scikit_learns_own_checks(estimator, check):
+def test_scikit_learns_estimator_checks_pass(estimator, check):
     """All of them, with no expected failure."""
     check(estimator)
 
@@ -33,7 +33,7 @@ def digits():
 SMALL = {"hidden_sizes": (32,), "epochs": 15, "batch_size": 32, "learning_rate": 0.01, "random_state": 0}
 
 
-def test_it_reads_digits_in_a_pipeline(digits):
+def test_it_classifies_digits_in_a_pipeline(digits):
     """Five folds in the order of the file, whose writers differ: harder than shuffled ones."""
     scores = cross_val_score(make_pipeline(StandardScaler(), NumpyMLPClassifier(**SMALL)), *digits, cv=5)
 
@@ -41,7 +41,7 @@ def test_it_reads_digits_in_a_pipeline(digits):
     assert scores.mean() > 0.92
 
 
-def test_labels_may_be_words_in_any_order(digits):
+def test_labels_may_be_strings_in_any_order(digits):
     """What is said of the names is what is said of the numbers."""
     images, labels = digits
     words = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
@@ -55,7 +55,7 @@ def test_labels_may_be_words_in_any_order(digits):
     assert (named.predict(images) == words[numbered.predict(images)]).mean() > 0.97
 
 
-def test_parameters_are_those_of_hyperparameters():
+def test_parameters_are_the_fields_of_hyperparameters():
     """A new field appears here by itself: as a parameter, with its default, in the signature."""
     estimator = NumpyMLPClassifier(learning_rate=0.5)
 
@@ -67,13 +67,13 @@ def test_parameters_are_those_of_hyperparameters():
         NumpyMLPClassifier(momentum=0.9)
 
 
-def test_a_setting_out_of_range_is_refused_when_it_is_used(digits):
+def test_a_setting_out_of_range_is_refused_by_fit(digits):
     """As scikit-learn wants it: at fit, with the rule and what came."""
     with pytest.raises(HyperparameterError, match=r"beta1 must be a number in \[0, 1\), but got 1.5"):
         NumpyMLPClassifier(beta1=1.5).fit(*digits)
 
 
-def test_a_grid_search_varies_it(digits):
+def test_it_works_in_a_grid_search(digits):
     """Parameters are set and read by name."""
     grid = {"hidden_sizes": [(2,), np.array([32])], "batch_size": np.array([32])}
     search = GridSearchCV(NumpyMLPClassifier(**SMALL), grid, cv=3).fit(*digits)
@@ -103,7 +103,7 @@ def through_joblib(estimator):
 
 
 @pytest.mark.parametrize("copier", [lambda one: pickle.loads(pickle.dumps(one)), through_joblib])
-def test_partial_fit_goes_on_where_fit_stopped(digits, copier):
+def test_partial_fit_continues_after_fit(digits, copier):
     """And a stored estimator does so to the same bits."""
     images, labels = digits
     estimator = NumpyMLPClassifier(**SMALL, dropout=0.2).fit(images, labels)
@@ -127,7 +127,7 @@ def test_partial_fit_goes_on_where_fit_stopped(digits, copier):
         ({"schedule": "cosine"}, {"classes": range(10)}, "partial_fit needs schedule='constant', but got 'cosine'"),
     ],
 )
-def test_partial_fit_says_what_it_needs(digits, options, call, message):
+def test_partial_fit_reports_missing_requirements(digits, options, call, message):
     """Classes at first, only those, and a schedule without an end."""
     with pytest.raises(ValueError, match=message):
         NumpyMLPClassifier(**options).partial_fit(*digits, **call)

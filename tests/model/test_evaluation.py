@@ -16,5 +16,5 @@ def test_examples_are_grouped_by_confidence_in_equal_numbers():
     assert [group["accuracy"] for group in found] == [0.5, 1.0]
 
 
-def test_fewer_examples_than_groups_make_fewer_groups():
+def test_fewer_examples_than_groups_give_fewer_groups():
     assert [group["n"] for group in calibration(np.array([True]), np.array([0.7], dtype=np.float32))] == [1]

@@ -47,7 +47,7 @@ def test_every_field_has_rows():
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OUTSIDE.items() for value in values])
-def test_a_value_outside_is_refused_by_name(name, value):
+def test_a_value_outside_its_range_is_refused(name, value):
     """The message names the field and the value, in one line."""
     with pytest.raises(HyperparameterError) as caught:
         Hyperparameters(**{name: value})
@@ -57,7 +57,7 @@ def test_a_value_outside_is_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INSIDE.items() for value in values])
-def test_a_value_inside_is_kept(name, value):
+def test_a_value_inside_its_range_is_accepted(name, value):
     """What lies just inside its range comes back equal, in the field's own type."""
     kept = getattr(Hyperparameters(**{name: value}), name)
 
@@ -65,7 +65,7 @@ def test_a_value_inside_is_kept(name, value):
     assert type(kept) is type(getattr(Hyperparameters(), name))
 
 
-def test_a_range_reads_as_mathematicians_write_it():
+def test_a_range_is_printed_in_interval_notation():
     """Round brackets leave the end out."""
     assert str(Range(0, 1, low_open=True)) == "(0, 1]"
     assert str(Range(0, 1, high_open=True)) == "[0, 1)"

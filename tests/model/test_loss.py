@@ -20,7 +20,7 @@ def slow_loss(logits, labels, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
-def test_the_loss_is_the_definition(smoothing):
+def test_the_loss_equals_its_definition(smoothing):
     """Equal to the scalar transcription to 12 digits."""
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(0, 5, (7, 4)), rng.integers(0, 4, 7)
@@ -32,7 +32,7 @@ def test_the_loss_is_the_definition(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_gradient_is_the_slope_of_the_loss(smoothing):
+def test_the_gradient_equals_central_differences(smoothing):
     """Central differences of every logit."""
     rng = np.random.default_rng(2)
     logits, labels = rng.normal(0, 2, (3, 5)), rng.integers(0, 5, 3)

@@ -39,7 +39,7 @@ def test_a_metric_equals_scikit_learns(name, n, classes, rare):
     assert METRICS[name].compute(found) == pytest.approx(expected, rel=1e-6)
 
 
-def test_every_metric_has_an_oracle_here():
+def test_every_metric_has_a_reference_implementation():
     assert THEIRS.keys() == METRICS.keys()
 
 
@@ -55,7 +55,7 @@ def test_the_loss_stays_finite_where_a_probability_underflows():
     assert METRICS["loss"].compute(wrong) == 1000.0
 
 
-def test_classes_without_examples_are_left_out():
+def test_classes_without_examples_are_ignored():
     """Of three classes the labels hold two; nothing is divided by zero."""
     found = Predictions(np.array([0, 0, 1]), np.array([[2, 0, 0], [0, 2, 0], [0, 2, 0]], np.float32))
 
@@ -64,19 +64,19 @@ def test_classes_without_examples_are_left_out():
     assert METRICS["roc_auc"].compute(found) == pytest.approx(0.75)
 
 
-def test_old_spellings_name_the_same_metric():
+def test_old_names_refer_to_the_same_metric():
     assert metric_of("validation_accuracy") is metric_of("accuracy")
     assert metric_of("validation_loss").objective == "validation_loss"
 
 
-def test_an_epoch_comes_back_from_its_row():
+def test_an_epoch_is_restored_from_its_row():
     epoch = Epoch(3, 0.1, 0.5, 0.8, dict.fromkeys(METRICS, 0.25), 1.5)
 
     assert tuple(epoch.row()) == COLUMNS
     assert Epoch.from_row(3, epoch.row()) == epoch
 
 
-def test_what_was_not_measured_is_none_in_a_row_and_absent_in_an_epoch():
+def test_missing_metrics_are_none_in_a_row_and_absent_in_an_epoch():
     """An older record has fewer columns; a loss that is not a number is not measured either."""
     row = Epoch(0, 0.1, float("nan"), 0.8, {"loss": 0.5}, 1.0).row()
     del row["validation_roc_auc"]
@@ -87,7 +87,7 @@ def test_what_was_not_measured_is_none_in_a_row_and_absent_in_an_epoch():
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_turning_a_direction_round_selects_the_other_epoch(monkeypatch, name):
+def test_reversing_a_direction_selects_another_epoch(monkeypatch, name):
     epochs = [Epoch(i, 0.1, 0.0, 0.0, {"loss": 0.5, name: value}, 0.0) for i, value in enumerate((0.4, 0.9, 0.2))]
     metric = METRICS[name]
     other = "minimize" if metric.maximize else "maximize"

@@ -22,7 +22,7 @@ def set_layer(network, index, weights, biases):
     network.layers[index].biases[...] = biases
 
 
-def test_a_step_worked_by_hand():
+def test_a_step_calculated_by_hand():
     """A 2-2-2 network on one example.
 
     x = (1, 2); hidden z = (1*1 + 2*0 + 0, 1*(-1) + 2*(-1) + 1) = (1, -2), so a = (1, 0).
@@ -42,7 +42,7 @@ def test_a_step_worked_by_hand():
     np.testing.assert_allclose(network.gradient, [0, 0, 0, 0, 0, 0, -0.5, 0.5, 0, 0, -0.5, 0.5])
 
 
-def test_a_gradient_through_a_hidden_unit_worked_by_hand():
+def test_a_gradient_through_a_hidden_unit_calculated_by_hand():
     """A 1-1-2 network: x = 3, z = 2*3 - 1 = 5 = a, logits (5*1, 5*(-1)) = (5, -5), label 1.
 
     p1 = 1 / (1 + e^10); d = (1 - p1, -(1 - p1)) = q (1, -1). To a: q (1*1 + (-1)(-1)) = 2q; to w: 3 * 2q; to b: 2q.
@@ -73,7 +73,9 @@ SHARES = st.sampled_from([0.0, 0.2, 0.5])
 )
 @example(sizes=[3, 4, 4, 4, 4, 4, 4, 4, 4, 5], n=6, smoothing=0.0, inputs=0.0, hidden=0.0, activation="relu", seed=5)
 @example(sizes=[3, 4, 4, 4, 5], n=6, smoothing=0.1, inputs=0.2, hidden=0.5, activation="gelu", seed=5)
-def test_the_gradient_is_the_slope_in_a_random_direction(sizes, n, smoothing, inputs, hidden, activation, seed):
+def test_the_gradient_equals_the_difference_in_a_random_direction(
+    sizes, n, smoothing, inputs, hidden, activation, seed
+):
     """Central difference in float64 along one random direction; dropout masks are those of an equal generator."""
     rng = np.random.default_rng(seed)
     network = MLP(sizes, np.float64, activation=activation)
@@ -103,7 +105,7 @@ def test_the_gradient_is_the_slope_in_a_random_direction(sizes, n, smoothing, in
     assert analytic == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
-def test_the_loss_is_scikit_learns():
+def test_the_loss_equals_scikit_learns():
     """The same weights, the same data: the log loss of its probabilities, and the loss that its training reports."""
     rng = np.random.default_rng(11)
     images, labels = rng.normal(size=(40, 6)), np.arange(40) % 4
@@ -123,7 +125,7 @@ def test_the_loss_is_scikit_learns():
     np.testing.assert_allclose(network.predict(images), theirs.predict_proba(images), rtol=1e-10)
 
 
-def test_renaming_the_classes_only_moves_their_columns():
+def test_permuting_the_classes_permutes_their_columns():
     """Labels and the last layer's columns permuted alike: same loss, same hits, the same gradients elsewhere."""
     rng = np.random.default_rng(12)
     network, other = MLP((6, 5, 4), np.float64), MLP((6, 5, 4), np.float64)
@@ -144,7 +146,7 @@ def test_renaming_the_classes_only_moves_their_columns():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_a_step_allocates_nothing_large(dropout):
+def test_a_step_allocates_no_large_arrays(dropout):
     """Over 100 steps never more than 100 KiB at once; one activation of the first layer would be 256 KiB."""
     rng = np.random.default_rng(13)
     network = MLP((784, 512, 256, 10), scale=1 / 255)
@@ -179,7 +181,7 @@ def plain_logits(network, inputs):
     return inputs @ network.layers[-1].weights + network.layers[-1].biases
 
 
-def test_bytes_are_scaled_and_biases_stay_whole():
+def test_bytes_are_scaled_and_biases_are_not():
     """Fed twice, so that a scale that touched the column of ones would show; and once after a dropout."""
     rng = np.random.default_rng(15)
     network = MLP((6, 5, 4), np.float64, scale=1 / 255)
@@ -195,7 +197,7 @@ def test_bytes_are_scaled_and_biases_stay_whole():
     np.testing.assert_allclose(network.logits(8), expected, rtol=1e-12)
 
 
-def test_batches_of_many_sizes_do_not_disturb_each_other():
+def test_batches_of_different_sizes_are_independent():
     """More sizes than buffers are kept for, evaluation between two trainings of one size included."""
     rng = np.random.default_rng(16)
     network = MLP((6, 5, 4), np.float64)
@@ -215,7 +217,7 @@ def test_batches_of_many_sizes_do_not_disturb_each_other():
     np.testing.assert_array_equal(network.gradient, first)
 
 
-def test_a_copy_is_a_network_of_its_own():
+def test_a_copy_is_independent():
     """Pickled or copied, the layers are views into the copy's weights, not into nothing."""
     network = MLP((3, 4, 2))
     network.initialise(np.random.default_rng(14))
@@ -226,7 +228,7 @@ def test_a_copy_is_a_network_of_its_own():
         assert not (network.theta == 1).all()
 
 
-def test_a_network_that_knows_nothing_is_at_chance():
+def test_an_untrained_network_is_at_chance():
     """He's weights on scaled noise give a loss near ln(classes)."""
     rng = np.random.default_rng(7)
     network = MLP((50, 64, 10))
@@ -237,7 +239,7 @@ def test_a_network_that_knows_nothing_is_at_chance():
     assert loss == pytest.approx(np.log(10), abs=0.1)
 
 
-def test_he_initialisation_has_its_variance():
+def test_he_initialisation_has_the_expected_variance():
     """Var(w) = 2 / fan in (He et al. 2015), biases 0."""
     network = MLP((400, 300, 10))
     network.initialise(np.random.default_rng(8))
@@ -246,7 +248,7 @@ def test_he_initialisation_has_its_variance():
     assert not network.layers[0].biases.any()
 
 
-def test_permuting_the_samples_changes_nothing():
+def test_permuting_the_samples_does_not_change_the_gradient():
     """Loss and gradient are means over the batch."""
     rng = np.random.default_rng(10)
     network = MLP((6, 5, 3), np.float64)

@@ -39,7 +39,7 @@ def test_it_starts_at_chance_and_learns(digits):
     assert [epoch.index for epoch in epochs] == list(range(6))
 
 
-def test_a_batch_can_be_learned_by_heart(blobs):
+def test_a_batch_can_be_overfitted(blobs):
     """A network with room enough reaches a loss of nearly 0 on what it has seen."""
     settings = replace(SMALL, hidden_sizes=(64,), epochs=150, learning_rate=0.02)
 
@@ -159,7 +159,7 @@ def test_divergence_names_epoch_and_step(blobs):
 
 
 @pytest.mark.parametrize("step", [1, 3, 6])
-def test_an_overflow_is_named_at_the_batch_where_it_shows(blobs, monkeypatch, step):
+def test_an_overflow_is_reported_at_its_batch(blobs, monkeypatch, step):
     """Seven steps an epoch; what step k breaks, step k + 1 shows, and after the last one the validation examples."""
     state = fresh(blobs)
     real, calls = state.optimizer.step, itertools.count(1)
@@ -187,7 +187,7 @@ def test_an_overflow_is_named_at_the_batch_where_it_shows(blobs, monkeypatch, st
         replace(SMALL, hidden_sizes=(200, 100), batch_size=1024, activation="gelu"),
     ],
 )
-def test_the_memory_it_needs_is_foretold(digits, tmp_path, settings):
+def test_the_memory_estimate_is_close(digits, tmp_path, settings):
     """Arrays and checkpoint of a training, by tracemalloc, are within a third of what was said."""
     settings = replace(settings, epochs=1, hidden_sizes=settings.hidden_sizes[:2])
     tracemalloc.start()
@@ -229,7 +229,7 @@ def test_a_stop_does_not_shorten_the_schedule(blobs):
     assert numbers(part) == numbers(whole[:2])
 
 
-def test_without_validation_its_numbers_are_missing(blobs):
+def test_without_validation_its_metrics_are_missing(blobs):
     """The final models judge by nothing; the last epoch counts."""
     state = fresh(blobs, selection=EpochSelection(epoch="last"))
     epochs = list(train(state, blobs.train_and_validation, None))
@@ -239,7 +239,7 @@ def test_without_validation_its_numbers_are_missing(blobs):
     np.testing.assert_array_equal(state.selected_theta, state.network.theta)
 
 
-def test_the_cosine_goes_from_the_learning_rate_to_nothing():
+def test_the_cosine_schedule_ends_at_zero():
     """Half of it in the middle."""
     settings = replace(SMALL, schedule="cosine", learning_rate=0.4)
 
@@ -259,7 +259,7 @@ def test_a_short_last_batch_is_weighted_by_its_size(blobs):
 
 @pytest.mark.mnist
 @pytest.mark.slow
-def test_mnist_in_three_epochs(tmp_path):
+def test_accuracy_on_mnist_after_three_epochs(tmp_path):
     """128-64 units reach 96.5 % on the validation images in three epochs, on average of three seeds."""
     from model.data import datasets
 

@@ -15,7 +15,7 @@ STORED = json.loads((HERE / "trajectories.json").read_text())
 
 
 @pytest.mark.parametrize("name", STORED["cases"])
-def test_fifty_steps_are_pytorchs(name):
+def test_fifty_steps_equal_pytorchs(name):
     """Losses and all weights agree to nine digits: forward, backward, Adam and AdamW together."""
     case = STORED["cases"][name]
     settings = case["settings"]
@@ -36,7 +36,7 @@ def test_fifty_steps_are_pytorchs(name):
 @pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is the extra `bench`; its numbers are kept"
 )
-def test_the_stored_numbers_are_what_pytorch_says(tmp_path, monkeypatch):
+def test_the_stored_trajectories_equal_pytorchs(tmp_path, monkeypatch):
     """Where PyTorch is installed, the kept trajectories are made again."""
     spec = importlib.util.spec_from_file_location("make_trajectories", HERE / "make_trajectories.py")
     maker = importlib.util.module_from_spec(spec)

@@ -54,7 +54,7 @@ def good_members(theta: np.ndarray) -> dict[str, bytes]:
     }
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path, network: MLP) -> None:
+def test_saved_weights_are_loaded(tmp_path: Path, network: MLP) -> None:
     digest = weights.save(tmp_path / "w.npz", network)
     loaded = weights.load(tmp_path / "w.npz")
 
@@ -82,7 +82,7 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path, network: MLP) -> N
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_numpy_reads_the_file_without_our_code(tmp_path: Path, network: MLP) -> None:
+def test_numpy_reads_the_file_without_this_project(tmp_path: Path, network: MLP) -> None:
     weights.save(tmp_path / "w.npz", network)
 
     with np.load(tmp_path / "w.npz", allow_pickle=False) as stored:
@@ -129,7 +129,7 @@ def test_weights_of_another_dtype_are_not_saved(tmp_path: Path, network: MLP) ->
         ({"scale.npy": None}, "has no scale"),
     ],
 )
-def test_a_hostile_or_damaged_member_is_refused(
+def test_a_malicious_or_damaged_member_is_refused(
     tmp_path: Path, theta: np.ndarray, change: dict[str, bytes | None], message: str
 ) -> None:
     members = {**good_members(theta), **change}
@@ -140,7 +140,7 @@ def test_a_hostile_or_damaged_member_is_refused(
     assert str(path) in str(caught.value)
 
 
-def test_a_doubled_member_is_refused(tmp_path: Path, theta: np.ndarray) -> None:
+def test_a_duplicate_member_is_refused(tmp_path: Path, theta: np.ndarray) -> None:
     members = [*good_members(theta).items(), ("theta.npy", member(theta))]
     with pytest.warns(UserWarning, match="Duplicate"):
         path = archive(tmp_path / "w.npz", members)
@@ -149,7 +149,7 @@ def test_a_doubled_member_is_refused(tmp_path: Path, theta: np.ndarray) -> None:
         weights.load(path)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, theta: np.ndarray) -> None:
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, theta: np.ndarray) -> None:
     members = {**good_members(theta), "theta.npy": member(np.zeros(5_000_000, np.float32))}
     path = archive(tmp_path / "w.npz", list(members.items()), zipfile.ZIP_DEFLATED)
 
@@ -158,7 +158,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, theta: np.ndarr
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)])
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.npz").write_bytes(content)
 
     with pytest.raises(WeightsError):
@@ -170,7 +170,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         weights.load(tmp_path / "w.npz")
 
 
-def test_no_flipped_byte_or_cut_changes_weights_unnoticed(tmp_path: Path, network: MLP) -> None:
+def test_every_flipped_byte_or_truncation_is_detected(tmp_path: Path, network: MLP) -> None:
     path = tmp_path / "w.npz"
     digest = weights.save(path, network)
     good = path.read_bytes()
@@ -185,7 +185,7 @@ def test_no_flipped_byte_or_cut_changes_weights_unnoticed(tmp_path: Path, networ
         assert (weights.sha256(loaded.theta), loaded.sizes, loaded.scale) == (digest, SIZES, 0.5)
 
 
-def test_fortran_order_and_foreign_byte_order_are_read_as_what_they_mean(tmp_path: Path) -> None:
+def test_fortran_order_and_other_byte_orders_are_read(tmp_path: Path) -> None:
     array = np.arange(6, dtype=">f8").reshape(2, 3)
     path = archive(tmp_path / "a.npz", [("x.npy", member(np.asfortranarray(array)))])
 
@@ -196,9 +196,7 @@ def test_fortran_order_and_foreign_byte_order_are_read_as_what_they_mean(tmp_pat
     assert read.flags.c_contiguous
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     files.write_atomic(path, b"old")
 

@@ -101,7 +101,7 @@ pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
 
 
 @pytest.mark.slow
-def test_another_day_place_and_process_give_the_same_bytes(made_up, tmp_path):
+def test_the_bytes_do_not_depend_on_time_place_or_process(made_up, tmp_path):
     """Another clock, time zone, language, folder, and order of sets."""
     out = tmp_path / "elsewhere.pdf"
     script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out))
@@ -134,7 +134,7 @@ def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, paper):
 
 
 @pytest.mark.skipif(not shutil.which("qpdf"), reason="qpdf is not installed here; CI installs it")
-def test_qpdf_finds_nothing_to_complain_of(made_up, tmp_path):
+def test_qpdf_finds_no_errors(made_up, tmp_path):
     pdf.write(made_up(9, planned=60), tmp_path / "report.pdf")
     found = subprocess.run(["qpdf", "--check", tmp_path / "report.pdf"], capture_output=True, text=True, check=False)
 
@@ -153,7 +153,7 @@ def test_a_failed_write_leaves_the_old_report(made_up, tmp_path):
 
 
 @pytest.mark.slow
-def test_hundreds_of_trials_stay_within_twenty_pages_of_the_sheet(made_up):
+def test_hundreds_of_trials_fit_on_twenty_pages(made_up):
     record = made_up(300, epochs=4)
     with matplotlib.rc_context(settings()):
         sheets = pages.pages(record)
@@ -162,7 +162,7 @@ def test_hundreds_of_trials_stay_within_twenty_pages_of_the_sheet(made_up):
     assert all(sheet.y < HEIGHT for sheet in sheets)
 
 
-def test_the_verdict_says_by_how_much_and_how_sure(made_up):
+def test_the_headline_states_the_result(made_up):
     record = made_up(30, confirmed=True)
     paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
     unsure = replace(record, verdict={**record.verdict, "paired": paired})
@@ -174,7 +174,7 @@ def test_the_verdict_says_by_how_much_and_how_sure(made_up):
     )
 
 
-def test_the_test_set_is_told_as_a_mean_error_with_its_interval(made_up):
+def test_the_test_result_is_a_mean_error_with_its_interval(made_up):
     """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends change places."""
     found = report(made_up(confirmed=True))
     figure, note = _test_figure(found)
@@ -205,11 +205,11 @@ def test_text_is_wrapped_by_its_width():
     assert measure(shorten("w" * 90, 1.0, 9.0), 9.0) <= 1.0
 
 
-def test_what_the_font_cannot_draw_is_marked():
+def test_characters_missing_in_the_font_are_replaced():
     assert printable("a\u4f60b\tc") == f"a{UNKNOWN}b c"
 
 
-def test_no_text_leaves_the_sheet(made_up):
+def test_no_text_exceeds_the_page(made_up):
     record = made_up(30, confirmed=True, question="why " * 200)
     with matplotlib.rc_context(settings()):
         for page in pages.pages(record):
@@ -230,7 +230,7 @@ def test_a_page_is_filled_from_the_top():
     assert 0 < room - page.room < 0.3
 
 
-def test_of_equal_values_the_title_names_the_one_that_the_rule_chose(made_up):
+def test_the_title_resolves_ties_by_the_rule(made_up):
     """Trials 2 and 4 tie; 4 has the lower validation loss. The gain ended when 2 was the first to reach the value."""
     record = made_up(8, outcome="complete")
     values = [0.5, 0.6, 0.9, 0.6, 0.9, 0.6, 0.6, 0.6]
@@ -246,7 +246,7 @@ def test_of_equal_values_the_title_names_the_one_that_the_rule_chose(made_up):
     )
 
 
-def test_trials_beyond_the_table_are_told_with_the_command_that_writes_them(made_up):
+def test_the_table_names_the_command_that_exports_all_trials(made_up):
     with matplotlib.rc_context(settings()):
         texts = [
             text.get_text() for page in table(report(made_up(30, outcome="complete"))) for text in page.figure.texts

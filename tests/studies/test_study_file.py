@@ -54,14 +54,14 @@ def written(tmp_path):
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_shipped_studies_load_and_survive_the_record(name):
+def test_the_built_in_studies_load_and_are_restored_from_the_record(name):
     """What is written to the database as JSON reads back as the same study."""
     study = load(name)
 
     assert from_record(json.loads(json.dumps(study.as_dict()))) == study
 
 
-def test_a_file_says_what_it_means(written):
+def test_a_study_file_is_parsed(written):
     """Name from the file, baseline over the defaults, kinds of ranges from keys and field types."""
     study = load(written())
 
@@ -100,7 +100,7 @@ def test_drawing_stays_inside_the_ranges(written):
 
 
 @given(st.floats(0.9, 0.9999))
-def test_the_complement_decodes_what_it_encodes(value):
+def test_the_complement_scale_is_invertible(value):
     """beta2 -> one_minus_beta2 -> beta2, to the last bits of a float."""
     dimension = Float(low=0.9, high=0.9999, log="complement")
     params = dimension.encode("beta2", value)
@@ -202,7 +202,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message for _, _, message in WRONG])
-def test_what_is_wrong_is_told_with_its_line(written, old, new, message):
+def test_errors_have_the_line(written, old, new, message):
     """One line that names the file, the line and the way out."""
     with pytest.raises(StudyError, match=message) as caught:
         load(written(old, new))
@@ -222,7 +222,7 @@ def test_what_is_wrong_is_told_with_its_line(written, old, new, message):
         (b"", "the key 'question' is missing|is missing"),
     ],
 )
-def test_files_that_are_no_study(tmp_path, content, message):
+def test_files_that_are_not_study_files(tmp_path, content, message):
     """UTF-16, NUL bytes, a huge file, an empty one."""
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
@@ -239,7 +239,7 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
     assert load(str(path)).trials == 5
 
 
-def test_an_unknown_study_is_answered_with_the_nearest():
+def test_an_unknown_study_suggests_the_most_similar():
     """And the list of those there are where nothing is near."""
     with pytest.raises(StudyError, match="did you mean 'mnist'"):
         load("mnsit")
@@ -250,13 +250,13 @@ def test_an_unknown_study_is_answered_with_the_nearest():
 
 
 @pytest.mark.parametrize("name", ["a b", "..", "-x", "x" * 65, "a$b"])
-def test_names_are_plain(written, name):
+def test_names_have_only_allowed_characters(written, name):
     """The name becomes a folder."""
     with pytest.raises(StudyError, match=r"\.toml: rename the file; .*letters, digits"):
         load(written(name=name))
 
 
-def test_what_is_no_study_file_is_called_what_it_is(tmp_path):
+def test_other_files_are_reported_by_their_type(tmp_path):
     """A folder, a pipe, and a study under another ending; none of them is read."""
     (tmp_path / "folder.toml").mkdir()
     os.mkfifo(tmp_path / "pipe.toml")
@@ -277,7 +277,7 @@ def test_what_is_no_study_file_is_called_what_it_is(tmp_path):
         (["name=mine"], "--set name=mine: a study is named by its file"),
     ],
 )
-def test_a_wrong_change_is_not_blamed_on_the_file(written, changes, said):
+def test_a_wrong_change_is_reported_as_such(written, changes, said):
     """The file is right; what was typed is not."""
     with pytest.raises(StudyError) as caught:
         load(written(), changes)
@@ -285,7 +285,7 @@ def test_a_wrong_change_is_not_blamed_on_the_file(written, changes, said):
     assert str(caught.value).startswith(said)
 
 
-def test_a_dataset_is_looked_for_beside_the_study_file(written, tmp_path, monkeypatch):
+def test_a_dataset_path_is_relative_to_the_study_file(written, tmp_path, monkeypatch):
     """Then below the current folder; the record keeps what was written, so both may move."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -299,7 +299,7 @@ def test_a_dataset_is_looked_for_beside_the_study_file(written, tmp_path, monkey
     assert study.model_copy(update={"trials": 3}).as_dict()["dataset"] == "good.npz"
 
 
-def test_a_dataset_that_is_not_there_is_named_with_its_line(written, tmp_path):
+def test_a_missing_dataset_is_reported_with_its_line(written, tmp_path):
     """The path is the one that was tried."""
     (tmp_path / "dir.npz").mkdir()
     for name, said in [
@@ -315,13 +315,13 @@ def test_a_dataset_that_is_not_there_is_named_with_its_line(written, tmp_path):
         load(written(), ["dataset=digit"])
 
 
-def test_a_wrong_file_is_not_blamed_on_the_changes(written):
+def test_a_wrong_file_is_reported_as_such(written):
     """They concern other keys."""
     with pytest.raises(StudyError, match=r"^mine\.toml, line 5: trials must be"):
         load(written("trials = 5", "trials = 0"), ["seed=8"])
 
 
-def test_keys_can_be_set_from_outside(written):
+def test_keys_can_be_overridden(written):
     """Dots lead into tables, values are TOML or else words."""
     study = load(written(), ["seed=8", "baseline.epochs=4", "sampler=qmc", "space.beta2.high=0.999"])
 
@@ -334,7 +334,7 @@ def test_keys_can_be_set_from_outside(written):
         load(written(), ["sede=8"])
 
 
-def test_whole_numbers_are_drawn_whole():
+def test_integers_are_drawn_as_integers():
     """An integer range gives ints, also on a log scale."""
     dimension = Int(low=1, high=100, log=True)
     drawn = dimension.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3)).ask(), "epochs")

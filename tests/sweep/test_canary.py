@@ -117,7 +117,7 @@ def leaks(place: Path, *said: str) -> list[str]:
         CANARY.encode().hex(),
     ],
 )
-def test_the_search_finds_it_in_every_wrapping(tmp_path: Path, text: str) -> None:
+def test_the_leak_search_finds_every_encoding(tmp_path: Path, text: str) -> None:
     pieces = " ".join(f"({letter}) 12" for letter in text)
     stream = zlib.compress(f"BT [{pieces}] TJ ET".encode())
     (tmp_path / "one.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\nstream\n" + stream + b"\nendstream")
@@ -197,7 +197,7 @@ def code(shape: str, mode: str) -> int:
 @pytest.mark.parametrize(
     "shape", [pytest.param(shape, marks=() if shape in SAMPLE else pytest.mark.slow) for shape in SHAPES]
 )
-def test_no_failure_gives_the_password_away(
+def test_failures_do_not_leak_the_password(
     shape: str, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Every mode, with the address as a variable and a traceback, and as an argument and without one."""
@@ -226,7 +226,7 @@ def test_no_failure_gives_the_password_away(
     assert len([text for text in said if text.strip()]) == 4 * len(MODES)
 
 
-def test_a_damaged_record_does_not_give_it_away(
+def test_a_damaged_record_does_not_leak_the_password(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = Recorded(tmp_path / "digits").close()
@@ -242,7 +242,7 @@ def test_a_damaged_record_does_not_give_it_away(
     assert leaks(tmp_path, said) == []
 
 
-def test_an_error_that_nobody_expected_is_shown_without_it(
+def test_an_unexpected_error_is_printed_without_the_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With its traceback, whether that was asked for or not, and exit code 1."""
@@ -263,7 +263,7 @@ def test_an_error_that_nobody_expected_is_shown_without_it(
     assert leaks(tmp_path, said) == []
 
 
-def test_the_password_reaches_the_tracker_that_it_is_for(
+def test_the_password_is_sent_to_the_tracking_server(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recorded = Recorded(tmp_path / "digits")
@@ -341,7 +341,7 @@ def started(folder: Path, tracking: str | None, *words: str) -> subprocess.Popen
 
 
 @pytest.mark.slow
-def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, tmp_path: Path) -> None:
+def test_a_sweep_with_a_failing_tracker_does_not_leak_the_password(stub: Stub, tmp_path: Path) -> None:
     """Record, logs, weights, champion, report, terminal, processes."""
     stub.mode = "echo"
     with Watch() as watch:
@@ -359,7 +359,7 @@ def test_a_whole_sweep_beside_a_failing_tracker_keeps_the_password(stub: Stub, t
 
 
 @pytest.mark.slow
-def test_a_stopped_sweep_says_how_to_continue_without_the_password(stub: Stub, tmp_path: Path) -> None:
+def test_a_stopped_sweep_prints_a_command_without_the_password(stub: Stub, tmp_path: Path) -> None:
     """Given as an argument it shows in the list of processes, but only with the process that was given it."""
     stub.mode = "401"
     tracking = address("encoded", "401", stub)
@@ -386,7 +386,7 @@ def log(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_tracker_that_takes_it_all_is_not_sent_the_password_among_it(tmp_path: Path) -> None:
+def test_a_working_tracker_does_not_receive_the_password_as_data(tmp_path: Path) -> None:
     """A server that asks for no password holds every run, artifact and model of a sweep, and the canary nowhere."""
     place, port = tmp_path / "place", free_port()
     place.mkdir()
@@ -405,7 +405,7 @@ def test_a_tracker_that_takes_it_all_is_not_sent_the_password_among_it(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tail", ["", "?password=CANARY", "?sslpassword=CANARY"])
-def test_a_database_that_the_page_cannot_open_keeps_its_password(tail: str, tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_does_not_leak_its_password(tail: str, tmp_path: Path) -> None:
     environment = os.environ | {
         "SWEEP_TRACKING": f"postgresql://me:CANARY@127.0.0.1:9/db{tail}".replace("CANARY", CANARY)
     }

@@ -88,14 +88,14 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["data", "fetch", "mnits"], "mnist"),
     ],
 )
-def test_bad_input_is_two(capsys, home, tmp_path, monkeypatch, arguments, told):
+def test_bad_input_has_exit_code_2(capsys, home, tmp_path, monkeypatch, arguments, told):
     """And nothing is left on the disk."""
     monkeypatch.chdir(tmp_path)
     assert told in refused(capsys, 2, *arguments, *([] if arguments == ["rnu"] else ["--home", home]))
     assert sorted(tmp_path.rglob("*")) == []
 
 
-def test_a_wrong_study_file_is_two_and_names_the_line(capsys, home, study_file):
+def test_a_wrong_study_file_has_exit_code_2_and_names_the_line(capsys, home, study_file):
     """And nothing is begun."""
     study_file.write_text(study_file.read_text().replace("low = 1e-3", "low = 1"))
 
@@ -105,7 +105,7 @@ def test_a_wrong_study_file_is_two_and_names_the_line(capsys, home, study_file):
     assert not list(home.glob("*/study.db"))
 
 
-def test_a_missing_dataset_is_three_with_three_ways_out(capsys, home, monkeypatch, tmp_path):
+def test_a_missing_dataset_has_exit_code_3_and_advice(capsys, home, monkeypatch, tmp_path):
     """A study named by hand never falls back."""
     import functools
 
@@ -122,7 +122,7 @@ def test_a_missing_dataset_is_three_with_three_ways_out(capsys, home, monkeypatc
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damaged_data_is_five(capsys, home, monkeypatch, tmp_path, damage):
+def test_damaged_data_has_exit_code_5(capsys, home, monkeypatch, tmp_path, damage):
     """Checked before a byte is decoded; the file is named."""
     import gzip
 
@@ -135,7 +135,7 @@ def test_damaged_data_is_five(capsys, home, monkeypatch, tmp_path, damage):
     assert "train-images-idx3-ubyte.gz" in refused(capsys, 5, "run", "mnist", "--home", home)
 
 
-def test_a_home_that_cannot_be_written_is_three(capsys, tmp_path, study_file):
+def test_a_read_only_home_has_exit_code_3(capsys, tmp_path, study_file):
     """A file where the folder should be (root ignores permission bits, so those prove nothing here)."""
     (tmp_path / "file").write_text("")
 
@@ -160,7 +160,7 @@ def champion(home):
 
 
 @pytest.mark.usefixtures("champion")
-def test_an_image_that_is_none_is_two(capsys, home, tmp_path):
+def test_a_file_that_is_not_an_image_has_exit_code_2(capsys, home, tmp_path):
     """Named, with what it is instead."""
     (tmp_path / "note.png").write_text("this is no image")
 
@@ -168,7 +168,7 @@ def test_an_image_that_is_none_is_two(capsys, home, tmp_path):
 
 
 @pytest.mark.usefixtures("champion")
-def test_bad_images_do_not_silence_the_good_ones(capsys, home, tmp_path, monkeypatch):
+def test_bad_images_do_not_prevent_other_predictions(capsys, home, tmp_path, monkeypatch):
     """Those are answered on stdout, each bad one in a line on stderr."""
     from PIL import Image
 
@@ -192,7 +192,7 @@ def test_bad_images_do_not_silence_the_good_ones(capsys, home, tmp_path, monkeyp
     )
 
 
-def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
+def test_a_second_sweep_of_the_same_study_has_exit_code_2(capsys, home, study_file):
     """It names the process and its start, and touches nothing."""
     (home / "tiny").mkdir(parents=True)
     with storage.study_lock(home / "tiny"):
@@ -202,7 +202,7 @@ def test_a_second_sweep_of_the_same_study_is_two(capsys, home, study_file):
     assert not (home / "tiny" / "study.db").exists()
 
 
-def test_a_database_of_something_else_is_five(capsys, home):
+def test_an_unknown_database_has_exit_code_5(capsys, home):
     """The record is never guessed at."""
     (home / "digits").mkdir(parents=True)
     with sqlite3.connect(home / "digits" / "study.db") as connection:
@@ -221,7 +221,7 @@ def test_a_database_of_something_else_is_five(capsys, home):
         ({"tags": 2}, "sent 2 tags"),
     ],
 )
-def test_what_was_sent_is_said_in_a_line(changes, said):
+def test_a_sync_is_summarised_in_one_line(changes, said):
     """Numbers a person can read, and the right plurals."""
     from sweep.commands.mirror_lines import sent
     from sweep.tracking.sync_result import Changes
@@ -232,7 +232,7 @@ def test_what_was_sent_is_said_in_a_line(changes, said):
 @pytest.mark.parametrize(
     ("verb", "said"), [("run", "; nothing is lost, run the same command to resume"), ("studies", "")]
 )
-def test_an_interruption_is_a_line(capsys, monkeypatch, verb, said):
+def test_an_interruption_prints_one_line(capsys, monkeypatch, verb, said):
     """Only what can be continued is said to be."""
 
     def interrupted(*_words, **_options):
@@ -246,7 +246,7 @@ def test_an_interruption_is_a_line(capsys, monkeypatch, verb, said):
     assert capsys.readouterr().err == f"sweep: interrupted{said}\n"
 
 
-def test_an_interruption_of_the_imports_is_a_line():
+def test_an_interruption_during_imports_prints_one_line():
     """They are the first tenths of a second."""
     program = """if True:
         import sys
@@ -263,7 +263,7 @@ def test_an_interruption_of_the_imports_is_a_line():
     assert (ended.returncode, ended.stderr) == (130, "sweep: interrupted\n")
 
 
-def test_a_closed_pipe_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     """`sweep studies | head -1` has what it wants."""
     reader, writer = os.pipe()
     os.close(reader)

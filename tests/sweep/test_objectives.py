@@ -38,7 +38,7 @@ def test_every_metric_can_be_the_objective(record_of, name):
     assert record.ranked()[0].value == (max if METRICS[name].maximize else min)(values)
 
 
-def test_a_turned_direction_makes_the_other_trial_win(record_of, monkeypatch, tmp_path):
+def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_path):
     """The worst trial of the same three is best for the record, the search and the choice of the champion."""
     _, record = record_of("accuracy")
     by_accuracy = record.ranked()

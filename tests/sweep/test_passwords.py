@@ -47,7 +47,7 @@ unbroken = st.text(st.characters(exclude_categories=("C", "Z")))
 )
 @example("second query", "@", "", "")
 @example("field", "//@:", "//@&=", "'")
-def test_a_password_is_taken_out_of_a_text(shape: str, ahead: str, behind: str, before: str) -> None:
+def test_a_password_is_removed_from_a_text(shape: str, ahead: str, behind: str, before: str) -> None:
     """Written in any way, whatever stands around it; doing it again changes nothing more."""
     found = without_passwords(f"{before}{SHAPES[shape].format(f'{ahead}canary{behind}')}, it says")
 
@@ -57,7 +57,7 @@ def test_a_password_is_taken_out_of_a_text(shape: str, ahead: str, behind: str, 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_shape_is_still_to_be_recognised(shape: str) -> None:
+def test_each_address_is_still_recognisable(shape: str) -> None:
     found = without_passwords(SHAPES[shape].format("canary"))
 
     assert "canary" not in found
@@ -80,12 +80,12 @@ def test_several_addresses_in_one_text() -> None:
         "",
     ],
 )
-def test_what_is_no_password_stays(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert without_passwords(text) == text
 
 
 @given(st.text(string.printable))
-def test_a_text_without_an_address_stays(text: str) -> None:
+def test_a_text_without_an_address_is_unchanged(text: str) -> None:
     bare = text.replace("//", "/").replace("=", "").replace("%", "")
 
     assert without_passwords(bare) == bare
@@ -94,7 +94,7 @@ def test_a_text_without_an_address_stays(text: str) -> None:
 @given(password=st.text(string.ascii_letters + string.digits + " @:/?#%&+é", min_size=4))
 @example("canary")
 @example("p@ss/w:rd?#")
-def test_a_known_password_is_taken_out_where_it_stands_alone(password: str) -> None:
+def test_a_known_password_is_removed_also_without_its_address(password: str) -> None:
     """As typed, percent-encoded and not, and as a server sees it that takes a user and a password."""
     encoded = quote(password, safe="")
     header = base64.b64encode(f"me:{password}".encode()).decode()
@@ -105,7 +105,7 @@ def test_a_known_password_is_taken_out_where_it_stands_alone(password: str) -> N
         assert [form for form in {password, encoded, header} if form in found.replace("***", "")] == []
 
 
-def test_a_password_of_three_letters_is_not_looked_for_everywhere() -> None:
+def test_a_very_short_password_is_removed_only_in_addresses() -> None:
     """It could be read from what is missing."""
     assert (
         without_passwords("a cat sat at http://me:cat@host", ["http://me:cat@host"]) == "a cat sat at http://***@host"
@@ -126,11 +126,11 @@ def test_a_password_of_three_letters_is_not_looked_for_everywhere() -> None:
         "mssql+pyodbc:///?odbc_connect=x",
     ],
 )
-def test_an_address_that_can_be_read_is_taken(address: str) -> None:
+def test_a_valid_address_is_accepted(address: str) -> None:
     assert checked_address(address) == address
 
 
-def test_a_scheme_is_written_small() -> None:
+def test_a_scheme_is_lower_case() -> None:
     assert checked_address("HTTP://Me:Canary@Host") == "http://Me:Canary@Host"
 
 
@@ -159,7 +159,7 @@ def test_a_scheme_is_written_small() -> None:
         ("sqlite://me:canary@host/db", "sqlite:///FILE"),
     ],
 )
-def test_an_address_that_hides_where_its_password_ends_is_refused(address: str, told: str) -> None:
+def test_an_address_with_an_ambiguous_password_is_refused(address: str, told: str) -> None:
     """In two lines, and without being repeated."""
     with pytest.raises(AddressError) as refusal:
         checked_address(address)
@@ -199,7 +199,7 @@ def test_the_address_of_a_study_database_names_its_driver(address: str) -> None:
         ("postgresql://me@host/db?sslmode=require&sslpassword=canary", "before the @"),
     ],
 )
-def test_what_is_no_address_of_a_study_database_is_refused(address: str, told: str) -> None:
+def test_an_invalid_address_of_a_study_database_is_refused(address: str, told: str) -> None:
     """In two lines, and without being repeated."""
     with pytest.raises(AddressError) as refusal:
         checked_storage(address)
@@ -209,7 +209,7 @@ def test_what_is_no_address_of_a_study_database_is_refused(address: str, told: s
     assert len(str(refusal.value).splitlines()) == 2
 
 
-def test_a_databases_user_alone_is_no_secret() -> None:
+def test_a_databases_user_name_is_not_secret() -> None:
     """It is called postgres as a rule; in an address of a web server a token takes its place."""
     text = "postgresql and canary"
 
@@ -218,7 +218,7 @@ def test_a_databases_user_alone_is_no_secret() -> None:
     assert without_passwords(text, ["postgresql://:canary@host"]) == "postgresql and ***"
 
 
-def test_a_command_is_shown_with_the_way_that_keeps_the_password_unseen() -> None:
+def test_a_printed_command_hides_the_password() -> None:
     words = ["sweep", "run", "digits", "--tracking", "http://me:canary@host:5000", "--home", "my runs"]
 
     line, remark = shown_command(words).splitlines()
@@ -230,7 +230,7 @@ def test_a_command_is_shown_with_the_way_that_keeps_the_password_unseen() -> Non
     assert shown_command(words[:3]) == "sweep run digits"
 
 
-def test_a_clean_stream_takes_out_what_is_written_and_is_the_stream_otherwise() -> None:
+def test_a_clean_stream_only_removes_passwords() -> None:
     inner = io.StringIO()
     stream = Clean(inner, ["http://me:canary@host"])
 

@@ -28,7 +28,7 @@ def cache(digits_cache: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(digits_cache, tmp_path / "cache"))
 
 
-def test_digits_are_the_digits_of_scikit_learn(digits_cache: Path) -> None:
+def test_digits_equal_those_of_scikit_learn(digits_cache: Path) -> None:
     from sklearn.datasets import load_digits
 
     expected = load_digits()
@@ -42,7 +42,7 @@ def test_digits_are_the_digits_of_scikit_learn(digits_cache: Path) -> None:
     assert np.array_equal(ours, theirs)
 
 
-def test_the_digest_of_digits_stays(digits_cache: Path) -> None:
+def test_the_digest_of_digits_is_stable(digits_cache: Path) -> None:
     # A change means that every recorded study on digits refuses to continue: change FORMAT, and mean it.
     expected = "c6f83779a57adf5a628116270e96d8ebf1131502fceda71df7c2d97f8cc849fc"
 
@@ -57,7 +57,7 @@ def test_a_prepared_dataset_is_found_by_its_digest(digits_cache: Path) -> None:
     assert datasets.prepared(digest, digits_cache / "nowhere") is None
 
 
-def test_splits_are_disjoint_and_together_everything(digits_cache: Path) -> None:
+def test_splits_are_disjoint_and_complete(digits_cache: Path) -> None:
     dataset = datasets.load(digits_cache / "digits", seed=3)
 
     assert not set(dataset.train.rows) & set(dataset.validation.rows)
@@ -65,7 +65,7 @@ def test_splits_are_disjoint_and_together_everything(digits_cache: Path) -> None
     assert len(dataset.train_and_validation) == len(dataset.train) + len(dataset.validation)
 
 
-def test_the_seed_decides_the_validation_split_and_nothing_else(digits_cache: Path) -> None:
+def test_the_seed_changes_only_the_validation_split(digits_cache: Path) -> None:
     one, same, other = (datasets.load(digits_cache / "digits", seed) for seed in (1, 1, 2))
 
     assert one.validation.rows.tolist() == same.validation.rows.tolist()
@@ -83,7 +83,7 @@ def test_train_and_validation_share_read_only_memory(digits_cache: Path) -> None
     assert (batch == dataset.train.images[dataset.train.rows[:5]]).all()
 
 
-def test_a_good_cache_is_left_alone(cache: Path) -> None:
+def test_an_intact_cache_is_not_rewritten(cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (cache / "digits").iterdir()}
 
     assert datasets.prepare("digits", cache) == cache / "digits"
@@ -116,7 +116,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_cache_is_noticed_and_made_again(cache: Path, kind: str) -> None:
+def test_a_damaged_cache_is_prepared_again(cache: Path, kind: str) -> None:
     digest = datasets.load(cache / "digits", 0).digest
     DAMAGE[kind](cache / "digits")
     said: list[str] = []
@@ -131,14 +131,14 @@ def test_a_damaged_cache_is_noticed_and_made_again(cache: Path, kind: str) -> No
     assert {path.name for path in cache.iterdir()} <= {"digits", ".digits.lock"}
 
 
-def test_load_names_a_file_that_was_cut_after_it_was_prepared(cache: Path) -> None:
+def test_load_names_a_truncated_file(cache: Path) -> None:
     DAMAGE["cut"](cache / "digits")
 
     with pytest.raises(DatasetDamaged, match=r"images\.npy"):
         datasets.load(cache / "digits", 0)
 
 
-def test_what_a_killed_process_left_is_removed(cache: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(cache: Path) -> None:
     shutil.rmtree(cache / "digits")
     (cache / ".digits.0123.part").mkdir()
 
@@ -147,7 +147,7 @@ def test_what_a_killed_process_left_is_removed(cache: Path) -> None:
     assert {path.name for path in cache.iterdir()} == {"digits", ".digits.lock"}
 
 
-def test_many_may_prepare_at_once(tmp_path: Path) -> None:
+def test_several_processes_may_prepare_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         folders = set(pool.map(lambda _: datasets.prepare("digits", tmp_path), range(8)))
 
@@ -155,7 +155,7 @@ def test_many_may_prepare_at_once(tmp_path: Path) -> None:
     datasets.verify("digits", tmp_path)
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in tmp_path.iterdir()] == [".digits.lock"]
 
 
-def test_digits_need_no_import_of_scikit_learn(tmp_path: Path) -> None:
+def test_digits_are_read_without_importing_scikit_learn(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from model.data import datasets;"
         "datasets.load(datasets.prepare('digits', Path(sys.argv[1])), 7);"
@@ -175,7 +175,7 @@ def test_digits_need_no_import_of_scikit_learn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [("mnits", "'mnist'"), ("flowers", r"\.npz"), ("", r"\.npz")])
-def test_an_unknown_name_is_answered_with_the_nearest(tmp_path: Path, name: str, hint: str) -> None:
+def test_an_unknown_name_suggests_the_most_similar(tmp_path: Path, name: str, hint: str) -> None:
     with pytest.raises(DatasetInvalid, match=hint) as caught:
         datasets.prepare(name, tmp_path)
     assert "digits, mnist" in str(caught.value)
@@ -188,7 +188,7 @@ def test_verify_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.mnist
-def test_mnist_is_mnist(tmp_path: Path) -> None:
+def test_mnist_has_the_published_content(tmp_path: Path) -> None:
     dataset = datasets.load(datasets.prepare("mnist", tmp_path, download=False), seed=7)
 
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (54_000, 6_000, 10_000)

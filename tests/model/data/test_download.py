@@ -104,7 +104,7 @@ def get(folder: Path, net: Network) -> list[str]:
 
 
 @pytest.mark.parametrize("behaviour", ["good", "to-good"])
-def test_a_good_mirror_delivers(server: Server, tmp_path: Path, behaviour: str) -> None:
+def test_a_file_is_downloaded_from_a_working_mirror(server: Server, tmp_path: Path, behaviour: str) -> None:
     said = get(tmp_path, network(server, behaviour))
 
     assert (tmp_path / FILE.name).read_bytes() == BODY
@@ -131,7 +131,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), BAD.items())
-def test_a_bad_mirror_leaves_nothing(server: Server, tmp_path: Path, behaviour: str, reason: str) -> None:
+def test_a_faulty_mirror_leaves_no_file(server: Server, tmp_path: Path, behaviour: str, reason: str) -> None:
     with pytest.raises(DownloadError, match=reason):
         get(tmp_path, network(server, behaviour))
     assert list(tmp_path.iterdir()) == []
@@ -139,20 +139,20 @@ def test_a_bad_mirror_leaves_nothing(server: Server, tmp_path: Path, behaviour: 
 
 
 @pytest.mark.parametrize("behaviour", BAD)
-def test_the_second_mirror_takes_over(server: Server, tmp_path: Path, behaviour: str) -> None:
+def test_the_second_mirror_is_tried_after_a_failure(server: Server, tmp_path: Path, behaviour: str) -> None:
     get(tmp_path, network(server, behaviour, "good"))
 
     assert (tmp_path / FILE.name).read_bytes() == BODY
 
 
-def test_only_https_is_asked_by_default(server: Server, tmp_path: Path) -> None:
+def test_only_https_is_allowed_by_default(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="only https"):
         get(tmp_path, replace(network(server, "good"), loopback_http=False))
     assert server.asked == []  # type: ignore[attr-defined]
     assert all(mirror.startswith("https://") for mirror in download.PUBLIC.mirrors)
 
 
-def test_a_dead_resolver_cannot_hold_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_name_lookup_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def hang(*args: object, **keywords: object) -> object:

@@ -54,6 +54,6 @@ def test_idx_is_decoded() -> None:
         "bomb",
     ],
 )
-def test_idx_that_is_not_what_it_should_be_is_refused(packed: bytes, message: str) -> None:
+def test_an_unexpected_idx_file_is_refused(packed: bytes, message: str) -> None:
     with pytest.raises(DatasetDamaged, match=message):
         decode_idx(packed, (3, 4, 4), "file.gz")

@@ -59,9 +59,7 @@ def test_mnist_is_found_in_sweep_data_by_a_relative_path(
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "swap"])
-def test_damaged_files_in_sweep_data_are_named_and_never_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
+def test_damaged_files_in_sweep_data_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     files = small_mnist(tmp_path / "mnist")
     small_mnist(tmp_path / "own")  # there, but SWEEP_DATA comes first
     bad = tmp_path / "mnist" / "images.gz"
@@ -74,7 +72,7 @@ def test_damaged_files_in_sweep_data_are_named_and_never_passed_over(
     assert str(bad) in str(caught.value)
 
 
-def test_the_three_ways_to_get_mnist_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_lists_three_ways_to_get_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEP_DATA", str(tmp_path / "nowhere"))
 
     with pytest.raises(DatasetUnavailable) as caught:

@@ -23,7 +23,7 @@ def saved(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_person_s_npz_becomes_a_dataset(tmp_path: Path) -> None:
+def test_a_users_npz_is_read_as_a_dataset(tmp_path: Path) -> None:
     dataset = datasets.load(datasets.prepare(str(saved(tmp_path)), tmp_path / "cache"), seed=1)
 
     assert (dataset.name, dataset.classes, dataset.shape, dataset.scale) == ("flowers.npz", 3, (4, 3), 1 / 255)
@@ -47,7 +47,7 @@ def test_floats_are_stored_as_float32_and_keep_their_test_split(tmp_path: Path, 
     assert (dataset.train.images.dtype, dataset.scale, len(dataset.test)) == (np.float32, 1.0, 9)
 
 
-def test_the_digest_does_not_depend_on_where_the_file_lies_or_how_it_is_packed(tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_path_or_compression(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     one = saved(tmp_path / "a")
     two = tmp_path / "two.npz"
@@ -87,7 +87,7 @@ def test_the_digest_does_not_depend_on_where_the_file_lies_or_how_it_is_packed(t
         ({"x_train": np.zeros((3, 4), np.uint8), "y_train": [0, 1, 2]}, "only one example of each class"),
     ],
 )
-def test_an_npz_that_is_no_dataset_is_refused_with_its_file_and_member(
+def test_an_invalid_npz_is_refused_with_its_file_and_member(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     path = saved(tmp_path, **changes)
@@ -98,7 +98,7 @@ def test_an_npz_that_is_no_dataset_is_refused_with_its_file_and_member(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_pickle_in_an_npz_is_never_opened(tmp_path: Path) -> None:
+def test_a_pickle_in_an_npz_is_never_loaded(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
 
     class Hostile:
@@ -112,7 +112,7 @@ def test_a_pickle_in_an_npz_is_never_opened(tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-def test_a_header_that_claims_745_gib_costs_no_memory(tmp_path: Path) -> None:
+def test_a_header_with_a_size_of_745_gib_allocates_no_memory(tmp_path: Path) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2 * 10**11, 1)})
     path = tmp_path / "huge.npz"

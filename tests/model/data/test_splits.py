@@ -13,7 +13,7 @@ from model.data.splits import stratified_split
     fraction=st.floats(0.05, 0.5),
     seed=st.integers(0, 2**64),
 )
-def test_a_stratified_split_is_fair_to_every_class(labels: list[int], fraction: float, seed: int) -> None:
+def test_a_stratified_split_has_the_same_fraction_of_every_class(labels: list[int], fraction: float, seed: int) -> None:
     array = np.array(labels)
     rest, taken = stratified_split(array, fraction, np.random.SeedSequence(seed))
 

@@ -55,7 +55,7 @@ def uphill(settings):
     return 0.8 + 0.1 * position(settings)
 
 
-def test_a_winner_on_a_bound_is_found_and_named(known):
+def test_a_winner_at_a_bound_is_reported(known):
     record = known(60, uphill, space=TWO, seed=2)
     check = found(record)["boundary"]
 
@@ -64,7 +64,7 @@ def test_a_winner_on_a_bound_is_found_and_named(known):
     assert [axis.name for axis in crowded(record)] == ["learning_rate"]
 
 
-def test_a_winner_in_the_middle_is_at_no_bound(known):
+def test_a_winner_in_the_middle_is_not_at_a_bound(known):
     assert status(known(60, valley, space=RATE), "boundary") == PASS
 
 
@@ -76,14 +76,14 @@ def test_a_lower_bound_on_the_complement_scale_is_the_upper_one(known):
 
 
 @pytest.mark.slow
-def test_a_bound_where_nothing_matters_is_seldom_warned_of(known):
+def test_pure_noise_rarely_warns_of_a_bound(known):
     """60 sweeps of pure noise over seven axes: at most 1 in 10 warns, though the winner is at some bound in half."""
     warned = sum(boundary(known(30, flat, seed=seed)).status == WARN for seed in range(60))
 
     assert warned <= 6
 
 
-def test_trials_that_break_in_a_part_of_the_space_are_counted(known):
+def test_failed_trials_in_a_part_of_the_space_are_counted(known):
     check = found(known(60, flat, broken=lambda settings: settings["learning_rate"] > 3e-3))["infeasible share"]
 
     assert check.status == WARN
@@ -93,7 +93,7 @@ def test_trials_that_break_in_a_part_of_the_space_are_counted(known):
 
 
 @pytest.mark.slow
-def test_pure_noise_is_called_noise(known):
+def test_pure_noise_is_reported_as_noise(known):
     """Of 20 sweeps where every setting is equal in truth, at most one is said to differ by more than noise.
 
     A winner passes in at most 2.5 % of them, so in none or one of 20 but for one time in a hundred.
@@ -106,14 +106,14 @@ def test_pure_noise_is_called_noise(known):
     assert np.median([check.numbers["near the best"] for check in seen]) > 20
 
 
-def test_differences_that_are_real_are_not_called_noise(known):
+def test_real_differences_are_not_reported_as_noise(known):
     checked = found(known(40, valley, noise=0.001, space=RATE, confirm=5))
 
     assert checked["noise"].status == PASS
     assert checked["noise"].numbers["noise"] == pytest.approx(0.001, rel=0.5)
 
 
-def test_a_winner_that_is_better_in_truth_passes(known):
+def test_a_truly_better_winner_passes(known):
     record = known(40, valley, noise=0.001, space=RATE, confirm=5)
     assert status(replace(record, verdict=None), "winner against baseline") == INCONCLUSIVE
 
@@ -121,13 +121,13 @@ def test_a_winner_that_is_better_in_truth_passes(known):
     assert status(better, "winner against baseline") == PASS
 
 
-def test_a_champion_that_is_the_baseline_is_warned_of(known):
+def test_a_champion_that_is_the_baseline_warns(known):
     record = known(12, lambda settings: 0.95 if settings["learning_rate"] == 0.001 else 0.9, space=RATE, confirm=3)
 
     assert status(record, "winner against baseline") == WARN
 
 
-def test_enough_trials_warns_while_the_search_still_gains(known):
+def test_enough_trials_warns_if_the_search_still_improves(known):
     """Only a corner of three axes is good, and 30 random trials have hardly seen it."""
     three = {**TWO, "dropout": {"kind": "float", "low": 0.0, "high": 0.5, "log": False}}
 
@@ -140,7 +140,7 @@ def test_enough_trials_warns_while_the_search_still_gains(known):
     assert status(known(19, valley), "enough trials") == INCONCLUSIVE
 
 
-def test_an_adaptive_search_that_gained_at_its_end_has_not_had_enough(known):
+def test_an_adaptive_search_that_improved_at_its_end_warns(known):
     """Eight late trials are all good: mixed with the others they would look like plenty."""
     record = known(60, valley, space=RATE, sampler="tpe", noise=0.0)
     late = [replace(t, value=0.5 + 0.01 * t.number) if t.number >= 52 else t for t in record.trials]
@@ -150,14 +150,14 @@ def test_an_adaptive_search_that_gained_at_its_end_has_not_had_enough(known):
     assert enough(record).late > 0.01
 
 
-def test_the_best_of_some_trials_is_that_of_all_choices():
+def test_the_expected_best_equals_the_mean_over_all_subsets():
     """Of the values 5, 4, 3, 2 the best of two is 5 in 3 of 6 choices, 4 in 2, 3 in 1."""
     np.testing.assert_allclose(best_of(4, 2), [3 / 6, 2 / 6, 1 / 6, 0])
     for n, m in ((1, 1), (7, 3), (5000, 40)):
         assert best_of(n, m).sum() == pytest.approx(1)
 
 
-def test_the_expected_best_rises_from_the_mean_to_the_best(known):
+def test_the_expected_best_increases_from_the_mean_to_the_best(known):
     record = known(50, valley, space=RATE)
     values = np.array([trial.value for trial in record.trials])
     seen = enough(record)
@@ -219,7 +219,7 @@ def test_the_epochs_are_judged_by_the_curves(known, loss, overfitting, improving
     assert checked["best epoch"].status == best_epoch
 
 
-def test_the_best_of_equal_epochs_is_no_reason_to_train_longer(known):
+def test_a_flat_curve_does_not_suggest_more_epochs(known):
     """Level after a third, and by luck best in the last quarter; over 7 epochs nobody can say."""
     rng = np.random.default_rng(1)
     loss = 0.1 * (1 + 9 * np.exp(-np.arange(30))) * np.exp(rng.normal(0, 0.01, 30))
@@ -231,7 +231,7 @@ def test_the_best_of_equal_epochs_is_no_reason_to_train_longer(known):
     assert status(shaped(known(20, valley), np.exp(-np.arange(7) / 4)), "best epoch") == INCONCLUSIVE
 
 
-def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
+def test_a_schedule_that_ends_at_zero_is_inconclusive_about_epochs(known):
     """Level at the end because the learning rate is 0; improving until then is a reason for a longer schedule."""
     cosine = 0.0005 * (1 + np.cos(np.pi * np.arange(30) / 30))
     level = found(shaped(known(20, valley), 0.1 + np.exp(-np.arange(30) / 3), cosine))
@@ -243,7 +243,7 @@ def test_a_schedule_that_ends_at_nothing_is_no_evidence_on_the_epochs(known):
 
 
 @pytest.mark.parametrize("trials", [0, 1, 3])
-def test_a_few_trials_are_never_a_pass_or_a_warning(known, trials):
+def test_few_trials_are_inconclusive(known, trials):
     statuses = {name: check.status for name, check in found(known(trials, valley)).items()}
 
     assert statuses.pop("pruning") == PASS  # none was pruned
@@ -251,7 +251,7 @@ def test_a_few_trials_are_never_a_pass_or_a_warning(known, trials):
 
 
 @pytest.mark.parametrize("outcome", ["failed", "diverged", "pruned", "running"])
-def test_where_nothing_completed_only_what_broke_is_judged(made_up, outcome):
+def test_without_completed_trials_only_failures_are_checked(made_up, outcome):
     statuses = {name: check.status for name, check in found(made_up(40, outcome=outcome)).items()}
     broke = statuses.pop("infeasible share")
 
@@ -259,7 +259,7 @@ def test_where_nothing_completed_only_what_broke_is_judged(made_up, outcome):
     assert WARN not in statuses.values()
 
 
-def test_checks_are_the_same_ones_in_the_same_order_and_ready_for_json(made_up, known):
+def test_checks_have_a_fixed_order_and_are_valid_json(made_up, known):
     """Whatever the record; no NaN, which JSON has not."""
     for record in (made_up(0), made_up(60, confirmed=True), known(30, valley, confirm=3)):
         every = checks(record)

@@ -43,7 +43,7 @@ def test_other_data_or_another_objective_is_refused(two):
         versus.sides([first, named(first, "again", seed=8)])
 
 
-def test_studies_that_differ_in_their_seed_only_are_one_side(two):
+def test_studies_that_differ_only_in_their_seed_are_one_side(two):
     first, second = two
     found = versus.sides([first, second, named(first, "again", seed=8)])
 
@@ -79,7 +79,7 @@ def test_the_best_so_far_of_repeats_is_a_band(known):
     np.testing.assert_allclose(timed.middle, [np.nan, np.nan, 0.2, 0.2, 0.35])
 
 
-def test_equal_effort_is_what_all_have_spent(two):
+def test_the_equal_budget_is_the_smallest_total(two):
     courses = [versus.by_trials(side) for side in versus.sides(two)]
     trials, best = versus.at_equal(courses)
 
@@ -87,11 +87,11 @@ def test_equal_effort_is_what_all_have_spent(two):
     assert best == [courses[0].middle[-1], courses[1].middle[19]]
 
 
-def test_students_points_are_those_of_the_tables():
+def test_quantiles_of_student_equal_the_tables():
     assert [round(versus.student(f), 3) for f in (1, 2, 4, 9, 30)] == [12.706, 4.303, 2.776, 2.262, 2.042]
 
 
-def test_intervals_of_differences_worked_by_hand():
+def test_intervals_of_differences_calculated_by_hand():
     """Pairs 1, 2, 3: 2 ± 4.303 / sqrt(3). Welch of [0, 2] and [5, 7]: 5 ± 4.303 sqrt(2), with 2 degrees of freedom."""
     paired = versus.in_pairs(np.zeros(3), np.array([1.0, 2, 3]))
     assert (paired.difference, paired.n) == (2, 3)
@@ -135,7 +135,7 @@ def test_repeated_sweeps_are_compared_over_sweeps(two):
     assert versus.gap(*versus.sides([first, second, *again])).over == "other seeds of both sweeps"
 
 
-def test_the_comparison_is_drawn_and_its_bytes_stay(two, tmp_path):
+def test_the_comparison_is_drawn_reproducibly(two, tmp_path):
     with matplotlib.rc_context(settings()):
         sheets = comparison(versus.sides(two))
     assert "The champion of second is better than that of first" in sheets[0].finding

@@ -96,7 +96,7 @@ def test_a_sweep_is_over_when_every_trial_has_finished(made_up):
     assert not standing(made_up(6, planned=7)).over
 
 
-def test_window_leaves_out_what_would_flatten_it_but_keeps_the_baseline():
+def test_window_excludes_outliers_but_includes_the_baseline():
     low, high = window(np.array([0.97, 0.98, 0.975, 0.982, 0.1, np.nan]), [0.96], maximize=True)
 
     assert 0.95 < low < 0.96
@@ -149,7 +149,7 @@ def test_no_paired_difference_when_the_baseline_is_the_champion(made_up):
     assert paired_difference(replace(record, verdict={**record.verdict, "paired": None})) is None
 
 
-def test_confirmation_reads_the_repeats_while_there_is_no_verdict(made_up):
+def test_confirmation_uses_the_repeats_before_there_is_a_verdict(made_up):
     record = replace(made_up(30, confirmed=True), verdict=None)
     found = confirmed_trials(record)
 
@@ -174,13 +174,13 @@ def test_mistakes_are_images_with_the_most_confident_first(made_up):
     assert [m.probability for m in found] == sorted((m.probability for m in found), reverse=True)
 
 
-def test_mistakes_of_examples_that_are_no_images_are_not_shown(made_up):
+def test_mistakes_are_not_shown_if_the_examples_are_not_images(made_up):
     record = made_up(30, confirmed=True)
 
     assert confident_mistakes(replace(record, dataset={**record.dataset, "shape": [784]})) == []
 
 
-def test_causes_that_differ_in_numbers_only_are_one(made_up):
+def test_causes_that_differ_only_in_numbers_are_grouped(made_up):
     record = made_up(3, outcome="diverged")
     reasons = ["loss became nan in epoch 2", "the worker died", "loss became nan in epoch 3"]
     trials = tuple(replace(t, reason=reason) for t, reason in zip(record.trials, reasons, strict=True))
@@ -231,7 +231,7 @@ def test_bounds_are_those_of_the_hyperparameter_on_its_own_scale(name, value, bo
     assert next(axis for axis in axes(SPACE) if axis.name == name).bound(value) == bound
 
 
-def test_digits_follow_the_noise():
+def test_decimals_depend_on_the_noise():
     assert accuracy(10_000).text(0.98347) == "98.35\u00a0%"
     assert accuracy(180).text(0.98347) == "98.3\u00a0%"
     assert accuracy(10_000).compared(0.983, 0.979) == "0.40\u00a0points above"
@@ -244,7 +244,7 @@ def test_digits_follow_the_noise():
     assert accuracy(180).gain(0.0) == "0\u00a0points"
 
 
-def test_settings_are_short_but_tell_values_near_one_apart():
+def test_settings_are_short_but_distinguish_values_near_one():
     assert setting(0.00123456) == "0.00123"
     assert setting(0.999) == "0.999"
     assert setting(0.99987) == "0.99987"
@@ -252,12 +252,12 @@ def test_settings_are_short_but_tell_values_near_one_apart():
     assert setting("cosine") == "cosine"
 
 
-def test_small_words():
+def test_formatting_helpers():
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 21, 112)] == ["1st", "2nd", "3rd", "4th", "11th", "21st", "112th"]
     assert [duration(s) for s in (1.26, 59, 600, 7200)] == ["1.3\u00a0s", "59\u00a0s", "10.0\u00a0min", "2.0\u00a0h"]
 
 
-def test_the_wilson_interval_is_wilsons():
+def test_the_wilson_interval_equals_published_values():
     """81 of 263 gives 0.255 to 0.366 (Newcombe 1998, table I, method 3)."""
     low, high = wilson(81 / 263, 263)
 
@@ -279,7 +279,7 @@ def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
     assert final_accuracy(replace(mnist, verdict=None)) is None
 
 
-def test_where_the_last_epoch_counts_by_rule_the_best_one_is_still_told_apart(made_up):
+def test_the_best_epoch_is_found_if_the_last_is_selected(made_up):
     """A curve that peaks at epoch 3 of 12 was at its best after a quarter, whichever epoch counts."""
     record = made_up(1, outcome="complete")
     epochs = record.trials[0].epochs.copy()

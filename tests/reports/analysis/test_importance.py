@@ -53,7 +53,7 @@ def optunas(axis, x, top):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
 @pytest.mark.parametrize("absent", [0.0, 0.4])
-def test_it_is_optunas_ped_anova(axis, absent):
+def test_it_equals_optunas_ped_anova(axis, absent):
     """On every kind of axis, also where some trials have no such layer."""
     rng = np.random.default_rng(3)
     x = drawn(axis, 60, rng)
@@ -78,7 +78,7 @@ def test_too_few_trials_are_not_ranked(made_up):
 
 
 @pytest.mark.slow
-def test_pure_noise_seldom_stands_out(known):
+def test_pure_noise_is_rarely_above_the_chance_level(known):
     """Each of seven axes exceeds its chance level in 1 of 20 records, by either method."""
     found = [importance(known(40, lambda settings: 0.9, seed=seed)) for seed in range(10)]
     tests = sum(len(one.names) for one in found)
@@ -87,7 +87,7 @@ def test_pure_noise_seldom_stands_out(known):
     assert sum(len(one.ordering()) for one in found) <= 0.12 * tests
 
 
-def test_the_explained_share_of_ranks_worked_by_hand():
+def test_the_explained_variance_of_ranks_calculated_by_hand():
     """Ranks 1 2 3 | 4 5 6 in two choices: between 13.5 of 17.5, H = 5 * 27/35, adjusted (H - 1) / 4."""
     axis = Axis("c", "c", "c", "choice", False, 0, 1, ("a", "b"))
     x = np.array([0.0, 0, 0, 1, 1, 1])
@@ -97,7 +97,7 @@ def test_the_explained_share_of_ranks_worked_by_hand():
     assert explained(axis, np.zeros(6), np.arange(6)) == 0
 
 
-def test_an_interval_holds_what_many_trials_would_show(known):
+def test_an_interval_covers_the_score_of_many_trials(known):
     """In at least 34 of 40 sweeps of 60 trials, the interval of the explained share holds that of 4,000 trials."""
     space = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
     axis = axes(space)[0]
@@ -119,7 +119,7 @@ def test_an_interval_holds_what_many_trials_would_show(known):
     assert held >= 34
 
 
-def test_trials_without_such_a_layer_are_a_group_of_their_own(made_up):
+def test_trials_without_such_a_layer_are_a_separate_group(made_up):
     record = made_up(40, outcome="complete")
     third = next(axis for axis in axes(record.study["space"]) if axis.name == "hidden_sizes.3")
 

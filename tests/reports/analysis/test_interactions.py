@@ -21,7 +21,7 @@ def found(record):
     return pairs(record, importance(record))
 
 
-def test_two_axes_that_act_together_are_found(known):
+def test_an_interaction_is_found(known):
     """A saddle: high with high and low with low are good, and neither axis matters by itself."""
     pair = found(known(80, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
@@ -31,7 +31,7 @@ def test_two_axes_that_act_together_are_found(known):
 
 
 @pytest.mark.slow
-def test_two_axes_that_only_add_up_are_not(known):
+def test_additive_effects_are_not_an_interaction(known):
     """At most 2 of 20 sweeps: the chance level is exceeded in 1 of 20."""
     records = [
         known(60, lambda settings: 0.9 + 0.02 * sum(sides(settings)), noise=0.01, space=SPACE, seed=seed)
@@ -41,7 +41,7 @@ def test_two_axes_that_only_add_up_are_not(known):
     assert sum(found(record)[0].together for record in records) <= 2
 
 
-def test_too_few_trials_say_nothing(known):
+def test_too_few_trials_are_inconclusive(known):
     pair = found(known(FEWEST - 1, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
     assert pair.share is None

@@ -31,7 +31,7 @@ def test_a_part_is_as_good_as_its_best_trial(known):
 
 
 @pytest.mark.slow
-def test_a_crowded_part_is_not_better_for_its_numbers(known):
+def test_a_part_with_more_trials_is_not_better_for_its_size(known):
     """Nothing matters, but the sampler put nine tenths of the trials into one choice: its best is better by luck."""
     gaps, evened = [], []
     for seed in range(12):
@@ -60,7 +60,7 @@ def test_parts_with_too_few_trials_are_not_compared(known):
     assert found.spread == 0
 
 
-def test_a_range_of_one_value_is_no_axis_to_compare(known):
+def test_a_range_of_one_value_is_not_compared(known):
     record = known(5, lambda settings: 0.9, space={"dropout": {"kind": "float", "low": 0.1, "high": 0.1, "log": False}})
 
     assert isolations(record) == []

@@ -48,7 +48,7 @@ def test_a_winner_on_a_bound(known, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_settings_that_are_equal_in_truth(known, tmp_path):
+def test_two_settings_that_are_truly_equal(known, tmp_path):
     """The space holds two batch sizes and neither matters: no verdict between them, whatever the search liked."""
     two = {"batch_size": {"kind": "choice", "choices": [64, 128]}}
     record = known(40, lambda settings: 0.9, noise=0.003, space=two, confirm=5, seed=3)
@@ -86,7 +86,7 @@ def test_pruning_that_discards_the_winner(known, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outcome", ["diverged", "failed", "pruned"])
-def test_no_trial_that_completed(made_up, tmp_path, outcome):
+def test_no_completed_trials(made_up, tmp_path, outcome):
     status, titles = told(made_up(30, outcome=outcome), tmp_path)
 
     assert titles[0].startswith("No answer: none of 30 finished trials completed")
@@ -95,7 +95,7 @@ def test_no_trial_that_completed(made_up, tmp_path, outcome):
 
 
 @pytest.mark.parametrize("trials", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1))])
-def test_hardly_any_trials(known, tmp_path, trials):
+def test_very_few_trials(known, tmp_path, trials):
     status, titles = told(known(trials, lambda settings: 0.9, space=SPACE), tmp_path)
 
     assert WARN not in status.values()
@@ -114,7 +114,7 @@ def test_five_thousand_trials(known, tmp_path):
 
 
 @pytest.mark.slow
-def test_hostile_names(known, tmp_path):
+def test_special_characters_in_names(known, tmp_path):
     """In every place where a person or a machine may put a word; none is read as markup, and none breaks a page."""
     name = " ".join(HOSTILE)
     space = {**SPACE, **{key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}}

@@ -40,7 +40,7 @@ def test_a_loss_that_rises_while_the_training_loss_falls_is_overfitting(shaped):
     assert found.rise == pytest.approx(0.35, abs=0.02)  # the last four epochs are near 0.135, the lowest near 0.1
 
 
-def test_one_dip_of_the_loss_is_no_overfitting(shaped):
+def test_one_dip_of_the_loss_is_not_overfitting(shaped):
     """The lowest epoch lies 30 % under its neighbours; against it the end would look 42 % worse."""
     loss = FALLEN * np.exp(np.random.default_rng(1).normal(0, 0.02, 40))
     loss[25] *= 0.7
@@ -71,7 +71,7 @@ def test_the_best_epoch_alone_does_not_make_it_improving(shaped):
     assert label(shaped(loss)) == "saturated"
 
 
-def test_a_learning_rate_that_fell_to_nothing_is_told(shaped):
+def test_a_learning_rate_that_fell_to_zero_is_reported(shaped):
     cosine = 0.0005 * (1 + np.cos(np.pi * T / 40))
 
     assert courses.course(shaped(np.exp(-T / 20), rate=cosine)).annealed
@@ -91,7 +91,7 @@ def test_the_other_labels(shaped):
 
 @pytest.mark.parametrize("epochs", [8, 12, 30, 100])
 @pytest.mark.parametrize("noise", [0.01, 0.05, 0.15])
-def test_a_flat_curve_is_seldom_called_anything_else(shaped, epochs, noise):
+def test_a_flat_curve_is_rarely_classified_otherwise(shaped, epochs, noise):
     """Of 300 curves without any course, at most 1 in 25 is said to overfit, and as many to improve."""
     rng = np.random.default_rng(epochs)
     found = Counter(label(shaped(np.exp(rng.normal(0, noise, epochs)))) for _ in range(300))
@@ -100,7 +100,7 @@ def test_a_flat_curve_is_seldom_called_anything_else(shaped, epochs, noise):
     assert found["still improving"] <= 12
 
 
-def test_scatter_is_that_of_the_noise_whatever_the_course():
+def test_scatter_equals_the_noise_for_any_trend():
     rng = np.random.default_rng(5)
     found = [courses.scatter(np.log(FALLEN) + rng.normal(0, 0.05, 40)) for _ in range(200)]
 

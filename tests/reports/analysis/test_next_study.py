@@ -52,7 +52,7 @@ def same_curves(record, loss, rate=0.001):
     return replace(record, trials=tuple(replace(t, epochs=epochs, counted_epoch=counted) for t in record.trials))
 
 
-def test_a_range_whose_bound_is_crowded_is_widened_there(proposed, known):
+def test_a_range_is_widened_at_the_bound_of_the_best_trials(proposed, known):
     changes, study = proposed(known(60, uphill, space=RATE, seed=2))
 
     assert changes["space.learning_rate"].why == "the best trials are at the upper bound of learning_rate"
@@ -85,7 +85,7 @@ def test_a_complement_scale_and_layers_are_widened_too(proposed, known):
         assert study.space["beta2"].high > 0.9999
 
 
-def test_epochs_are_raised_while_the_best_improve_and_halved_where_they_were_best_at_once(proposed, known):
+def test_epochs_are_raised_if_the_best_improve_and_halved_if_best_epochs_are_early(proposed, known):
     base = known(20, lambda settings: 0.9, space=RATE)
     longer, study = proposed(same_curves(base, np.exp(-np.arange(30) / 15)))
     assert (longer["baseline.epochs"].old, study.baseline.epochs) == (12, 18)
@@ -94,7 +94,7 @@ def test_epochs_are_raised_while_the_best_improve_and_halved_where_they_were_bes
     assert (shorter["baseline.epochs"].new, study.baseline.epochs) == (6, 6)
 
 
-def test_a_part_in_which_trials_break_is_cut_off(proposed, known):
+def test_a_part_in_which_trials_fail_is_cut_off(proposed, known):
     record = known(80, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 2e-3)
     changes, study = proposed(record)
 
@@ -103,7 +103,7 @@ def test_a_part_in_which_trials_break_is_cut_off(proposed, known):
     assert study.space["learning_rate"].high == pytest.approx(2e-3, rel=0.2)
 
 
-def test_a_range_is_narrowed_to_where_the_best_lie_and_keeps_the_baseline(proposed, known):
+def test_a_range_is_narrowed_to_the_best_trials_and_the_baseline(proposed, known):
     """The best rate is 5e-3 and the baseline's 1e-3: the range may not end above that."""
 
     def score(settings):
@@ -120,7 +120,7 @@ def test_a_range_is_narrowed_to_where_the_best_lie_and_keeps_the_baseline(propos
     )
 
 
-def test_more_trials_more_seeds_and_no_pruner_where_these_were_the_trouble(proposed, known):
+def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     noisy, study = proposed(known(30, lambda settings: 0.9, noise=0.004, space=RATE, confirm=3, seed=3))
     assert study.confirm.seeds > 3
 
@@ -134,7 +134,7 @@ def test_more_trials_more_seeds_and_no_pruner_where_these_were_the_trouble(propo
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_proposal_is_read_as_it_was_meant(proposed, seed, known):
+def test_every_proposal_is_a_valid_study_file(proposed, seed, known):
     """What was not changed is what was recorded; every change has its comment in the file."""
     record = same_curves(known(60, uphill, seed=seed, confirm=3, noise=0.02), np.exp(-np.arange(30) / 15))
     changes, study = proposed(record)
@@ -151,7 +151,7 @@ def test_every_proposal_is_read_as_it_was_meant(proposed, seed, known):
     assert study.name == "mnist-2"
 
 
-def test_names_count_on_and_hostile_ones_become_plain(proposed, known):
+def test_names_are_numbered_and_sanitised(proposed, known):
     record = known(60, uphill, space=RATE, seed=2)
     for name, following in (("digits-2", "digits-3"), ("a b/\u4f60$", "a-b----2"), ("x" * 64, "x" * 56 + "-2")):
         hostile = {**record.study, "name": name, "question": f'{name} "quoted" \\ \x07\n\x7f'}
@@ -161,11 +161,11 @@ def test_names_count_on_and_hostile_ones_become_plain(proposed, known):
 
 
 @pytest.mark.parametrize("trials", [0, 1, 3])
-def test_nothing_is_proposed_on_thin_evidence(trials, known):
+def test_nothing_is_proposed_if_checks_are_inconclusive(trials, known):
     assert propose(known(trials, uphill, space=RATE)) is None
 
 
-def test_nothing_is_proposed_while_a_study_runs_or_where_no_check_warns(known, made_up):
+def test_nothing_is_proposed_for_a_running_study_or_without_warnings(known, made_up):
     assert propose(made_up(60, planned=80, running=2)) is None
     calm = known(60, lambda s: 0.95 - 0.2 * (place(s) - 0.55) ** 2, space=RATE, noise=0.0001)
     assert propose(same_curves(calm, 0.1 + np.exp(-np.arange(30) / 2) + 1e-4 * np.arange(30))) is None

@@ -20,14 +20,14 @@ def with_curves(record, table):
     return replace(record, trials=tuple(curve(t, row) for t, row in zip(record.trials, table, strict=True)))
 
 
-def test_the_rank_correlation_is_spearmans():
+def test_the_rank_correlation_equals_spearmans():
     """1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8; equal values share their place."""
     assert pruning.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.8)
     assert pruning.spearman(np.array([1.0, 1, 2]), np.array([5.0, 5, 9])) == pytest.approx(1)
     assert pruning.spearman(np.ones(3), np.arange(3.0)) == 0
 
 
-def test_an_epoch_foretells_the_end_as_well_as_it_does(made_up):
+def test_the_correlation_of_each_epoch_with_the_end(made_up):
     """The first epoch says nothing, the second the reverse, the third all."""
     end = np.linspace(0.5, 0.9, 20)
     table = np.stack([np.tile([0.5, 0.6], 10), end[::-1], end], axis=1)
@@ -39,12 +39,12 @@ def test_an_epoch_foretells_the_end_as_well_as_it_does(made_up):
     assert found.trials == 20
 
 
-def test_too_few_trials_foretell_nothing(made_up):
+def test_too_few_trials_give_no_correlation(made_up):
     assert pruning.foresight(made_up(pruning.FEWEST - 1, outcome="complete")) is None
     assert pruning.foresight(made_up(0)) is None
 
 
-def test_what_was_spared_is_counted_at_each_trials_own_pace(made_up):
+def test_saved_time_is_estimated_from_each_trials_epoch_time(made_up):
     """Two of four trials stopped after 3 and 6 of 12 epochs of 2 s: 15 epochs, 30 s, of 66 s that all would take."""
     record = made_up(3, outcome="complete")
     record = with_curves(record, [[0.5] * 3, [0.5] * 6, [0.5] * 9])

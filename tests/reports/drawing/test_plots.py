@@ -26,7 +26,7 @@ def ax():
     figure.savefig(io.BytesIO(), format="pdf")
 
 
-def test_a_trial_has_one_look_and_no_two_share_a_colour():
+def test_a_trial_has_one_style_and_a_unique_colour():
     looks = style.looks([5, 2, 9, 1, 4], baseline=0)
 
     assert len({look.colour for look in looks.values()}) == 6
@@ -48,7 +48,7 @@ def test_best_so_far(ax):
 
 
 @pytest.mark.parametrize("maximize", [True, False])
-def test_scatter_puts_trials_without_a_value_into_the_strip(ax, maximize):
+def test_scatter_draws_trials_without_a_value_in_the_strip(ax, maximize):
     x, value = np.array([1e-3, 2e-3, 3e-3, np.nan]), np.array([0.5, np.nan, 99.0, 0.4])
     scales.axis_scale(ax, RATE)
     scales.objective_axis(ax, (0, 1), maximize=maximize)
@@ -89,7 +89,7 @@ def test_ticks_are_round_numbers_inside_the_range(axis, expected):
     assert scales.ticks(axis) == pytest.approx(expected)
 
 
-def test_trials_with_one_choice_are_set_apart_and_others_stay():
+def test_only_trials_with_the_same_choice_are_offset():
     choice = Axis("c", "c", "c", "choice", False, 0, 1, ("a", "b"))
     found = scales.spread(choice, np.zeros(4), [0, 1, 2, 3])
 
@@ -98,7 +98,7 @@ def test_trials_with_one_choice_are_set_apart_and_others_stay():
     np.testing.assert_array_equal(scales.spread(RATE, np.ones(2), [0, 1]), np.ones(2))
 
 
-def test_curves_and_the_rest(ax):
+def test_highlighted_curves_and_other_trials(ax):
     plots.rest(ax, Band(np.array([1.0, 2.0]), np.array([0.1, 0.1]), np.array([0.2, 0.3]), (), 6), 1.0)
     plots.rest(ax, Band(NONE, NONE, NONE, (np.array([0.5, np.nan]),), 1), 1.0)
     plots.curve(ax, np.array([0.5, 0.4, np.nan]), 2, LOOKS[7])
@@ -119,11 +119,11 @@ def test_an_interval_that_does_not_exist(ax):
     plots.interval(ax, 0.0, np.nan, np.nan, LOOKS[7])
 
 
-def test_confusion_of_many_classes_and_of_none_wrong(ax):
+def test_confusion_of_many_classes_and_without_mistakes(ax):
     plots.confusion(ax, Confusion(np.eye(30, dtype=np.int64), tuple(str(k) for k in range(30)), "test", 0))
 
 
-def test_outcomes_and_shares_of_nothing(ax):
+def test_outcomes_and_shares_without_trials(ax):
     plots.outcomes(ax, {}, {})
     plots.shares(ax, NONE)
 

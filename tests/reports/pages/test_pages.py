@@ -42,7 +42,7 @@ def test_the_titles_of_a_study_with_one_dominant_hyperparameter(known):
     assert "No interaction of the most important hyperparameters is above the chance level" in found
 
 
-def test_the_titles_of_pure_noise_claim_nothing(known):
+def test_the_titles_of_pure_noise_make_no_claims(known):
     found = " | ".join(titles(known(40, lambda settings: 0.9, noise=0.004, space=TWO, confirm=5, seed=3)))
 
     assert "not distinguishable" in found or "The baseline remains the best" in found
@@ -52,7 +52,7 @@ def test_the_titles_of_pure_noise_claim_nothing(known):
 
 
 @pytest.mark.parametrize("trials", [0, 1, 3])
-def test_a_few_trials_claim_nothing(known, trials):
+def test_the_titles_of_few_trials_make_no_claims(known, trials):
     found = " | ".join(titles(known(trials, valley, space=TWO)))
 
     assert "No trial has run yet" in found or "the baseline" in found.lower()
@@ -60,7 +60,7 @@ def test_a_few_trials_claim_nothing(known, trials):
     assert "Over all other settings" not in found
 
 
-def test_what_a_change_is_worth_is_read_from_other_trials(known):
+def test_the_effect_of_a_change_is_estimated_from_other_trials(known):
     """The better half of the learning rates is better by 0.02; beta1 changes nothing."""
     record = known(80, lambda s: 0.92 if s["learning_rate"] > 1.5e-3 else 0.9, noise=0.001, space=TWO)
     found = {step.axis.name: step for step in steps(report(record))}
@@ -71,12 +71,12 @@ def test_what_a_change_is_worth_is_read_from_other_trials(known):
     assert steps(report(replace(record, trials=record.trials[:1]))) == []
 
 
-def test_the_front_is_what_no_trial_beats_in_both(known):
+def test_the_pareto_front(known):
     """The trials come best first; each one on the front is faster than all better ones."""
     assert _front(np.array([5.0, 7.0, 4.0, 4.5, 1.0])).tolist() == [4, 2, 0]
 
 
-def test_calibration_is_the_distance_of_confidence_from_accuracy(made_up):
+def test_the_calibration_error_is_the_mean_difference(made_up):
     record = made_up(30, confirmed=True)
     groups = [{"n": 50, "confidence": 0.6, "accuracy": 0.5}, {"n": 150, "confidence": 0.9, "accuracy": 0.94}]
     test = {**record.verdict["test"], "calibration": groups}

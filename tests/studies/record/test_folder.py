@@ -22,7 +22,7 @@ ALLOWED = {
 """Modules that still spell a name. Remove each once it uses `StudyFolder`; add none."""
 
 
-def test_a_trial_has_a_folder_of_its_own():
+def test_each_trial_has_its_own_folder():
     folder = StudyFolder(Path("runs/mnist"))
 
     assert folder.trial("search", 7).weights == Path("runs/mnist/trials/0007/weights.npz")
@@ -40,13 +40,13 @@ def test_a_home_lists_the_studies_that_have_a_record(tmp_path):
     assert [folder.name for folder in Home(tmp_path).champions()] == ["d"]
 
 
-def test_the_paths_are_imported_without_any_library():
+def test_paths_import_only_the_standard_library():
     code = "import sys, studies.record.folder; print(*{'numpy', 'optuna', 'sqlalchemy', 'pandas'} & sys.modules.keys())"
 
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == ""
 
 
-def test_no_other_module_spells_the_name_of_a_file():
+def test_no_other_module_contains_the_file_names():
     found = set()
     for package in ("studies", "reports", "sweep"):
         for path in (ROOT / package).rglob("*.py"):

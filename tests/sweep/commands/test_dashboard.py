@@ -55,7 +55,7 @@ def _ask(port, method, path, host=None, body=None):
 
 
 @extra
-def test_it_shows_the_study_and_no_click_can_change_it(served):
+def test_the_dashboard_is_read_only(served):
     """Delete, rename, a note, a told trial: refused, and every byte of the database is as it was."""
     folder, port = served
     before = (folder / "study.db").read_bytes()
@@ -80,7 +80,7 @@ def test_it_shows_the_study_and_no_click_can_change_it(served):
 
 
 @extra
-def test_even_unguarded_it_cannot_delete(recorded):
+def test_the_storage_is_read_only(recorded):
     """The database itself is open for reading only."""
     before = (recorded / "study.db").read_bytes()
     said = []
@@ -97,7 +97,7 @@ def test_even_unguarded_it_cannot_delete(recorded):
 @pytest.mark.parametrize(
     "host", [None, "", "127.0.0.1", "localhost:1", "attacker.example:8080", "127.0.0.1:8080,attacker.example"]
 )
-def test_no_other_host_is_answered(host):
+def test_other_host_names_are_refused(host):
     """A page elsewhere whose name was made to point here gets nothing; of two names, neither."""
     said = []
     application = dashboard.guarded(lambda *_: pytest.fail("it was let through"), ["127.0.0.1:8080", "localhost:8080"])
@@ -108,7 +108,7 @@ def test_no_other_host_is_answered(host):
     assert (said, body) == (["403 Forbidden"], b"host name not allowed")
 
 
-def test_without_the_extra_it_says_how_to_get_it(recorded, monkeypatch, capsys):
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(recorded, monkeypatch, capsys):
     """Exit 3, in two lines."""
     from sweep.cli import main
 

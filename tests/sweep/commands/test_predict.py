@@ -67,7 +67,7 @@ def test_every_mode_gives_the_same_digit(tmp_path: Path, digit: np.ndarray, mode
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_transparent_paper_takes_the_other_colour(tmp_path: Path, digit: np.ndarray, ink: int) -> None:
+def test_a_transparent_background_contrasts_with_the_ink(tmp_path: Path, digit: np.ndarray, ink: int) -> None:
     color = np.full_like(digit, ink)
 
     assert pixels(png(tmp_path, np.stack([color] * 3 + [digit], axis=-1)), *MNIST).tolist() == digit.tolist()
@@ -91,7 +91,7 @@ def variants(digit: np.ndarray) -> dict[str, Image.Image]:
 
 
 @pytest.mark.parametrize("kind", variants(np.zeros((28, 28), np.uint8)))
-def test_size_place_and_paper_do_not_matter(tmp_path: Path, digit: np.ndarray, kind: str) -> None:
+def test_size_position_and_background_do_not_matter(tmp_path: Path, digit: np.ndarray, kind: str) -> None:
     assert alike(pixels(png(tmp_path, variants(digit)[kind]), *MNIST), digit) > 0.93
 
 
@@ -99,7 +99,7 @@ def test_an_enlarged_digit_is_close_to_the_original(tmp_path: Path, digit: np.nd
     assert alike(pixels(png(tmp_path, variants(digit)["x10"]), *MNIST), digit) > 0.99
 
 
-def test_a_photo_is_turned_as_its_exif_says(tmp_path: Path, digit: np.ndarray) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, digit: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees: the camera was held upright
     path = png(tmp_path, np.rot90(digit), exif=exif)
@@ -107,7 +107,7 @@ def test_a_photo_is_turned_as_its_exif_says(tmp_path: Path, digit: np.ndarray) -
     assert pixels(path, *MNIST).tolist() == digit.tolist()
 
 
-def test_aspect_is_kept_and_ink_never_cut(tmp_path: Path) -> None:
+def test_the_aspect_ratio_is_kept_and_no_ink_is_cut_off(tmp_path: Path) -> None:
     bar = np.zeros((300, 300), np.uint8)
     bar[20:280, 100:110] = 255
     frame = pixels(png(tmp_path, bar), *MNIST)
@@ -126,7 +126,7 @@ def test_digits_saved_as_png_stay_the_same_to_the_bit(tmp_path: Path, stretched:
         assert pixels(png(tmp_path, shown), *DIGITS).tolist() == image.tolist()
 
 
-def test_other_frames_get_what_their_scale_asks_for(tmp_path: Path, digit: np.ndarray) -> None:
+def test_values_depend_on_the_scale_of_the_dataset(tmp_path: Path, digit: np.ndarray) -> None:
     path = png(tmp_path, variants(digit)["x10"])
 
     assert pixels(path, (16, 16), 1.0).dtype == np.float32
@@ -150,7 +150,7 @@ def bomb(folder: Path) -> Path:
     return folder / "bomb.png"
 
 
-def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
+def test_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"bomb\.png: has too many pixels, at most 25,000,000 are read$"):
         pixels(bomb(tmp_path), *MNIST)
     with pytest.raises(ImageError, match=r"5001 x 5000, mode 1\) has too many pixels"):
@@ -158,7 +158,7 @@ def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a"])
-def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "digit.png"
     path.write_bytes(content)
 
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes) -> N
         pixels(path, *MNIST)
 
 
-def test_an_image_that_is_cut_short_is_refused(tmp_path: Path, digit: np.ndarray) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path, digit: np.ndarray) -> None:
     whole = png(tmp_path, variants(digit)["noisy gray scan"]).read_bytes()
     for length in (20, 40, 1000, len(whole) // 2, len(whole) - 200):
         (tmp_path / "cut.png").write_bytes(whole[:length])
@@ -182,7 +182,7 @@ def test_a_blank_image_is_refused_with_its_size_and_mode(tmp_path: Path, image: 
         pixels(png(tmp_path, image), *MNIST)
 
 
-def test_noise_alone_is_blank(tmp_path: Path) -> None:
+def test_pure_noise_is_blank(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(128, 4, (100, 100)).astype(np.uint8)
 
     with pytest.raises(ImageError, match="no pixel differs clearly"):
@@ -208,7 +208,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, name: str, said
         pixels(tmp_path / name, *MNIST)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
 
     with pytest.raises(ImageError, match="no such file"):
@@ -233,7 +233,7 @@ def champion(tmp_path: Path) -> Path:
     return tmp_path / "champion.npz"
 
 
-def test_the_champion_reads_images_as_well_as_it_reads_the_dataset(tmp_path: Path, champion: Path) -> None:
+def test_the_champion_is_as_accurate_on_images_as_on_the_dataset(tmp_path: Path, champion: Path) -> None:
     dataset = datasets.load(tmp_path / "digits", 0)
     shown = [np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8) for image in dataset.test.images[:100]]
     same = [png(tmp_path, image, f"{i}.png") for i, image in enumerate(shown)]
@@ -250,7 +250,7 @@ def test_the_champion_reads_images_as_well_as_it_reads_the_dataset(tmp_path: Pat
     assert accuracies[1] >= accuracies[0] - 0.06
 
 
-def test_probabilities_are_probabilities(tmp_path: Path, champion: Path) -> None:
+def test_probabilities_sum_to_one(tmp_path: Path, champion: Path) -> None:
     (one,) = predict([png(tmp_path, np.eye(28, dtype=np.uint8) * 255)], champion)
 
     assert one.probabilities.shape == (10,)
@@ -270,7 +270,7 @@ def test_probabilities_are_probabilities(tmp_path: Path, champion: Path) -> None
         (None, "metadata is missing"),
     ],
 )
-def test_a_champion_and_a_card_that_do_not_fit_are_refused(
+def test_a_champion_with_other_metadata_is_refused(
     champion: Path, card: dict[str, object] | None, message: str
 ) -> None:
     path = champion.with_suffix(".json")
@@ -283,13 +283,13 @@ def test_a_champion_and_a_card_that_do_not_fit_are_refused(
         predict([], champion)
 
 
-def test_a_study_without_champion_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_champion_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="sweep run"):
         predict([], tmp_path / "champion.npz")
 
 
 @pytest.mark.mnist
-def test_ten_genuine_digits_survive_every_variant(tmp_path: Path) -> None:
+def test_ten_digits_are_recognised_in_every_variant(tmp_path: Path) -> None:
     images = datasets.load(datasets.prepare("mnist", tmp_path, download=False), 0).test.images[:10].reshape(-1, 28, 28)
 
     for image in images:

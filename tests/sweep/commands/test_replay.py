@@ -33,7 +33,7 @@ def changed(record, number, **fields):
     return replace(record, trials=tuple(trials))
 
 
-def test_the_data_are_known_by_their_digest(record, cache):
+def test_the_dataset_is_found_by_its_digest(record, cache):
     """The file that they came from may have moved: the prepared copy is what counts."""
     datasets.prepare("digits", cache)
     moved = replace(record, study={**record.study, "dataset": "gone.npz"})
@@ -54,7 +54,7 @@ def test_a_metric_that_an_older_version_did_not_record_is_not_compared(record, c
         replay(changed(record, 0, epochs=epochs), 0, cache)
 
 
-def test_complete_and_pruned_trials_come_out_equal(record, cache):
+def test_complete_and_pruned_trials_are_reproduced(record, cache):
     """Every epoch, and the weights of one that ran to its end."""
     complete = next(trial.number for trial in record.trials if trial.outcome == "complete")
     pruned = next(trial for trial in record.trials if trial.outcome == "pruned")
@@ -67,7 +67,7 @@ def test_complete_and_pruned_trials_come_out_equal(record, cache):
     )
 
 
-def test_it_says_where_a_trial_parts_from_the_record(record, cache):
+def test_the_first_difference_is_reported(record, cache):
     """The first number that differs, or the hash of the weights."""
     epochs = record.trials[0].epochs.copy()
     epochs["train_loss"][2] += 1e-9
@@ -79,7 +79,7 @@ def test_it_says_where_a_trial_parts_from_the_record(record, cache):
         replay(changed(record, 0, epochs=record.trials[0].epochs[:4]), 0, cache)
 
 
-def test_a_divergence_is_replayed_to_its_reason(tiny, opened, searched, cache):
+def test_a_diverged_trial_is_reproduced(tiny, opened, searched, cache):
     """Epoch and step come out as recorded."""
     study = tiny(
         "trials=1",
@@ -104,7 +104,7 @@ def test_a_divergence_is_replayed_to_its_reason(tiny, opened, searched, cache):
             replay(record, 0, cache)
 
 
-def test_what_cannot_be_replayed_is_said(record, cache):
+def test_trials_that_cannot_be_replayed_are_reported(record, cache):
     """A trial that does not exist, one without epochs, other data."""
     with pytest.raises(NothingToReplay, match="tiny has no trial 8; the last is 7"):
         replay(record, 8, cache)

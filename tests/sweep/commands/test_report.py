@@ -29,7 +29,7 @@ def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
     assert "boundary" in [check["name"] for check in told["checks"]]
 
 
-def test_an_export_has_a_row_a_trial_or_a_row_an_epoch(tiny, opened, searched, tmp_path):
+def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_path):
     """Ready for pandas: the two tables share `number`, and the epoch that counts is the trial's."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))
     home, out = tmp_path / "runs", tmp_path / "out.csv"
@@ -47,7 +47,7 @@ def test_an_export_has_a_row_a_trial_or_a_row_an_epoch(tiny, opened, searched, t
     assert list(counted["validation_loss"]) == list(trials["validation_loss"])
 
 
-def test_a_file_is_written_and_nothing_else(tiny, opened, searched, tmp_path):
+def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
     """Where a link leads; to standard output; never over a device or into a folder that is not there."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))
     home, target, link = tmp_path / "runs", tmp_path / "target.csv", tmp_path / "link.csv"

@@ -57,7 +57,7 @@ def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_links_lead_to_the_charts_best_first_and_hold_no_password(tmp_path: Path) -> None:
+def test_links_lead_to_the_charts_and_contain_no_password(tmp_path: Path) -> None:
     links = ui.links(shown(tmp_path), "https://ann:secret@tracker:8080/")
 
     assert links == ui.Links(
@@ -71,7 +71,7 @@ def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
     assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
 
 
-def test_of_a_server_elsewhere_only_the_links_are_printed_and_no_password(tmp_path: Path) -> None:
+def test_for_another_server_only_links_without_password_are_printed(tmp_path: Path) -> None:
     said: list[str] = []
     os.utime(shown(tmp_path, "mnist") / "study.db", (1, 1))
     shown(tmp_path, "digits", winner_run_id=None)
@@ -117,7 +117,7 @@ def test_a_browser_opens_the_charts_of_the_study_or_the_newest(
         ("win32", True, {}, True),
     ],
 )
-def test_a_browser_is_opened_only_where_it_is_seen(
+def test_a_browser_is_opened_only_on_a_desktop(
     monkeypatch: pytest.MonkeyPatch, platform: str, terminal: bool, environment: dict[str, str], desktop: bool
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
@@ -147,7 +147,7 @@ def test_a_browser_is_opened_only_where_it_is_seen(
         [b"127.0.0.1:5000", b"127.0.0.1:5000"],
     ],
 )
-def test_no_other_host_is_answered(hosts: list[bytes]) -> None:
+def test_other_host_names_are_refused(hosts: list[bytes]) -> None:
     assert request("/health", hosts) == 403
 
 
@@ -208,7 +208,7 @@ def test_the_page_has_defaults_before_its_own_script() -> None:
 
 
 @pytest.mark.slow
-def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_real_server_refuses_other_requests_and_leaves_no_process(tmp_path: Path) -> None:
     port = free_port()
     launch = (
         "from pathlib import Path; from sweep.commands.ui import serve;"
@@ -244,7 +244,7 @@ def test_the_real_server_answers_only_what_it_should_and_leaves_nothing_behind(t
 
 
 @pytest.mark.slow
-def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
+def test_the_server_exits_when_its_launcher_is_killed(tmp_path: Path) -> None:
     port = free_port()
     launch = (
         "from pathlib import Path; from sweep.commands.ui import serve;"
@@ -263,7 +263,7 @@ def test_the_server_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     assert not Path(f"/proc/{server}").exists()
 
 
-def test_a_signal_while_it_starts_ends_it_quietly_and_at_once(tmp_path: Path) -> None:
+def test_a_signal_during_startup_ends_it_at_once(tmp_path: Path) -> None:
     """SIGTERM, which goes the way of Ctrl-C and is not ignored where a shell's background jobs ignore that."""
     launch = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(tmp_path), "--port", str(free_port())]
     launcher = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -86,7 +86,7 @@ def test_a_search_is_recorded_in_full(tiny, opened, searched):
     assert not list(database.folder.glob("trials/*/checkpoint*"))
 
 
-def test_what_optuna_reads_is_what_we_record(tiny, opened, searched):
+def test_optuna_reads_the_recorded_values(tiny, opened, searched):
     """Optuna's own tools see params, intermediate values and values: the running best, epoch by epoch."""
     study = tiny()
     database = opened(study)
@@ -104,7 +104,7 @@ def test_what_optuna_reads_is_what_we_record(tiny, opened, searched):
 
 
 @pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)])
-def test_a_stopped_search_continues_to_the_asked_number(tiny, opened, searched, looks):
+def test_a_stopped_search_continues_to_the_requested_number(tiny, opened, searched, looks):
     """Stopped early, it ends with exactly six trials, each with the numbers of an undisturbed trial."""
     study = tiny("baseline.epochs=20")
     database = opened(study)
@@ -124,7 +124,7 @@ def test_a_stopped_search_continues_to_the_asked_number(tiny, opened, searched, 
     assert numbers(record.trials[0]) == numbers(same.trials[0])
 
 
-def test_one_worker_repeats_a_search_exactly(tiny, opened, searched):
+def test_a_search_with_one_worker_is_reproducible(tiny, opened, searched):
     """Stopped or not, at any moment: with one worker the whole table is the same."""
     study = tiny()
     whole, broken = opened(study, "whole"), opened(study, "broken")
@@ -137,7 +137,7 @@ def test_one_worker_repeats_a_search_exactly(tiny, opened, searched):
     assert [numbers(trial) for trial in records.read(broken.folder).trials] == expected
 
 
-def test_a_killed_worker_costs_nothing(tiny, opened, searched):
+def test_a_killed_worker_does_not_change_the_result(tiny, opened, searched):
     """Its trial continues under the same number and ends with the same bits."""
     study = tiny("baseline.epochs=12")
     database, calm = opened(study), opened(study, "calm")
@@ -150,7 +150,7 @@ def test_a_killed_worker_costs_nothing(tiny, opened, searched):
     assert [numbers(t) for t in record.trials] == [numbers(t) for t in records.read(calm.folder).trials]
 
 
-def test_a_trial_that_kills_its_worker_fails_with_the_reason(tiny, opened, searched):
+def test_a_trial_whose_workers_die_fails_with_the_reason(tiny, opened, searched):
     """After three deaths it is given up."""
     study = tiny("trials=1", "baseline.epochs=2000")
     database = opened(study)
@@ -178,7 +178,7 @@ class NotingWorkers(LocalPool):
         return super().events(timeout)
 
 
-def test_workers_are_heard_between_two_draws(tiny, opened, searched):
+def test_messages_are_handled_between_proposals(tiny, opened, searched):
     """Who has said something does not wait until all that are free got a trial."""
     study = tiny("trials=3")
     database = opened(study)
@@ -205,7 +205,7 @@ class PausedWorkers(LocalPool):
         super().end(job)
 
 
-def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
+def test_a_hanging_worker_is_killed(tiny, opened, searched, monkeypatch):
     """Within two seconds of the limit; its trial ends as a timeout, the others are not disturbed."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny("trials=3", "baseline.epochs=20")
@@ -220,7 +220,7 @@ def test_a_worker_that_hangs_is_ended(tiny, opened, searched, monkeypatch):
     assert record.trials[0].state == "pruned"
 
 
-def test_a_write_that_takes_long_is_no_hang(tiny, opened, searched, monkeypatch):
+def test_a_slow_write_is_not_a_hang(tiny, opened, searched, monkeypatch):
     """A database's server may be away longer than a task may stand still; what was said meanwhile is heard first."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 1.0)
     study = tiny("trials=2", "baseline.epochs=20", "trial_seconds=2.0")
@@ -239,7 +239,7 @@ def test_a_write_that_takes_long_is_no_hang(tiny, opened, searched, monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_long_epoch_is_no_hang(tiny, opened, searched, monkeypatch):
+def test_a_long_epoch_is_not_a_hang(tiny, opened, searched, monkeypatch):
     """Steps count, not epochs: an epoch of several stall times ends well."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny(
@@ -272,7 +272,7 @@ def test_a_trial_may_have_a_time_limit(tiny, opened, searched):
         assert trial.value == trial.epochs["validation_loss"].min()
 
 
-def test_a_network_too_large_for_the_machine_is_refused_with_both_numbers(tiny, opened, searched):
+def test_a_network_too_large_for_the_memory_is_refused(tiny, opened, searched):
     """Before anything is allocated, once, and the sweep goes on."""
     wide = "16384, " * 7 + "16384"
     study = tiny(
@@ -295,7 +295,7 @@ def test_a_network_too_large_for_the_machine_is_refused_with_both_numbers(tiny, 
 
 
 @pytest.mark.parametrize("trials", [3, 4])
-def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials):
+def test_partial_files_are_removed_by_the_next_start(tiny, opened, tmp_path, trials):
     """What a killed worker was writing, beside a finished trial and beside one that is not continued any more."""
     study = tiny(f"trials={trials}")
     database = opened(study)
@@ -313,7 +313,7 @@ def test_half_a_file_is_cleared_by_the_next_start(tiny, opened, tmp_path, trials
     assert left == {"0000/checkpoint.npz", *(f"{number:04d}/weights.npz" for number in range(trials))}
 
 
-def test_pruning_works_on_validation_numbers(tiny, opened, searched):
+def test_pruning_uses_validation_metrics(tiny, opened, searched):
     """Trials behind the median stop early with their best kept; the baseline never does."""
     study = tiny("trials=16", "pruner=median", "sampler=random", "baseline.epochs=8")
     database = opened(study)
@@ -344,7 +344,7 @@ def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
     assert all(audited(study, number) for number in range(14))
 
 
-def test_bad_settings_end_as_diverged_and_the_circuit_breaks(tiny, opened, searched):
+def test_repeated_failures_end_the_sweep(tiny, opened, searched):
     """Five failures in a row end the sweep with the first reason; each is in the record, none is best."""
     study = tiny(
         "space.learning_rate={low=5.0, high=9.0}",
@@ -365,7 +365,7 @@ def test_bad_settings_end_as_diverged_and_the_circuit_breaks(tiny, opened, searc
     assert record.ranked() == []
 
 
-def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tmp_path):
+def test_a_repeated_epoch_that_differs_is_refused(tiny, opened, searched, tmp_path):
     """When data or program changed between two starts, nothing is overwritten."""
     study = tiny("baseline.epochs=2000", "trials=1")  # more than pass before a stop is read
     database = opened(study)
@@ -379,7 +379,7 @@ def test_an_epoch_that_comes_out_otherwise_is_refused(tiny, opened, searched, tm
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_a_continued_sampler_repeats_nothing(tiny, opened, digits_folder, sampler):
+def test_a_resumed_sampler_repeats_no_settings(tiny, opened, digits_folder, sampler):
     """Seeds follow the number of trials, so a restart before every ask draws what one run draws, without repeats."""
     study = tiny(f"sampler={sampler}", "trials=9")
     one, many = opened(study, "one"), opened(study, "many")
@@ -392,7 +392,7 @@ def test_a_continued_sampler_repeats_nothing(tiny, opened, digits_folder, sample
     assert Search(study, many.search, many.folder, digits_folder).ask() is None
 
 
-def test_qmc_keeps_its_low_discrepancy(tiny):
+def test_qmc_has_low_discrepancy(tiny):
     """64 points from 64 samplers cover each sixteenth of a range evenly, in the space that Optuna would infer."""
     study = tiny("sampler=qmc")
     memory = optuna.create_study()
@@ -419,7 +419,7 @@ def _share(value, low, high):
     return math.log(value / low) / math.log(high / low)
 
 
-def test_the_objective_alone_gives_the_numbers_of_the_sweep(tiny, opened, searched, tmp_path):
+def test_the_notebook_objective_equals_the_sweep(tiny, opened, searched, tmp_path):
     """`study.optimize(objective)` in a notebook and `FixedTrial`: same settings and number, same result."""
     study = tiny("trials=3", "sampler=random")
     database = opened(study)

@@ -27,7 +27,7 @@ def shown(console):
     return progress
 
 
-def test_elsewhere_a_trial_is_a_line():
+def test_without_a_terminal_each_trial_is_one_line():
     """Counts that came before are told; an end names outcome, value, epochs and settings."""
     output = io.StringIO()
     shown(Console(file=output, width=80))
@@ -39,7 +39,7 @@ def test_elsewhere_a_trial_is_a_line():
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 150])
-def test_on_a_terminal_it_is_a_table(width):
+def test_on_a_terminal_progress_is_a_table(width):
     """Running trials with their epochs, the best, the counts, the time left; no line wider than the screen."""
     output = io.StringIO()
     console = Console(file=output, width=width, height=30, force_terminal=True, color_system=None)
@@ -56,7 +56,7 @@ def test_on_a_terminal_it_is_a_table(width):
     assert all(len(line) <= width for line in text.splitlines())
 
 
-def test_more_trials_than_lines_are_counted():
+def test_trials_that_do_not_fit_are_counted():
     """A thousand workers fit on a screen: as many as there is room for, and how many more there are."""
     console = Console(file=io.StringIO(), width=150, height=24, force_terminal=True, color_system=None)
     progress = Progress(console, ["learning_rate"], METRICS["accuracy"])
@@ -73,7 +73,7 @@ def test_more_trials_than_lines_are_counted():
     assert "0 of 2000" in lines[-1]
 
 
-def test_a_failure_is_told_with_its_reason():
+def test_a_failure_is_printed_with_its_reason():
     """Also where nothing was ever measured."""
     output = io.StringIO()
     progress = Progress(Console(file=output, width=80), [], METRICS["loss"])
@@ -84,7 +84,7 @@ def test_a_failure_is_told_with_its_reason():
     assert "trial 3: diverged after 0 epochs (diverged at epoch 1, step 2)" in output.getvalue()
 
 
-def test_numbers_read_well():
+def test_numbers_are_formatted():
     """Per cent with two digits, losses with four, settings with four significant ones."""
     assert METRICS["accuracy"].format(0.98123) == "98.12 %"
     assert METRICS["loss"].format(0.061239) == "0.0612"

@@ -44,7 +44,7 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
     return run
 
 
-def test_the_verdict_is_what_the_runs_say(confirmed):
+def test_the_verdict_follows_from_the_recorded_runs(confirmed):
     """Means, pairs, the stop of the final models, and the test numbers, computed again from the record."""
     verdict, record = confirmed()
 
@@ -70,7 +70,7 @@ def test_the_verdict_is_what_the_runs_say(confirmed):
     assert found.low < found.mean < found.high
 
 
-def test_the_champion_is_shipped_with_its_card(confirmed):
+def test_the_champion_is_saved_with_its_metadata(confirmed):
     """champion.npz has the recorded hash; the card says what it is and how good."""
     verdict, record = confirmed()
     card = json.loads((record.folder / "champion.json").read_text())
@@ -98,7 +98,7 @@ def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
     assert other["test"]["opening"] == 2
 
 
-def test_a_failed_run_is_asked_for_again_and_named_meanwhile(tiny, opened, searched, digits_folder):
+def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_folder):
     """A worker that died three times must not decide who wins."""
     study = tiny("trials=2")
     database = opened(study)
@@ -123,7 +123,7 @@ def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
 
 
 @pytest.mark.slow
-def test_more_trials_confirm_again_but_repeat_nothing(confirmed, tiny):
+def test_more_trials_confirm_only_new_candidates(confirmed, tiny):
     """Runs that the record has are kept; only new candidates are trained."""
     _, before = confirmed(tiny("trials=2"))
     _, after = confirmed(tiny("trials=6"))
@@ -138,7 +138,7 @@ def test_more_trials_confirm_again_but_repeat_nothing(confirmed, tiny):
     assert kept <= {(run.role, run.candidate, run.seed_index) for run in after.confirm}
 
 
-def test_the_paired_interval_is_students():
+def test_the_paired_interval_equals_students():
     """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; not better than nothing."""
     found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], METRICS["accuracy"], among=1)
 
@@ -150,7 +150,7 @@ def test_the_paired_interval_is_students():
 
 
 @pytest.mark.parametrize(("seeds", "candidates"), [(3, 3), (5, 3), (5, 10)])
-def test_a_champion_that_is_no_better_is_called_better_in_at_most_2_5_percent(seeds, candidates):
+def test_false_positives_are_at_most_2_5_percent(seeds, candidates):
     """Of 4,000 studies in which all are equal in truth; Student's own interval would say so in more than 5 %.
 
     The bound is three standard errors above 2.5 %.

@@ -48,7 +48,7 @@ def reference(tiny, opened, searched, expected):
     return expected["numbers"]
 
 
-def test_the_reference_holds_what_is_to_be_compared(reference):
+def test_the_reference_study_has_all_cases(reference):
     """Pruned and completed trials, and more of them than TPE draws at random."""
     table, ranked = reference
     outcomes = [row[1] for row in table]
@@ -59,7 +59,7 @@ def test_the_reference_holds_what_is_to_be_compared(reference):
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_any_number_of_workers_gives_the_same(tiny, opened, searched, reference, workers):
+def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searched, reference, workers):
     """Two and four workers end trials in another order than one."""
     database = opened(tiny(*CHANGES))
     searched(tiny(*CHANGES), database, workers=workers)
@@ -106,7 +106,7 @@ def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference,
     assert numbers(records.read(database.folder)) == reference
 
 
-def test_a_generation_is_drawn_without_knowing_its_own(tiny, opened, digits_folder):
+def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder):
     """Four can be asked for; the fifth has to wait."""
     study = tiny(*CHANGES)
     database = opened(study)
@@ -118,7 +118,7 @@ def test_a_generation_is_drawn_without_knowing_its_own(tiny, opened, digits_fold
 
 
 @pytest.mark.parametrize("first", [3, 6])
-def test_a_study_that_grows_ends_as_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
+def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
     """Stopped inside a generation or at the end of a shorter study, the numbers are those of the whole."""
     database = opened(tiny(*CHANGES, f"trials={first}"))
     searched(tiny(*CHANGES, f"trials={first}"), database)

@@ -15,7 +15,7 @@ RULES = {
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("rule", RULES)
-def test_the_verdicts_are_optunas(rule, direction):
+def test_pruning_decisions_equal_optunas(rule, direction):
     """Six trials at a time to 27 epochs; many values are equal, some are not numbers; a verdict is kept to at times."""
     dice = np.random.default_rng(2)
     studies = [optuna.create_study(study_name="search", direction=direction, pruner=make()) for make in RULES[rule]]
@@ -52,7 +52,7 @@ def end(studies, trials, state, value):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_what_it_learned_from_the_record_is_what_it_saw(rule):
+def test_a_pruner_restored_from_the_record_decides_the_same(rule):
     """A pruner that is new after a start stands where the old one stood."""
     dice = np.random.default_rng(4)
     make = RULES[rule][0]

@@ -58,7 +58,7 @@ def test_the_mass_of_an_interval_is_exact_in_both_tails():
     np.testing.assert_allclose(_mass(a, b)[inside], expected[inside], rtol=1e-9)
 
 
-def test_optuna_decides_between_candidates_that_nearly_tie(monkeypatch, tmp_path):
+def test_near_ties_are_decided_by_optuna(monkeypatch, tmp_path):
     """With a tolerance that every pair of candidates is within, each draw is Optuna's own computation."""
     calls = []
     own = optuna.samplers.TPESampler._compute_acquisition_func
@@ -86,7 +86,7 @@ ENDS = {
 
 @pytest.mark.parametrize("count", [60, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("direction", ENDS)
-def test_every_draw_is_optunas(tmp_path, direction, count):
+def test_every_proposal_equals_optunas(tmp_path, direction, count):
     """Two studies with the same trials, of every state and eight of them running at any time."""
     (tmp_path / "draws.toml").write_text(STUDY)
     study = load(str(tmp_path / "draws.toml"), [])
@@ -109,7 +109,7 @@ def test_every_draw_is_optunas(tmp_path, direction, count):
 
 
 @pytest.mark.slow
-def test_draws_after_a_thousand_trials_are_optunas(tmp_path):
+def test_proposals_after_a_thousand_trials_equal_optunas(tmp_path):
     """1,200 trials with random settings, a third of them pruned."""
     (tmp_path / "draws.toml").write_text(STUDY)
     study = load(str(tmp_path / "draws.toml"), [])

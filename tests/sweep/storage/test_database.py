@@ -56,7 +56,7 @@ def test_a_changed_study_is_refused_field_by_field(tiny, opened):
     assert database.attributes() == before
 
 
-def test_what_may_grow_is_taken_over(tiny, opened):
+def test_keys_that_may_change_are_updated(tiny, opened):
     """More trials, another confirmation, a better worded question."""
     opened(tiny())
     larger = ["confirm.seeds=5", "confirm.top=3"]
@@ -66,7 +66,7 @@ def test_what_may_grow_is_taken_over(tiny, opened):
         assert opened(changed).attributes()["study"] == changed.as_dict()
 
 
-def test_a_confirmation_may_not_shrink(tiny, opened):
+def test_a_smaller_confirmation_is_refused(tiny, opened):
     """With fewer seeds or candidates a person could choose among verdicts."""
     opened(tiny("confirm.seeds=5", "confirm.top=3"))
     for change in (["confirm.seeds=2", "confirm.top=3"], ["confirm.seeds=5", "confirm.top=1"]):
@@ -97,7 +97,7 @@ def test_a_newer_database_is_refused(tiny, opened):
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all, but long enough to be looked at" * 10])
-def test_something_else_under_its_name_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_database_is_refused(tmp_path, content):
     """An empty file, and text."""
     folder = tmp_path / "tiny"
     folder.mkdir()
@@ -119,7 +119,7 @@ def test_another_programs_database_is_refused(tmp_path):
         storage.Database(tmp_path)
 
 
-def test_reading_changes_nothing(tiny, opened):
+def test_reading_does_not_change_the_files(tiny, opened):
     """A reader leaves the very bytes, and no file behind."""
     database = opened(tiny())
     database.close()
@@ -130,7 +130,7 @@ def test_reading_changes_nothing(tiny, opened):
     assert path.read_bytes() == before
 
 
-def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
+def test_the_lock_names_its_holder_and_is_released_with_it(tmp_path):
     """A second writer is told the pid and the time; after a SIGKILL nothing is stale."""
     code = (
         "import sys, time; from pathlib import Path; from sweep.storage.database import study_lock\n"
@@ -152,7 +152,7 @@ def test_the_lock_names_its_holder_and_dies_with_it(tmp_path):
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
 
 
-def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
+def test_an_incomplete_database_is_created_again(tiny, opened, tmp_path):
     """What a kill during creation leaves under the other name is no database yet."""
     folder = tmp_path / "runs/tiny"
     folder.mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_a_half_made_database_is_made_anew(tiny, opened, tmp_path):
     assert not list(folder.glob("*.part*"))
 
 
-def test_a_reader_that_stays_sees_what_a_fresh_one_sees(tiny, opened, searched):
+def test_a_long_lived_reader_equals_a_new_one(tiny, opened, searched):
     """After every epoch of a whole search; and it reads each finished trial once."""
     study = tiny("trials=3")
     database = opened(study)
@@ -195,7 +195,7 @@ class Watch(Stop):
         return False
 
 
-def test_a_reader_notices_damage_and_another_file(tiny, opened, searched):
+def test_a_reader_detects_damage_and_a_replaced_file(tiny, opened, searched):
     """A trial that was changed before it was first read; and the whole database, put back under the same name."""
     study = tiny("trials=2")
     database = opened(study)
@@ -214,7 +214,7 @@ def test_a_reader_notices_damage_and_another_file(tiny, opened, searched):
     assert everything(reader.read()) == everything(records.read(database.folder))
 
 
-def test_a_changed_byte_is_never_believed(tiny, opened, searched):
+def test_changed_bytes_are_detected(tiny, opened, searched):
     """Bytes and pages of a recorded study changed at random: the record reads as before, or it is refused by name."""
     study = tiny("trials=3", "generation=2")
     database = opened(study)

@@ -124,7 +124,7 @@ def test_each_study_has_a_schema_of_its_own(postgres, tiny, opened):
     assert len(database.study_names(make_url(postgres.address()))) == 4
 
 
-def test_a_damaged_record_is_noticed(postgres, tiny, opened, searched):
+def test_a_damaged_record_is_detected(postgres, tiny, opened, searched):
     """The seals hold there too."""
     study = tiny("trials=1")
     recorded = opened(study)
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_noticed(postgres, tiny, opened, searched):
         records.read(recorded.folder)
 
 
-def test_readers_can_change_nothing(postgres, tiny, opened):
+def test_readers_are_read_only(postgres, tiny, opened):
     """optuna-dashboard is given such a storage."""
     folder = opened(tiny()).folder
     engine = database.open_readonly(locate(folder)).engine
@@ -217,7 +217,7 @@ def test_a_schema_of_something_else_is_refused(postgres, tiny, opened):
         opened(tiny())
 
 
-def test_a_study_stays_where_it_was_begun(postgres, tiny, opened, monkeypatch):
+def test_a_study_cannot_change_its_location(postgres, tiny, opened, monkeypatch):
     """One in a file is not continued on a server, nor one on a server in another database."""
     opened(tiny())
     monkeypatch.setenv("SWEEP_STORAGE", postgres.address("postgres"))
@@ -240,7 +240,7 @@ storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {
 
 
 @pytest.mark.parametrize("name", ["before_database", "after_database"])
-def test_a_kill_during_creation_leaves_a_whole_schema_or_none(postgres, study_file, tmp_path, name):
+def test_a_kill_during_creation_never_leaves_an_incomplete_schema(postgres, study_file, tmp_path, name):
     """And the next start makes it, under the same uid."""
     folder, token = tmp_path / "tiny", tmp_path / "token"
     folder.mkdir()
@@ -260,7 +260,7 @@ def test_a_kill_during_creation_leaves_a_whole_schema_or_none(postgres, study_fi
 # --- one writer
 
 
-def test_the_lock_is_the_servers(postgres, tiny, opened, monkeypatch):
+def test_the_lock_is_held_on_the_server(postgres, tiny, opened, monkeypatch):
     """A second writer is told who has it; whoever asks, from wherever, learns that it is held; then it is free."""
     first = opened(tiny())
     elsewhere = first.folder.parent / "elsewhere" / "tiny"
@@ -334,7 +334,7 @@ WRITES = {
     "moment", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("idle", "before")), "after"]
 )
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_is_done_once_although_the_connection_is_lost(postgres, tiny, opened, monkeypatch, name, moment):
+def test_a_write_is_done_once_despite_a_lost_connection(postgres, tiny, opened, monkeypatch, name, moment):
     """Ended before a write, before its commit, and after its commit but before the answer: it is written once."""
     recorded = opened(tiny())
     trial, said = begun(recorded), []
@@ -392,7 +392,7 @@ def expected(postgres, tiny, opened, recorded, name):
     return rows(postgres)
 
 
-def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened, monkeypatch):
+def test_a_long_outage_ends_the_sweep(server, postgres, tiny, opened, monkeypatch):
     """With three lines; a reader too. Nothing of the write is left, and it can be done later."""
     recorded = opened(tiny())
     trial = begun(recorded)
@@ -413,7 +413,7 @@ def test_a_server_that_stays_away_ends_the_sweep(server, postgres, tiny, opened,
     assert len(records.read(recorded.folder).trials[0].epochs) == 1
 
 
-def test_a_reader_waits_for_a_server_it_knows(server, postgres, tiny, opened):
+def test_a_reader_waits_for_a_server_that_has_responded(server, postgres, tiny, opened):
     """And reads on with what it has read before."""
     recorded = opened(tiny())
     reader = records.Reader(recorded.folder)
@@ -477,7 +477,7 @@ def wait_for(condition, seconds=60.0):
         time.sleep(0.02)
 
 
-def test_a_server_that_crashes_in_a_sweep_changes_nothing(server, postgres, started, tmp_path):
+def test_server_crashes_do_not_change_the_record(server, postgres, started, tmp_path):
     """Stopped at once and started again, several times, and every connection ended between: the record is the one of an
     undisturbed sweep in a file, MLflow's is equal to it, and all that is said of it are lines of the progress.
     """
@@ -505,7 +505,7 @@ def test_a_server_that_crashes_in_a_sweep_changes_nothing(server, postgres, star
     assert examine(folder, tracker, active=False, fix=False) == ([], [])
 
 
-def test_a_sweep_is_stopped_while_its_server_is_away(server, postgres, started, tmp_path):
+def test_a_sweep_can_be_stopped_during_an_outage(server, postgres, started, tmp_path):
     """Within seconds and with the signal's code; later it goes on to its end."""
     process = started("home", "--tracking", "none", "--no-confirm", SWEEP_STORAGE=postgres.address())
     wait_for(lambda: epochs(postgres))
@@ -622,7 +622,7 @@ def test_a_role_without_the_right_to_create_is_reported(postgres, tiny, opened):
         postgres.in_sweeps("ALTER DATABASE sweeps OWNER TO me")
 
 
-def test_every_verb_works_on_it(postgres, started, tmp_path, capfd, monkeypatch):
+def test_every_command_works_on_a_server(postgres, started, tmp_path, capfd, monkeypatch):
     """By its folder; and those that only read the record from a home without it. The password is in no file."""
     output, errors = started("home", SWEEP_STORAGE=postgres.address()).communicate(timeout=120)
     assert errors == ""

@@ -11,7 +11,7 @@ from studies.record.errors import RecordError
 from studies.record.trials import read_trials
 
 
-def test_trials_are_read_as_optuna_reads_them(tmp_path):
+def test_trials_equal_those_read_by_optuna(tmp_path):
     """Every state, every kind of parameter, numbers that JSON and databases lack."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
     study = optuna.create_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=1))
@@ -33,7 +33,7 @@ def test_trials_are_read_as_optuna_reads_them(tmp_path):
     assert list(read_trials(storage.engine, study._study_id, {0, 2, *range(4, 99)})) == [expected[1], expected[3]]
 
 
-def test_more_trials_than_a_query_names(tmp_path, monkeypatch):
+def test_more_trials_than_fit_in_one_query(tmp_path, monkeypatch):
     """They come in order, all of them once."""
     monkeypatch.setattr("studies.record.trials.TRIALS_PER_QUERY", 7)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
@@ -43,7 +43,7 @@ def test_more_trials_than_a_query_names(tmp_path, monkeypatch):
     assert [trial.user_attrs["n"] for trial in read_trials(storage.engine, study._study_id)] == list(range(24))
 
 
-def test_a_trial_is_begun_as_optuna_would_begin_it(tiny, opened):
+def test_a_started_trial_equals_one_of_optuna(tiny, opened):
     """Numbers go on within a study of two; what is handed out is what Optuna reads."""
     study = tiny()
     database = opened(study)
@@ -70,7 +70,7 @@ def test_a_trial_is_begun_as_optuna_would_begin_it(tiny, opened):
     assert database.search.finished() == [1]
 
 
-def test_a_missing_trial_is_noticed(tiny, opened):
+def test_a_missing_trial_is_detected(tiny, opened):
     """The numbers of trials have no gap."""
     database = opened(tiny())
     for _ in range(3):

@@ -146,7 +146,7 @@ def disturbed(tiny, opened, searched, joined, alone):
     return run
 
 
-def test_a_cluster_finds_the_same(tiny, opened, searched, joined, dask, alone):
+def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, alone):
     """Every setting, epoch and hash; the weights are here, and nothing else is left of the trials."""
     database = opened(tiny(*CHANGES))
     pool = joined(dask)
@@ -161,7 +161,7 @@ def test_a_cluster_finds_the_same(tiny, opened, searched, joined, dask, alone):
     assert any(re.fullmatch(r"workers? .* joined; \d trainings? at once", line) for line in pool.said)
 
 
-def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
+def test_a_killed_worker_does_not_change_its_trial(disturbed, dask):
     """SIGKILL for a Dask worker: its trial's death is recorded, it runs elsewhere, and the numbers are the same."""
 
     def kill(_):
@@ -175,7 +175,7 @@ def test_a_killed_worker_costs_its_trial_nothing_but_time(disturbed, dask):
 
 
 @pytest.mark.slow
-def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(disturbed, dask, monkeypatch):
+def test_a_killed_workers_trial_continues_from_the_fetched_checkpoint(disturbed, dask, monkeypatch):
     """It was fetched while the trial ran; what the next worker makes of it are the same numbers."""
     monkeypatch.setattr(cluster, "CHECKPOINT_INTERVAL_S", 0.05)
     monkeypatch.setattr(cluster, "MAX_TRANSFER_SHARE", 1)
@@ -196,7 +196,7 @@ def test_a_killed_workers_trial_continues_from_the_checkpoint_that_is_here(distu
 
 
 @pytest.mark.slow
-def test_a_retired_worker_is_no_death(disturbed, dask):
+def test_a_retired_worker_is_not_counted_as_died(disturbed, dask):
     """Somebody else's doing, as when a batch system's time is up; its nanny says the same of SIGTERM."""
 
     def retire(pool):
@@ -211,7 +211,7 @@ def test_a_retired_worker_is_no_death(disturbed, dask):
 
 
 @pytest.mark.slow
-def test_a_killed_training_continues_from_its_checkpoint(disturbed, dask):
+def test_a_killed_training_process_continues_from_its_checkpoint(disturbed, dask):
     """The Dask worker lives on and brings what the dead process had saved."""
 
     def kill(_):
@@ -224,7 +224,7 @@ def test_a_killed_training_continues_from_its_checkpoint(disturbed, dask):
 
 
 @pytest.mark.slow
-def test_a_stop_brings_checkpoints_here(tiny, opened, searched, joined, dask, alone):
+def test_a_stop_fetches_checkpoints(tiny, opened, searched, joined, dask, alone):
     """And workers of this machine continue from them, to the same numbers."""
     stop = Stop()
     database = opened(tiny(*LONG))
@@ -245,7 +245,7 @@ def test_a_stop_brings_checkpoints_here(tiny, opened, searched, joined, dask, al
     assert deaths(record) == 0
 
 
-def test_the_limit_is_kept(joined, dask):
+def test_the_limit_on_workers_is_respected(joined, dask):
     """Of three workers, two are used."""
     pool = joined(dask, limit=2)
     try:
@@ -276,7 +276,7 @@ def said(pool, key, token, number, message):
     return [message.as_dict() for message in found if message.content.get("mine") or message.kind == "died"]
 
 
-def test_only_the_next_line_of_the_known_run_is_heard(begun):
+def test_duplicate_and_unknown_messages_are_ignored(begun):
     """A line doubled or ahead of its turn is dropped; so is one of another sweep, or of a job that was ended."""
     pool, key = begun
     line = {"kind": "epoch", "mine": True}
@@ -290,7 +290,7 @@ def test_only_the_next_line_of_the_known_run_is_heard(begun):
     assert pool.busy == []
 
 
-def test_checkpoints_are_fetched_one_at_a_time_and_rarely(begun, monkeypatch):
+def test_checkpoints_are_fetched_one_at_a_time(begun, monkeypatch):
     """Else they would fill the scheduler's network; one that was not needed is not sent again."""
     pool, key = begun
     asked, run, now = [], pool._runs[key], [time.monotonic()]
@@ -309,7 +309,7 @@ def test_checkpoints_are_fetched_one_at_a_time_and_rarely(begun, monkeypatch):
     assert (Path(run.job.folder) / "checkpoint.npz").read_bytes() == b"a checkpoint"
 
 
-def test_a_second_start_of_a_task_is_a_death(begun):
+def test_a_restarted_task_counts_as_died(begun):
     """Dask ran it again by itself, after its worker died and came back under the same address."""
     pool, key = begun
     number = pool._numbers[pool._runs[key].address]
@@ -381,7 +381,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_stays_away_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
+def test_a_lost_scheduler_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
     """After the patience, with what is recorded kept: the same command continues."""
     monkeypatch.setattr(cluster, "RECONNECT_TIMEOUT_S", 1.0)
     own.start_worker()
@@ -442,7 +442,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
     assert records.read(database.folder).counts() == {"complete": 3}
 
 
-def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
+def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
     """At once, with the reason; and the worker, which may be another's, goes on."""
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/__init__.py").write_text("raise ModuleNotFoundError('no sweep here')")
@@ -467,7 +467,7 @@ def test_a_cluster_without_a_fit_worker_is_refused(joined, own, tmp_path):
         ({"arithmetic": "other"}, None),
     ],
 )
-def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
+def test_differences_between_workers_are_reported(joined, dask, digits_folder, found, reason):
     """Both versions; arithmetic may differ from this machine's, but not among workers."""
     pool = joined(dask)
     pool.close()
@@ -482,7 +482,7 @@ def test_what_differs_is_named(joined, dask, digits_folder, found, reason):
         assert "floating-point results differ" in pool._admission.objection(same)
 
 
-def test_data_that_a_worker_cannot_find_are_its_trouble(tmp_path, monkeypatch):
+def test_a_worker_without_the_data_is_reported(tmp_path, monkeypatch):
     """It says which; a copy of the same content under another name will do."""
     monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
     rng = np.random.default_rng(0)
@@ -512,7 +512,7 @@ def started(tmp_path, study_file):
 
 
 @pytest.mark.slow
-def test_a_killed_coordinator_takes_its_work_with_it(started, tiny, opened, searched, joined, dask, alone, tmp_path):
+def test_workers_stop_when_the_coordinator_is_killed(started, tiny, opened, searched, joined, dask, alone, tmp_path):
     """Within seconds no worker trains; the same command continues to the same bits, and no trial is blamed."""
     changes = (*LONG, "baseline.epochs=800")  # on a busy machine 250 are over before this test sees the first
     process = started(dask.address, *(word for change in changes for word in ("--set", change)))
@@ -563,7 +563,7 @@ def _trials(folder):
         ("tcp://me:canary@127.0.0.1:8786", 2, "must be the address of a Dask scheduler"),
     ],
 )
-def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkeypatch):
+def test_a_wrong_scheduler_address_is_reported(address, code, reason, tmp_path, capsys, monkeypatch):
     """In at most three lines, without what may be a password in it, and before anything is written."""
     monkeypatch.setattr(dask_client, "CONNECT_TIMEOUT_S", 0.3)
     words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
@@ -578,7 +578,7 @@ def test_a_wrong_address_is_told(address, code, reason, tmp_path, capsys, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_a_scheduler_that_still_starts_is_waited_for():
+def test_a_starting_scheduler_is_waited_for():
     """The commands of docs/cluster.md start both at once."""
     with socket.socket() as scheduler:
         scheduler.bind(("127.0.0.1", 0))
@@ -586,7 +586,7 @@ def test_a_scheduler_that_still_starts_is_waited_for():
         dask_client.probe(f"tcp://127.0.0.1:{scheduler.getsockname()[1]}")
 
 
-def test_without_the_extra_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
+def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypatch, tmp_path, capsys):
     """Exit 3, in two lines."""
     monkeypatch.setitem(sys.modules, "sweep.workers.dask_client", None)
     with pytest.raises(SystemExit) as caught:

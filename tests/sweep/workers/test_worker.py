@@ -98,7 +98,7 @@ def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
 
 @pytest.mark.mnist
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process had at its highest")
-def test_a_training_on_mnist_fits_into_250_mib(pool, tmp_path):
+def test_training_on_mnist_fits_into_250_mib(pool, tmp_path):
     """512-256 hidden units, a validation and the weights file included; the images are mapped, not copied."""
     folder = datasets.prepare("mnist", tmp_path, download=False)
     pool.start(job(tmp_path, folder, settings=Hyperparameters(hidden_sizes=(512, 256), epochs=2)))
@@ -127,7 +127,7 @@ def test_a_stopped_job_continues_to_the_same_bits(pool, tmp_path, digits_folder)
     assert second[-1].content["weights_sha256"] == whole[-1].content["weights_sha256"]
 
 
-def test_a_killed_worker_is_noticed_and_replaced(pool, tmp_path, digits_folder):
+def test_a_killed_worker_is_detected_and_replaced(pool, tmp_path, digits_folder):
     """Its job is named with the signal, within a second; the next job gets a new process."""
     long = Hyperparameters(hidden_sizes=(64,), batch_size=8, epochs=500)
     pool.start(job(tmp_path, digits_folder, "search/3", long))
@@ -142,7 +142,7 @@ def test_a_killed_worker_is_noticed_and_replaced(pool, tmp_path, digits_folder):
     assert until(pool, "done")[-1].kind == "done"
 
 
-def test_two_workers_are_never_in_one_folder(pool, tmp_path, digits_folder):
+def test_two_workers_never_use_one_folder(pool, tmp_path, digits_folder):
     """Until the other has left, a job waits; what it then writes is its own."""
     one = job(tmp_path, digits_folder, "search/7")
     folder = tmp_path / "trials/search-7"
@@ -158,7 +158,7 @@ def test_two_workers_are_never_in_one_folder(pool, tmp_path, digits_folder):
     assert until(pool, "done")[-1].kind == "done"
 
 
-def test_a_worker_ends_when_its_coordinator_does(pool, tmp_path, digits_folder):
+def test_a_worker_exits_with_its_coordinator(pool, tmp_path, digits_folder):
     """The pipe's end is enough, also in the middle of an epoch."""
     pool.start(job(tmp_path, digits_folder, "search/5", Hyperparameters(batch_size=1, epochs=1000)))
     process = pool._slots[0].process
@@ -175,7 +175,7 @@ def test_a_worker_ends_when_its_coordinator_does(pool, tmp_path, digits_folder):
         (Hyperparameters(hidden_sizes=(16384,) * 8, batch_size=65536), "out of memory"),
     ],
 )
-def test_trouble_is_told_and_the_worker_lives(tmp_path, digits_folder, settings, outcome):
+def test_failures_are_reported_and_the_worker_continues(tmp_path, digits_folder, settings, outcome):
     """Divergence and memory cost one job, with the reason in words; the next one runs."""
     if outcome == "out of memory":  # 8 layers of 16,384 squared are 7 GiB, and the moments as much again
         resource = pytest.importorskip("resource")
@@ -197,7 +197,7 @@ def test_trouble_is_told_and_the_worker_lives(tmp_path, digits_folder, settings,
         pool.close()
 
 
-def test_a_damaged_checkpoint_is_set_aside(pool, tmp_path, digits_folder):
+def test_a_damaged_checkpoint_is_renamed(pool, tmp_path, digits_folder):
     """The trial starts again, and says so."""
     one = job(tmp_path, digits_folder, "search/8")
     folder = tmp_path / "trials/search-8"
@@ -211,7 +211,7 @@ def test_a_damaged_checkpoint_is_set_aside(pool, tmp_path, digits_folder):
     assert [m.kind for m in messages[1:]] == ["epoch"] * 4 + ["done"]
 
 
-def test_final_models_learn_from_the_validation_examples_too(pool, tmp_path, digits_folder):
+def test_final_models_also_train_on_the_validation_examples(pool, tmp_path, digits_folder):
     """No validation numbers, no confusion, and an end before the schedule's."""
     pool.start(job(tmp_path, digits_folder, "confirm/0", whole=True, stop_after=2))
     messages = until(pool, "done")
