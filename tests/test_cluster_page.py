@@ -78,7 +78,7 @@ made_here = pytest.mark.skipif(
 @pytest.mark.slow
 @made_here
 def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
-    """The page's commands, three workers of which one is killed: every number and hash, and the champion."""
+    """The commands of the page, with three workers of which one is killed: every number and hash, and the champion."""
     block = commands("On this machine, to try it")
     code, said = run(block, kill_at="trial 3:")
     alone = re.search(r"^(.*/sweep run .*) --cluster .*$", block, re.MULTILINE)[1]
@@ -98,7 +98,7 @@ def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
 @made_here
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_a_cluster_with_tls_works_as_described(run):
-    """A cluster, a sweep on it to its report, and the cluster ended."""
+    """A cluster, a complete sweep on it, and the end of the cluster."""
     code, said = run(commands("Security"))
 
     assert code == 0, said

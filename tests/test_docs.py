@@ -1,4 +1,4 @@
-"""The documentation names files, commands, options and keys that exist, and all of them."""
+"""The documentation covers all commands, options and keys, and names only existing files."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def leaves(group, prefix="sweep"):
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 def test_files_that_a_page_names_exist(page):
-    """A path with a word in capitals stands for a file that is to be written."""
+    """A path with a word in capitals is a placeholder."""
     text = page.read_text()
     paths = re.findall(r"`((?:model|studies|reports|sweep|tests|docs)/[\w./]*)`", text)
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]

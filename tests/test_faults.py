@@ -1,4 +1,4 @@
-"""Faults that a person meets: two starts at once, a file-size limit, damaged files."""
+"""Faults: simultaneous starts, a file-size limit, damaged files."""
 
 import contextlib
 import ctypes
@@ -56,7 +56,7 @@ def started(tmp_path):
 
 @pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
 def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
-    """On a fresh home folder: the others say who runs and since when, or find it done; exactly three trials."""
+    """In a new home folder: the others report the running process or find the study complete; exactly three trials."""
     processes = [started(f"home{round_}") for _ in range(4)]
     said = [process.communicate(timeout=120) for process in processes]
     codes = [process.returncode for process in processes]
@@ -75,7 +75,7 @@ def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
 
 @pytest.mark.parametrize("kib", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 250))])
 def test_a_file_size_limit_is_reported_and_survived(started, tmp_path, kib):
-    """With `ulimit -f`: exit 3, at most three lines that name the need, no traceback; without it the sweep goes on."""
+    """With `ulimit -f`: exit code 3, at most three lines, no traceback; without it the sweep resumes."""
 
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (kib << 10, kib << 10))
@@ -111,7 +111,7 @@ def at_work(process, folder, when):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
-    """With 128 and its number, a checkpoint, and the command that continues."""
+    """With 128 plus its number, a checkpoint, and the command to resume."""
     process = started("home", *LONG)
     folder = tmp_path / "home" / "tiny"
     at_work(process, folder, lambda record: record.trials and len(record.trials[0].epochs))
@@ -127,7 +127,7 @@ def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
 
 
 def test_a_second_signal_ends_it_at_once(started, tmp_path):
-    """While it waits for an epoch of ten seconds: within half a second, and no worker stays."""
+    """During an epoch of ten seconds: within half a second, and no worker is left."""
     process = started("home", *HUGE)
     folder = tmp_path / "home" / "tiny"
     at_work(process, folder, lambda record: record.trials)
@@ -144,7 +144,7 @@ def test_a_second_signal_ends_it_at_once(started, tmp_path):
 
 
 def test_a_home_that_is_not_a_folder_is_reported(started, tmp_path):
-    """Exit 3, two lines."""
+    """Exit code 3, two lines."""
     (tmp_path / "file").touch()
     process = started("file/home")
     output, errors = process.communicate(timeout=60)
@@ -156,7 +156,7 @@ def test_a_home_that_is_not_a_folder_is_reported(started, tmp_path):
 
 @pytest.mark.parametrize("character", "?#%{")
 def test_a_home_with_an_unsupported_path_is_reported(started, tmp_path, character):
-    """Before anything is made there."""
+    """Before anything is written there."""
     process = started(f"a{character}b")
     output, errors = process.communicate(timeout=60)
 
@@ -177,7 +177,7 @@ def without_privilege():
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_read_only_home_is_reported(started, tmp_path, begun):
-    """Before anything is done, and for a study that was recorded when one could write; a reader still reads it."""
+    """Before anything is done, also for an existing study, which can still be read."""
     home = tmp_path / "home"
     home.mkdir()
     if begun:
@@ -197,7 +197,7 @@ def test_a_read_only_home_is_reported(started, tmp_path, begun):
 
 @pytest.mark.slow
 def test_a_damaged_database_is_reported_and_not_changed(started, tmp_path):
-    """Exit 5; the file is as it was, and once a copy is back the sweep is done."""
+    """Exit code 5; the file is unchanged, and the sweep completes after a copy is restored."""
     started().communicate(timeout=120)
     path = tmp_path / "home" / "tiny" / "study.db"
     whole = path.read_bytes()
@@ -228,7 +228,7 @@ def no_tracker(kind):
 
 @pytest.mark.parametrize("kind", ["refusing", pytest.param("hanging", marks=pytest.mark.slow)])
 def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(started, tmp_path, kind):
-    """Exit 0, how much waits, and what delivers it; at the end it is given up within seconds."""
+    """Exit code 0, the number of unsent values, and the command to send them; the sweep ends within seconds."""
     with no_tracker(kind) as address:
         process = started("home", "--tracking", address)
         lines = [(time.monotonic(), line) for line in process.stdout]
@@ -266,13 +266,13 @@ REMARK = "(*** is the password; the variable SWEEP_TRACKING takes the address to
     ],
 )
 def test_a_printed_command_has_the_same_home_and_tracking(monkeypatch, home, tracking, words, command):
-    """Unless the command line does already, or they would be found without."""
+    """Unless the command line has them already, or they are the defaults."""
     monkeypatch.setenv("SWEEP_TRACKING", "http://known")
     assert command_here(Path(home), tracking, *words) == command
 
 
 def test_a_printed_command_has_the_path_of_the_program(monkeypatch, tmp_path):
-    """After `make sweep` it is in .venv/bin, which no shell looks into."""
+    """After `make sweep` it is in .venv/bin, which is not in PATH."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/sweep")])
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -283,7 +283,7 @@ def test_a_printed_command_has_the_path_of_the_program(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_only_the_mirror_connects_to_the_tracker(started, tmp_path):
-    """Every connect of every process, the coordinator and its worker included, while the tracker hangs."""
+    """Checks every connection attempt of all processes while the tracker hangs."""
     calls = tmp_path / "calls"
     watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "500", "-e", "trace=connect,execve", "-o", str(calls)]
     with no_tracker("hanging") as address:

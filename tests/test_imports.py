@@ -1,4 +1,4 @@
-"""The layers of the project, read from its source: who may import whom, and what no file may contain."""
+"""Architecture rules, checked on the source: allowed imports and forbidden content."""
 
 import ast
 import sys
@@ -63,7 +63,7 @@ def node(name):
 
 
 def test_no_packages_import_each_other():
-    """Our folders, and the modules beside folders, form no circle."""
+    """The packages, and modules beside packages, have no import cycle."""
     modules_ = {place(path).removesuffix(".py").replace("/", ".") for path in FILES if path.stem != "__init__"}
     arrows = {node(name): set() for name in modules_}
     for path in FILES:
@@ -93,7 +93,7 @@ def test_pyplot_is_not_used():
 
 
 def test_pickle_is_not_used():
-    """No pickle in any spelling; arrays are loaded without it."""
+    """No use of pickle; arrays are loaded with allow_pickle=False."""
     for path in FILES:
         assert not [name for name in modules(path) if {"pickle", "cloudpickle", "dill", "joblib"} & {*name.split(".")}]
         for node in ast.walk(ast.parse(path.read_text())):

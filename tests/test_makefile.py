@@ -1,4 +1,4 @@
-"""The Makefile: its words reach the program whole, and only the program."""
+"""The Makefile passes its variables to the program without shell expansion."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ def make(*words):
 
 
 def test_help_lists_every_target():
-    """Each target that a person may want has a line."""
+    """Each user-facing target has a line."""
     told = make("help").stdout
 
     for target in ("sweep", "ui", "dashboard", "report", "test", "check", "clean", "help"):
@@ -24,7 +24,7 @@ def test_help_lists_every_target():
 
 
 def test_a_cluster_needs_its_extra_and_is_passed_on():
-    """Only where one is named."""
+    """Only if CLUSTER is set."""
     told, without = make("-n", "sweep", "CLUSTER=tcp://127.0.0.1:8786").stdout, make("-n", "sweep").stdout
 
     assert '${CLUSTER:+--cluster "$CLUSTER"}' in told
@@ -34,7 +34,7 @@ def test_a_cluster_needs_its_extra_and_is_passed_on():
 
 @pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
 def test_the_shell_does_not_interpret_a_study_name(tmp_path):
-    """The shell reads nothing into STUDY; the program refuses it with its own words and code."""
+    """The program refuses it with its own message and exit code."""
     done = make("report", "STUDY=a; touch canary; $$(touch canary) `touch canary`", f"HOME_DIR={tmp_path}")
 
     assert done.returncode == 2

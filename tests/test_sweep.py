@@ -1,4 +1,4 @@
-"""The whole road as processes: a study file in; trials, MLflow, a verdict and a PDF out, whatever happens between."""
+"""End-to-end: from a study file to trials, MLflow, a verdict and a PDF, with interruptions."""
 
 import contextlib
 import json
@@ -136,7 +136,7 @@ def road(tmp_path_factory):
 
 
 def test_ctrl_c_stops_within_five_seconds_and_prints_how_to_resume(road):
-    """Exit 130; nothing that was recorded is lost; what ran is interrupted."""
+    """Exit code 130; the record is kept; running trials are interrupted."""
     code, output, seconds = road["stopped"]
 
     assert code == 130, output
@@ -149,7 +149,7 @@ def test_ctrl_c_stops_within_five_seconds_and_prints_how_to_resume(road):
 
 
 def test_a_killed_sweep_leaves_no_worker(road):
-    """Workers end with the pipe; only the mirror may still be at its last pass, and it ends too."""
+    """Workers exit with the pipe; the mirror exits after its last pass."""
     assert road["killed"][0] == -signal.SIGKILL
     assert not [pid for pid in road["orphans"] if _is_worker(pid)]
 
@@ -172,7 +172,7 @@ def test_the_same_command_ends_with_the_requested_number(road):
 
 
 def test_epochs_of_resumed_trials_are_recorded_once(road):
-    """Trial by trial 0, 1, 2 ... without gaps; learning went on where it stopped."""
+    """Each trial has epochs 0, 1, 2 ... without gaps, and training continued where it stopped."""
     for trial in road["record"].trials:
         assert len(trial.epochs) == 80 if trial.outcome == "complete" else 0 < len(trial.epochs) < 80
         assert (np.diff(trial.epochs["time"]) >= 0).all()
@@ -188,7 +188,7 @@ def test_no_temporary_files_or_processes_are_left(road):
 
 
 def test_the_pdf_is_valid(road):
-    """Written by rename, with pages."""
+    """Written atomically, with pages."""
     content = (road["home"] / "tiny" / "report.pdf").read_bytes()
 
     assert content.startswith(b"%PDF-")
@@ -196,7 +196,7 @@ def test_the_pdf_is_valid(road):
 
 
 def test_the_first_page_and_status_agree(road):
-    """Every number of the answer stands there, rounded to the digits that are printed."""
+    """Every number of `sweep status` is on the page, rounded to the printed digits."""
     status = json.loads(told(road["home"], "status", "tiny", "--json"))
     page = PdfReader(road["home"] / "tiny" / "report.pdf").pages[0].extract_text().replace("\u2212", "-")
     printed = re.findall(r"(?<![\w.])-?\d+\.\d+", page)
@@ -217,7 +217,7 @@ def test_the_first_page_and_status_agree(road):
 
 
 def test_the_verdict_is_recorded_and_printed(road):
-    """The last lines say what the database says."""
+    """The last lines equal the database."""
     test = road["record"].verdict["test"]
     mean = sum(test["accuracies"]) / len(test["accuracies"])
 
@@ -228,7 +228,7 @@ def test_the_verdict_is_recorded_and_printed(road):
 
 
 def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
-    """One parent, one run a trial; counts of runs, metrics, params, tags are equal after another sync."""
+    """One parent run, one run per trial; numbers of runs, metrics, params and tags are equal after another sync."""
     record, home = road["record"], road["home"]
     before = mlflow_counts(home)
     again = call(home, "sync", "tiny")
@@ -242,7 +242,7 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
 
 @pytest.mark.slow
 def test_a_finished_study_trains_nothing_when_run_again(road):
-    """A finished study is finished, also when fewer trials are asked for."""
+    """Also with a smaller number of trials."""
     before = road["record"]
     argv, environment = command(road["home"], "run", road["study"], "--trials", "2")
     again = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
@@ -255,7 +255,7 @@ def test_a_finished_study_trains_nothing_when_run_again(road):
 
 
 def test_status_prints_json(road):
-    """The numbers of the record, for scripts."""
+    """With the numbers of the record."""
     status = json.loads(told(road["home"], "status", "tiny", "--json"))
     record = road["record"]
 
@@ -270,7 +270,7 @@ def test_status_prints_json(road):
 
 
 def test_the_champion_is_as_accurate_on_pngs_as_on_the_test_set(road, tmp_path):
-    """`sweep predict` on PNGs of ten test digits: at least as many right as its accuracy promises, less two."""
+    """`sweep predict` on PNGs of ten test digits: at most two fewer correct than expected from its accuracy."""
     data = datasets.load(road["home"] / "data" / "digits", 0)
     paths = []
     for i in range(10):
@@ -285,7 +285,7 @@ def test_the_champion_is_as_accurate_on_pngs_as_on_the_test_set(road, tmp_path):
 
 
 def test_the_csv_has_one_row_per_trial(road, tmp_path):
-    """And the header names the hyperparameters."""
+    """The header has the hyperparameters."""
     out = tmp_path / "trials.csv"
     told(road["home"], "export", "tiny", "--out", out)
     lines = out.read_text().splitlines()

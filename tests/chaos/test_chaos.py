@@ -1,4 +1,4 @@
-"""The quick form of the chaos suite: 10 workers, 3 coordinators, 10 system calls, every failpoint once."""
+"""The quick version of the chaos suite: 10 workers, 3 coordinators, 10 system calls, every failpoint once."""
 
 import importlib.util
 import shutil
@@ -23,7 +23,7 @@ def chaos():
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to kill at a system call")
 def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
-    """Whatever dies, the result is that of an undisturbed sweep, to the last digit and the last hash."""
+    """The result equals that of an undisturbed sweep in every digit and hash."""
     chains = chaos.run_all(20, tmp_path, quick=True)
 
     assert [complaint for chain in chains.values() for complaint in chain.complaints] == []
@@ -34,7 +34,7 @@ def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
 
 
 def test_the_checker_detects_faults(chaos, tmp_path, monkeypatch):
-    """A checker that finds nothing proves nothing: here are a lost trial, a changed number and a file left behind."""
+    """A lost trial, a changed number and a leftover file."""
     monkeypatch.setattr(chaos, "REFERENCE", {})  # another test's is of another folder
     chaos.reference(tmp_path)
     chain = chaos.Chain(tmp_path / "reference", None)

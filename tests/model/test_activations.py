@@ -18,7 +18,7 @@ def test_erf_equals_the_c_librarys_to_the_precision_of_the_dtype():
 
 
 def test_gelu_and_its_slope():
-    """z Phi(z); central differences of it in float64."""
+    """Against z Phi(z) and its central differences in float64."""
     z, slope = POINTS.copy(), np.empty_like(POINTS)
     gelu(z, slope)
     up, down = POINTS + 1e-6, POINTS - 1e-6

@@ -55,7 +55,7 @@ def test_it_converges_on_a_quadratic():
 
 
 def test_chunks_do_not_change_the_result():
-    """Elements do not know in which chunk they are."""
+    """Updates are elementwise."""
     rng = np.random.default_rng(4)
     gradients = rng.normal(size=(3, CHUNK_SIZE + 7)).astype(np.float32)
     whole, last = np.zeros(CHUNK_SIZE + 7, np.float32), np.zeros(7, np.float32)

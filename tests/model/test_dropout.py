@@ -1,4 +1,4 @@
-"""Dropout: the right share, the right scale, the ones left alone."""
+"""Dropout: fraction, scale and the column of ones."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def ones(rows=64, units=999):
 
 
 def test_kept_units_are_scaled():
-    """So the expected activation does not change; here over four blocks of random bits."""
+    """The expected activation does not change; over four blocks of random bits."""
     seen = ones()
     dropout = Dropout(0.3, 0.0, np.random.default_rng(9))
     dropout.drop(seen, dropout.inputs)
@@ -34,7 +34,7 @@ def test_the_dropped_fraction_is_the_requested_one(share):
 
 
 def test_the_column_of_ones_is_never_dropped():
-    """It carries the biases."""
+    """It multiplies the biases."""
     seen = ones()
     dropout = Dropout(0.9, 0.0, np.random.default_rng(11))
     dropout.drop(seen, dropout.inputs)
@@ -43,7 +43,7 @@ def test_the_column_of_ones_is_never_dropped():
 
 
 def test_units_and_blocks_are_independent():
-    """No two rows and no two blocks share their choice; the choice of one unit says nothing of the next."""
+    """Masks of rows, blocks and neighbouring units are uncorrelated."""
     seen = ones(256, 511)
     Dropout(0.5, 0.5, np.random.default_rng(12)).drop(seen, 0.5)
     kept = (seen[:, :-1] > 0).astype(float) - 0.5
@@ -55,7 +55,7 @@ def test_units_and_blocks_are_independent():
 
 
 def test_a_probability_close_to_one_gives_finite_values():
-    """Shares are multiples of 1 / 65,536 below 1."""
+    """Probabilities are rounded to multiples of 1 / 65,536 below 1."""
     dropout = Dropout(1 - 1e-9, 0.0, np.random.default_rng(13))
     seen = ones()
     dropout.drop(seen, dropout.inputs)

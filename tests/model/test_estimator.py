@@ -20,7 +20,7 @@ from model.hyperparameters import FIELDS, HyperparameterError
 
 @parametrize_with_checks([NumpyMLPClassifier(), NumpyMLPClassifier(hidden_sizes=(32,), dropout=0.1, batch_size=16)])
 def test_scikit_learns_estimator_checks_pass(estimator, check):
-    """All of them, with no expected failure."""
+    """All of them, without expected failures."""
     check(estimator)
 
 
@@ -34,7 +34,7 @@ SMALL = {"hidden_sizes": (32,), "epochs": 15, "batch_size": 32, "learning_rate":
 
 
 def test_it_classifies_digits_in_a_pipeline(digits):
-    """Five folds in the order of the file, whose writers differ: harder than shuffled ones."""
+    """Five unshuffled folds, with different writers."""
     scores = cross_val_score(make_pipeline(StandardScaler(), NumpyMLPClassifier(**SMALL)), *digits, cv=5)
 
     assert scores.min() > 0.87
@@ -42,7 +42,7 @@ def test_it_classifies_digits_in_a_pipeline(digits):
 
 
 def test_labels_may_be_strings_in_any_order(digits):
-    """What is said of the names is what is said of the numbers."""
+    """String labels give the same predictions as numbers."""
     images, labels = digits
     words = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
     named, numbered = (
@@ -56,7 +56,7 @@ def test_labels_may_be_strings_in_any_order(digits):
 
 
 def test_parameters_are_the_fields_of_hyperparameters():
-    """A new field appears here by itself: as a parameter, with its default, in the signature."""
+    """Every field is a parameter with its default in the signature."""
     estimator = NumpyMLPClassifier(learning_rate=0.5)
 
     assert set(estimator.get_params()) == {*FIELDS, "random_state"}
@@ -68,7 +68,7 @@ def test_parameters_are_the_fields_of_hyperparameters():
 
 
 def test_a_setting_out_of_range_is_refused_by_fit(digits):
-    """As scikit-learn wants it: at fit, with the rule and what came."""
+    """As scikit-learn requires: by `fit`, with the rule and the value."""
     with pytest.raises(HyperparameterError, match=r"beta1 must be a number in \[0, 1\), but got 1.5"):
         NumpyMLPClassifier(beta1=1.5).fit(*digits)
 
@@ -104,7 +104,7 @@ def through_joblib(estimator):
 
 @pytest.mark.parametrize("copier", [lambda one: pickle.loads(pickle.dumps(one)), through_joblib])
 def test_partial_fit_continues_after_fit(digits, copier):
-    """And a stored estimator does so to the same bits."""
+    """A pickled estimator gives the same bits."""
     images, labels = digits
     estimator = NumpyMLPClassifier(**SMALL, dropout=0.2).fit(images, labels)
     copied = copier(estimator)
@@ -128,13 +128,13 @@ def test_partial_fit_continues_after_fit(digits, copier):
     ],
 )
 def test_partial_fit_reports_missing_requirements(digits, options, call, message):
-    """Classes at first, only those, and a schedule without an end."""
+    """Classes at the first call, no other classes later, and a constant schedule."""
     with pytest.raises(ValueError, match=message):
         NumpyMLPClassifier(**options).partial_fit(*digits, **call)
 
 
 def test_partial_fit_refuses_changed_settings(digits):
-    """The moments and sizes it began with cannot be changed under way, so nothing pretends to."""
+    """Optimizer and layer sizes cannot change between calls."""
     estimator = NumpyMLPClassifier(**SMALL).fit(*digits)
     estimator.set_params(beta1=0.5)
     with pytest.raises(ValueError, match="settings cannot change between calls"):
@@ -142,7 +142,7 @@ def test_partial_fit_refuses_changed_settings(digits):
 
 
 def test_the_order_of_samples_to_predict_does_not_matter(digits):
-    """Nor do the other examples, up to the last bits of float64."""
+    """Nor do the other examples, up to rounding in float64."""
     images, labels = digits
     estimator = NumpyMLPClassifier(**SMALL).fit(images, labels)
     order = np.random.default_rng(0).permutation(len(images))

@@ -1,4 +1,4 @@
-"""Calibration, worked by hand."""
+"""Calibration, calculated by hand."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from model.evaluation import calibration
 
 
 def test_examples_are_grouped_by_confidence_in_equal_numbers():
-    """Of 0.5 and 0.6 one is right; of 0.8 and 1.0 both are."""
+    """Of 0.5 and 0.6 one is correct; of 0.8 and 1.0 both are."""
     hits = np.array([True, False, True, True])
     confidence = np.array([1.0, 0.5, 0.6, 0.8], dtype=np.float32)
     found = calibration(hits, confidence, groups=2)

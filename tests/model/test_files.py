@@ -71,7 +71,7 @@ def _append(path: Path, letter: str) -> None:
 
 
 def test_two_processes_exclude_each_other(tmp_path):
-    """Each reads the file and writes it back longer; without the lock letters would be lost."""
+    """Each appends to the file by read and write; without the lock, updates would be lost."""
     path = tmp_path / "ledger"
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     processes = [context.Process(target=_append, args=(path, letter)) for letter in "ab"]

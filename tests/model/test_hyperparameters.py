@@ -40,7 +40,7 @@ INSIDE = {
 
 
 def test_every_field_has_rows():
-    """The two tables cover exactly the fields there are."""
+    """The two tables cover all fields."""
     names = {item.name for item in fields(Hyperparameters)}
 
     assert names == set(OUTSIDE) == set(INSIDE)
@@ -48,7 +48,7 @@ def test_every_field_has_rows():
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OUTSIDE.items() for value in values])
 def test_a_value_outside_its_range_is_refused(name, value):
-    """The message names the field and the value, in one line."""
+    """The message has the field and the value, in one line."""
     with pytest.raises(HyperparameterError) as caught:
         Hyperparameters(**{name: value})
 
@@ -58,7 +58,7 @@ def test_a_value_outside_its_range_is_refused(name, value):
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in INSIDE.items() for value in values])
 def test_a_value_inside_its_range_is_accepted(name, value):
-    """What lies just inside its range comes back equal, in the field's own type."""
+    """A value just inside its range is returned in the field's type."""
     kept = getattr(Hyperparameters(**{name: value}), name)
 
     assert kept == (tuple(value) if isinstance(value, list | np.ndarray) else value)
@@ -66,6 +66,6 @@ def test_a_value_inside_its_range_is_accepted(name, value):
 
 
 def test_a_range_is_printed_in_interval_notation():
-    """Round brackets leave the end out."""
+    """Round brackets exclude the end."""
     assert str(Range(0, 1, low_open=True)) == "(0, 1]"
     assert str(Range(0, 1, high_open=True)) == "[0, 1)"

@@ -1,4 +1,4 @@
-"""Every metric against scikit-learn, and the direction as the one thing that says what is better."""
+"""Every metric against scikit-learn, and the direction of the metrics."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_the_loss_stays_finite_where_a_probability_underflows():
 
 
 def test_classes_without_examples_are_ignored():
-    """Of three classes the labels hold two; nothing is divided by zero."""
+    """The labels contain two of three classes; no division by zero."""
     found = Predictions(np.array([0, 0, 1]), np.array([[2, 0, 0], [0, 2, 0], [0, 2, 0]], np.float32))
 
     assert METRICS["balanced_accuracy"].compute(found) == 0.75
@@ -77,7 +77,7 @@ def test_an_epoch_is_restored_from_its_row():
 
 
 def test_missing_metrics_are_none_in_a_row_and_absent_in_an_epoch():
-    """An older record has fewer columns; a loss that is not a number is not measured either."""
+    """Columns missing in an older record, and NaN, count as not measured."""
     row = Epoch(0, 0.1, float("nan"), 0.8, {"loss": 0.5}, 1.0).row()
     del row["validation_roc_auc"]
 

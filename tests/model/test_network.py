@@ -1,4 +1,4 @@
-"""The network: a step worked by hand, and gradients proved in one random direction."""
+"""The network: a step calculated by hand, and gradients checked in one random direction."""
 
 import copy
 import pickle
@@ -182,7 +182,7 @@ def plain_logits(network, inputs):
 
 
 def test_bytes_are_scaled_and_biases_are_not():
-    """Fed twice, so that a scale that touched the column of ones would show; and once after a dropout."""
+    """Fed twice, which would show a scaled column of ones; and once after dropout."""
     rng = np.random.default_rng(15)
     network = MLP((6, 5, 4), np.float64, scale=1 / 255)
     network.theta[...] = rng.normal(size=network.theta.shape)
@@ -198,7 +198,7 @@ def test_bytes_are_scaled_and_biases_are_not():
 
 
 def test_batches_of_different_sizes_are_independent():
-    """More sizes than buffers are kept for, evaluation between two trainings of one size included."""
+    """More sizes than kept buffers, with evaluation between two training batches of one size."""
     rng = np.random.default_rng(16)
     network = MLP((6, 5, 4), np.float64)
     network.theta[...] = rng.normal(size=network.theta.shape)
@@ -218,7 +218,7 @@ def test_batches_of_different_sizes_are_independent():
 
 
 def test_a_copy_is_independent():
-    """Pickled or copied, the layers are views into the copy's weights, not into nothing."""
+    """After pickling or copying, the layers are views into the copy's weights."""
     network = MLP((3, 4, 2))
     network.initialise(np.random.default_rng(14))
     for copied in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):

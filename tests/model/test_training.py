@@ -1,4 +1,4 @@
-"""Training: learns, repeats itself to the bit, continues to the bit, and says where it diverged."""
+"""Training: it learns, is reproducible, resumes bit-identically, and reports divergence."""
 
 import itertools
 import pickle
@@ -31,7 +31,7 @@ def numbers(epochs):
 
 
 def test_it_starts_at_chance_and_learns(digits):
-    """The first batches cost about ln 10; six epochs on the digits name nine in ten."""
+    """The first loss is about ln 10; after six epochs on digits the accuracy is above 90 %."""
     epochs = run(fresh(digits), digits)
 
     assert 1.0 < epochs[0].train_loss < 2.6
@@ -40,7 +40,7 @@ def test_it_starts_at_chance_and_learns(digits):
 
 
 def test_a_batch_can_be_overfitted(blobs):
-    """A network with room enough reaches a loss of nearly 0 on what it has seen."""
+    """A large enough network reaches a training loss of nearly 0."""
     settings = replace(SMALL, hidden_sizes=(64,), epochs=150, learning_rate=0.02)
 
     assert run(fresh(blobs, settings), blobs)[-1].train_loss < 0.02
@@ -48,7 +48,7 @@ def test_a_batch_can_be_overfitted(blobs):
 
 @pytest.mark.parametrize("settings", [SMALL, replace(SMALL, dropout=0.3, input_dropout=0.1, schedule="cosine")])
 def test_the_same_seed_gives_the_same_bits(blobs, settings):
-    """Twice the same words, twice the same numbers and weights; other words, others."""
+    """Equal seeds give equal metrics and weights; another seed gives others."""
     one, two, other = fresh(blobs, settings), fresh(blobs, settings), fresh(blobs, settings, seed=(1, 3))
 
     assert numbers(run(one, blobs)) == numbers(run(two, blobs))
@@ -89,13 +89,13 @@ def trained(blobs):
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Hyperparameters)])
 def test_every_hyperparameter_changes_the_trained_weights(trained, name):
-    """A field that nothing uses would be searched, and confirmed as better."""
+    """Otherwise an unused field could be searched and confirmed as better."""
     assert not np.array_equal(trained({}), trained({name: OTHER[name]}))
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after):
-    """Interrupted after any epoch, the rest and the weights that count are those of an uninterrupted run."""
+    """Interrupted after any epoch, all later epochs and the selected weights equal those of an uninterrupted run."""
     settings = replace(SMALL, dropout=0.2, weight_decay=0.1, schedule="cosine")
     whole = fresh(blobs, settings)
     expected = numbers(run(whole, blobs))
@@ -113,7 +113,7 @@ def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after):
 
 
 def test_a_damaged_checkpoint_is_refused(blobs, tmp_path):
-    """Any flipped byte or truncation is noticed, and the state stays as it was."""
+    """Every flipped byte or truncation is detected, and the state is unchanged."""
     state = fresh(blobs)
     next(train(state, blobs.train, blobs.validation))
     path = tmp_path / "checkpoint.npz"
@@ -160,7 +160,7 @@ def test_divergence_names_epoch_and_step(blobs):
 
 @pytest.mark.parametrize("step", [1, 3, 6])
 def test_an_overflow_is_reported_at_its_batch(blobs, monkeypatch, step):
-    """Seven steps an epoch; what step k breaks, step k + 1 shows, and after the last one the validation examples."""
+    """An overflow in step k is detected in step k + 1, or after the last step by the validation loss."""
     state = fresh(blobs)
     real, calls = state.optimizer.step, itertools.count(1)
 
@@ -188,7 +188,7 @@ def test_an_overflow_is_reported_at_its_batch(blobs, monkeypatch, step):
     ],
 )
 def test_the_memory_estimate_is_close(digits, tmp_path, settings):
-    """Arrays and checkpoint of a training, by tracemalloc, are within a third of what was said."""
+    """The peak of arrays and checkpoint, by tracemalloc, is within a third of the estimate."""
     settings = replace(settings, epochs=1, hidden_sizes=settings.hidden_sizes[:2])
     tracemalloc.start()
     try:
@@ -230,7 +230,7 @@ def test_a_stop_does_not_shorten_the_schedule(blobs):
 
 
 def test_without_validation_its_metrics_are_missing(blobs):
-    """The final models judge by nothing; the last epoch counts."""
+    """As for the final models: the last epoch is selected."""
     state = fresh(blobs, selection=EpochSelection(epoch="last"))
     epochs = list(train(state, blobs.train_and_validation, None))
 
@@ -240,7 +240,7 @@ def test_without_validation_its_metrics_are_missing(blobs):
 
 
 def test_the_cosine_schedule_ends_at_zero():
-    """Half of it in the middle."""
+    """Half of the learning rate in the middle."""
     settings = replace(SMALL, schedule="cosine", learning_rate=0.4)
 
     assert learning_rate(settings, 0, 100) == pytest.approx(0.4)

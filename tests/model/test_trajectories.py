@@ -1,4 +1,4 @@
-"""Fifty steps in float64 beside PyTorch's, whose numbers are kept in trajectories.json (see make_trajectories.py)."""
+"""Fifty steps in float64 compared with PyTorch's, stored in trajectories.json (see make_trajectories.py)."""
 
 import importlib.util
 import json
@@ -37,7 +37,7 @@ def test_fifty_steps_equal_pytorchs(name):
     importlib.util.find_spec("torch") is None, reason="PyTorch is the extra `bench`; its numbers are kept"
 )
 def test_the_stored_trajectories_equal_pytorchs(tmp_path, monkeypatch):
-    """Where PyTorch is installed, the kept trajectories are made again."""
+    """If PyTorch is installed, the stored trajectories are computed again."""
     spec = importlib.util.spec_from_file_location("make_trajectories", HERE / "make_trajectories.py")
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)

@@ -1,4 +1,4 @@
-"""Weights survive the way through a file, and no file can make the reader do more than read."""
+"""Saving and loading weights, with damaged and malicious files."""
 
 import io
 import zipfile

@@ -76,7 +76,7 @@ def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
 @pytest.mark.slow
 @pytest.mark.parametrize("trials", [4, 24])  # 24 are enough to rank importance
 def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
-    """On another second, and whatever the settings of the place."""
+    """At another time, and with any matplotlibrc."""
     record = made_up(trials, outcome="complete", confirmed=True)
     first = written(record, tmp_path)
     time.sleep(1.1)  # a date in the file would differ by a second
@@ -102,7 +102,7 @@ pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
 
 @pytest.mark.slow
 def test_the_bytes_do_not_depend_on_time_place_or_process(made_up, tmp_path):
-    """Another clock, time zone, language, folder, and order of sets."""
+    """With another clock, time zone, locale, folder, and hash seed."""
     out = tmp_path / "elsewhere.pdf"
     script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out))
     root = str(Path(pdf.__file__).parent.parent)
@@ -115,7 +115,7 @@ def test_the_bytes_do_not_depend_on_time_place_or_process(made_up, tmp_path):
 
 @pytest.mark.parametrize("paper", ["a4", "letter"])
 def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, paper):
-    """The outline is the findings, in order, each leading to its page; text is searchable, every font is inside."""
+    """The outline lists the findings with their pages; text is searchable, all fonts are embedded."""
     record = made_up(9, planned=60, running=2)
     pdf.write(record, tmp_path / "report.pdf", paper=paper)
     read = PdfReader(tmp_path / "report.pdf", strict=True)
@@ -175,7 +175,7 @@ def test_the_headline_states_the_result(made_up):
 
 
 def test_the_test_result_is_a_mean_error_with_its_interval(made_up):
-    """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends change places."""
+    """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends are swapped."""
     found = report(made_up(confirmed=True))
     figure, note = _test_figure(found)
 
@@ -231,7 +231,7 @@ def test_a_page_is_filled_from_the_top():
 
 
 def test_the_title_resolves_ties_by_the_rule(made_up):
-    """Trials 2 and 4 tie; 4 has the lower validation loss. The gain ended when 2 was the first to reach the value."""
+    """Trials 2 and 4 tie; 4 has the lower validation loss. No trial after 2 improved the best value."""
     record = made_up(8, outcome="complete")
     values = [0.5, 0.6, 0.9, 0.6, 0.9, 0.6, 0.6, 0.6]
     losses = [1.0, 1.0, 0.4, 1.0, 0.3, 1.0, 1.0, 1.0]

@@ -1,4 +1,4 @@
-"""Study files: what they mean, and what is said about those that mean nothing."""
+"""Study files: parsing and error messages."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def written(tmp_path):
 
 @pytest.mark.parametrize("name", names())
 def test_the_built_in_studies_load_and_are_restored_from_the_record(name):
-    """What is written to the database as JSON reads back as the same study."""
+    """A study that is recorded as JSON is read back equal."""
     study = load(name)
 
     assert from_record(json.loads(json.dumps(study.as_dict()))) == study
@@ -72,7 +72,7 @@ def test_a_study_file_is_parsed(written):
 
 
 def test_the_baseline_is_a_point_of_the_space(written):
-    """Its parameters, drawn again, are the baseline; so trial 0 can be queued."""
+    """Drawing its encoded parameters gives the baseline, so trial 0 can be enqueued."""
     for study in [load(written()), *(load(name) for name in names())]:
         assert study.draw(optuna.trial.FixedTrial(study.baseline_params())) == study.baseline
 
@@ -109,7 +109,7 @@ def test_the_complement_scale_is_invertible(value):
 
 
 def test_every_field_can_be_searched(written):
-    """A line in a study file is all that a hyperparameter needs: no other package knows their names."""
+    """A hyperparameter needs only a line in a study file: no other package contains the names."""
     ranges = {"hidden_sizes": "{ choices = [[32], [64, 32]] }"}
     for field in fields(Hyperparameters):
         if words := field.metadata.get("words"):
@@ -203,7 +203,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message for _, _, message in WRONG])
 def test_errors_have_the_line(written, old, new, message):
-    """One line that names the file, the line and the way out."""
+    """One line with the file, the line and advice."""
     with pytest.raises(StudyError, match=message) as caught:
         load(written(old, new))
 
@@ -232,7 +232,7 @@ def test_files_that_are_not_study_files(tmp_path, content, message):
 
 
 def test_a_byte_order_mark_is_accepted(tmp_path):
-    """Editors on Windows write one; tomllib would call it an invalid statement."""
+    """Editors on Windows write one; tomllib does not accept it."""
     path = tmp_path / "mine.toml"
     path.write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
 
@@ -240,7 +240,7 @@ def test_a_byte_order_mark_is_accepted(tmp_path):
 
 
 def test_an_unknown_study_suggests_the_most_similar():
-    """And the list of those there are where nothing is near."""
+    """Or the list of all names if none is similar."""
     with pytest.raises(StudyError, match="did you mean 'mnist'"):
         load("mnsit")
     with pytest.raises(StudyError, match="known: digits, mnist"):
@@ -251,13 +251,13 @@ def test_an_unknown_study_suggests_the_most_similar():
 
 @pytest.mark.parametrize("name", ["a b", "..", "-x", "x" * 65, "a$b"])
 def test_names_have_only_allowed_characters(written, name):
-    """The name becomes a folder."""
+    """The name is used as a folder name."""
     with pytest.raises(StudyError, match=r"\.toml: rename the file; .*letters, digits"):
         load(written(name=name))
 
 
 def test_other_files_are_reported_by_their_type(tmp_path):
-    """A folder, a pipe, and a study under another ending; none of them is read."""
+    """A folder, a pipe, and a file with another extension; none is read."""
     (tmp_path / "folder.toml").mkdir()
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "mine.txt").write_text(TEXT)
@@ -278,7 +278,7 @@ def test_other_files_are_reported_by_their_type(tmp_path):
     ],
 )
 def test_a_wrong_change_is_reported_as_such(written, changes, said):
-    """The file is right; what was typed is not."""
+    """The file is valid, the `--set` option is not."""
     with pytest.raises(StudyError) as caught:
         load(written(), changes)
 
@@ -286,7 +286,7 @@ def test_a_wrong_change_is_reported_as_such(written, changes, said):
 
 
 def test_a_dataset_path_is_relative_to_the_study_file(written, tmp_path, monkeypatch):
-    """Then below the current folder; the record keeps what was written, so both may move."""
+    """Then to the current folder; the record keeps the path as written, so that both can be moved."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     file = written('"digits"', '"good.npz"')
@@ -300,7 +300,7 @@ def test_a_dataset_path_is_relative_to_the_study_file(written, tmp_path, monkeyp
 
 
 def test_a_missing_dataset_is_reported_with_its_line(written, tmp_path):
-    """The path is the one that was tried."""
+    """The message has the path that was tried."""
     (tmp_path / "dir.npz").mkdir()
     for name, said in [
         ("digit", "mine.toml, line 2: unknown dataset 'digit', known are digits, mnist"),
@@ -316,13 +316,13 @@ def test_a_missing_dataset_is_reported_with_its_line(written, tmp_path):
 
 
 def test_a_wrong_file_is_reported_as_such(written):
-    """They concern other keys."""
+    """The changes set other keys."""
     with pytest.raises(StudyError, match=r"^mine\.toml, line 5: trials must be"):
         load(written("trials = 5", "trials = 0"), ["seed=8"])
 
 
 def test_keys_can_be_overridden(written):
-    """Dots lead into tables, values are TOML or else words."""
+    """Keys are dotted, values are TOML or otherwise strings."""
     study = load(written(), ["seed=8", "baseline.epochs=4", "sampler=qmc", "space.beta2.high=0.999"])
 
     assert (study.seed, study.baseline.epochs, study.sampler) == (8, 4, "qmc")
@@ -335,7 +335,7 @@ def test_keys_can_be_overridden(written):
 
 
 def test_integers_are_drawn_as_integers():
-    """An integer range gives ints, also on a log scale."""
+    """Also on a log scale."""
     dimension = Int(low=1, high=100, log=True)
     drawn = dimension.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3)).ask(), "epochs")
 
@@ -344,7 +344,7 @@ def test_integers_are_drawn_as_integers():
 
 
 def test_a_study_is_a_frozen_value(written):
-    """It is compared and recorded, never changed."""
+    """It cannot be changed."""
     study = load(written())
 
     with pytest.raises(ValueError, match="frozen"):

@@ -1,4 +1,4 @@
-"""A password that is a canary: it goes in with MLflow's address, and must come out nowhere."""
+"""A canary password in MLflow's address must not appear in any output."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def code(shape: str, mode: str) -> int:
 def test_failures_do_not_leak_the_password(
     shape: str, stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Every mode, with the address as a variable and a traceback, and as an argument and without one."""
+    """Every failure mode, with the address as a variable and as an argument, with and without traceback."""
     monkeypatch.setattr(os, "nice", lambda _: 0)
     recorded = Recorded(tmp_path / "digits")
     recorded.add("complete", 2)
@@ -245,7 +245,7 @@ def test_a_damaged_record_does_not_leak_the_password(
 def test_an_unexpected_error_is_printed_without_the_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With its traceback, whether that was asked for or not, and exit code 1."""
+    """With a traceback, also without --debug, and exit code 1."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError(f"of http://me:{CANARY}@host, where {CANARY} is no number")
@@ -360,7 +360,7 @@ def test_a_sweep_with_a_failing_tracker_does_not_leak_the_password(stub: Stub, t
 
 @pytest.mark.slow
 def test_a_stopped_sweep_prints_a_command_without_the_password(stub: Stub, tmp_path: Path) -> None:
-    """Given as an argument it shows in the list of processes, but only with the process that was given it."""
+    """As an argument it is visible in the process list, but only for the process that got it."""
     stub.mode = "401"
     tracking = address("encoded", "401", stub)
     with Watch() as watch:
@@ -387,7 +387,7 @@ def log(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_a_working_tracker_does_not_receive_the_password_as_data(tmp_path: Path) -> None:
-    """A server that asks for no password holds every run, artifact and model of a sweep, and the canary nowhere."""
+    """A server without authentication stores every run, artifact and model of a sweep, and the canary nowhere."""
     place, port = tmp_path / "place", free_port()
     place.mkdir()
     with ui._server(place, None, port) as server, Watch() as watch:

@@ -1,4 +1,4 @@
-"""The command line, as a person meets it: what is wrong is told in three lines, with the documented code."""
+"""The command line: errors take at most three lines and have the documented exit code."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_help_of_every_command_has_an_example():
 
 
 def test_the_table_of_exit_codes_names_real_classes():
-    """Each is an exception, and the nearest parent decides."""
+    """Each name is an exception class; the nearest base class determines the code."""
     assert all(issubclass(cls, BaseException) for cls in errors.classes())
     assert errors.exit_code(FileNotFoundError()) == 3
     assert errors.exit_code(ZeroDivisionError()) is None
@@ -89,14 +89,14 @@ def test_the_table_of_exit_codes_names_real_classes():
     ],
 )
 def test_bad_input_has_exit_code_2(capsys, home, tmp_path, monkeypatch, arguments, told):
-    """And nothing is left on the disk."""
+    """And no file is written."""
     monkeypatch.chdir(tmp_path)
     assert told in refused(capsys, 2, *arguments, *([] if arguments == ["rnu"] else ["--home", home]))
     assert sorted(tmp_path.rglob("*")) == []
 
 
 def test_a_wrong_study_file_has_exit_code_2_and_names_the_line(capsys, home, study_file):
-    """And nothing is begun."""
+    """And no study is created."""
     study_file.write_text(study_file.read_text().replace("low = 1e-3", "low = 1"))
 
     assert "tiny.toml, line 16: space.learning_rate: low must be less than high" in refused(
@@ -106,7 +106,7 @@ def test_a_wrong_study_file_has_exit_code_2_and_names_the_line(capsys, home, stu
 
 
 def test_a_missing_dataset_has_exit_code_3_and_advice(capsys, home, monkeypatch, tmp_path):
-    """A study named by hand never falls back."""
+    """A study given by name is not replaced by digits."""
     import functools
 
     from model.data import datasets
@@ -123,7 +123,7 @@ def test_a_missing_dataset_has_exit_code_3_and_advice(capsys, home, monkeypatch,
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_damaged_data_has_exit_code_5(capsys, home, monkeypatch, tmp_path, damage):
-    """Checked before a byte is decoded; the file is named."""
+    """Checked before it is decoded; the message has the file."""
     import gzip
 
     whole = gzip.compress(b"\0" * 5000)
@@ -136,7 +136,7 @@ def test_damaged_data_has_exit_code_5(capsys, home, monkeypatch, tmp_path, damag
 
 
 def test_a_read_only_home_has_exit_code_3(capsys, tmp_path, study_file):
-    """A file where the folder should be (root ignores permission bits, so those prove nothing here)."""
+    """A file in place of the folder (root ignores permission bits)."""
     (tmp_path / "file").write_text("")
 
     told = refused(capsys, 3, "run", study_file, "--home", tmp_path / "file" / "home")
@@ -161,7 +161,7 @@ def champion(home):
 
 @pytest.mark.usefixtures("champion")
 def test_a_file_that_is_not_an_image_has_exit_code_2(capsys, home, tmp_path):
-    """Named, with what it is instead."""
+    """The message has the file and its type."""
     (tmp_path / "note.png").write_text("this is no image")
 
     assert "note.png" in refused(capsys, 2, "predict", tmp_path / "note.png", "--home", home)
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_an_image_has_exit_code_2(capsys, home, tmp_path):
 
 @pytest.mark.usefixtures("champion")
 def test_bad_images_do_not_prevent_other_predictions(capsys, home, tmp_path, monkeypatch):
-    """Those are answered on stdout, each bad one in a line on stderr."""
+    """Predictions are on stdout, each bad image is one line on stderr."""
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
@@ -193,7 +193,7 @@ def test_bad_images_do_not_prevent_other_predictions(capsys, home, tmp_path, mon
 
 
 def test_a_second_sweep_of_the_same_study_has_exit_code_2(capsys, home, study_file):
-    """It names the process and its start, and touches nothing."""
+    """The message has the process and its start; nothing is changed."""
     (home / "tiny").mkdir(parents=True)
     with storage.study_lock(home / "tiny"):
         told = refused(capsys, 2, "run", study_file, "--home", home)
@@ -203,7 +203,7 @@ def test_a_second_sweep_of_the_same_study_has_exit_code_2(capsys, home, study_fi
 
 
 def test_an_unknown_database_has_exit_code_5(capsys, home):
-    """The record is never guessed at."""
+    """It is not opened as a study."""
     (home / "digits").mkdir(parents=True)
     with sqlite3.connect(home / "digits" / "study.db") as connection:
         connection.execute("CREATE TABLE other (x)")
@@ -222,7 +222,7 @@ def test_an_unknown_database_has_exit_code_5(capsys, home):
     ],
 )
 def test_a_sync_is_summarised_in_one_line(changes, said):
-    """Numbers a person can read, and the right plurals."""
+    """With formatted numbers and correct plurals."""
     from sweep.commands.mirror_lines import sent
     from sweep.tracking.sync_result import Changes
 
@@ -233,7 +233,7 @@ def test_a_sync_is_summarised_in_one_line(changes, said):
     ("verb", "said"), [("run", "; nothing is lost, run the same command to resume"), ("studies", "")]
 )
 def test_an_interruption_prints_one_line(capsys, monkeypatch, verb, said):
-    """Only what can be continued is said to be."""
+    """Only resumable commands print how to resume."""
 
     def interrupted(*_words, **_options):
         raise KeyboardInterrupt
@@ -247,7 +247,7 @@ def test_an_interruption_prints_one_line(capsys, monkeypatch, verb, said):
 
 
 def test_an_interruption_during_imports_prints_one_line():
-    """They are the first tenths of a second."""
+    """During the first tenths of a second."""
     program = """if True:
         import sys
         class Interrupted:
@@ -264,7 +264,7 @@ def test_an_interruption_during_imports_prints_one_line():
 
 
 def test_a_closed_pipe_is_not_an_error():
-    """`sweep studies | head -1` has what it wants."""
+    """As in `sweep studies | head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-P", "-m", "sweep", "studies"]
@@ -275,7 +275,7 @@ def test_a_closed_pipe_is_not_an_error():
 
 
 def test_a_dataset_can_be_fetched_and_verified(home):
-    """digits need no network; verify changes nothing and refuses what is not there."""
+    """digits need no network; verify changes nothing and fails if the dataset is missing."""
     runner = CliRunner()
     fetched = runner.invoke(sweep, ["data", "fetch", "digits", "--home", str(home)])
     verified = runner.invoke(sweep, ["data", "verify", "digits", "--home", str(home)])

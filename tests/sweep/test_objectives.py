@@ -1,4 +1,4 @@
-"""Any metric can be a study's objective, and its direction alone decides which trial wins."""
+"""Any metric can be the objective, and its direction determines the winner."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_every_metric_can_be_the_objective(record_of, name):
 
 
 def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_path):
-    """The worst trial of the same three is best for the record, the search and the choice of the champion."""
+    """In the record, the search and the choice of the champion, the worst of three trials becomes the best."""
     _, record = record_of("accuracy")
     by_accuracy = record.ranked()
     monkeypatch.setitem(METRICS, "accuracy", replace(METRICS["accuracy"], direction="minimize"))

@@ -1,4 +1,4 @@
-"""No spelling of an address gives its password away; what is no password stays as it was."""
+"""Passwords are removed from addresses in every notation; other text is unchanged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ unbroken = st.text(st.characters(exclude_categories=("C", "Z")))
 @example("second query", "@", "", "")
 @example("field", "//@:", "//@&=", "'")
 def test_a_password_is_removed_from_a_text(shape: str, ahead: str, behind: str, before: str) -> None:
-    """Written in any way, whatever stands around it; doing it again changes nothing more."""
+    """In every notation and context; the function is idempotent."""
     found = without_passwords(f"{before}{SHAPES[shape].format(f'{ahead}canary{behind}')}, it says")
 
     assert "canary" not in found
@@ -95,7 +95,7 @@ def test_a_text_without_an_address_is_unchanged(text: str) -> None:
 @example("canary")
 @example("p@ss/w:rd?#")
 def test_a_known_password_is_removed_also_without_its_address(password: str) -> None:
-    """As typed, percent-encoded and not, and as a server sees it that takes a user and a password."""
+    """As typed, percent-encoded or not, and as an HTTP basic authorization header."""
     encoded = quote(password, safe="")
     header = base64.b64encode(f"me:{password}".encode()).decode()
     text = f"could not find {password}, {encoded}; Authorization: Basic {header}"
@@ -106,7 +106,7 @@ def test_a_known_password_is_removed_also_without_its_address(password: str) -> 
 
 
 def test_a_very_short_password_is_removed_only_in_addresses() -> None:
-    """It could be read from what is missing."""
+    """Otherwise it could be inferred from the missing text."""
     assert (
         without_passwords("a cat sat at http://me:cat@host", ["http://me:cat@host"]) == "a cat sat at http://***@host"
     )
@@ -160,7 +160,7 @@ def test_a_scheme_is_lower_case() -> None:
     ],
 )
 def test_an_address_with_an_ambiguous_password_is_refused(address: str, told: str) -> None:
-    """In two lines, and without being repeated."""
+    """In two lines, which do not contain it."""
     with pytest.raises(AddressError) as refusal:
         checked_address(address)
 
@@ -200,7 +200,7 @@ def test_the_address_of_a_study_database_names_its_driver(address: str) -> None:
     ],
 )
 def test_an_invalid_address_of_a_study_database_is_refused(address: str, told: str) -> None:
-    """In two lines, and without being repeated."""
+    """In two lines, which do not contain it."""
     with pytest.raises(AddressError) as refusal:
         checked_storage(address)
 
@@ -210,7 +210,7 @@ def test_an_invalid_address_of_a_study_database_is_refused(address: str, told: s
 
 
 def test_a_databases_user_name_is_not_secret() -> None:
-    """It is called postgres as a rule; in an address of a web server a token takes its place."""
+    """It is often `postgres`; in the address of a web server it may be a token."""
     text = "postgresql and canary"
 
     assert without_passwords(text, ["postgresql://postgres@host/db", "--storage=postgresql://postgres@host/db"]) == text

@@ -1,4 +1,4 @@
-"""Downloads from mirrors that are good, bad or silent."""
+"""Downloads from working, faulty and unresponsive mirrors."""
 
 import hashlib
 import http.server

@@ -1,4 +1,4 @@
-"""Where MNIST is looked for, and what is downloaded."""
+"""The search for MNIST's files and their download."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Every check on made-up studies whose truth is known: it warns where it should, and seldom where it should not."""
+"""Every check on synthetic studies with known truth: true and false warnings."""
 
 import json
 import math
@@ -77,7 +77,7 @@ def test_a_lower_bound_on_the_complement_scale_is_the_upper_one(known):
 
 @pytest.mark.slow
 def test_pure_noise_rarely_warns_of_a_bound(known):
-    """60 sweeps of pure noise over seven axes: at most 1 in 10 warns, though the winner is at some bound in half."""
+    """60 sweeps of pure noise over seven axes: at most 1 in 10 warns, although half of the winners are at a bound."""
     warned = sum(boundary(known(30, flat, seed=seed)).status == WARN for seed in range(60))
 
     assert warned <= 6
@@ -94,7 +94,7 @@ def test_failed_trials_in_a_part_of_the_space_are_counted(known):
 
 @pytest.mark.slow
 def test_pure_noise_is_reported_as_noise(known):
-    """Of 20 sweeps where every setting is equal in truth, at most one is said to differ by more than noise.
+    """Of 20 sweeps in which all settings are truly equal, at most one passes.
 
     A winner passes in at most 2.5 % of them, so in none or one of 20 but for one time in a hundred.
     """
@@ -128,7 +128,7 @@ def test_a_champion_that_is_the_baseline_warns(known):
 
 
 def test_enough_trials_warns_if_the_search_still_improves(known):
-    """Only a corner of three axes is good, and 30 random trials have hardly seen it."""
+    """Only a corner of three axes is good, and 30 random trials rarely reach it."""
     three = {**TWO, "dropout": {"kind": "float", "low": 0.0, "high": 0.5, "log": False}}
 
     def corner(settings):
@@ -141,7 +141,7 @@ def test_enough_trials_warns_if_the_search_still_improves(known):
 
 
 def test_an_adaptive_search_that_improved_at_its_end_warns(known):
-    """Eight late trials are all good: mixed with the others they would look like plenty."""
+    """Eight late trials are all good, so a random half of the trials contains some."""
     record = known(60, valley, space=RATE, sampler="tpe", noise=0.0)
     late = [replace(t, value=0.5 + 0.01 * t.number) if t.number >= 52 else t for t in record.trials]
     record = replace(record, trials=tuple(replace(t, finished=t.started) for t in late))
@@ -169,7 +169,7 @@ def test_the_expected_best_increases_from_the_mean_to_the_best(known):
 
 
 def test_pruning_that_discards_the_winner_is_found_by_the_audit(known):
-    """The pruner gives up the best third: of 20 audited trials those it gave up end best."""
+    """The pruner stops the best third: of 20 control trials, those it would stop end best."""
     record = known(
         120, uphill, space=RATE, pruned=lambda settings, number: position(settings) > 0.66, audited=lambda n: n % 6 == 5
     )
@@ -220,7 +220,7 @@ def test_the_epochs_are_judged_by_the_curves(known, loss, overfitting, improving
 
 
 def test_a_flat_curve_does_not_suggest_more_epochs(known):
-    """Level after a third, and by luck best in the last quarter; over 7 epochs nobody can say."""
+    """Flat after a third, with the best epoch in the last quarter by chance; 7 epochs are inconclusive."""
     rng = np.random.default_rng(1)
     loss = 0.1 * (1 + 9 * np.exp(-np.arange(30))) * np.exp(rng.normal(0, 0.01, 30))
     loss[27] = 0.098 * loss[10:].min() / 0.1
@@ -232,7 +232,7 @@ def test_a_flat_curve_does_not_suggest_more_epochs(known):
 
 
 def test_a_schedule_that_ends_at_zero_is_inconclusive_about_epochs(known):
-    """Level at the end because the learning rate is 0; improving until then is a reason for a longer schedule."""
+    """Flat at the end because the learning rate is 0; improvement until then warns."""
     cosine = 0.0005 * (1 + np.cos(np.pi * np.arange(30) / 30))
     level = found(shaped(known(20, valley), 0.1 + np.exp(-np.arange(30) / 3), cosine))
     falling = found(shaped(known(20, valley), np.exp(-np.arange(30) / 15), cosine))
@@ -260,7 +260,7 @@ def test_without_completed_trials_only_failures_are_checked(made_up, outcome):
 
 
 def test_checks_have_a_fixed_order_and_are_valid_json(made_up, known):
-    """Whatever the record; no NaN, which JSON has not."""
+    """For every record; without NaN, which JSON does not have."""
     for record in (made_up(0), made_up(60, confirmed=True), known(30, valley, confirm=3)):
         every = checks(record)
         assert len(every) == len(CHECKS)

@@ -1,4 +1,4 @@
-"""Sweeps are compared by what they share, and refused where they share too little."""
+"""Comparison of sweeps, and refusal of incomparable ones."""
 
 import math
 from dataclasses import replace
@@ -115,7 +115,7 @@ def test_champions_are_compared_seed_by_seed_only_on_the_same_seeds(two):
 
 
 def test_a_sweep_with_more_fresh_seeds_is_compared_on_those_that_both_have(known):
-    """The proposed study asks for more of them; its first are those of the study before, on the same split."""
+    """A proposed study has more seeds; its first ones are those of the previous study, on the same split."""
     made = (known(20, score, space=RATE, confirm=seeds, seed=seeds) for seeds in (3, 5))
     before, after = (named(record, name, seed=7) for record, name in zip(made, ("before", "after"), strict=True))
     found = versus.gap(*versus.sides([before, after]))

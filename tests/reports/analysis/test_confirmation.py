@@ -1,4 +1,4 @@
-"""Findings are tested by equality on records small enough to work out by hand."""
+"""Findings on small records, calculated by hand."""
 
 import math
 from dataclasses import replace
@@ -268,7 +268,7 @@ def test_the_wilson_interval_equals_published_values():
 
 
 def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
-    """0.9806, 0.9813 and 0.9802 have the mean 0.9807; the shipped model is the first, with an interval of its own."""
+    """0.9806, 0.9813 and 0.9802 have the mean 0.9807; the shipped model is the first and has its own interval."""
     mnist = made_up(confirmed=True)
     found = final_accuracy(mnist)
 
@@ -280,7 +280,7 @@ def test_the_test_figure_is_the_mean_of_the_final_models(made_up):
 
 
 def test_the_best_epoch_is_found_if_the_last_is_selected(made_up):
-    """A curve that peaks at epoch 3 of 12 was at its best after a quarter, whichever epoch counts."""
+    """A curve that peaks at epoch 3 of 12 is best after a quarter, whichever epoch is selected."""
     record = made_up(1, outcome="complete")
     epochs = record.trials[0].epochs.copy()
     epochs["validation_accuracy"] = [0.5, 0.6, 0.9, *[0.8] * 9]

@@ -1,4 +1,4 @@
-"""Interactions are found where they are, and seldom where they are not."""
+"""Interactions: true and false positives."""
 
 import math
 
@@ -22,7 +22,7 @@ def found(record):
 
 
 def test_an_interaction_is_found(known):
-    """A saddle: high with high and low with low are good, and neither axis matters by itself."""
+    """A saddle: high-high and low-low are good, and neither axis has a main effect."""
     pair = found(known(80, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
     assert {pair.x.name, pair.y.name} == set(SPACE)

@@ -1,4 +1,4 @@
-"""The best of each part of a range, worked by hand and on studies whose truth is known."""
+"""The best of each part of a range, calculated by hand and on synthetic studies with known truth."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_a_part_is_as_good_as_its_best_trial(known):
 
 @pytest.mark.slow
 def test_a_part_with_more_trials_is_not_better_for_its_size(known):
-    """Nothing matters, but the sampler put nine tenths of the trials into one choice: its best is better by luck."""
+    """Pure noise, but nine tenths of the trials have one choice: its best is better by chance."""
     gaps, evened = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)

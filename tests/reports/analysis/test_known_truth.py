@@ -1,4 +1,4 @@
-"""Whole reports of studies whose truth is known: the right verdict, the right checks, and a PDF that is whole."""
+"""Complete reports of synthetic studies with known truth: verdict, checks and a valid PDF."""
 
 import math
 from dataclasses import replace
@@ -49,7 +49,7 @@ def test_a_winner_on_a_bound(known, tmp_path):
 
 @pytest.mark.slow
 def test_two_settings_that_are_truly_equal(known, tmp_path):
-    """The space holds two batch sizes and neither matters: no verdict between them, whatever the search liked."""
+    """The space has two equal batch sizes: the report does not call one better."""
     two = {"batch_size": {"kind": "choice", "choices": [64, 128]}}
     record = known(40, lambda settings: 0.9, noise=0.003, space=two, confirm=5, seed=3)
     status, titles = told(record, tmp_path)
@@ -104,7 +104,7 @@ def test_very_few_trials(known, tmp_path, trials):
 
 @pytest.mark.slow
 def test_five_thousand_trials(known, tmp_path):
-    """Twenty pages at most, the right answer, and a file that can be mailed."""
+    """At most twenty pages, the right result, and a small file."""
     record = known(5000, lambda settings: 0.95 - 0.2 * (place(settings) - 0.6) ** 2, space=SPACE, confirm=5)
     status, titles = told(record, tmp_path)
 
@@ -115,7 +115,7 @@ def test_five_thousand_trials(known, tmp_path):
 
 @pytest.mark.slow
 def test_special_characters_in_names(known, tmp_path):
-    """In every place where a person or a machine may put a word; none is read as markup, and none breaks a page."""
+    """In every free-text field; none is parsed as markup, and none breaks the layout."""
     name = " ".join(HOSTILE)
     space = {**SPACE, **{key: {"kind": "choice", "choices": [key, "$_{"]} for key in HOSTILE}}
     record = known(24, lambda settings: 0.8 + 0.1 * place(settings), space=SPACE, confirm=3)

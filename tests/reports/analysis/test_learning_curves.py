@@ -1,4 +1,4 @@
-"""The labels of learning curves, on made-up courses whose truth is known."""
+"""The labels of synthetic learning curves with known truth."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_a_loss_that_rises_while_the_training_loss_falls_is_overfitting(shaped):
 
 
 def test_one_dip_of_the_loss_is_not_overfitting(shaped):
-    """The lowest epoch lies 30 % under its neighbours; against it the end would look 42 % worse."""
+    """The lowest epoch is 30 % below its neighbours; relative to it the end would be 42 % worse."""
     loss = FALLEN * np.exp(np.random.default_rng(1).normal(0, 0.02, 40))
     loss[25] *= 0.7
 
@@ -64,7 +64,7 @@ def test_a_loss_that_falls_to_the_end_is_still_improving(shaped):
 
 
 def test_the_best_epoch_alone_does_not_make_it_improving(shaped):
-    """It lies in the very last epoch by luck; the level has not moved."""
+    """It is the last epoch by chance; the level has not changed."""
     loss = FALLEN * np.exp(np.random.default_rng(3).normal(0, 0.03, 40))
     loss[-1] = loss.min() * 0.99
 
@@ -92,7 +92,7 @@ def test_the_other_labels(shaped):
 @pytest.mark.parametrize("epochs", [8, 12, 30, 100])
 @pytest.mark.parametrize("noise", [0.01, 0.05, 0.15])
 def test_a_flat_curve_is_rarely_classified_otherwise(shaped, epochs, noise):
-    """Of 300 curves without any course, at most 1 in 25 is said to overfit, and as many to improve."""
+    """Of 300 flat curves, at most 1 in 25 is classified as overfitting, and as many as improving."""
     rng = np.random.default_rng(epochs)
     found = Counter(label(shaped(np.exp(rng.normal(0, noise, epochs)))) for _ in range(300))
 

@@ -1,4 +1,4 @@
-"""The proposed study is one that `sweep run` takes unchanged, whatever was recorded, and answers the checks."""
+"""The proposed next study is a valid study file and addresses the checks."""
 
 import math
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_a_range_is_widened_at_the_bound_of_the_best_trials(proposed, known):
 
 
 def test_no_range_is_widened_beyond_what_the_model_allows(proposed, known):
-    """Dropout must stay below 1, whichever way the best trials lean."""
+    """Dropout must stay below 1, also if the best trials are at the bound."""
     space = {"dropout": {"kind": "float", "low": 0.0, "high": 0.9, "log": False}}
     changes, study = proposed(known(60, lambda settings: 0.8 + 0.1 * settings["dropout"], space=space, seed=4))
 
@@ -135,7 +135,7 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_proposal_is_a_valid_study_file(proposed, seed, known):
-    """What was not changed is what was recorded; every change has its comment in the file."""
+    """Unchanged keys equal the record; every change has a comment in the file."""
     record = same_curves(known(60, uphill, seed=seed, confirm=3, noise=0.02), np.exp(-np.arange(30) / 15))
     changes, study = proposed(record)
     old = from_record(record.study).as_dict()

@@ -1,4 +1,4 @@
-"""What pruning spared and cost, worked by hand."""
+"""Savings and costs of pruning, calculated by hand."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ def with_curves(record, table):
 
 
 def test_the_rank_correlation_equals_spearmans():
-    """1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8; equal values share their place."""
+    """1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8; ties get the mean rank."""
     assert pruning.spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4])) == pytest.approx(0.8)
     assert pruning.spearman(np.array([1.0, 1, 2]), np.array([5.0, 5, 9])) == pytest.approx(1)
     assert pruning.spearman(np.ones(3), np.arange(3.0)) == 0
 
 
 def test_the_correlation_of_each_epoch_with_the_end(made_up):
-    """The first epoch says nothing, the second the reverse, the third all."""
+    """Correlations 0, -1 and 1."""
     end = np.linspace(0.5, 0.9, 20)
     table = np.stack([np.tile([0.5, 0.6], 10), end[::-1], end], axis=1)
     found = pruning.foresight(with_curves(made_up(20, outcome="complete"), table))
@@ -57,7 +57,7 @@ def test_saved_time_is_estimated_from_each_trials_epoch_time(made_up):
 
 
 def test_the_audit_counts_given_up_trials_that_ended_well(made_up):
-    """Of eight completed trials the best quarter are two; one of them was given up by the pruner."""
+    """The best quarter of eight completed trials are two; the pruner would have stopped one of them."""
     record = with_curves(made_up(8, outcome="complete"), np.linspace(0.5, 0.9, 16).reshape(8, 2))
     given_up = {7: 3, 1: 2, 4: None}
     trials = [

@@ -1,4 +1,4 @@
-"""Each plot renders hand-made arrays, the empty ones too, and draws in the place it was given."""
+"""Each plot renders small arrays, including empty ones, on the given axes."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Every path below `runs/` has one owner, which starts without any library."""
+"""All paths below `runs/` are defined in one module, which imports only the standard library."""
 
 import ast
 import subprocess

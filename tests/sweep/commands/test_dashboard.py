@@ -1,4 +1,4 @@
-"""optuna-dashboard on a recorded study: it shows the trials, and cannot change them."""
+"""optuna-dashboard on a recorded study, read-only."""
 
 import contextlib
 import http.client
@@ -56,7 +56,7 @@ def _ask(port, method, path, host=None, body=None):
 
 @extra
 def test_the_dashboard_is_read_only(served):
-    """Delete, rename, a note, a told trial: refused, and every byte of the database is as it was."""
+    """Requests to delete, rename, annotate or tell are refused, and the database is unchanged."""
     folder, port = served
     before = (folder / "study.db").read_bytes()
     changes = [
@@ -81,7 +81,7 @@ def test_the_dashboard_is_read_only(served):
 
 @extra
 def test_the_storage_is_read_only(recorded):
-    """The database itself is open for reading only."""
+    """The database is opened read-only."""
     before = (recorded / "study.db").read_bytes()
     said = []
     environment = {"REQUEST_METHOD": "DELETE", "PATH_INFO": "/api/studies/1", "wsgi.errors": sys.stderr}
@@ -98,7 +98,7 @@ def test_the_storage_is_read_only(recorded):
     "host", [None, "", "127.0.0.1", "localhost:1", "attacker.example:8080", "127.0.0.1:8080,attacker.example"]
 )
 def test_other_host_names_are_refused(host):
-    """A page elsewhere whose name was made to point here gets nothing; of two names, neither."""
+    """DNS rebinding is refused; so are requests with two host names."""
     said = []
     application = dashboard.guarded(lambda *_: pytest.fail("it was let through"), ["127.0.0.1:8080", "localhost:8080"])
     environment = {"REQUEST_METHOD": "GET"} | ({} if host is None else {"HTTP_HOST": host})
@@ -109,7 +109,7 @@ def test_other_host_names_are_refused(host):
 
 
 def test_a_missing_extra_is_reported_with_the_command_that_installs_it(recorded, monkeypatch, capsys):
-    """Exit 3, in two lines."""
+    """Exit code 3, with two lines."""
     from sweep.cli import main
 
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)

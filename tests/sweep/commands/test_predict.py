@@ -1,4 +1,4 @@
-"""A digit is the same digit whatever size, mode and polarity its image has."""
+"""Predictions do not depend on size, mode and polarity of an image."""
 
 import json
 import os

@@ -34,7 +34,7 @@ def changed(record, number, **fields):
 
 
 def test_the_dataset_is_found_by_its_digest(record, cache):
-    """The file that they came from may have moved: the prepared copy is what counts."""
+    """The source file may have moved; the prepared copy is used."""
     datasets.prepare("digits", cache)
     moved = replace(record, study={**record.study, "dataset": "gone.npz"})
 
@@ -80,7 +80,7 @@ def test_the_first_difference_is_reported(record, cache):
 
 
 def test_a_diverged_trial_is_reproduced(tiny, opened, searched, cache):
-    """Epoch and step come out as recorded."""
+    """It diverges at the recorded epoch and step."""
     study = tiny(
         "trials=1",
         "space={learning_rate={low=4.0, high=9.0}}",

@@ -18,7 +18,7 @@ def run(home, *arguments):
 
 
 def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
-    """The checks are those of the record; the file is where it says."""
+    """The checks equal those of the record, and the printed paths exist."""
     searched(tiny(), opened(tiny()))
     home = tmp_path / "runs"
 
@@ -30,7 +30,7 @@ def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
 
 
 def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_path):
-    """Ready for pandas: the two tables share `number`, and the epoch that counts is the trial's."""
+    """The two tables share `number`, and the selected epoch is the trial's."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))
     home, out = tmp_path / "runs", tmp_path / "out.csv"
 
@@ -48,7 +48,7 @@ def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_pa
 
 
 def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
-    """Where a link leads; to standard output; never over a device or into a folder that is not there."""
+    """To the target of a link or to standard output; not to a device or into a missing folder."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))
     home, target, link = tmp_path / "runs", tmp_path / "target.csv", tmp_path / "link.csv"
     link.symlink_to(target)
@@ -69,7 +69,7 @@ def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
 
 
 def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
-    """Bad input, told in a line; a copy of the folder holds the same study."""
+    """Bad input, reported in one line; a copy of the folder contains the same study."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))
     home = tmp_path / "runs"
     shutil.copytree(home / "tiny", home / "copy")

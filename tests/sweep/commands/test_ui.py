@@ -185,7 +185,7 @@ def request(path: str, hosts: list[bytes]) -> int:
 
 
 def test_the_server_logs_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever logs it, uvicorn's handler included, which was made before the server knew of an address."""
+    """Not even through uvicorn's handler, which is created before the address is known."""
     terminal = io.StringIO()
     logger, handler = logging.getLogger("uvicorn"), logging.StreamHandler(terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -264,7 +264,7 @@ def test_the_server_exits_when_its_launcher_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_signal_during_startup_ends_it_at_once(tmp_path: Path) -> None:
-    """SIGTERM, which goes the way of Ctrl-C and is not ignored where a shell's background jobs ignore that."""
+    """SIGTERM, which is handled like Ctrl-C; background jobs of a shell ignore SIGINT."""
     launch = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(tmp_path), "--port", str(free_port())]
     launcher = subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

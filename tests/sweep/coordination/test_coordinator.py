@@ -1,4 +1,4 @@
-"""The loop: every trial recorded once, in full; interrupted ones continued; bad ones told apart."""
+"""The coordinator's loop: complete records, resumed trials and failures."""
 
 import os
 import re
@@ -87,7 +87,7 @@ def test_a_search_is_recorded_in_full(tiny, opened, searched):
 
 
 def test_optuna_reads_the_recorded_values(tiny, opened, searched):
-    """Optuna's own tools see params, intermediate values and values: the running best, epoch by epoch."""
+    """Optuna's tools read params, values and intermediate values (the running best of each epoch)."""
     study = tiny()
     database = opened(study)
     searched(study, database)
@@ -105,7 +105,7 @@ def test_optuna_reads_the_recorded_values(tiny, opened, searched):
 
 @pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_stopped_search_continues_to_the_requested_number(tiny, opened, searched, looks):
-    """Stopped early, it ends with exactly six trials, each with the numbers of an undisturbed trial."""
+    """After a stop it ends with exactly six trials, each equal to an undisturbed trial."""
     study = tiny("baseline.epochs=20")
     database = opened(study)
     searched(study, database, stop=StopAfter(looks))
@@ -125,7 +125,7 @@ def test_a_stopped_search_continues_to_the_requested_number(tiny, opened, search
 
 
 def test_a_search_with_one_worker_is_reproducible(tiny, opened, searched):
-    """Stopped or not, at any moment: with one worker the whole table is the same."""
+    """With one worker, the table is the same whether and when the search is stopped."""
     study = tiny()
     whole, broken = opened(study, "whole"), opened(study, "broken")
     searched(study, whole, workers=1)
@@ -151,7 +151,7 @@ def test_a_killed_worker_does_not_change_the_result(tiny, opened, searched):
 
 
 def test_a_trial_whose_workers_die_fails_with_the_reason(tiny, opened, searched):
-    """After three deaths it is given up."""
+    """After three exits of its workers."""
     study = tiny("trials=1", "baseline.epochs=2000")
     database = opened(study)
     searched(study, database, pool=DeadlyWorkers(1, database.folder, after=1, times=3))
@@ -179,7 +179,7 @@ class NotingWorkers(LocalPool):
 
 
 def test_messages_are_handled_between_proposals(tiny, opened, searched):
-    """Who has said something does not wait until all that are free got a trial."""
+    """A message does not wait until all free workers have a trial."""
     study = tiny("trials=3")
     database = opened(study)
     pool = NotingWorkers(3, database.folder)
@@ -206,7 +206,7 @@ class PausedWorkers(LocalPool):
 
 
 def test_a_hanging_worker_is_killed(tiny, opened, searched, monkeypatch):
-    """Within two seconds of the limit; its trial ends as a timeout, the others are not disturbed."""
+    """Within two seconds of the limit; its trial ends as a timeout, the others are unaffected."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny("trials=3", "baseline.epochs=20")
     database = opened(study)
@@ -221,7 +221,7 @@ def test_a_hanging_worker_is_killed(tiny, opened, searched, monkeypatch):
 
 
 def test_a_slow_write_is_not_a_hang(tiny, opened, searched, monkeypatch):
-    """A database's server may be away longer than a task may stand still; what was said meanwhile is heard first."""
+    """An outage may exceed the stall limit; messages from that time are handled first."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 1.0)
     study = tiny("trials=2", "baseline.epochs=20", "trial_seconds=2.0")
     database = opened(study)
@@ -240,7 +240,7 @@ def test_a_slow_write_is_not_a_hang(tiny, opened, searched, monkeypatch):
 
 @pytest.mark.slow
 def test_a_long_epoch_is_not_a_hang(tiny, opened, searched, monkeypatch):
-    """Steps count, not epochs: an epoch of several stall times ends well."""
+    """Progress is measured in steps: an epoch may take several times the stall limit."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
     study = tiny(
         "trials=1",
@@ -258,7 +258,7 @@ def test_a_long_epoch_is_not_a_hang(tiny, opened, searched, monkeypatch):
 
 
 def test_a_trial_may_have_a_time_limit(tiny, opened, searched):
-    """What was recorded of it stays; a sampler sees it as pruned."""
+    """Its epochs stay recorded; samplers see it as pruned."""
     study = tiny("trials=2", "trial_seconds=1.0", "baseline.epochs=10000")
     database = opened(study)
     searched(study, database)
@@ -273,7 +273,7 @@ def test_a_trial_may_have_a_time_limit(tiny, opened, searched):
 
 
 def test_a_network_too_large_for_the_memory_is_refused(tiny, opened, searched):
-    """Before anything is allocated, once, and the sweep goes on."""
+    """Before allocation; the sweep continues."""
     wide = "16384, " * 7 + "16384"
     study = tiny(
         "trials=3",
@@ -296,7 +296,7 @@ def test_a_network_too_large_for_the_memory_is_refused(tiny, opened, searched):
 
 @pytest.mark.parametrize("trials", [3, 4])
 def test_partial_files_are_removed_by_the_next_start(tiny, opened, tmp_path, trials):
-    """What a killed worker was writing, beside a finished trial and beside one that is not continued any more."""
+    """Partial files of a killed worker, of a finished trial and of one that is not continued."""
     study = tiny(f"trials={trials}")
     database = opened(study)
     for number in range(trials):
@@ -314,7 +314,7 @@ def test_partial_files_are_removed_by_the_next_start(tiny, opened, tmp_path, tri
 
 
 def test_pruning_uses_validation_metrics(tiny, opened, searched):
-    """Trials behind the median stop early with their best kept; the baseline never does."""
+    """Trials worse than the median are stopped and keep their best value; the baseline is never stopped."""
     study = tiny("trials=16", "pruner=median", "sampler=random", "baseline.epochs=8")
     database = opened(study)
     searched(study, database)
@@ -332,7 +332,7 @@ def test_pruning_uses_validation_metrics(tiny, opened, searched):
 
 @pytest.mark.slow
 def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
-    """They run to the end and keep what the pruner would have done."""
+    """They run to the end; the pruner's decision is recorded."""
     study = tiny("trials=14", "pruner=median", "sampler=random", "baseline.epochs=6", "control=1.0")
     database = opened(study)
     searched(study, database)
@@ -345,7 +345,7 @@ def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
 
 
 def test_repeated_failures_end_the_sweep(tiny, opened, searched):
-    """Five failures in a row end the sweep with the first reason; each is in the record, none is best."""
+    """Five failures in a row end the sweep with the first reason; each is recorded, none is the best."""
     study = tiny(
         "space.learning_rate={low=5.0, high=9.0}",
         "baseline.learning_rate=5.0",
@@ -366,7 +366,7 @@ def test_repeated_failures_end_the_sweep(tiny, opened, searched):
 
 
 def test_a_repeated_epoch_that_differs_is_refused(tiny, opened, searched, tmp_path):
-    """When data or program changed between two starts, nothing is overwritten."""
+    """If data or program changed between two starts, nothing is overwritten."""
     study = tiny("baseline.epochs=2000", "trials=1")  # more than pass before a stop is read
     database = opened(study)
     searched(study, database, workers=1, stop=StopAfter(2))
@@ -380,7 +380,7 @@ def test_a_repeated_epoch_that_differs_is_refused(tiny, opened, searched, tmp_pa
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 def test_a_resumed_sampler_repeats_no_settings(tiny, opened, digits_folder, sampler):
-    """Seeds follow the number of trials, so a restart before every ask draws what one run draws, without repeats."""
+    """Seeds depend on the number of trials: restarts before every proposal give the same settings, without repeats."""
     study = tiny(f"sampler={sampler}", "trials=9")
     one, many = opened(study, "one"), opened(study, "many")
     whole = Search(study, one.search, one.folder, digits_folder)
@@ -436,7 +436,7 @@ def test_the_notebook_objective_equals_the_sweep(tiny, opened, searched, tmp_pat
 
 
 def test_a_time_limit_stops_the_sweep(tiny, opened, searched):
-    """What runs is interrupted, and can be continued."""
+    """Running trials are interrupted and can be resumed."""
     study = tiny("baseline.epochs=2000", "trials=2")
     database = opened(study)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a person sees: a table on a terminal, lines elsewhere, numbers as people read them."""
+"""Progress output: a table on a terminal, lines elsewhere."""
 
 import io
 
@@ -28,7 +28,7 @@ def shown(console):
 
 
 def test_without_a_terminal_each_trial_is_one_line():
-    """Counts that came before are told; an end names outcome, value, epochs and settings."""
+    """Earlier counts are printed; a finished trial is printed with outcome, value, epochs and settings."""
     output = io.StringIO()
     shown(Console(file=output, width=80))
 
@@ -57,7 +57,7 @@ def test_on_a_terminal_progress_is_a_table(width):
 
 
 def test_trials_that_do_not_fit_are_counted():
-    """A thousand workers fit on a screen: as many as there is room for, and how many more there are."""
+    """Of a thousand running trials, as many as fit are shown, and the number of others."""
     console = Console(file=io.StringIO(), width=150, height=24, force_terminal=True, color_system=None)
     progress = Progress(console, ["learning_rate"], METRICS["accuracy"])
     progress.begin("search", 2_000, {}, None)
@@ -74,7 +74,7 @@ def test_trials_that_do_not_fit_are_counted():
 
 
 def test_a_failure_is_printed_with_its_reason():
-    """Also where nothing was ever measured."""
+    """Also if nothing was measured."""
     output = io.StringIO()
     progress = Progress(Console(file=output, width=80), [], METRICS["loss"])
     progress.begin("search", 5, {}, None)
@@ -85,7 +85,7 @@ def test_a_failure_is_printed_with_its_reason():
 
 
 def test_numbers_are_formatted():
-    """Per cent with two digits, losses with four, settings with four significant ones."""
+    """Percentages with two decimals, losses with four, settings with four significant digits."""
     assert METRICS["accuracy"].format(0.98123) == "98.12 %"
     assert METRICS["loss"].format(0.061239) == "0.0612"
     assert METRICS["loss"].format(0.0000412) == "4.1e-05"

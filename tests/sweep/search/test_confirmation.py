@@ -1,4 +1,4 @@
-"""The winner: fresh seeds in pairs, honest intervals, and a test set that is opened once."""
+"""The confirmation: paired fresh seeds, intervals, and a test set that is opened once."""
 
 import json
 
@@ -45,7 +45,7 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
 
 
 def test_the_verdict_follows_from_the_recorded_runs(confirmed):
-    """Means, pairs, the stop of the final models, and the test numbers, computed again from the record."""
+    """Means, pairs, epochs of the final models, and test results, recomputed from the record."""
     verdict, record = confirmed()
 
     assert record.verdict == json.loads(json.dumps(verdict))
@@ -71,7 +71,7 @@ def test_the_verdict_follows_from_the_recorded_runs(confirmed):
 
 
 def test_the_champion_is_saved_with_its_metadata(confirmed):
-    """champion.npz has the recorded hash; the card says what it is and how good."""
+    """champion.npz has the recorded hash; champion.json has its data and results."""
     verdict, record = confirmed()
     card = json.loads((record.folder / "champion.json").read_text())
 
@@ -82,7 +82,7 @@ def test_the_champion_is_saved_with_its_metadata(confirmed):
 
 
 def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
-    """The same final models again open nothing; another study's are the second opening."""
+    """Repeating the same final models does not open it again; another study's are the second opening."""
     first, _ = confirmed()
     again, record = confirmed()
     ledger = (tmp_path / "runs" / champion.LEDGER).read_text().splitlines()
@@ -99,7 +99,7 @@ def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
 
 
 def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_folder):
-    """A worker that died three times must not decide who wins."""
+    """Repeated worker exits must not decide the winner."""
     study = tiny("trials=2")
     database = opened(study)
     searched(study, database)
@@ -113,7 +113,7 @@ def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_fo
 
 
 def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
-    """It is its own candidate; as champion it is compared with nothing."""
+    """It is a candidate; as champion it has no paired difference."""
     verdict, record = confirmed(tiny("trials=1"))
 
     assert [one["trial"] for one in verdict["candidates"]] == [0]
@@ -124,7 +124,7 @@ def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
 
 @pytest.mark.slow
 def test_more_trials_confirm_only_new_candidates(confirmed, tiny):
-    """Runs that the record has are kept; only new candidates are trained."""
+    """Recorded runs are kept."""
     _, before = confirmed(tiny("trials=2"))
     _, after = confirmed(tiny("trials=6"))
     kept = {(run.role, run.candidate, run.seed_index) for run in before.confirm}
@@ -139,7 +139,7 @@ def test_more_trials_confirm_only_new_candidates(confirmed, tiny):
 
 
 def test_the_paired_interval_equals_students():
-    """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; not better than nothing."""
+    """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; it includes 0."""
     found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], METRICS["accuracy"], among=1)
 
     assert found["difference"] == pytest.approx(2.0)
@@ -151,7 +151,7 @@ def test_the_paired_interval_equals_students():
 
 @pytest.mark.parametrize(("seeds", "candidates"), [(3, 3), (5, 3), (5, 10)])
 def test_false_positives_are_at_most_2_5_percent(seeds, candidates):
-    """Of 4,000 studies in which all are equal in truth; Student's own interval would say so in more than 5 %.
+    """Of 4,000 studies in which all are truly equal; the uncorrected interval has more than 5 %.
 
     The bound is three standard errors above 2.5 %.
     """

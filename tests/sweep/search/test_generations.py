@@ -1,4 +1,4 @@
-"""Generations: the result depends on the study alone, not on workers, speed, stops or crashes."""
+"""Generations: the result does not depend on workers, speed, stops or crashes."""
 
 import itertools
 
@@ -49,7 +49,7 @@ def reference(tiny, opened, searched, expected):
 
 
 def test_the_reference_study_has_all_cases(reference):
-    """Pruned and completed trials, and more of them than TPE draws at random."""
+    """Pruned and completed trials, and more than TPE's random startup trials."""
     table, ranked = reference
     outcomes = [row[1] for row in table]
 
@@ -60,7 +60,7 @@ def test_the_reference_study_has_all_cases(reference):
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searched, reference, workers):
-    """Two and four workers end trials in another order than one."""
+    """With two and four workers, trials end in another order than with one."""
     database = opened(tiny(*CHANGES))
     searched(tiny(*CHANGES), database, workers=workers)
 
@@ -70,7 +70,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searc
 @pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
 @pytest.mark.parametrize("every", [13, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, monkeypatch, every, after):
-    """The coordinator dies before or after every n-th write to the database, again and again, until all is done.
+    """The coordinator is killed before or after every n-th write to the database, until the study is complete.
 
     Seven is the least: a start makes four writes before its workers can have ended an epoch.
     """
@@ -107,7 +107,7 @@ def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference,
 
 
 def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder):
-    """Four can be asked for; the fifth has to wait."""
+    """Four trials can be proposed; the fifth has to wait."""
     study = tiny(*CHANGES)
     database = opened(study)
     search = Search(study, database.search, database.folder, digits_folder)
@@ -119,7 +119,7 @@ def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder)
 
 @pytest.mark.parametrize("first", [3, 6])
 def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
-    """Stopped inside a generation or at the end of a shorter study, the numbers are those of the whole."""
+    """Also if it is stopped inside a generation or at the end of the shorter study."""
     database = opened(tiny(*CHANGES, f"trials={first}"))
     searched(tiny(*CHANGES, f"trials={first}"), database)
     database.close()

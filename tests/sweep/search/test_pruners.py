@@ -1,4 +1,4 @@
-"""The median and hyperband rules give Optuna's verdicts."""
+"""The median and hyperband pruners decide as Optuna's."""
 
 import numpy as np
 import optuna
@@ -16,7 +16,7 @@ RULES = {
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("rule", RULES)
 def test_pruning_decisions_equal_optunas(rule, direction):
-    """Six trials at a time to 27 epochs; many values are equal, some are not numbers; a verdict is kept to at times."""
+    """Six trials at a time for 27 epochs, with ties and NaN; only some decisions are carried out."""
     dice = np.random.default_rng(2)
     studies = [optuna.create_study(study_name="search", direction=direction, pruner=make()) for make in RULES[rule]]
     running, verdicts = [], []
@@ -53,7 +53,7 @@ def end(studies, trials, state, value):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_pruner_restored_from_the_record_decides_the_same(rule):
-    """A pruner that is new after a start stands where the old one stood."""
+    """After a restart."""
     dice = np.random.default_rng(4)
     make = RULES[rule][0]
     study = optuna.create_study(study_name="search", pruner=make())

@@ -1,4 +1,4 @@
-"""TPE draws what Optuna's own draws, to the last bit."""
+"""TPE's proposals are bit-identical to Optuna's."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ epochs        = { low = 2, high = 40 }
 
 
 def test_importing_the_search_changes_nothing_in_optuna():
-    """In a fresh interpreter: every attribute of every Optuna module is the object that it was before."""
+    """In a new interpreter: every attribute of every Optuna module is the same object as before."""
     program = """
 import sys, optuna
 import optuna.samplers._tpe.sampler, optuna.pruners, optuna.storages, optuna.search_space
@@ -50,7 +50,7 @@ assert not changed, changed
 
 
 def test_the_mass_of_an_interval_is_exact_in_both_tails():
-    """Against SciPy's, whose tails keep their relative precision."""
+    """Compared with SciPy, which keeps the relative precision in the tails."""
     a, b = np.meshgrid(np.linspace(-19, 8, 55), np.linspace(-18.9, 8.5, 55))
     inside = a < b
     expected = np.where(a > 0, norm.sf(a) - norm.sf(b), norm.cdf(b) - norm.cdf(a))
@@ -59,7 +59,7 @@ def test_the_mass_of_an_interval_is_exact_in_both_tails():
 
 
 def test_near_ties_are_decided_by_optuna(monkeypatch, tmp_path):
-    """With a tolerance that every pair of candidates is within, each draw is Optuna's own computation."""
+    """With an infinite tolerance, each proposal is computed by Optuna."""
     calls = []
     own = optuna.samplers.TPESampler._compute_acquisition_func
     monkeypatch.setattr("sweep.search.tpe.TIE_TOLERANCE", np.inf)

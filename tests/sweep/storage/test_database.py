@@ -1,4 +1,4 @@
-"""The study database: one writer, one identity, nothing half-made."""
+"""The study database: locking, identity and atomic creation."""
 
 import contextlib
 import gzip
@@ -43,7 +43,7 @@ CHANGES = {
 
 
 def test_a_changed_study_is_refused_field_by_field(tiny, opened):
-    """With three ways out, in three lines; the record is untouched."""
+    """With three options, in three lines; the record is unchanged."""
     database = opened(tiny())
     before = database.attributes()
     for change, told in CHANGES.items():
@@ -57,7 +57,7 @@ def test_a_changed_study_is_refused_field_by_field(tiny, opened):
 
 
 def test_keys_that_may_change_are_updated(tiny, opened):
-    """More trials, another confirmation, a better worded question."""
+    """More trials, a larger confirmation, another question."""
     opened(tiny())
     larger = ["confirm.seeds=5", "confirm.top=3"]
     for changes in (["trials=60"], larger[:1], larger, [*larger, "question=Why?"]):
@@ -67,7 +67,7 @@ def test_keys_that_may_change_are_updated(tiny, opened):
 
 
 def test_a_smaller_confirmation_is_refused(tiny, opened):
-    """With fewer seeds or candidates a person could choose among verdicts."""
+    """Otherwise a user could choose among several verdicts."""
     opened(tiny("confirm.seeds=5", "confirm.top=3"))
     for change in (["confirm.seeds=2", "confirm.top=3"], ["confirm.seeds=5", "confirm.top=1"]):
         with pytest.raises(StudyChanged, match="may grow, but not shrink"):
@@ -75,7 +75,7 @@ def test_a_smaller_confirmation_is_refused(tiny, opened):
 
 
 def test_other_data_under_the_same_name_is_refused(tiny, opened, tmp_path):
-    """The digest is part of what a study is."""
+    """The digest is compared."""
     study = tiny()
     database = opened(study)
     dataset = {**database.attributes()["dataset"], "digest": "f" * 64}
@@ -85,7 +85,7 @@ def test_other_data_under_the_same_name_is_refused(tiny, opened, tmp_path):
 
 
 def test_a_newer_database_is_refused(tiny, opened):
-    """By the writer and by the reader; it is not changed."""
+    """By writer and reader, without changes to it."""
     study = tiny()
     database = opened(study)
     database.record("schema", SCHEMA + 1)
@@ -110,7 +110,7 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path, content):
 
 
 def test_another_programs_database_is_refused(tmp_path):
-    """SQLite, but no study in it."""
+    """SQLite, but without a study."""
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("CREATE TABLE other (x)")
     connection.close()
@@ -120,7 +120,7 @@ def test_another_programs_database_is_refused(tmp_path):
 
 
 def test_reading_does_not_change_the_files(tiny, opened):
-    """A reader leaves the very bytes, and no file behind."""
+    """The bytes are the same, and no other file is created."""
     database = opened(tiny())
     database.close()
     path = database.folder / "study.db"
@@ -131,7 +131,7 @@ def test_reading_does_not_change_the_files(tiny, opened):
 
 
 def test_the_lock_names_its_holder_and_is_released_with_it(tmp_path):
-    """A second writer is told the pid and the time; after a SIGKILL nothing is stale."""
+    """A second writer gets the pid and the time; SIGKILL releases the lock."""
     code = (
         "import sys, time; from pathlib import Path; from sweep.storage.database import study_lock\n"
         "with study_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -153,7 +153,7 @@ def test_the_lock_names_its_holder_and_is_released_with_it(tmp_path):
 
 
 def test_an_incomplete_database_is_created_again(tiny, opened, tmp_path):
-    """What a kill during creation leaves under the other name is no database yet."""
+    """The temporary file of a killed creation is not used."""
     folder = tmp_path / "runs/tiny"
     folder.mkdir(parents=True)
     (folder / "study.db.part").write_bytes(b"half")
@@ -165,7 +165,7 @@ def test_an_incomplete_database_is_created_again(tiny, opened, tmp_path):
 
 
 def test_a_long_lived_reader_equals_a_new_one(tiny, opened, searched):
-    """After every epoch of a whole search; and it reads each finished trial once."""
+    """After every epoch of a search; each finished trial is read once."""
     study = tiny("trials=3")
     database = opened(study)
     reader, seen = records.Reader(database.folder), []
@@ -196,7 +196,7 @@ class Watch(Stop):
 
 
 def test_a_reader_detects_damage_and_a_replaced_file(tiny, opened, searched):
-    """A trial that was changed before it was first read; and the whole database, put back under the same name."""
+    """A trial that was changed before it was first read, and a replaced database."""
     study = tiny("trials=2")
     database = opened(study)
     searched(study, database)
@@ -215,7 +215,7 @@ def test_a_reader_detects_damage_and_a_replaced_file(tiny, opened, searched):
 
 
 def test_changed_bytes_are_detected(tiny, opened, searched):
-    """Bytes and pages of a recorded study changed at random: the record reads as before, or it is refused by name."""
+    """With random changes of bytes and pages, the record is read unchanged or refused."""
     study = tiny("trials=3", "generation=2")
     database = opened(study)
     searched(study, database)
@@ -273,7 +273,7 @@ def older(tmp_path):
 
 
 def test_a_record_without_seals_is_read_but_not_continued(older, tiny, opened):
-    """It is of schema 1: readers read it and leave it as it is; continuing it is refused in a clear line."""
+    """Schema 1 can be read, but not continued."""
     content = (older / "study.db").read_bytes()
     record = records.read(older)
 
@@ -288,7 +288,7 @@ def test_a_record_without_seals_is_read_but_not_continued(older, tiny, opened):
 
 @pytest.mark.parametrize("version", ["v3.0.0.d", "v9.9.9.z"])
 def test_tables_of_another_optuna_version_are_refused(older, tiny, version):
-    """By the reader and by the writer, with what to do."""
+    """By reader and writer, with advice."""
     with contextlib.closing(sqlite3.connect(older / "study.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", [version])
         connection.commit()

@@ -1,4 +1,4 @@
-"""A study that an older version recorded, with fewer keys, continues, replays and is reported."""
+"""A study recorded by an older version, with fewer keys, can be resumed, replayed and reported."""
 
 import json
 import sqlite3

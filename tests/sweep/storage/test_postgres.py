@@ -1,4 +1,4 @@
-"""A study on a PostgreSQL server: the same record, one writer wherever it is, and a server that goes and comes."""
+"""A study on a PostgreSQL server: equal records, one writer, and outages."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def content(record):
 
 
 def test_the_record_is_the_same_as_in_a_file(postgres, tiny, opened, searched, monkeypatch):
-    """Trials, epochs and hashes; Optuna's two studies keep their names, and no table lies outside of the schema."""
+    """Trials, epochs and hashes; Optuna's two studies keep their names, and all tables are in the schema."""
     study = tiny("trials=4", "generation=2", "pruner=median", "control=0.5")
     on_server = opened(study)
     searched(study, on_server)
@@ -100,7 +100,7 @@ def test_the_record_is_the_same_as_in_a_file(postgres, tiny, opened, searched, m
 
 
 def test_the_folder_names_the_database_without_the_password(postgres, tiny, opened, monkeypatch):
-    """Whoever has the password, or libpq knows it, reads the study by its folder."""
+    """With the password from the environment or libpq, the folder is enough to read the study."""
     folder = opened(tiny()).folder
     said = (folder / "database.json").read_text()
     monkeypatch.delenv("SWEEP_STORAGE")
@@ -114,7 +114,7 @@ def test_the_folder_names_the_database_without_the_password(postgres, tiny, open
 
 
 def test_each_study_has_a_schema_of_its_own(postgres, tiny, opened):
-    """Also names that need quotation marks in SQL, and one that is too long for a schema."""
+    """Also for names that need quoting in SQL, and one that is too long for a schema."""
     names = ["tiny", "Tiny-2.b", f"{'x' * 60}a", f"{'x' * 60}b"]
     for name in names:
         opened(tiny().model_copy(update={"name": name})).close()
@@ -125,7 +125,7 @@ def test_each_study_has_a_schema_of_its_own(postgres, tiny, opened):
 
 
 def test_a_damaged_record_is_detected(postgres, tiny, opened, searched):
-    """The seals hold there too."""
+    """By the checksums, as in a file."""
     study = tiny("trials=1")
     recorded = opened(study)
     searched(study, recorded)
@@ -139,7 +139,7 @@ def test_a_damaged_record_is_detected(postgres, tiny, opened, searched):
 
 
 def test_readers_are_read_only(postgres, tiny, opened):
-    """optuna-dashboard is given such a storage."""
+    """As used by optuna-dashboard."""
     folder = opened(tiny()).folder
     engine = database.open_readonly(locate(folder)).engine
     with engine.connect() as connection, pytest.raises(InternalError, match="read-only transaction"):
@@ -158,7 +158,7 @@ class TestOptunasOwn(StorageTestCase):
         recorded.close()
 
     def test_pickle_storage(self):
-        """The writer's connection cannot be two."""
+        """The writer has a single connection."""
 
     def test_study_user_attrs_concurrent_write(self):
         """There is one writer."""
@@ -171,7 +171,7 @@ class TestOptunasOwn(StorageTestCase):
 
 
 def test_another_folder_is_refused(postgres, tiny, opened):
-    """Under the same name in the same database, and its record is not touched."""
+    """With the same name in the same database; the record is unchanged."""
     first = opened(tiny())
     first.close()
     before = postgres.in_sweeps("SELECT * FROM sweep_tiny.sweep_writer")
@@ -184,7 +184,7 @@ def test_another_folder_is_refused(postgres, tiny, opened):
 
 
 def test_a_folder_that_names_another_study_is_refused(postgres, tiny, opened):
-    """By writer and reader: the schema was dropped and begun anew from elsewhere."""
+    """By writer and reader: the schema was dropped and created again from another folder."""
     first = opened(tiny())
     folder = first.folder
     first.close()
@@ -198,7 +198,7 @@ def test_a_folder_that_names_another_study_is_refused(postgres, tiny, opened):
 
 
 def test_a_schema_that_has_disappeared_is_an_error(postgres, tiny, opened):
-    """It is not begun anew in silence."""
+    """It is not created again silently."""
     first = opened(tiny())
     folder = first.folder
     first.close()
@@ -241,7 +241,7 @@ storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {
 
 @pytest.mark.parametrize("name", ["before_database", "after_database"])
 def test_a_kill_during_creation_never_leaves_an_incomplete_schema(postgres, study_file, tmp_path, name):
-    """And the next start makes it, under the same uid."""
+    """The next start creates it with the same uid."""
     folder, token = tmp_path / "tiny", tmp_path / "token"
     folder.mkdir()
     token.touch()
@@ -261,7 +261,7 @@ def test_a_kill_during_creation_never_leaves_an_incomplete_schema(postgres, stud
 
 
 def test_the_lock_is_held_on_the_server(postgres, tiny, opened, monkeypatch):
-    """A second writer is told who has it; whoever asks, from wherever, learns that it is held; then it is free."""
+    """A second writer gets the holder's name; `is_active` is true on any machine until the lock is released."""
     first = opened(tiny())
     elsewhere = first.folder.parent / "elsewhere" / "tiny"
     monkeypatch.setattr("sweep.storage.postgres.LOCK_TIMEOUT_S", 0.0)
@@ -276,7 +276,7 @@ def test_the_lock_is_held_on_the_server(postgres, tiny, opened, monkeypatch):
 
 
 def test_a_sweep_that_lost_the_lock_to_another_writes_nothing_more(postgres, tiny, opened):
-    """Whether the other still has it or is through: the token tells."""
+    """Whether the other sweep still runs or has finished; detected by the token."""
     first = opened(tiny())
     postgres.terminate()
     second = opened(tiny())
@@ -290,7 +290,7 @@ def test_a_sweep_that_lost_the_lock_to_another_writes_nothing_more(postgres, tin
 
 
 def test_it_waits_for_its_own_lost_connection(postgres, tiny, opened):
-    """The server may notice later than we do that a connection is gone: it has the lock until then."""
+    """The server may detect a lost connection later than the client, and holds the lock until then."""
     recorded, said = opened(tiny()), []
     recorded.attend(said.append, lambda: False)
     lost = recorded._connection._pool.connect()
@@ -335,7 +335,7 @@ WRITES = {
 )
 @pytest.mark.parametrize("name", WRITES)
 def test_a_write_is_done_once_despite_a_lost_connection(postgres, tiny, opened, monkeypatch, name, moment):
-    """Ended before a write, before its commit, and after its commit but before the answer: it is written once."""
+    """Terminated before a write, before its commit, and after its commit but before the response."""
     recorded = opened(tiny())
     trial, said = begun(recorded), []
     recorded.attend(said.append, lambda: False)
@@ -393,7 +393,7 @@ def expected(postgres, tiny, opened, recorded, name):
 
 
 def test_a_long_outage_ends_the_sweep(server, postgres, tiny, opened, monkeypatch):
-    """With three lines; a reader too. Nothing of the write is left, and it can be done later."""
+    """With three lines, also for a reader. The write is rolled back and can be repeated later."""
     recorded = opened(tiny())
     trial = begun(recorded)
     monkeypatch.setattr("studies.record.database.RECONNECT_TIMEOUT_S", 1.0)
@@ -414,7 +414,7 @@ def test_a_long_outage_ends_the_sweep(server, postgres, tiny, opened, monkeypatc
 
 
 def test_a_reader_waits_for_a_server_that_has_responded(server, postgres, tiny, opened):
-    """And reads on with what it has read before."""
+    """It keeps the trials it has already read."""
     recorded = opened(tiny())
     reader = records.Reader(recorded.folder)
     reader.read()
@@ -506,7 +506,7 @@ def test_server_crashes_do_not_change_the_record(server, postgres, started, tmp_
 
 
 def test_a_sweep_can_be_stopped_during_an_outage(server, postgres, started, tmp_path):
-    """Within seconds and with the signal's code; later it goes on to its end."""
+    """Within seconds and with the signal's exit code; it can be resumed."""
     process = started("home", "--tracking", "none", "--no-confirm", SWEEP_STORAGE=postgres.address())
     wait_for(lambda: epochs(postgres))
     server.stop()
@@ -558,7 +558,7 @@ ERRORS = {
 @pytest.mark.parametrize("verb", ["run", "status"])
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_wrong_address_is_reported(postgres, study_file, tmp_path, capfd, monkeypatch, name, verb):
-    """In at most three lines, with the right code, and without the password."""
+    """In at most three lines, with the right exit code, and without the password."""
     monkeypatch.delenv("SWEEP_STORAGE")
     whole = postgres.address()
     address = {
@@ -585,7 +585,7 @@ def test_a_wrong_address_is_reported(postgres, study_file, tmp_path, capfd, monk
 
 
 def test_a_missing_driver_is_reported(postgres, tmp_path, capfd, monkeypatch):
-    """With the command that installs it."""
+    """The message has the command that installs it."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     code, _, errors = ended(capfd, "status", "tiny", "--home", tmp_path)
 
@@ -595,7 +595,7 @@ def test_a_missing_driver_is_reported(postgres, tmp_path, capfd, monkeypatch):
 
 
 def test_an_unreachable_mlflow_database_does_not_delay_the_mirror(postgres, tiny, opened, monkeypatch):
-    """MLflow alone would try ten times, with pauses that double."""
+    """MLflow itself would retry ten times with exponential backoff."""
     folder, address = opened(tiny()).folder, postgres.address().replace(str(postgres.port), str(refusing()))
     monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda seconds: pytest.fail(f"it waits for {seconds} s"))
     for check_first in (True, False):
@@ -623,7 +623,7 @@ def test_a_role_without_the_right_to_create_is_reported(postgres, tiny, opened):
 
 
 def test_every_command_works_on_a_server(postgres, started, tmp_path, capfd, monkeypatch):
-    """By its folder; and those that only read the record from a home without it. The password is in no file."""
+    """With its folder; reading commands also without it. The password is in no file."""
     output, errors = started("home", SWEEP_STORAGE=postgres.address()).communicate(timeout=120)
     assert errors == ""
     monkeypatch.delenv("SWEEP_STORAGE")

@@ -1,4 +1,4 @@
-"""Wrong addresses of a study database that are refused without a server."""
+"""Invalid addresses of a study database, which are refused without a server."""
 
 import pytest
 
@@ -15,7 +15,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_a_wrong_address_is_reported(address, tmp_path, capfd, monkeypatch):
-    """In at most three lines, with the right code, and without the password."""
+    """In at most three lines, with the right exit code, and without the password."""
     pytest.importorskip("psycopg")
     monkeypatch.setenv("SWEEP_STORAGE", address)
     with pytest.raises(SystemExit) as end:

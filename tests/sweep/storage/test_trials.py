@@ -1,4 +1,4 @@
-"""Trials are read as Optuna reads them, and begun as Optuna would begin them."""
+"""Trials are read and started as Optuna does."""
 
 import math
 import sqlite3
@@ -12,7 +12,7 @@ from studies.record.trials import read_trials
 
 
 def test_trials_equal_those_read_by_optuna(tmp_path):
-    """Every state, every kind of parameter, numbers that JSON and databases lack."""
+    """Every state and kind of parameter, also infinity and NaN."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
     study = optuna.create_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=1))
     optuna.create_study(storage=storage, study_name="other").ask()
@@ -34,7 +34,7 @@ def test_trials_equal_those_read_by_optuna(tmp_path):
 
 
 def test_more_trials_than_fit_in_one_query(tmp_path, monkeypatch):
-    """They come in order, all of them once."""
+    """All are returned once, in order."""
     monkeypatch.setattr("studies.record.trials.TRIALS_PER_QUERY", 7)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'any.db'}")
     study = optuna.create_study(storage=storage)
@@ -44,7 +44,7 @@ def test_more_trials_than_fit_in_one_query(tmp_path, monkeypatch):
 
 
 def test_a_started_trial_equals_one_of_optuna(tiny, opened):
-    """Numbers go on within a study of two; what is handed out is what Optuna reads."""
+    """Numbers are consecutive within each of two studies; the returned trial equals Optuna's."""
     study = tiny()
     database = opened(study)
     memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
@@ -71,7 +71,7 @@ def test_a_started_trial_equals_one_of_optuna(tiny, opened):
 
 
 def test_a_missing_trial_is_detected(tiny, opened):
-    """The numbers of trials have no gap."""
+    """The numbers of trials must be contiguous."""
     database = opened(tiny())
     for _ in range(3):
         database.search.begin(create_trial(state=TrialState.RUNNING, user_attrs={"hyperparameters": {}}))

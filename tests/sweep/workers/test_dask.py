@@ -1,4 +1,4 @@
-"""A sweep on a Dask cluster: the same numbers as on this machine, whoever is killed meanwhile."""
+"""A sweep on a Dask cluster: the same numbers as on this machine, also if processes are killed."""
 
 import contextlib
 import os
@@ -147,7 +147,7 @@ def disturbed(tiny, opened, searched, joined, alone):
 
 
 def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, alone):
-    """Every setting, epoch and hash; the weights are here, and nothing else is left of the trials."""
+    """Every setting, epoch and hash; the coordinator has the weights, and no other files of the trials are left."""
     database = opened(tiny(*CHANGES))
     pool = joined(dask)
     searched(tiny(*CHANGES), database, pool=pool)
@@ -162,7 +162,7 @@ def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, a
 
 
 def test_a_killed_worker_does_not_change_its_trial(disturbed, dask):
-    """SIGKILL for a Dask worker: its trial's death is recorded, it runs elsewhere, and the numbers are the same."""
+    """SIGKILL of a Dask worker: the exit is recorded, the trial runs on another worker with the same numbers."""
 
     def kill(_):
         dask.at_work().kill()
@@ -176,7 +176,7 @@ def test_a_killed_worker_does_not_change_its_trial(disturbed, dask):
 
 @pytest.mark.slow
 def test_a_killed_workers_trial_continues_from_the_fetched_checkpoint(disturbed, dask, monkeypatch):
-    """It was fetched while the trial ran; what the next worker makes of it are the same numbers."""
+    """It was fetched while the trial ran; the next worker gets the same numbers from it."""
     monkeypatch.setattr(cluster, "CHECKPOINT_INTERVAL_S", 0.05)
     monkeypatch.setattr(cluster, "MAX_TRANSFER_SHARE", 1)
 
@@ -197,7 +197,7 @@ def test_a_killed_workers_trial_continues_from_the_fetched_checkpoint(disturbed,
 
 @pytest.mark.slow
 def test_a_retired_worker_is_not_counted_as_died(disturbed, dask):
-    """Somebody else's doing, as when a batch system's time is up; its nanny says the same of SIGTERM."""
+    """As at the time limit of a batch system; a SIGTERM of its nanny is the same."""
 
     def retire(pool):
         with Client(dask.address) as client:
@@ -212,7 +212,7 @@ def test_a_retired_worker_is_not_counted_as_died(disturbed, dask):
 
 @pytest.mark.slow
 def test_a_killed_training_process_continues_from_its_checkpoint(disturbed, dask):
-    """The Dask worker lives on and brings what the dead process had saved."""
+    """The Dask worker continues and returns the last checkpoint of the killed process."""
 
     def kill(_):
         os.kill(training(dask.at_work())[0], signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_a_killed_training_process_continues_from_its_checkpoint(disturbed, dask
 
 @pytest.mark.slow
 def test_a_stop_fetches_checkpoints(tiny, opened, searched, joined, dask, alone):
-    """And workers of this machine continue from them, to the same numbers."""
+    """Local workers continue from them with the same numbers."""
     stop = Stop()
     database = opened(tiny(*LONG))
     searched(
@@ -277,7 +277,7 @@ def said(pool, key, token, number, message):
 
 
 def test_duplicate_and_unknown_messages_are_ignored(begun):
-    """A line doubled or ahead of its turn is dropped; so is one of another sweep, or of a job that was ended."""
+    """Also messages out of order, of another sweep, or of an ended job."""
     pool, key = begun
     line = {"kind": "epoch", "mine": True}
     run = pool._runs[key]
@@ -291,7 +291,7 @@ def test_duplicate_and_unknown_messages_are_ignored(begun):
 
 
 def test_checkpoints_are_fetched_one_at_a_time(begun, monkeypatch):
-    """Else they would fill the scheduler's network; one that was not needed is not sent again."""
+    """This limits the scheduler's traffic; an unchanged checkpoint is not sent again."""
     pool, key = begun
     asked, run, now = [], pool._runs[key], [time.monotonic()]
     monkeypatch.setattr(pool._connection, "call", lambda *call, name: asked.append((now[0], *call[2:])))
@@ -310,7 +310,7 @@ def test_checkpoints_are_fetched_one_at_a_time(begun, monkeypatch):
 
 
 def test_a_restarted_task_counts_as_died(begun):
-    """Dask ran it again by itself, after its worker died and came back under the same address."""
+    """Dask restarted it after its worker died and restarted with the same address."""
     pool, key = begun
     number = pool._numbers[pool._runs[key].address]
 
@@ -322,7 +322,7 @@ def test_a_restarted_task_counts_as_died(begun):
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own, digits_folder, tmp_path):
-    """Its trial is not blamed, and waits for another worker."""
+    """The exit is not counted, and the trial waits for another worker."""
     own.start_worker(DASK_TEMPORARY_DIRECTORY=str(tmp_path / "scratch"))
     study = tiny(*ENDLESS)
     task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
@@ -340,7 +340,7 @@ def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own,
 
 
 def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
-    """The sweep waits for one, and says so once."""
+    """The sweep waits for a worker and prints this once."""
     study = tiny("trials=2")
     database = opened(study)
     pool = joined(own)
@@ -357,7 +357,7 @@ def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
 
 @pytest.mark.slow
 def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own, alone):
-    """Its workers end with it, as Dask's do; no trial is blamed, and the numbers are the same."""
+    """Its workers exit with it; no exit is counted, and the numbers are the same."""
 
     def restart(_):
         own.scheduler.kill()
@@ -382,7 +382,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
 
 @pytest.mark.slow
 def test_a_lost_scheduler_ends_the_sweep(tiny, opened, searched, joined, own, monkeypatch):
-    """After the patience, with what is recorded kept: the same command continues."""
+    """After the timeout; the record is kept, and the same command resumes."""
     monkeypatch.setattr(cluster, "RECONNECT_TIMEOUT_S", 1.0)
     own.start_worker()
     database = opened(tiny(*ENDLESS))
@@ -396,7 +396,7 @@ def test_a_lost_scheduler_ends_the_sweep(tiny, opened, searched, joined, own, mo
 
 @pytest.mark.slow
 def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, alone, monkeypatch):
-    """A frozen one: its trial runs elsewhere, and is not blamed."""
+    """A stopped process: its trial runs on another worker, and no exit is counted."""
     monkeypatch.setattr(cluster, "SILENCE_TIMEOUT_S", 8.0)
     changes = ("trials=2", "baseline.epochs=150", "generation=2")
     held = []
@@ -421,7 +421,7 @@ def test_a_silent_worker_loses_its_trial(tiny, opened, searched, joined, own, al
 
 @pytest.mark.slow
 def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, dask, tmp_path):
-    """A late joiner whose model/ differs is told of, with both versions; the others go on."""
+    """A worker with another model/ is reported with both versions; the others continue."""
     for package in ("model", "sweep"):
         shutil.copytree(ROOT / package, tmp_path / "other" / package)
     with (tmp_path / "other/model/adam.py").open("a") as file:
@@ -443,7 +443,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
 
 
 def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
-    """At once, with the reason; and the worker, which may be another's, goes on."""
+    """At once, with the reason; the worker, which other sweeps may use, is not stopped."""
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/__init__.py").write_text("raise ModuleNotFoundError('no sweep here')")
     own.start_worker(PYTHONPATH=str(tmp_path))
@@ -468,7 +468,7 @@ def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
     ],
 )
 def test_differences_between_workers_are_reported(joined, dask, digits_folder, found, reason):
-    """Both versions; arithmetic may differ from this machine's, but not among workers."""
+    """With both versions; floating-point results may differ from this machine's, but not between workers."""
     pool = joined(dask)
     pool.close()
     same = {"facts": pool._admission._here, "dataset": str(digits_folder), "digest": pool._digest}
@@ -483,7 +483,7 @@ def test_differences_between_workers_are_reported(joined, dask, digits_folder, f
 
 
 def test_a_worker_without_the_data_is_reported(tmp_path, monkeypatch):
-    """It says which; a copy of the same content under another name will do."""
+    """The message has the path; a copy with the same content under another name is accepted."""
     monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
     rng = np.random.default_rng(0)
     arrays = {"x_train": rng.integers(0, 256, (60, 2, 2), np.uint8), "y_train": np.arange(60) % 3}
@@ -513,7 +513,7 @@ def started(tmp_path, study_file):
 
 @pytest.mark.slow
 def test_workers_stop_when_the_coordinator_is_killed(started, tiny, opened, searched, joined, dask, alone, tmp_path):
-    """Within seconds no worker trains; the same command continues to the same bits, and no trial is blamed."""
+    """Within seconds no worker trains; the same command resumes with the same bits, and no exit is counted."""
     changes = (*LONG, "baseline.epochs=800")  # on a busy machine 250 are over before this test sees the first
     process = started(dask.address, *(word for change in changes for word in ("--set", change)))
     assert within(60, lambda: _trials(tmp_path / "home/tiny"))
@@ -533,7 +533,7 @@ def test_workers_stop_when_the_coordinator_is_killed(started, tiny, opened, sear
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly(started, dask, tmp_path):
-    """Exit 130, the command that continues, a checkpoint here, idle workers."""
+    """Exit code 130, the command to resume, fetched checkpoints, idle workers."""
     process = started(dask.address, "--set", "baseline.epochs=5000")
     folder = tmp_path / "home/tiny"
     assert within(60, lambda: _trials(folder))
@@ -564,7 +564,7 @@ def _trials(folder):
     ],
 )
 def test_a_wrong_scheduler_address_is_reported(address, code, reason, tmp_path, capsys, monkeypatch):
-    """In at most three lines, without what may be a password in it, and before anything is written."""
+    """In at most three lines, without a password, and before anything is written."""
     monkeypatch.setattr(dask_client, "CONNECT_TIMEOUT_S", 0.3)
     words = ["run", "digits", "--cluster", address.format(port=(port := free_port()))]
     with pytest.raises(SystemExit) as caught:
@@ -587,7 +587,7 @@ def test_a_starting_scheduler_is_waited_for():
 
 
 def test_a_missing_extra_is_reported_with_the_command_that_installs_it(monkeypatch, tmp_path, capsys):
-    """Exit 3, in two lines."""
+    """Exit code 3, with two lines."""
     monkeypatch.setitem(sys.modules, "sweep.workers.dask_client", None)
     with pytest.raises(SystemExit) as caught:
         main(["run", "digits", "--cluster", "tcp://127.0.0.1:1", "--home", str(tmp_path), "--tracking", "none"])

@@ -1,4 +1,4 @@
-"""The worker process and the pool that keeps it."""
+"""The worker process and its pool."""
 
 import fcntl
 import json
@@ -47,7 +47,7 @@ def without_seconds(messages):
 
 
 def test_a_worker_imports_numpy_and_the_model_only(tmp_path, digits_folder):
-    """It starts in a fraction of a second and cannot be hurt by Optuna, MLflow, pandas or matplotlib."""
+    """It starts quickly and does not depend on Optuna, MLflow, pandas or matplotlib."""
     code = (
         "import sys, json, threading; from sweep.workers import worker;"
         "from sweep.workers.pool import Job; from sweep.workers.worker import run;"
@@ -65,7 +65,7 @@ def test_a_worker_imports_numpy_and_the_model_only(tmp_path, digits_folder):
 
 
 def test_a_worker_has_one_blas_thread(pool, tmp_path, digits_folder):
-    """Two trainings of one thread beat one of two."""
+    """Two processes with one thread each are faster than one with two."""
     pool.start(job(tmp_path, digits_folder))
     environment = Path(f"/proc/{pool._slots[0].process.pid}/environ")
     if environment.exists():  # Linux tells what a process was started with
@@ -83,7 +83,7 @@ def test_a_worker_has_one_blas_thread(pool, tmp_path, digits_folder):
 
 
 def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
-    """Every epoch is said, then done; weights.npz is what the hash says; the confusion counts the validation set."""
+    """Epochs are reported, then `done`; weights.npz has the reported hash; the confusion matrix is for validation."""
     one = job(tmp_path, digits_folder)
     pool.start(one)
     messages = until(pool, "done")
@@ -99,7 +99,7 @@ def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
 @pytest.mark.mnist
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process had at its highest")
 def test_training_on_mnist_fits_into_250_mib(pool, tmp_path):
-    """512-256 hidden units, a validation and the weights file included; the images are mapped, not copied."""
+    """With 512-256 hidden units, including validation and the weights file; the images are memory-mapped."""
     folder = datasets.prepare("mnist", tmp_path, download=False)
     pool.start(job(tmp_path, folder, settings=Hyperparameters(hidden_sizes=(512, 256), epochs=2)))
     status = Path(f"/proc/{pool._slots[0].process.pid}/status")
@@ -110,7 +110,7 @@ def test_training_on_mnist_fits_into_250_mib(pool, tmp_path):
 
 
 def test_a_stopped_job_continues_to_the_same_bits(pool, tmp_path, digits_folder):
-    """Stopped somewhere, started again: the epochs before are repeated from the checkpoint, the hash is the same."""
+    """After a stop, the epochs of the checkpoint are reported again, and the hash is the same."""
     long = Hyperparameters(hidden_sizes=(64,), batch_size=8, learning_rate=0.01, epochs=12, dropout=0.1)
     pool.start(job(tmp_path, digits_folder, "search/1", long))
     whole = until(pool, "done")
@@ -128,7 +128,7 @@ def test_a_stopped_job_continues_to_the_same_bits(pool, tmp_path, digits_folder)
 
 
 def test_a_killed_worker_is_detected_and_replaced(pool, tmp_path, digits_folder):
-    """Its job is named with the signal, within a second; the next job gets a new process."""
+    """The job is reported with the signal within a second; the next job gets a new process."""
     long = Hyperparameters(hidden_sizes=(64,), batch_size=8, epochs=500)
     pool.start(job(tmp_path, digits_folder, "search/3", long))
     until(pool, "epoch")
@@ -143,7 +143,7 @@ def test_a_killed_worker_is_detected_and_replaced(pool, tmp_path, digits_folder)
 
 
 def test_two_workers_never_use_one_folder(pool, tmp_path, digits_folder):
-    """Until the other has left, a job waits; what it then writes is its own."""
+    """A job waits until the other has released the lock."""
     one = job(tmp_path, digits_folder, "search/7")
     folder = tmp_path / "trials/search-7"
     folder.mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_two_workers_never_use_one_folder(pool, tmp_path, digits_folder):
 
 
 def test_a_worker_exits_with_its_coordinator(pool, tmp_path, digits_folder):
-    """The pipe's end is enough, also in the middle of an epoch."""
+    """It detects the closed pipe, also during an epoch."""
     pool.start(job(tmp_path, digits_folder, "search/5", Hyperparameters(batch_size=1, epochs=1000)))
     process = pool._slots[0].process
     time.sleep(1)  # it imports NumPy first; the two seconds count for one that trains
@@ -176,7 +176,7 @@ def test_a_worker_exits_with_its_coordinator(pool, tmp_path, digits_folder):
     ],
 )
 def test_failures_are_reported_and_the_worker_continues(tmp_path, digits_folder, settings, outcome):
-    """Divergence and memory cost one job, with the reason in words; the next one runs."""
+    """Divergence and lack of memory fail one job, with the reason; the next one runs."""
     if outcome == "out of memory":  # 8 layers of 16,384 squared are 7 GiB, and the moments as much again
         resource = pytest.importorskip("resource")
         before = resource.getrlimit(resource.RLIMIT_AS)
@@ -198,7 +198,7 @@ def test_failures_are_reported_and_the_worker_continues(tmp_path, digits_folder,
 
 
 def test_a_damaged_checkpoint_is_renamed(pool, tmp_path, digits_folder):
-    """The trial starts again, and says so."""
+    """The trial starts again, and a note is sent."""
     one = job(tmp_path, digits_folder, "search/8")
     folder = tmp_path / "trials/search-8"
     folder.mkdir(parents=True)
@@ -212,7 +212,7 @@ def test_a_damaged_checkpoint_is_renamed(pool, tmp_path, digits_folder):
 
 
 def test_final_models_also_train_on_the_validation_examples(pool, tmp_path, digits_folder):
-    """No validation numbers, no confusion, and an end before the schedule's."""
+    """No validation metrics, no confusion matrix, and fewer epochs than the schedule."""
     pool.start(job(tmp_path, digits_folder, "confirm/0", whole=True, stop_after=2))
     messages = until(pool, "done")
 
