@@ -1,7 +1,8 @@
 """Removes passwords from text: no log, tag, file, terminal output or traceback of this program contains one.
 
-SQLAlchemy's URL type hides a password in an address that it has parsed. This module is for free text, for addresses of
-web servers, and for addresses that could be read in two ways: SQLAlchemy accepts those, so they are refused here.
+SQLAlchemy reads the address of a database. It also takes one that has an @ too many, and then part of the password is
+where it would be shown: `postgresql://me:a@b@host/db` has the host `b@host`, `postgresql://me/a@host/db` the database
+`a@host/db`. These are refused here. The rest is for free text and for addresses of web servers.
 """
 
 from __future__ import annotations
@@ -10,36 +11,27 @@ import base64
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote, unquote
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
 HIDDEN = "***"
+_NAME = r"(?:\w{0,40}(?:passw|passphrase|pwd|token|secret|api_?key)\w{0,40}|pass)"
 # From // to the last @: a password may hold / and @ itself. A file of SQLite has none, and folders are called me@work.
 _USER = r"(?s)(?<!/)(?!(?<=sqlite:)///)//(ANY*)@"
 # To the end of the word: a password may hold & itself. %3D is the = of an address inside an address.
-_SETTING = r"(?si)(\b(?:\w{0,40}(?:passw|passphrase|pwd|token|secret|api_?key)\w{0,40}|pass)(?:=|%3d))(ANY+)"
+_SETTING = rf"(?si)(\b{_NAME}(?:=|%3d))(ANY+)"
 _IN_TEXT = [re.compile(pattern.replace("ANY", r"\S")) for pattern in (_USER, _SETTING)]
 _IN_ADDRESS = [re.compile(pattern.replace("ANY", ".")) for pattern in (_USER, _SETTING)]
 _SHORTEST = 4  # characters; a shorter password is not replaced outside addresses, the gaps would reveal it
 
-_SCHEMES = ("http://", "https://", "sqlite:///", "postgresql://", "mysql://", "mssql://")
-_SCHEME = re.compile(r"https?|(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?", re.IGNORECASE)
-_FORMS = {
-    "http": r"(?:[^\s/?#@]*@)?(?:\[[^\s/?#@\]]+\]|[^\s/?#@:\[\]]+)(?::\d+)?(?:/[^\s?#@]*)?",
-    "sqlite": r"/[^?]*",
-    "database": r"(?:[^\s@]*@)?(?:\[[^\s/?@\]]+\]|[^\s/?@:\[\]]*)(?::\d+)?(?:[/?][^\s@]*)?",
-}
-
+_SCHEME = re.compile(r"https?|(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
+_WEB = re.compile(r"https?://(?:[^\s/?#@]*@)?(?:\[[^\s/?#@\]]+\]|[^\s/?#@:\[\]]+)(?::\d+)?(?:/[^\s?#@]*)?")
 _WHERE = "it comes from --tracking or SWEEP_TRACKING; `none` means no MLflow"
-_ENCODE = "in a user or password write @ as %40, / as %2F, ? as %3F, # as %23, a space as %20; the port is a number"
-_HINTS = {
-    "http": f"MLflow's address cannot be read: it has no ? or #, and {_ENCODE}",
-    "sqlite": "MLflow's address cannot be read: a database file is sqlite:///FILE",
-    "database": f"MLflow's address cannot be read: {_ENCODE}",
-}
-
-_DATABASE = r"(?:[^\s@]*@)?(?:\[[^\s/?@\]]+\]|[^\s/?#@:\[\]]*)(?::\d+)?/[^\s/?#@]+(?:\?[^\s#@]*)?"
 _HERE = "it comes from --storage or SWEEP_STORAGE; without them a study is a file in its folder"
+_ENCODE = "in a user or password write @ as %40, / as %2F, ? as %3F, # as %23, a space as %20; the port is a number"
 
 
 class AddressError(Exception):
@@ -54,13 +46,16 @@ def checked_address(address: str) -> str:
     """
     if address == "none":
         return address
-    scheme, _, rest = address.partition("://")
-    if not _SCHEME.fullmatch(scheme) or len(scheme) == len(address):
-        raise AddressError(f"MLflow's address begins with none of {' '.join(_SCHEMES)}\n{_WHERE}")
-    kind = scheme.lower().partition("+")[0].replace("https", "http")
-    if not re.fullmatch(_FORMS.get(kind, _FORMS["database"]), rest):
-        raise AddressError(f"{_HINTS.get(kind, _HINTS['database'])}\n{_WHERE}")
-    return f"{scheme.lower()}://{rest}"
+    scheme, separator, rest = address.partition("://")
+    address = f"{scheme.lower()}{separator}{rest}"
+    if not separator or not _SCHEME.fullmatch(scheme.lower()):
+        schemes = "http:// https:// sqlite:/// postgresql:// mysql:// mssql://"
+        raise AddressError(f"MLflow's address begins with none of {schemes}\n{_WHERE}")
+    if not (_WEB.fullmatch(address) if address.startswith("http") else _parsed(address)):
+        forms = {"http": f"it has no ? or #, and {_ENCODE}", "sqlite": "a database file is sqlite:///FILE"}
+        form = next((form for name, form in forms.items() if address.startswith(name)), _ENCODE)
+        raise AddressError(f"MLflow's address cannot be read: {form}\n{_WHERE}")
+    return address
 
 
 def checked_storage(address: str) -> str:
@@ -72,14 +67,30 @@ def checked_storage(address: str) -> str:
     scheme, _, rest = address.partition("://")
     if scheme.lower() not in ("postgresql", "postgresql+psycopg", "postgres"):
         raise AddressError(f"a study database's address begins with postgresql+psycopg:// and no other\n{_HERE}")
-    if not re.fullmatch(_DATABASE, rest):
-        form = (
-            "postgresql+psycopg://HOST/DATABASE with USER@ before HOST"  # and not as it is written: it would be hidden
-        )
+    url = _parsed(address)
+    if url is None or not url.database:
+        # Not as it is written, with USER@HOST: that would be hidden.
+        form = "postgresql+psycopg://HOST/DATABASE with USER@ before HOST"
         raise AddressError(f"the study database's address cannot be read: it is {form}; {_ENCODE}\n{_HERE}")
-    if _IN_ADDRESS[1].search(rest.rpartition("?")[2]):
+    if any(re.fullmatch(_NAME, key, re.IGNORECASE) for key in url.query):
         raise AddressError(f"a password stands before the @, in PGPASSWORD or in ~/.pgpass, not behind a ?\n{_HERE}")
     return f"postgresql+psycopg://{rest}"
+
+
+def _parsed(address: str) -> URL | None:
+    """The address of a database; None where it cannot be read, or not in one way only."""
+    from sqlalchemy.engine import make_url  # `sweep --help` need not wait for it
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):  # the latter for a port
+        return None
+    if url.drivername.startswith("sqlite"):
+        plain = bool(url.database) and url.host is None and url.username is None and "?" not in address
+    else:  # the only @ ends the user; white space would end the address in a text
+        plain = address.count("@") == (url.username is not None) and not re.search(r"\s", address)
+    return url if plain else None
 
 
 def without_passwords(text: str, known: Iterable[str] = ()) -> str:
