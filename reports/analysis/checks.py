@@ -19,7 +19,7 @@ from reports.analysis.best_epochs import best_epochs
 from reports.analysis.confirmation import paired_difference, seed_noise
 from reports.analysis.failures import BROKEN, failure_causes
 from reports.analysis.learning_curves import Course, course
-from reports.analysis.pruning import audited, misjudged
+from reports.analysis.pruning import controls, misjudged
 from reports.analysis.standing import BASELINE, standing, winner
 from reports.analysis.statistics import wilson
 from reports.analysis.trial_budget import enough
@@ -268,20 +268,20 @@ def noise(record: SweepRecord) -> Check:
 
 
 def pruning(record: SweepRecord) -> Check:
-    """Did pruning stop trials that would have been good? Judged by those that were audited: judged, but never stopped.
+    """Did pruning stop trials that would have been good? Answered by the unpruned control trials.
 
-    Wilson's interval of the share of the audited, given up by the pruner, that ended in the best quarter.
+    Wilson's interval of the share of those given up by the pruner that ended in the best quarter all the same.
     """
     name, ranked = "pruning", record.ranked()
-    given_up, good = misjudged(audited(record), len(ranked))
+    given_up, good = misjudged(controls(record), len(ranked))
     if not record.counts().get("pruned", 0) and not given_up:
         return Check(name, PASS, "No trial was pruned.", {"pruned": 0})
     if not given_up:
-        return Check(name, INCONCLUSIVE, "No audited trial was given up by the pruner: its mistakes cannot be counted.")
+        return Check(name, INCONCLUSIVE, "The pruner gave up no unpruned control trial: its mistakes cannot be counted.")
     low, high = wilson(good / given_up, given_up)
     numbers = {"given up": given_up, "misjudged": good, "low": low, "high": high}
     text = (
-        f"{good} of {counted(given_up, 'audited trial')} that the pruner gave up ended in the best quarter"
+        f"{good} of {counted(given_up, 'unpruned control trial')} that the pruner gave up ended in the best quarter"
         f" ({percent(low)} to {percent(high)})."
     )
     status = WARN if low > MISJUDGED else PASS if high <= MOST_MISJUDGED else INCONCLUSIVE

@@ -100,7 +100,9 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
         new = min(MOST_TRIALS, MORE_TRIALS * int(study["trials"]))
         found.append(Change("trials", study["trials"], new, "more trials still improved the best value"))
     if "pruning" in warned:
-        found.append(Change("pruner", study["pruner"], "none", "the audit found good trials among those it gave up"))
+        found.append(
+            Change("pruner", study["pruner"], "none", "the unpruned control trials that it gave up include good ones")
+        )
     if "winner against baseline" in warned or "noise" in warned:
         found += _seeds(record)
     return [change for change in found if change.new != change.old]

@@ -1,4 +1,4 @@
-"""Was pruning right? How early the order of trials is known, what stopping spared, and what the audit says it cost."""
+"""Was pruning right? How early the order of trials is known, what stopping spared, and which good trials it stops."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def spared(record: SweepRecord) -> Spared:
 
 
 @dataclass(frozen=True)
-class Audited:
-    """A trial that was judged but never stopped.
+class Control:
+    """An unpruned control trial: judged but never stopped.
 
     Attributes:
         trial: its number.
@@ -98,18 +98,18 @@ class Audited:
     rank: int
 
 
-def audited(record: SweepRecord) -> list[Audited]:
-    """Every completed audited trial, best first."""
+def controls(record: SweepRecord) -> list[Control]:
+    """Every completed unpruned control trial, best first."""
     ranked = record.ranked()
-    return [_audited(trial, place) for place, trial in enumerate(ranked, 1) if trial.audit is not None]
+    return [_control(trial, place) for place, trial in enumerate(ranked, 1) if trial.control is not None]
 
 
-def _audited(trial: TrialRecord, place: int) -> Audited:
-    at = (trial.audit or {}).get("would_prune_at")
-    return Audited(trial.number, None if at is None else int(at) + 1, float(trial.value or 0.0), place)
+def _control(trial: TrialRecord, place: int) -> Control:
+    at = (trial.control or {}).get("would_prune_at")
+    return Control(trial.number, None if at is None else int(at) + 1, float(trial.value or 0.0), place)
 
 
-def misjudged(found: Sequence[Audited], completed: int) -> tuple[int, int]:
-    """How many audited trials the pruner gave up, and how many of these ended in the best quarter of the completed."""
+def misjudged(found: Sequence[Control], completed: int) -> tuple[int, int]:
+    """How many unpruned controls the pruner gave up, and how many of these ended in the best quarter."""
     doomed = [one for one in found if one.given_up is not None]
     return len(doomed), sum(one.rank <= math.ceil(completed / 4) for one in doomed)

@@ -6,20 +6,20 @@ import numpy as np
 
 from reports.analysis import wording
 from reports.analysis.checks import FEWEST
-from reports.analysis.pruning import Audited, Foresight, audited, foresight, misjudged, spared
+from reports.analysis.pruning import Control, Foresight, controls, foresight, misjudged, spared
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
 from reports.drawing.layout import BODY, Page
 from reports.pages.context import Report
 
-MOST_AUDITED = 12
-GOOD = 0.9  # rank correlation above which the order of the trials is considered known
+MOST_CONTROLS = 12
+GOOD = 0.9  # a rank correlation from which on the order of the trials is known
 
 
 def pruning(report: Report) -> list[Page]:
-    """How early the order was known, what stopping spared, and what the audit says it cost."""
-    found, seen = foresight(report.record), audited(report.record)
+    """How early the order was known, what stopping spared, and what the unpruned control trials say it cost."""
+    found, seen = foresight(report.record), controls(report.record)
     saved = spared(report.record)
     few = report.standing.complete < FEWEST
     if (found is None or few) and not saved.pruned and not seen:
@@ -44,14 +44,14 @@ def pruning(report: Report) -> list[Page]:
         else "No trial was pruned.",
         BODY,
     )
-    page.heading("What it cost: the audit")
-    _audit(page, report, seen)
+    page.heading("What it cost: the unpruned control trials")
+    _controls(page, report, seen)
     return [page]
 
 
-def _audit(page: Page, report: Report, seen: list[Audited]) -> None:
+def _controls(page: Page, report: Report, seen: list[Control]) -> None:
     if not seen:
-        words = "No trial was kept for audit, so whether a pruned one would have won is not known."
+        words = "There is no unpruned control trial, so whether a pruned one would have won is not known."
         page.paragraph(
             f"{words} `control` in the study file sets the share of trials that are judged but never stopped."
         )
@@ -67,13 +67,13 @@ def _audit(page: Page, report: Report, seen: list[Audited]) -> None:
     page.space(0.06)
     rows = [
         [str(one.trial), str(one.given_up or "never"), report.metric.text(one.value), f"{one.rank}"]
-        for one in sorted(seen, key=lambda one: (one.given_up is None, one.rank))[:MOST_AUDITED]
+        for one in sorted(seen, key=lambda one: (one.given_up is None, one.rank))[:MOST_CONTROLS]
     ]
     head = ["trial", "given up after epoch", report.metric.name, f"rank of {report.standing.complete}"]
     page.table(head, rows, right=(0, 1, 2, 3))
 
 
-def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> str:
+def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> str:
     check = next(check for check in report.checks if check.name == "pruning")
     given_up, good = misjudged(seen, report.standing.complete)
     if report.record.counts().get("pruned", 0) and check.status == "warn":
@@ -83,8 +83,10 @@ def _finding(report: Report, found: Foresight | None, seen: list[Audited]) -> st
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == "pass":
-        return f"Pruning was right: {good} of {given_up} audited trials that it gave up ended in the best quarter"
-    return f"{early}; too few audited trials to say what pruning cost"
+        return (
+            f"Pruning was right: {good} of {given_up} unpruned control trials that it gave up ended in the best quarter"
+        )
+    return f"{early}; too few unpruned control trials to say what pruning cost"
 
 
 def _known(found: Foresight | None) -> int | None:

@@ -21,6 +21,7 @@ from studies.record.database import open_readonly, reconnecting, require_whole
 from studies.record.errors import RecordError, readable
 from studies.record.location import locate
 from studies.record.schema import (
+    CONTROL,
     EPOCH,
     EPOCH_COLUMNS,
     SEALED,
@@ -63,7 +64,7 @@ class TrialRecord:
         seconds: training time of all its epochs.
         started, finished: UTC.
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
-        audit: {"would_prune_at": epoch or None} for a trial that was an unpruned control trial.
+        control: {"would_prune_at": epoch or None} of an unpruned control trial; None of others.
         role, candidate, seed_index: only in the confirm study.
     """
 
@@ -84,7 +85,7 @@ class TrialRecord:
     worker: int | None
     weights_sha256: str | None
     confusion: tuple[tuple[int, ...], ...] | None
-    audit: Mapping[str, Any] | None = None
+    control: Mapping[str, Any] | None = None
     role: str | None = None
     candidate: int | None = None
     seed_index: int | None = None
@@ -315,7 +316,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         worker=attributes.get("worker"),
         weights_sha256=result.get("weights_sha256"),
         confusion=tuple(tuple(row) for row in confusion) if confusion else None,
-        audit=attributes.get("audit"),
+        control=attributes.get(CONTROL),
         role=attributes.get("role"),
         candidate=attributes.get("candidate"),
         seed_index=attributes.get("seed_index"),

@@ -22,7 +22,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `attempt`, `worker` | number of starts; the last worker |
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and the reason as a sentence |
 | `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
-| `audit` | judged but never stopped: {"would_prune_at": epoch or null} |
+| `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null} |
 | `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
 | `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
 """  # noqa: E501
@@ -45,6 +45,8 @@ from studies.record.errors import RecordError, damaged
 from studies.record.server import Place
 
 SCHEMA = 2
+CONTROL = "audit"
+"""What makes a trial an unpruned control; the name is kept, so that older versions read the record."""
 SEALED = 2
 """The first schema with seals."""
 EPOCH_COLUMNS = (*COLUMNS, "time")

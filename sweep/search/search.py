@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
+from studies.record.schema import CONTROL
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
 from sweep.search.pruners import Hyperband, Median, make_pruner
@@ -111,21 +112,21 @@ class Search:
         return task_from(self._log, trial, self._job(trial))
 
     def should_prune(self, task: Task, epoch: int) -> bool:
-        """Whether the pruner gives the trial up; the baseline and audited trials are judged but never stopped."""
+        """Whether the pruner gives the trial up; the baseline and unpruned controls are never stopped."""
         number = task.trial.number
         given_up = self._report(number, epoch, task.value)
-        if not given_up or "audit" in task.trial.user_attrs:
+        if not given_up or CONTROL in task.trial.user_attrs:
             return False
-        if number == 0 or audited(self._definition, number):
-            self._audit(task, epoch)
+        if number == 0 or is_control(self._definition, number):
+            self._note_control(task, epoch)
             return False
         return epoch + 1 < int(task.job.hyperparameters["epochs"])  # pruning after the last epoch would save nothing
 
     def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
         """Tell the sampler; returns what the pruner stored about the trial, to be recorded for the next start."""
         number = task.trial.number
-        if audited(self._definition, number) and "audit" not in task.trial.user_attrs:
-            self._audit(task, None)
+        if is_control(self._definition, number) and CONTROL not in task.trial.user_attrs:
+            self._note_control(task, None)
         self._outcomes[number] = state, task.value if state == TrialState.COMPLETE else None
         if len(self._outcomes) < (self._definition.generation or 1):
             return {}
@@ -196,11 +197,11 @@ class Search:
         drawn.report(value, epoch)
         return bool(drawn.should_prune())
 
-    def _audit(self, task: Task, epoch: int | None) -> None:
+    def _note_control(self, task: Task, epoch: int | None) -> None:
         verdict = {"would_prune_at": epoch}
-        task.trial.user_attrs["audit"] = verdict
-        if audited(self._definition, task.trial.number):
-            self._log.attribute(task.trial._trial_id, "audit", verdict)
+        task.trial.user_attrs[CONTROL] = verdict
+        if is_control(self._definition, task.trial.number):
+            self._log.attribute(task.trial._trial_id, CONTROL, verdict)
 
     def _job(self, trial: FrozenTrial) -> Job:
         settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
@@ -215,7 +216,7 @@ def search_job(study: Study, number: int, settings: Hyperparameters, folder: Pat
     return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, selection, seconds=limit)
 
 
-def audited(study: Study, number: int) -> bool:
-    """Whether a trial is judged but never stopped; decided by (study seed, trial number) alone."""
+def is_control(study: Study, number: int) -> bool:
+    """Whether a trial is an unpruned control: judged but never stopped. Decided by (study seed, trial number) alone."""
     words = np.random.SeedSequence([study.seed, number, CONTROL_STREAM])
     return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.control)

@@ -110,7 +110,7 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
         "attempt": trial.attempt,
         "worker": trial.worker,
         "weights_sha256": trial.weights_sha256,
-        "audit": json.dumps(dict(trial.audit)) if trial.audit else None,
+        "control": json.dumps(dict(trial.control)) if trial.control else None,
         **source_tags(record),
     }
     return expected_runs.tags(values)

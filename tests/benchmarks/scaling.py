@@ -57,7 +57,7 @@ FULL = [("tpe", 100, 10_000), ("random", 1_000, 100_000), ("tpe", 1_000, 10_000)
 SAMPLES = 40
 """Points of a curve: every 40th part of the trials is measured by itself."""
 CHANGES = (f"baseline.epochs={EPOCHS}", "objective=validation_loss", "pruner=median", "control=1.0")
-"""The median rule judges every epoch and ends no trial: all are audited."""
+"""The median rule judges every epoch and ends no trial: all are unpruned controls."""
 
 
 class VirtualWorkers(SimulatedWorkers):

@@ -236,9 +236,9 @@ def _made(
     if ended != "complete":
         return trial
     matrix = _matrix(rng, data["validation"], trial.validation_accuracy or 0.9)
-    audit = {"would_prune_at": 3 if quality > 0.08 else None} if number % 20 == 7 else None
+    control = {"would_prune_at": 3 if quality > 0.08 else None} if number % 20 == 7 else None
     return _trial(
-        number, ended, settings, curves, objective, confusion=tuple(tuple(row) for row in matrix), audit=audit
+        number, ended, settings, curves, objective, confusion=tuple(tuple(row) for row in matrix), control=control
     )
 
 
@@ -339,7 +339,7 @@ def make_study(
     space: Mapping[str, Any] | None = None,
     broken: Callable[[Mapping[str, Any]], bool] = lambda settings: False,
     pruned: Callable[[Mapping[str, Any], int], bool] = lambda settings, number: False,
-    audited: Callable[[int], bool] = lambda number: False,
+    controls: Callable[[int], bool] = lambda number: False,
     confirm: int = 0,
     top: int = 3,
     sampler: str = "random",
@@ -353,8 +353,8 @@ def make_study(
         noise: standard deviation of one training.
         space: what is searched; the usual one by default.
         broken: which settings diverge.
-        pruned: which are given up by the pruner, by settings and number; the audited ones then run on all the same.
-        audited: which trials are judged but never stopped.
+        pruned: which are given up by the pruner, by settings and number; the controls then run on all the same.
+        controls: which trials are unpruned controls.
         confirm: number of fresh seeds for the verdict; none by default.
         top: how many trials are confirmed beside the baseline.
         sampler: what the record says drew them.
@@ -362,14 +362,14 @@ def make_study(
     """
     record = make_record(trials, outcome="complete", space=space, seed=seed)
     rng = np.random.default_rng([seed, 99])
-    found = [_scored(trial, score, noise, broken, pruned, audited, rng) for trial in record.trials]
+    found = [_scored(trial, score, noise, broken, pruned, controls, rng) for trial in record.trials]
     study = {**record.study, "sampler": sampler, "confirm": {"top": top, "seeds": confirm or 3}}
     record = replace(record, trials=tuple(found), study=study)
     return _judged(record, score, noise, confirm, top, rng) if confirm else record
 
 
 def _scored(
-    trial: TrialRecord, score: Score, noise: float, broken: Any, pruned: Any, audited: Any, rng: np.random.Generator
+    trial: TrialRecord, score: Score, noise: float, broken: Any, pruned: Any, controls: Any, rng: np.random.Generator
 ) -> TrialRecord:
     settings, number = trial.hyperparameters, trial.number
     value = score(settings) + float(rng.normal(0, noise))
@@ -377,8 +377,8 @@ def _scored(
     given_up = bool(number) and pruned(settings, number)
     if broken(settings):
         return replace(trial, state="pruned", outcome="diverged", reason="loss became nan in epoch 1", value=None)
-    if audited(number):
-        return replace(trial, audit={"would_prune_at": 3 if given_up else None})
+    if controls(number):
+        return replace(trial, control={"would_prune_at": 3 if given_up else None})
     return replace(trial, state="pruned", outcome="pruned", epochs=trial.epochs[:4]) if given_up else trial
 
 

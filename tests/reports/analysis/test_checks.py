@@ -168,10 +168,14 @@ def test_the_expected_best_increases_from_the_mean_to_the_best(known):
     assert (seen.low <= seen.high).all()
 
 
-def test_pruning_that_discards_the_winner_is_found_by_the_audit(known):
-    """The pruner stops the best third: of 20 control trials, those it would stop end best."""
+def test_pruning_that_discards_the_winner_is_found_by_the_unpruned_controls(known):
+    """The pruner gives up the best third: of 20 unpruned controls those it gave up end best."""
     record = known(
-        120, uphill, space=RATE, pruned=lambda settings, number: position(settings) > 0.66, audited=lambda n: n % 6 == 5
+        120,
+        uphill,
+        space=RATE,
+        pruned=lambda settings, number: position(settings) > 0.66,
+        controls=lambda n: n % 6 == 5,
     )
     check = found(record)["pruning"]
 
@@ -179,14 +183,14 @@ def test_pruning_that_discards_the_winner_is_found_by_the_audit(known):
     assert check.numbers["misjudged"] == check.numbers["given up"] > 3
 
 
-def test_pruning_that_only_stops_bad_trials_passes_once_enough_were_audited(known):
+def test_pruning_that_only_stops_bad_trials_passes_with_enough_unpruned_controls(known):
     def bad(settings, number):
         return position(settings) < 0.5
 
-    record = known(160, uphill, space=RATE, pruned=bad, audited=lambda n: n % 4 == 1)
+    record = known(160, uphill, space=RATE, pruned=bad, controls=lambda n: n % 4 == 1)
     assert status(record, "pruning") == PASS
 
-    few = known(40, uphill, space=RATE, pruned=bad, audited=lambda n: n in (5, 6))
+    few = known(40, uphill, space=RATE, pruned=bad, controls=lambda n: n in (5, 6))
     assert status(few, "pruning") == INCONCLUSIVE
 
 

@@ -76,7 +76,7 @@ def test_pruning_that_discards_the_winner(known, tmp_path):
         lambda settings: 0.8 + 0.1 * place(settings),
         space=SPACE,
         pruned=lambda settings, number: place(settings) > 0.66,
-        audited=lambda number: number % 6 == 5,
+        controls=lambda number: number % 6 == 5,
     )
     status, titles = told(record, tmp_path)
 

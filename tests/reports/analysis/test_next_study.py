@@ -125,7 +125,7 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     assert study.confirm.seeds > 3
 
     record = known(
-        120, uphill, space=RATE, pruned=lambda settings, number: place(settings) > 0.66, audited=lambda n: n % 6 == 5
+        120, uphill, space=RATE, pruned=lambda settings, number: place(settings) > 0.66, controls=lambda n: n % 6 == 5
     )
     changes, study = proposed(record)
     assert changes["pruner"].old == "median"

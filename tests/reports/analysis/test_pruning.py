@@ -56,15 +56,15 @@ def test_saved_time_is_estimated_from_each_trials_epoch_time(made_up):
     assert found.share == pytest.approx(30 / 66)
 
 
-def test_the_audit_counts_given_up_trials_that_ended_well(made_up):
-    """The best quarter of eight completed trials are two; the pruner would have stopped one of them."""
+def test_given_up_controls_that_ended_well_are_counted(made_up):
+    """Of eight completed trials the best quarter are two; one of them was given up by the pruner."""
     record = with_curves(made_up(8, outcome="complete"), np.linspace(0.5, 0.9, 16).reshape(8, 2))
     given_up = {7: 3, 1: 2, 4: None}
     trials = [
-        replace(t, audit={"would_prune_at": given_up[t.number]} if t.number in given_up else None)
+        replace(t, control={"would_prune_at": given_up[t.number]} if t.number in given_up else None)
         for t in record.trials
     ]
-    found = pruning.audited(replace(record, trials=tuple(trials)))
+    found = pruning.controls(replace(record, trials=tuple(trials)))
 
     assert [(one.trial, one.given_up, one.rank) for one in found] == [(7, 4, 1), (4, None, 4), (1, 3, 7)]
     assert pruning.misjudged(found, completed=8) == (2, 1)

@@ -20,7 +20,7 @@ from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
 from sweep.search.samplers import make_sampler
-from sweep.search.search import Search, audited
+from sweep.search.search import Search, is_control
 from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
 
@@ -331,17 +331,18 @@ def test_pruning_uses_validation_metrics(tiny, opened, searched):
 
 
 @pytest.mark.slow
-def test_audited_trials_are_judged_but_never_stopped(tiny, opened, searched):
-    """They run to the end; the pruner's decision is recorded."""
+def test_unpruned_controls_are_judged_but_never_stopped(tiny, opened, searched):
+    """They run to the end and keep what the pruner would have done."""
     study = tiny("trials=14", "pruner=median", "sampler=random", "baseline.epochs=6", "control=1.0")
     database = opened(study)
     searched(study, database)
     record = records.read(database.folder)
 
     assert record.counts() == {"complete": 14}
-    verdicts = [trial.audit["would_prune_at"] for trial in record.trials]
+    verdicts = [trial.control["would_prune_at"] for trial in record.trials]
     assert any(verdict is not None for verdict in verdicts)
-    assert all(audited(study, number) for number in range(14))
+    assert all(is_control(study, number) for number in range(14))
+    assert all("audit" in trial.user_attrs for trial in database.search.trials())  # the name that older versions read
 
 
 def test_repeated_failures_end_the_sweep(tiny, opened, searched):

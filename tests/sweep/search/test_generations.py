@@ -25,7 +25,7 @@ def numbers(record):
             trial.epochs[list(records.EPOCH_COLUMNS[:5])].tolist(),
             trial.value,
             trial.weights_sha256,
-            trial.audit,
+            trial.control,
         )
         for trial in record.trials
     ]
