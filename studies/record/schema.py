@@ -12,7 +12,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, confirm |
 | `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
-| `verdict` | the result of `sweep/search/confirmation.py`; missing until the winner is confirmed |
+| `verdict` | what `sweep/search/verdict.py` and `final_evaluation.py` found; absent until the winner is confirmed |
 | `seal` | SHA-256 of all the others: see `seal` |
 
 | attribute of a trial | content |

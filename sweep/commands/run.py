@@ -26,8 +26,10 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.coordination.progress import Progress
 from sweep.failpoints import failpoint
-from sweep.search import confirmation as champion
+from sweep.search.champion import name_champion
+from sweep.search.confirmation import ConfirmationRun, ConfirmationRuns, confirmation_plan, failed_runs, final_plan
 from sweep.search.search import Search
+from sweep.search.verdict import candidate_results, choose_champion
 from sweep.storage import database as storage
 from sweep.storage.database import Database
 from sweep.storage.provenance import provenance
@@ -76,7 +78,7 @@ def _train_all(options: Options, study: Study, dataset: Path, database: Database
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
-    search = Search(study, database.search, folder / "trials", dataset)
+    search = Search(study, database.search, folder, dataset)
     for name, log in (("search", database.search), ("confirm", database.confirm)):
         remove_leftovers(StudyFolder(folder), name, log.finished())
     pool = _pool(options, study, dataset, folder, progress)
@@ -120,32 +122,32 @@ def _confirm(
     if not record.ranked():
         progress.note("no trial completed, so there is no winner to confirm")
         return
-    plan = champion.confirm_plan(study, record)
+    plan = confirmation_plan(study, record)
     _repeat("confirm", plan, study, dataset, database, coordinator, progress)
     confirmed = reader.read(active=True)
-    found = champion.summaries(study, confirmed)
+    found = candidate_results(study, confirmed)
     if stop.asked() or not found:
         return
-    if lacking := champion.missing(study, confirmed):
+    if lacking := failed_runs(study, confirmed):
         raise ConfirmationFailed(f"the winner is not named: {', '.join(lacking)} failed\nthe same command tries again")
-    final = champion.final_plan(study, record, champion.choose(study, found))
+    final = final_plan(study, record, choose_champion(study, found))
     _repeat("final", final, study, dataset, database, coordinator, progress)
     if stop.asked():
         return
-    if champion.conclude(study, database, reader.read(active=True), dataset, home) is None:
+    if name_champion(study, database, reader.read(active=True), dataset) is None:
         raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
 
 
 def _repeat(
     phase: str,
-    plan: Sequence[champion.Repeat],
+    plan: Sequence[ConfirmationRun],
     study: Study,
     dataset: Path,
     database: Database,
     coordinator: Coordinator,
     progress: Progress,
 ) -> None:
-    repeats = champion.Repeats(study, database, dataset, plan)
+    repeats = ConfirmationRuns(study, database, dataset, plan)
     open_runs = repeats.remaining() + len(repeats.interrupted())
     done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
     progress.begin(phase, len(plan), done, None)

@@ -1,1 +1,1 @@
-"""Which settings are tried: samplers, pruners, confirmation."""
+"""Which settings are tried: samplers, pruners, confirmation, the verdict, the test set."""

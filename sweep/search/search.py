@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
+from studies.record.folder import StudyFolder
 from studies.record.schema import CONTROL
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.failpoints import failpoint
@@ -45,7 +46,7 @@ class Search:
     Args:
         study: the study definition.
         log: the log that records the trials.
-        folder: the folder with the files of all trials.
+        folder: the study's folder.
         dataset: the prepared dataset's folder.
 
     Attributes:
@@ -60,7 +61,7 @@ class Search:
     def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
         self._definition = study
         self._log = log
-        self._folder = folder
+        self._folder = StudyFolder(folder)
         self._dataset = dataset
         self._storage = InMemoryStorage()
         self._study = optuna.create_study(
@@ -205,7 +206,7 @@ class Search:
 
     def _job(self, trial: FrozenTrial) -> Job:
         settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
-        folder = self._folder / f"{trial.number:04d}"
+        folder = self._folder.trial("search", trial.number).path
         return search_job(self._definition, trial.number, settings, folder, self._dataset)
 
 

@@ -129,7 +129,7 @@ def throughput(place: Path, dataset: Path) -> float:
     progress = Progress(Console(file=io.StringIO()), list(study.space), study.metric)
     coordinator = Coordinator(SimulatedWorkers(SIMULATED), progress, Stop())
     started = time.perf_counter()
-    coordinator.run(Search(study, database.search, database.folder / "trials", dataset))
+    coordinator.run(Search(study, database.search, database.folder, dataset))
     seconds = time.perf_counter() - started
     epochs = sum(len(trial.intermediate_values) for trial in database.search.trials())
     database.close()
@@ -142,7 +142,7 @@ def trial_cost(place: Path, dataset: Path, recorded: int) -> tuple[float, float]
     database = opened(place, study, dataset)
     fill(study, database, recorded)
     started = time.perf_counter()
-    search = Search(study, database.search, database.folder / "trials", dataset)
+    search = Search(study, database.search, database.folder, dataset)
     loading = time.perf_counter() - started
     found = []
     for _ in range(5):

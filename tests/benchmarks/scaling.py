@@ -224,7 +224,7 @@ def simulate(place: Path, dataset: Path, sampler: str, workers: int, trials: int
     study = study_in(place, f"trials={trials}", f"sampler={sampler}", *CHANGES, *changes)
     database = opened(place, study, dataset)
     pool = VirtualWorkers(workers, seed=workers)
-    search = MeteredSearch(study, database.search, database.folder / "trials", dataset)
+    search = MeteredSearch(study, database.search, database.folder, dataset)
     search.asks = []
     meter = Meter(pool=pool, search=search, every=trials // SAMPLES, database=database.folder / "study.db")
     started, memory = time.perf_counter(), resident()
@@ -263,7 +263,7 @@ def restart_steps(folder: Path, study: Study, dataset: Path) -> Iterator[tuple[s
     """The parts of a start by name, each a call."""
     yield "whole", lambda: records.require_whole(folder / "study.db")
     database = storage.Database(folder)
-    yield "search", lambda: Search(study, database.search, folder / "trials", dataset)
+    yield "search", lambda: Search(study, database.search, folder, dataset)
     yield "report", lambda: records.read(folder)
     database.close()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.metrics import METRICS
 from studies.record.reader import SweepRecord, TrialRecord
 from studies.record.schema import EPOCH
-from sweep.search.confirmation import paired
+from sweep.search.verdict import paired_comparison
 
 START = datetime(2025, 3, 1, 9, 0, tzinfo=UTC)
 
@@ -261,7 +261,7 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
         )
     champion = max(candidates, key=lambda c: sign * c["mean"])
     base = next(c for c in candidates if c["trial"] == 0)
-    comparison = paired(champion["values"], base["values"], record.metric, len(candidates) - 1)
+    comparison = paired_comparison(champion["values"], base["values"], record.metric, len(candidates) - 1)
     n = record.dataset["test"]
     accuracy = 0.9806 if n > 5000 else 0.9694
     repeats = [
@@ -395,7 +395,7 @@ def _judged(
         candidates.append({"trial": trial.number, "search_value": trial.value, "values": values, "mean": mean})
     champion = max(candidates, key=lambda one: one["mean"])
     base = next(one for one in candidates if one["trial"] == 0)
-    comparison = paired(champion["values"], base["values"], METRICS["accuracy"], len(candidates) - 1)
+    comparison = paired_comparison(champion["values"], base["values"], METRICS["accuracy"], len(candidates) - 1)
     made = make_record(30, confirmed=True).verdict or {}
     verdict = {
         **made,

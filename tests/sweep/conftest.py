@@ -75,7 +75,7 @@ def searched(digits_folder):
         with contextlib.closing(pool), progress:
             progress.begin("search", study.trials, {}, None)
             coordinator = Coordinator(pool, progress, stop or Stop())
-            coordinator.run(Search(study, database.search, database.folder / "trials", digits_folder))
+            coordinator.run(Search(study, database.search, database.folder, digits_folder))
         return output.getvalue()
 
     return run

@@ -7,8 +7,8 @@ import pytest
 
 from model.metrics import METRICS
 from studies.record import reader
-from sweep.search.confirmation import choose
 from sweep.search.search import Search
+from sweep.search.verdict import choose_champion
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_pat
     assert len({trial.value for trial in by_accuracy}) == 3
     assert [trial.number for trial in turned.ranked()] == [trial.number for trial in reversed(by_accuracy)]
     means = [{"trial": t.number, "mean": t.value, "mean_validation_loss": 0.0} for t in turned.trials]
-    assert choose(study, means)["trial"] == by_accuracy[-1].number
+    assert choose_champion(study, means)["trial"] == by_accuracy[-1].number
 
 
 def test_the_search_counts_the_best_by_the_metric(tiny, opened, searched, tmp_path, digits_folder):
     study = tiny("objective=macro_f1", "sampler=random", "trials=3", "baseline.epochs=1")
     database = opened(study)
     searched(study, database)
-    best = Search(study, database.search, tmp_path / "trials", digits_folder).best
+    best = Search(study, database.search, tmp_path, digits_folder).best
     database.close()
 
     assert best[0] == max(trial.value for trial in reader.read(database.folder).trials)

@@ -9,17 +9,6 @@ from studies.record.folder import Home, StudyFolder
 
 ROOT = Path(__file__).parent.parent.parent.parent
 NAMES = {"weights.npz", "checkpoint.npz", "champion.npz", "report.pdf", "study.db", "04d"}
-ALLOWED = {
-    "sweep/cli.py",
-    "sweep/commands/run.py",
-    "sweep/coordination/leftovers.py",
-    "sweep/search/confirmation.py",
-    "sweep/search/search.py",
-    "sweep/workers/dask.py",
-    "sweep/workers/dask_worker.py",
-    "sweep/workers/worker.py",
-}
-"""Modules that still spell a name. Remove each once it uses `StudyFolder`; add none."""
 
 
 def test_each_trial_has_its_own_folder():
@@ -54,4 +43,4 @@ def test_no_other_module_contains_the_file_names():
             if words & NAMES:
                 found.add(path.relative_to(ROOT).as_posix())
 
-    assert found - ALLOWED == {"studies/record/folder.py"}
+    assert found == {"studies/record/folder.py"}

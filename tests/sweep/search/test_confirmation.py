@@ -7,13 +7,14 @@ import pytest
 from optuna.trial import TrialState
 
 from model import weights
-from model.metrics import METRICS
 from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
+from studies.record.folder import Home
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
-from sweep.search import confirmation as champion
-from sweep.search.confirmation import Repeats, paired
+from sweep.search.champion import name_champion
+from sweep.search.confirmation import ConfirmationRuns, confirmation_plan, failed_runs, final_plan
+from sweep.search.verdict import candidate_results, choose_champion
 from sweep.workers.local import LocalPool
 
 
@@ -33,12 +34,12 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
         with contextlib.closing(LocalPool(2, database.folder)) as workers:
             coordinator = Coordinator(workers, progress, Stop())
             record = records.read(database.folder)
-            coordinator.run(Repeats(study, database, digits_folder, champion.confirm_plan(study, record)))
-            found = champion.summaries(study, records.read(database.folder))
-            final = champion.final_plan(study, record, champion.choose(study, found))
-            coordinator.run(Repeats(study, database, digits_folder, final))
+            coordinator.run(ConfirmationRuns(study, database, digits_folder, confirmation_plan(study, record)))
+            found = candidate_results(study, records.read(database.folder))
+            final = final_plan(study, record, choose_champion(study, found))
+            coordinator.run(ConfirmationRuns(study, database, digits_folder, final))
         record = records.read(database.folder)
-        verdict = champion.conclude(study, database, record, digits_folder, tmp_path / home)
+        verdict = name_champion(study, database, record, digits_folder)
         return verdict, records.read(database.folder)
 
     return run
@@ -85,7 +86,7 @@ def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
     """Repeating the same final models does not open it again; another study's are the second opening."""
     first, _ = confirmed()
     again, record = confirmed()
-    ledger = (tmp_path / "runs" / champion.LEDGER).read_text().splitlines()
+    ledger = Home(tmp_path / "runs").openings.read_text().splitlines()
 
     assert again == first
     assert first["test"]["opening"] == 1
@@ -103,13 +104,13 @@ def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_fo
     study = tiny("trials=2")
     database = opened(study)
     searched(study, database)
-    plan = champion.confirm_plan(study, records.read(database.folder))
-    failed = Repeats(study, database, digits_folder, plan).ask()
+    plan = confirmation_plan(study, records.read(database.folder))
+    failed = ConfirmationRuns(study, database, digits_folder, plan).ask()
     database.confirm.finish(failed.trial._trial_id, TrialState.FAIL, None, {"outcome": "failed", "reason": "killed"})
-    (told,) = champion.missing(study, records.read(database.folder))
+    (told,) = failed_runs(study, records.read(database.folder))
 
     assert told == f"confirm run of trial {plan[0].candidate} on seed 0"
-    assert Repeats(study, database, digits_folder, plan).remaining() == len(plan)
+    assert ConfirmationRuns(study, database, digits_folder, plan).remaining() == len(plan)
 
 
 def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
@@ -136,31 +137,3 @@ def test_more_trials_confirm_only_new_candidates(confirmed, tiny):
         after.confirm
     )
     assert kept <= {(run.role, run.candidate, run.seed_index) for run in after.confirm}
-
-
-def test_the_paired_interval_equals_students():
-    """Differences 1, 2, 3: mean 2, half-width t(0.975, 2) / sqrt(3) = 4.303 / 1.732; it includes 0."""
-    found = paired([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], METRICS["accuracy"], among=1)
-
-    assert found["difference"] == pytest.approx(2.0)
-    assert found["high"] - found["difference"] == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
-    assert not found["better"]
-    assert paired([0.1, 0.11, 0.09], [0.5, 0.52, 0.48], METRICS["loss"], among=3)["better"]
-    assert paired([0.5, 0.52, 0.48], [0.1, 0.11, 0.09], METRICS["loss"], among=3)["difference"] < 0
-
-
-@pytest.mark.parametrize(("seeds", "candidates"), [(3, 3), (5, 3), (5, 10)])
-def test_false_positives_are_at_most_2_5_percent(seeds, candidates):
-    """Of 4,000 studies in which all are truly equal; the uncorrected interval has more than 5 %.
-
-    The bound is three standard errors above 2.5 %.
-    """
-    rng = np.random.default_rng(12)
-    called = {"widened": 0, "plain": 0}
-    for scores in rng.normal(size=(4000, candidates + 1, seeds)):
-        if champion := np.argmax(scores.mean(axis=1)):
-            called["widened"] += paired(scores[champion], scores[0], METRICS["accuracy"], among=candidates)["better"]
-            called["plain"] += paired(scores[champion], scores[0], METRICS["accuracy"], among=1)["better"]
-
-    assert called["widened"] / 4000 <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 4000)
-    assert called["plain"] / 4000 > 0.05

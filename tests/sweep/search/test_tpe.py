@@ -38,7 +38,7 @@ modules = {name: module for name, module in sys.modules.items() if name.split(".
 before = {name: dict(vars(module)) for name, module in modules.items()}
 classes = {value for names in before.values() for value in names.values() if isinstance(value, type)}
 members = {kind: dict(vars(kind)) for kind in classes}
-import sweep.search.search, sweep.search.confirmation
+import sweep.search.search, sweep.search.champion
 changed = [(name, key) for name, names in before.items() for key, value in names.items()
            if vars(modules[name]).get(key) is not value]
 changed += [(kind, key) for kind, names in members.items() if kind.__module__.split(".")[0] == "optuna"

@@ -260,7 +260,7 @@ def test_the_limit_on_workers_is_respected(joined, dask):
 def begun(tiny, opened, joined, dask, digits_folder):
     """A pool with an endless job that has begun, and the key of its Dask task."""
     study = tiny(*ENDLESS)
-    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    task = Search(study, opened(study).search, opened(study).folder, digits_folder).ask()
     pool = joined(dask)
     within(30, lambda: (pool.events(0.1) and False) or pool.free)
     pool.start(task.job)
@@ -325,7 +325,7 @@ def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own,
     """The exit is not counted, and the trial waits for another worker."""
     own.start_worker(DASK_TEMPORARY_DIRECTORY=str(tmp_path / "scratch"))
     study = tiny(*ENDLESS)
-    task = Search(study, opened(study).search, opened(study).folder / "trials", digits_folder).ask()
+    task = Search(study, opened(study).search, opened(study).folder, digits_folder).ask()
     pool = joined(own)
     try:
         within(30, lambda: (pool.events(0.1) and False) or pool.free)

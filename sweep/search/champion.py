@@ -1,0 +1,79 @@
+"""The champion: named once its final models are trained, with a verdict in the record and two files in the folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from model.files import write_atomic
+from studies.definition import Study
+from studies.record.folder import StudyFolder
+from studies.record.reader import SweepRecord
+from sweep.failpoints import failpoint
+from sweep.search.confirmation import final_plan, run_key
+from sweep.search.final_evaluation import evaluate_once
+from sweep.search.verdict import candidate_results, choose_champion, verdict_of
+from sweep.storage.database import Database
+
+
+def name_champion(study: Study, database: Database, record: SweepRecord, dataset: Path) -> dict[str, Any] | None:
+    """Open the test set, record the verdict, and write `champion.npz` and `champion.json`.
+
+    Done again on the same final models it opens nothing and changes nothing.
+
+    Returns:
+        The verdict, or None where the confirm runs or the final models did not all complete.
+    """
+    results = candidate_results(study, record)
+    if not results:
+        return None
+    folder = StudyFolder(database.folder)
+    champion = choose_champion(study, results)
+    plan = [run.key for run in final_plan(study, record, champion)]
+    finals = [run for run in database.confirm.trials() if run_key(run) in plan and run.state == TrialState.COMPLETE]
+    if len(finals) < len(plan):
+        return None
+    verdict = verdict_of(study, record, results, champion, finals)
+    old = record.verdict
+    if old and old["final_trials"] == verdict["final_trials"]:
+        verdict |= {"test": old["test"], "time": old["time"]}
+    else:
+        verdict["test"] = evaluate_once(study, record, dataset, folder, finals)
+    if not _is_written(folder, verdict):
+        _write_files(folder, record, verdict, finals[0].number)
+    if verdict != old:
+        failpoint("before_verdict")
+        database.record("verdict", verdict)
+        failpoint("after_verdict")
+    return verdict
+
+
+def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:
+    """Write the model and its card; the card last, for it names the model's hash."""
+    card = {
+        "study": record.name,
+        "dataset": record.dataset["name"],
+        "digest": record.dataset["digest"],
+        "shape": record.dataset["shape"],
+        "classes": record.dataset["classes"],
+        "scale": record.dataset["scale"],
+        "hyperparameters": verdict["hyperparameters"],
+        "test_accuracy": verdict["test"]["accuracies"][0],
+        "weights_sha256": verdict["weights_sha256"],
+    }
+    write_atomic(folder.champion, folder.trial("confirm", final).weights.read_bytes())
+    failpoint("before_card")
+    write_atomic(folder.card, (json.dumps(card, indent=2) + "\n").encode())
+
+
+def _is_written(folder: StudyFolder, verdict: Mapping[str, Any]) -> bool:
+    if not (folder.card.exists() and folder.champion.exists()):
+        return False
+    try:
+        return bool(json.loads(folder.card.read_text())["weights_sha256"] == verdict["weights_sha256"])
+    except (ValueError, KeyError):  # a damaged card is written anew
+        return False

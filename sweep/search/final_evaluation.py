@@ -1,0 +1,103 @@
+"""The test set: opened once, for all final models of a study together, and counted in a ledger.
+
+The ledger of the home folder has one line for each opening, so that a report can say how often a test set was used.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from model import weights
+from model.data import datasets
+from model.data.datasets import Dataset
+from model.evaluation import calibration, predict
+from model.files import locked
+from model.metrics import METRICS, Predictions
+from studies.definition import Study
+from studies.record.errors import RecordError
+from studies.record.folder import StudyFolder
+from studies.record.reader import SweepRecord
+from sweep.failpoints import failpoint
+
+MOST_MISTAKES = 20
+"""Most confident mistakes that are kept with their images, for the report."""
+
+
+def evaluate_once(
+    study: Study, record: SweepRecord, dataset: Path, folder: StudyFolder, finals: Sequence[FrozenTrial]
+) -> dict[str, Any]:
+    """Count the opening, then score all final models; confusion, calibration and mistakes are of the first one.
+
+    Args:
+        study: the question.
+        record: the study's.
+        dataset: the prepared dataset's folder.
+        folder: the study's.
+        finals: the final models' trials; the first one's model is the champion.
+    """
+    data = datasets.load(dataset, study.seed)
+    hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
+    failpoint("before_opening")
+    opening = _count_opening(folder.home.openings, record, data, hashes)
+    failpoint("after_opening")
+    paths = [folder.trial("confirm", run.number).weights for run in finals]
+    found = [predict(weights.load(path), data.test) for path in paths]
+    first = found[0]
+    return {
+        "examples": len(data.test),
+        "accuracies": [METRICS["accuracy"].compute(predictions) for predictions in found],
+        "losses": [METRICS["loss"].compute(predictions) for predictions in found],
+        "confusion": first.confusion.tolist(),
+        "calibration": calibration(first.predicted == first.labels, first.probabilities.max(axis=1)),
+        "mistakes": _mistakes(data, first),
+        "opening": opening,
+    }
+
+
+def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Sequence[str]) -> int:
+    """Add a line to the ledger, unless these very models are in it; return how often this test set was opened."""
+    event = {
+        "study": record.name,
+        "uid": record.uid,
+        "dataset": data.name,
+        "digest": data.digest,
+        "models": list(hashes),
+    }
+    with locked(ledger), ledger.open("r+") as file:
+        try:
+            same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
+        except (ValueError, KeyError) as error:
+            raise RecordError(f"{ledger} is damaged: {error}\nmend or remove its broken line") from error
+        if any((entry["uid"], entry["models"]) == (record.uid, event["models"]) for entry in same):
+            return len(same)
+        file.write(json.dumps({**event, "time": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return len(same) + 1
+
+
+def _mistakes(data: Dataset, found: Predictions) -> list[dict[str, Any]]:
+    """The wrong predictions of the greatest confidence, with their images."""
+    labels, predicted, probabilities = found.labels, found.predicted, found.probabilities
+    confidence = np.where(predicted == labels, -1.0, probabilities.max(axis=1))
+    order = np.argsort(-confidence, kind="stable")[: min(MOST_MISTAKES, int((predicted != labels).sum()))]
+    return [
+        {
+            "index": int(i),
+            "label": int(labels[i]),
+            "predicted": int(predicted[i]),
+            "probability": float(probabilities[i].max()),
+            "image": base64.b64encode(data.test.images[data.test.rows[i]].tobytes()).decode(),
+            "dtype": str(data.test.images.dtype),
+        }
+        for i in order
+    ]
