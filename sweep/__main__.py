@@ -6,9 +6,9 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        from sweep.cli import main as command
+        from sweep import cli
 
-        command()
+        cli.main()
     except KeyboardInterrupt:
         sys.stderr.write("sweep: interrupted\n")
         sys.exit(130)

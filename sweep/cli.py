@@ -94,7 +94,7 @@ def run(
     """Run or resume STUDY: a name (see `sweep studies`) or the path of a .toml file."""
     from sweep.commands.console import make_console
     from sweep.commands.preparation import Options
-    from sweep.commands.run import run as run_study
+    from sweep.commands.run import run_study
 
     changes += (f"generation={generation}",) if generation else ()
     workers = workers or (_cores() if cluster is None else sys.maxsize)
@@ -180,14 +180,14 @@ def report(
 
     records = [read_record(home, name) for name in study or (None,)]
     from reports import pdf  # imports matplotlib, which takes a second: only after the studies are found
-    from reports.analysis import comparison as versus
+    from reports.analysis.comparison import IncomparableError
     from sweep.commands.report import summary, write
 
     if len(records) > 1:
         out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
         try:
             pdf.write_comparison(records, out, paper=paper)
-        except versus.IncomparableError as error:
+        except IncomparableError as error:
             raise click.UsageError(str(error)) from error
         click.echo(json.dumps({"report": str(out)}) if as_json else str(out))
         return
@@ -212,7 +212,7 @@ def report(
 @click.option("--epochs", is_flag=True, help="One row per epoch instead of one per trial.")
 def export(study: str | None, home: Path, tracking: str | None, out: Path, epochs: bool, debug: bool) -> None:
     """Write all trials of STUDY to a CSV file, one row per trial."""
-    from sweep.commands.export import export as write_table
+    from sweep.commands.export import write_table
     from sweep.commands.recorded import read_record
 
     write_table(read_record(home, study), out, epochs=epochs)
@@ -229,14 +229,14 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
     Prints the link to the page of all trials, best first, with the curves of the ten best side by side, and opens it
     in a browser on a desktop. The eye icon above the run names shows or hides the others.
     """
-    from sweep.commands import ui as server
     from sweep.commands.recorded import NOTHING, study_folder
+    from sweep.commands.ui import on_desktop, serve
 
     if study is not None:
         study_folder(home, study)
     elif not tracking and not home.is_dir():
         raise click.UsageError(NOTHING.format(home=home))
-    server.serve(home, tracking, port, study, browser=not no_browser and server.on_desktop())
+    serve(home, tracking, port, study, browser=not no_browser and on_desktop())
 
 
 @sweep.command(epilog="Example: sweep dashboard mnist --port 8081")
@@ -245,10 +245,10 @@ def ui(study: str | None, home: Path, tracking: str | None, port: int, no_browse
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 def dashboard(study: str | None, home: Path, tracking: str | None, port: int, debug: bool) -> None:
     """Show STUDY in optuna-dashboard (an extra) on 127.0.0.1, read-only."""
-    from sweep.commands import dashboard as server
+    from sweep.commands.dashboard import serve
     from sweep.commands.recorded import latest_folder, study_folder
 
-    server.serve(study_folder(home, study) if study else latest_folder(home), port, click.echo)
+    serve(study_folder(home, study) if study else latest_folder(home), port, click.echo)
 
 
 @sweep.command(epilog="Examples: sweep sync; sweep sync mnist --tracking http://tracker:5000")
@@ -309,9 +309,9 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
 def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool) -> None:
     """Train TRIAL of STUDY again and compare every recorded number and the weights."""
     from sweep.commands.recorded import read_record
-    from sweep.commands.replay import replay as train_again
+    from sweep.commands.replay import replay_trial
 
-    click.echo(train_again(read_record(home, study), trial, Home(home).data))
+    click.echo(replay_trial(read_record(home, study), trial, Home(home).data))
 
 
 @sweep.command(epilog="Examples: sweep predict seven.png; sweep predict *.png --study mnist")
@@ -320,8 +320,7 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
 @click.option("--study", help="Study whose champion to use; default: the newest champion.")
 def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> int:
     """Classify IMAGES (of any size, dark on light or light on dark) with the champion."""
-    from sweep.commands.predict import Prediction
-    from sweep.commands.predict import predict as classify
+    from sweep.commands.predict import Prediction, classify
     from sweep.commands.recorded import latest_champion_folder, study_folder
 
     folder = study_folder(home, study) if study else latest_champion_folder(home)

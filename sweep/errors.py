@@ -56,7 +56,7 @@ CODES = {
     "builtins:OSError": ENVIRONMENT,
     "studies.record.errors:DatabaseUnavailable": ENVIRONMENT,
     "sweep.coordination.coordinator:TooManyFailures": FAILING,
-    "sweep.commands.run:ConfirmationFailed": FAILING,
+    "sweep.commands.confirmation:ConfirmationFailed": FAILING,
     "model.data.errors:DatasetDamaged": DAMAGED,
     "model.weights:WeightsError": DAMAGED,
     "sweep.errors:RecordMismatch": DAMAGED,

@@ -277,7 +277,8 @@ def pruning(record: SweepRecord) -> Check:
     if not record.counts().get("pruned", 0) and not given_up:
         return Check(name, PASS, "No trial was pruned.", {"pruned": 0})
     if not given_up:
-        return Check(name, INCONCLUSIVE, "The pruner gave up no unpruned control trial: its mistakes cannot be counted.")
+        text = "The pruner gave up no unpruned control trial: its mistakes cannot be counted."
+        return Check(name, INCONCLUSIVE, text)
     low, high = wilson(good / given_up, given_up)
     numbers = {"given up": given_up, "misjudged": good, "low": low, "high": high}
     text = (

@@ -10,7 +10,7 @@ from model.files import write_atomic
 from studies.record.reader import SweepRecord
 
 
-def export(record: SweepRecord, out: Path, *, epochs: bool) -> None:
+def write_table(record: SweepRecord, out: Path, *, epochs: bool) -> None:
     """Write one row per trial, or one row per epoch, to `out`; `-` is standard output."""
     table = record.epoch_table() if epochs else record.table()
     text = table.to_csv(index=False)

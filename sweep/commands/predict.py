@@ -54,7 +54,7 @@ class Prediction:
     pixels: NDArray[Any]
 
 
-def predict(images: Sequence[Path], champion: Path) -> list[Prediction | ImageError | OSError]:
+def classify(images: Sequence[Path], champion: Path) -> list[Prediction | ImageError | OSError]:
     """The champion's prediction for each image, or the error; one bad image does not affect the others.
 
     Args:

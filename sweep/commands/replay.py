@@ -30,7 +30,7 @@ class NothingToReplay(Exception):
     """The trial does not exist, or no epoch of it is recorded."""
 
 
-def replay(record: SweepRecord, number: int, cache: Path) -> str:
+def replay_trial(record: SweepRecord, number: int, cache: Path) -> str:
     """Train a trial of the search again in a worker process; return a line that confirms the equality.
 
     The numbers of every epoch except its seconds are compared. For a trial that ran to its end, so is the SHA-256 of

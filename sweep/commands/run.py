@@ -8,30 +8,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
 from studies.definition import Study
-from studies.record import reader as records
+from studies.record import reader
 from studies.record.errors import DatabaseUnavailable, sql_errors
-from studies.record.folder import StudyFolder
+from studies.record.folder import Home, StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.commands.conclusion import conclusion
+from sweep.commands.confirmation import Confirmation
 from sweep.commands.preparation import Options, describe, recorded_command, require_scheduler, study_and_data
 from sweep.commands.printed_command import command_here
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.coordination.progress import Progress
 from sweep.failpoints import failpoint
-from sweep.search.champion import name_champion
-from sweep.search.confirmation import ConfirmationRun, ConfirmationRuns, confirmation_plan, failed_runs, final_plan
 from sweep.search.search import Search
-from sweep.search.verdict import candidate_results, choose_champion
-from sweep.storage import database as storage
-from sweep.storage.database import Database
+from sweep.storage.database import Database, open_study, study_lock
 from sweep.storage.provenance import provenance
 from sweep.tracking.sync_result import last_result
 from sweep.workers.local import LocalPool
@@ -44,21 +41,17 @@ A working MLflow may need this long. If MLflow fails, the mirror process itself 
 """
 
 
-class ConfirmationFailed(Exception):
-    """Training runs that are needed to choose the winner have failed."""
-
-
-def run(options: Options, console: Console) -> int:
+def run_study(options: Options, console: Console) -> int:
     """Run or resume a study; returns the exit code. The study's lock is held until the report is written."""
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
     study, dataset = study_and_data(options, console)
-    folder = options.home / study.name
+    folder = Home(options.home).study(study.name).path
     folder.mkdir(exist_ok=True)
-    with storage.study_lock(folder), sql_errors(StudyFolder(folder).database):
+    with study_lock(folder), sql_errors(StudyFolder(folder).database):
         origin = provenance(recorded_command(options, study))
-        database = storage.open_study(folder, study, describe(dataset, study), origin)
+        database = open_study(folder, study, describe(dataset, study), origin)
         mirror = _start_mirror(options, folder)
         try:
             reason = _train_all(options, study, dataset, database, console)
@@ -66,7 +59,7 @@ def run(options: Options, console: Console) -> int:
             database.close()
         if reason is not None:
             return _stopped(options, reason, console)
-        record = records.read(folder, active=False)
+        record = reader.read(folder, active=False)
         with console.status("writing the report"):
             _write_report(record)
     return _finished(options, record, mirror, console)
@@ -90,7 +83,7 @@ def _train_all(options: Options, study: Study, dataset: Path, database: Database
         try:
             coordinator.run(search)
             if options.confirm and not stop.asked():
-                _confirm(study, dataset, database, coordinator, progress, stop, options.home)
+                Confirmation(study, database, dataset, coordinator, progress, stop).run()
         except DatabaseUnavailable:
             if stop.reason is None:  # otherwise the user stopped the sweep while the server was unreachable
                 raise
@@ -104,54 +97,6 @@ def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress:
     from sweep.workers.dask import DaskPool
 
     return DaskPool(options.cluster, options.workers, study.dataset, dataset, progress.note)
-
-
-def _confirm(
-    study: Study,
-    dataset: Path,
-    database: Database,
-    coordinator: Coordinator,
-    progress: Progress,
-    stop: Stop,
-    home: Path,
-) -> None:
-    """Train on fresh seeds, train the final models, open the test set."""
-    folder = database.folder
-    reader = records.Reader(folder)  # it reads a finished trial once
-    record = reader.read(active=True)
-    if not record.ranked():
-        progress.note("no trial completed, so there is no winner to confirm")
-        return
-    plan = confirmation_plan(study, record)
-    _repeat("confirm", plan, study, dataset, database, coordinator, progress)
-    confirmed = reader.read(active=True)
-    found = candidate_results(study, confirmed)
-    if stop.asked() or not found:
-        return
-    if lacking := failed_runs(study, confirmed):
-        raise ConfirmationFailed(f"the winner is not named: {', '.join(lacking)} failed\nthe same command tries again")
-    final = final_plan(study, record, choose_champion(study, found))
-    _repeat("final", final, study, dataset, database, coordinator, progress)
-    if stop.asked():
-        return
-    if name_champion(study, database, reader.read(active=True), dataset) is None:
-        raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
-
-
-def _repeat(
-    phase: str,
-    plan: Sequence[ConfirmationRun],
-    study: Study,
-    dataset: Path,
-    database: Database,
-    coordinator: Coordinator,
-    progress: Progress,
-) -> None:
-    repeats = ConfirmationRuns(study, database, dataset, plan)
-    open_runs = repeats.remaining() + len(repeats.interrupted())
-    done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
-    progress.begin(phase, len(plan), done, None)
-    coordinator.run(repeats)
 
 
 @contextlib.contextmanager
@@ -187,7 +132,7 @@ def _start_mirror(options: Options, folder: Path) -> subprocess.Popen[bytes] | N
     environment = {**os.environ, "SWEEP_HOME": str(options.home.resolve())}
     if options.tracking:
         environment["SWEEP_TRACKING"] = options.tracking
-    with (folder / "mirror.log").open("ab") as log:
+    with StudyFolder(folder).mirror_log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "sweep", "sync", folder.name, "--follow", "--json"],
             stdin=subprocess.DEVNULL,
@@ -235,7 +180,7 @@ def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, o
     later = command_here(options.home, options.tracking, "sync", record.name)
     if mirror is None:
         return [f"MLflow was not updated; update it later with: {later}"]
-    log = record.folder / "mirror.log"
+    log = StudyFolder(record.folder).mirror_log
     try:
         code = mirror.wait(MIRROR_TIMEOUT_S)
     except subprocess.TimeoutExpired:

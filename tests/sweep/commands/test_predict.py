@@ -14,7 +14,7 @@ from model import weights
 from model.data import datasets
 from model.network import MLP
 from model.weights import WeightsError
-from sweep.commands.predict import ImageError, pixels, predict
+from sweep.commands.predict import ImageError, classify, pixels
 
 MNIST = ((28, 28), 1 / 255)
 DIGITS = ((8, 8), 1 / 16)
@@ -241,7 +241,7 @@ def test_the_champion_is_as_accurate_on_images_as_on_the_dataset(tmp_path: Path,
 
     accuracies = []
     for images in (same, large):
-        predictions = predict(images, champion)
+        predictions = classify(images, champion)
         labels = np.array([prediction.label for prediction in predictions])
         accuracies.append((labels == dataset.test.labels[:100]).mean())
         assert [prediction.image for prediction in predictions] == images
@@ -251,7 +251,7 @@ def test_the_champion_is_as_accurate_on_images_as_on_the_dataset(tmp_path: Path,
 
 
 def test_probabilities_sum_to_one(tmp_path: Path, champion: Path) -> None:
-    (one,) = predict([png(tmp_path, np.eye(28, dtype=np.uint8) * 255)], champion)
+    (one,) = classify([png(tmp_path, np.eye(28, dtype=np.uint8) * 255)], champion)
 
     assert one.probabilities.shape == (10,)
     assert one.probabilities.sum() == pytest.approx(1)
@@ -280,12 +280,12 @@ def test_a_champion_with_other_metadata_is_refused(
         path.write_text(json.dumps({**json.loads(path.read_text()), **card}))
 
     with pytest.raises(WeightsError, match=message):
-        predict([], champion)
+        classify([], champion)
 
 
 def test_a_missing_champion_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="sweep run"):
-        predict([], tmp_path / "champion.npz")
+        classify([], tmp_path / "champion.npz")
 
 
 @pytest.mark.mnist

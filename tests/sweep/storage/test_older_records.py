@@ -10,7 +10,7 @@ from studies.record import reader as records
 from studies.record.schema import seal, trial_seal
 from studies.record.trials import read_trials
 from sweep.commands import report
-from sweep.commands.replay import replay
+from sweep.commands.replay import replay_trial
 from sweep.coordination.coordinator import Stop
 
 
@@ -69,6 +69,6 @@ def test_a_record_without_a_hyperparameter_continues_and_is_reported(
     record = records.read(database.folder)
     assert [trial.state for trial in record.trials] == ["complete"] * 4
     assert {trial.hyperparameters[field] for trial in record.trials} == {default}
-    assert "equal to the record" in replay(record, 0, tmp_path / "cache")
+    assert "equal to the record" in replay_trial(record, 0, tmp_path / "cache")
     (written, *_) = report.write(record, tmp_path / "report.pdf")
     assert written.read_bytes().startswith(b"%PDF")
