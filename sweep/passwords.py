@@ -126,7 +126,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def shown_command(words: Sequence[str]) -> str:
-    """A command to show to a person; if a password was removed, a second line says so."""
+    """A command to print; if a password was removed, a second line states this."""
     clean = [without_passwords(word) for word in words]
     line, before = shlex.join(clean), ["", *words]
     if clean == list(words):

@@ -75,7 +75,7 @@ class DaskPool:
         self._reported_empty = False
         self._down: float | None = None
         self._fetching: float | None = None
-        self._rested = 0.0
+        self._next_fetch = 0.0
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._connection = SchedulerConnection(address, self._inbox)
         self._digest = datasets.load(folder, 0).digest
@@ -136,7 +136,7 @@ class DaskPool:
             found += self._take(*self._inbox.get(timeout=0 if found else timeout))
             while True:
                 found += self._take(*self._inbox.get_nowait())
-        found += self._take_from_silent()
+        found += self._take_from_silent_workers()
         self._fetch()
         self._report_joined()
         self._require_workers()
@@ -185,10 +185,10 @@ class DaskPool:
             case "workers":
                 return self._compare(*content)
             case "leaving":
-                self._leaves(*content)
+                self._mark_leaving(*content)
             case "gone":
                 return self._is_gone(*content)
-            case "word":
+            case "message":
                 return self._receive(*content)
             case "checkpoint":
                 self._fetched(*content)
@@ -214,7 +214,7 @@ class DaskPool:
         found: list[Event] = []
         for address, identity in there.items():
             if address not in self._workers:
-                self._welcome(address, identity)
+                self._add_worker(address, identity)
             self._workers[address].missed = 0
             self._workers[address].running = identity["status"] == "running"
         for address in self._workers.keys() - there.keys():
@@ -224,7 +224,7 @@ class DaskPool:
         self._report_empty()
         return found
 
-    def _welcome(self, address: str, identity: Mapping[str, Any]) -> None:
+    def _add_worker(self, address: str, identity: Mapping[str, Any]) -> None:
         number = self._numbers.setdefault(address, len(self._numbers))
         self._workers[address] = DaskWorker(number, identity["host"], identity["nthreads"])
         # By name: a worker exits when it is sent a function it cannot import, and other sweeps may be using it.
@@ -235,7 +235,7 @@ class DaskPool:
         self._checks[key] = address
         self._connection.submit(key, address, function, *arguments)
 
-    def _leaves(self, address: str) -> None:
+    def _mark_leaving(self, address: str) -> None:
         if worker := self._workers.get(address):
             worker.leaving = True
 
@@ -272,9 +272,9 @@ class DaskPool:
         self._refusal = f"{worker} gets no work: {reason}"
         self._notify("; ".join(self._refusal.splitlines()))
 
-    def _receive(self, word: Sequence[Any]) -> list[Event]:
+    def _receive(self, numbered: Sequence[Any]) -> list[Event]:
         """A message of a job, if it is the next one of the current run."""
-        key, token, number, plain = word
+        key, token, number, plain = numbered
         message = Message.from_dict(plain)
         if (run := self._runs.get(key)) is None:
             return []
@@ -325,7 +325,7 @@ class DaskPool:
         if self._fetching is None:  # requested before the scheduler was lost
             return
         now = time.monotonic()
-        self._rested, self._fetching = now + (now - self._fetching) * (1 / MAX_TRANSFER_SHARE - 1), None
+        self._next_fetch, self._fetching = now + (now - self._fetching) * (1 / MAX_TRANSFER_SHARE - 1), None
         if found and (run := self._runs.get(found[0])):
             _, run.version, content = found
             keep_checkpoint(run.job, content)
@@ -335,7 +335,7 @@ class DaskPool:
     def _fetch(self) -> None:
         """Request the checkpoint that was fetched least recently; one at a time."""
         now = time.monotonic()
-        if self._fetching is not None or now < self._rested:
+        if self._fetching is not None or now < self._next_fetch:
             return
         due = [
             (run.fetched, key)
@@ -347,7 +347,7 @@ class DaskPool:
             self._fetching = run.fetched = now
             self._connection.call(run.address, dask_worker.checkpoint, key, run.version, name="checkpoint")
 
-    def _take_from_silent(self) -> list[Event]:
+    def _take_from_silent_workers(self) -> list[Event]:
         """Take jobs from workers that send no messages about them."""
         now, found = time.monotonic(), []
         for key, run in list(self._runs.items()):

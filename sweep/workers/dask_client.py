@@ -9,7 +9,7 @@ All events are put into a queue, which the pool reads:
 | ("workers", {address: identity}) | the workers, every WORKERS_INTERVAL_S |
 | ("leaving", address) | a worker announced that it closes, or was retired |
 | ("gone", address) | a worker was removed |
-| ("word", (key, run, number, line)) | as `sweep.workers.dask_worker` sends them |
+| ("message", (key, run, number, content)) | as `sweep.workers.dask_worker` sends them |
 | ("result", key, value) | of a submitted task |
 | ("error", key, text) | instead of a result |
 | (name, value) | the result of a `call` with this name; None if its worker did not respond |
@@ -133,9 +133,9 @@ class SchedulerConnection:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), WORKERS_INTERVAL_S)
 
-    def _receive(self, word: Sequence[Any]) -> None:
-        if word[0] in self._futures:  # other sweeps use the same topic
-            self._put(("word", word))
+    def _receive(self, message: Sequence[Any]) -> None:
+        if message[0] in self._futures:  # other sweeps use the same topic
+            self._put(("message", message))
 
     def _notice(self, event: dict[str, Any], address: str | None = None) -> None:
         action = event.get("action") if isinstance(event, dict) else None

@@ -164,8 +164,11 @@ def _messages(worker: Worker, key: str, job: Job) -> Iterator[Message]:
 
     Its last heartbeat is repeated every HEARTBEAT_INTERVAL_S; if the training process hangs, the step stays the same.
     """
-    steps, told, asked = -1, time.monotonic(), False
-    with _noted(key, Path(job.folder)) as stop, contextlib.closing(LocalPool(1, Path(job.folder).parent)) as process:
+    steps, last_sent, stop_requested = -1, time.monotonic(), False
+    with (
+        _registered(key, Path(job.folder)) as stop,
+        contextlib.closing(LocalPool(1, Path(job.folder).parent)) as process,
+    ):
         process.start(job)
         while _is_wanted(worker, key):
             for event in process.events(POLL_INTERVAL_S):
@@ -175,16 +178,16 @@ def _messages(worker: Worker, key: str, job: Job) -> Iterator[Message]:
                 yield event.message
                 if event.message.kind.ends_job:
                     return
-            if stop.is_set() and not asked:
+            if stop.is_set() and not stop_requested:
                 process.stop(job.id)
-                asked = True
-            if time.monotonic() - told > HEARTBEAT_INTERVAL_S:
-                told = time.monotonic()
+                stop_requested = True
+            if time.monotonic() - last_sent > HEARTBEAT_INTERVAL_S:
+                last_sent = time.monotonic()
                 yield Message(MessageKind.HEARTBEAT, {"step": steps})
 
 
 @contextlib.contextmanager
-def _noted(key: str, folder: Path) -> Iterator[threading.Event]:
+def _registered(key: str, folder: Path) -> Iterator[threading.Event]:
     """Register a run, so that it can be stopped and its checkpoint can be read."""
     _RUNS[key] = _Run(threading.Event(), folder)
     try:

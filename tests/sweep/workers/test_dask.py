@@ -271,7 +271,7 @@ def begun(tiny, opened, joined, dask, digits_folder):
 
 def said(pool, key, token, number, message):
     """What comes out when this word comes in, the job's own words left out."""
-    pool._inbox.put(("word", (key, token, number, message)))
+    pool._inbox.put(("message", (key, token, number, message)))
     found = [event.message for event in pool.events(0)]
     return [message.as_dict() for message in found if message.content.get("mine") or message.kind == "died"]
 
