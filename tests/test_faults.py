@@ -54,7 +54,8 @@ def started(tmp_path):
     return start
 
 
-@pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
+@pytest.mark.slow
+@pytest.mark.parametrize("round_", range(5))
 def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
     """In a new home folder: the others report the running process or find the study complete; exactly three trials."""
     processes = [started(f"home{round_}") for _ in range(4)]
@@ -73,7 +74,8 @@ def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
     assert not storage.is_active(record.folder)
 
 
-@pytest.mark.parametrize("kib", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 250))])
+@pytest.mark.slow
+@pytest.mark.parametrize("kib", [4, 64, 250])
 def test_a_file_size_limit_is_reported_and_survived(started, tmp_path, kib):
     """With `ulimit -f`: exit code 3, at most three lines, no traceback; without it the sweep resumes."""
 
@@ -109,7 +111,9 @@ def at_work(process, folder, when):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
     """With 128 plus its number, a checkpoint, and the command to resume."""
     process = started("home", *LONG)
@@ -126,6 +130,7 @@ def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
     assert records.read(folder).counts() == {"interrupted": 1}
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_it_at_once(started, tmp_path):
     """During an epoch of ten seconds: within half a second, and no worker is left."""
     process = started("home", *HUGE)
@@ -154,7 +159,7 @@ def test_a_home_that_is_not_a_folder_is_reported(started, tmp_path):
     assert "choose another one with --home DIR or SWEEP_HOME" in errors
 
 
-@pytest.mark.parametrize("character", "?#%{")
+@pytest.mark.parametrize("character", ["?", *(pytest.param(sign, marks=pytest.mark.slow) for sign in "#%{")])
 def test_a_home_with_an_unsupported_path_is_reported(started, tmp_path, character):
     """Before anything is written there."""
     process = started(f"a{character}b")
@@ -175,7 +180,7 @@ def without_privilege():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("begun", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_read_only_home_is_reported(started, tmp_path, begun):
     """Before anything is done, also for an existing study, which can still be read."""
     home = tmp_path / "home"
@@ -226,7 +231,8 @@ def no_tracker(kind):
         yield f"http://127.0.0.1:{place.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("kind", ["refusing", pytest.param("hanging", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["refusing", "hanging"])
 def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(started, tmp_path, kind):
     """Exit code 0, the number of unsent values, and the command to send them; the sweep ends within seconds."""
     with no_tracker(kind) as address:

@@ -20,6 +20,7 @@ def chaos():
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to kill at a system call")
 def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
@@ -33,6 +34,7 @@ def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
     assert chains["system-calls"].deaths["system call"] >= 1
 
 
+@pytest.mark.slow
 def test_the_checker_detects_faults(chaos, tmp_path, monkeypatch):
     """A lost trial, a changed number and a leftover file."""
     monkeypatch.setattr(chaos, "REFERENCE", {})  # another test's is of another folder

@@ -113,7 +113,7 @@ def test_the_bytes_do_not_depend_on_time_place_or_process(made_up, tmp_path):
     assert out.read_bytes() == (tmp_path / "here.pdf").read_bytes()
 
 
-@pytest.mark.parametrize("paper", ["a4", "letter"])
+@pytest.mark.parametrize("paper", ["a4", pytest.param("letter", marks=pytest.mark.slow)])
 def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, paper):
     """The outline lists the findings with their pages; text is searchable, all fonts are embedded."""
     record = made_up(9, planned=60, running=2)
@@ -133,6 +133,7 @@ def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, paper):
             assert font.get_object()["/DescendantFonts"][0].get_object()["/Subtype"] == "/CIDFontType2"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qpdf"), reason="qpdf is not installed here; CI installs it")
 def test_qpdf_finds_no_errors(made_up, tmp_path):
     pdf.write(made_up(9, planned=60), tmp_path / "report.pdf")

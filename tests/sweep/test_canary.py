@@ -194,6 +194,7 @@ def code(shape: str, mode: str) -> int:
     return 2 if shape in ambiguous or mode in ("scheme", "port") else 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [pytest.param(shape, marks=() if shape in SAMPLE else pytest.mark.slow) for shape in SHAPES]
 )

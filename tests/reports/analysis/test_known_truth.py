@@ -94,7 +94,8 @@ def test_no_completed_trials(made_up, tmp_path, outcome):
     assert status["winner against baseline"] == status["boundary"] == status["noise"] == INCONCLUSIVE
 
 
-@pytest.mark.parametrize("trials", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1))])
+@pytest.mark.slow
+@pytest.mark.parametrize("trials", [0, 1, 3])
 def test_very_few_trials(known, tmp_path, trials):
     status, titles = told(known(trials, lambda settings: 0.9, space=SPACE), tmp_path)
 

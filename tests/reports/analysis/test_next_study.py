@@ -133,7 +133,7 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     assert "confirm.seeds" in noisy
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_every_proposal_is_a_valid_study_file(proposed, seed, known):
     """Unchanged keys equal the record; every change has a comment in the file."""
     record = same_curves(known(60, uphill, seed=seed, confirm=3, noise=0.02), np.exp(-np.arange(30) / 15))
@@ -171,6 +171,7 @@ def test_nothing_is_proposed_for_a_running_study_or_without_warnings(known, made
     assert propose(same_curves(calm, 0.1 + np.exp(-np.arange(30) / 2) + 1e-4 * np.arange(30))) is None
 
 
+@pytest.mark.slow
 def test_the_report_ends_with_the_proposal(proposed, known):
     """Its changes and its file are on the last page."""
     record = known(60, uphill, space=RATE, seed=2)

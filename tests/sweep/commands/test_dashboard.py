@@ -54,6 +54,7 @@ def _ask(port, method, path, host=None, body=None):
         connection.close()
 
 
+@pytest.mark.slow
 @extra
 def test_the_dashboard_is_read_only(served):
     """Requests to delete, rename, annotate or tell are refused, and the database is unchanged."""

@@ -58,7 +58,7 @@ def test_the_reference_study_has_all_cases(reference):
     assert len(ranked) == outcomes.count("complete")
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searched, reference, workers):
     """With two and four workers, trials end in another order than with one."""
     database = opened(tiny(*CHANGES))
@@ -67,8 +67,9 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searc
     assert numbers(records.read(database.folder)) == reference
 
 
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
-@pytest.mark.parametrize("every", [13, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("every", [13, 7])
 def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, monkeypatch, every, after):
     """The coordinator is killed before or after every n-th write to the database, until the study is complete.
 
@@ -117,7 +118,7 @@ def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder)
     assert Search(study, database.search, database.folder, digits_folder).ask() is None
 
 
-@pytest.mark.parametrize("first", [3, 6])
+@pytest.mark.parametrize("first", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
     """Also if it is stopped inside a generation or at the end of the shorter study."""
     database = opened(tiny(*CHANGES, f"trials={first}"))

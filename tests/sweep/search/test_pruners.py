@@ -15,19 +15,20 @@ RULES = {
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("rule", RULES)
-def test_pruning_decisions_equal_optunas(rule, direction):
+@pytest.mark.parametrize("steps", [400, pytest.param(1500, marks=pytest.mark.slow)])
+def test_pruning_decisions_equal_optunas(rule, direction, steps):
     """Six trials at a time for 27 epochs, with ties and NaN; only some decisions are carried out."""
     dice = np.random.default_rng(2)
     studies = [optuna.create_study(study_name="search", direction=direction, pruner=make()) for make in RULES[rule]]
     running, verdicts = [], []
-    for _ in range(1_500):
+    for _ in range(steps):
         if len(running) < 6:
             running.append([study.ask() for study in studies])
         trials = running[dice.integers(len(running))]
         step = len(studies[0].trials[trials[0].number].intermediate_values)
         value = (
             float("nan")
-            if len(verdicts) % 500 == 250 and step < 26
+            if len(verdicts) % 200 == 150 and step < 26
             else dice.integers(0, 30) / 30 + trials[0].number % 5
         )
         for trial in trials:

@@ -47,6 +47,7 @@ def forget(database, field):
                 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["dropout", "schedule"])
 def test_a_record_without_a_hyperparameter_continues_and_is_reported(
     field, tiny, opened, searched, digits_folder, tmp_path

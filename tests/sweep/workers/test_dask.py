@@ -245,6 +245,7 @@ def test_a_stop_fetches_checkpoints(tiny, opened, searched, joined, dask, alone)
     assert deaths(record) == 0
 
 
+@pytest.mark.slow
 def test_the_limit_on_workers_is_respected(joined, dask):
     """Of three workers, two are used."""
     pool = joined(dask, limit=2)
@@ -339,6 +340,7 @@ def test_a_worker_that_cannot_write_gets_no_more_work(tiny, opened, joined, own,
         pool.close()
 
 
+@pytest.mark.slow
 def test_a_late_worker_gets_work(tiny, opened, searched, joined, own):
     """The sweep waits for a worker and prints this once."""
     study = tiny("trials=2")
@@ -442,6 +444,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
     assert records.read(database.folder).counts() == {"complete": 3}
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
     """At once, with the reason; the worker, which other sweeps may use, is not stopped."""
     (tmp_path / "sweep").mkdir()

@@ -24,6 +24,7 @@ make_ready(Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_it_appears_when_all_its_tables_are_there(tmp_path):
     """A process that is killed in between leaves the name free, or the empty file; the next one makes it."""
     path = tmp_path / "mlflow.db"
