@@ -1,6 +1,7 @@
 """Architecture rules, checked on the source: allowed imports and forbidden content."""
 
 import ast
+import functools
 import sys
 from dataclasses import fields
 from itertools import combinations
@@ -31,6 +32,11 @@ EXCEPTIONS = {
 FILES = [path for package in LAYERS for path in sorted((ROOT / package).rglob("*.py"))]
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def place(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -38,7 +44,7 @@ def place(path):
 def modules(path):
     """Full names of the modules that a file imports, inside functions too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -96,7 +102,7 @@ def test_pickle_is_not_used():
     """No use of pickle; arrays are loaded with allow_pickle=False."""
     for path in FILES:
         assert not [name for name in modules(path) if {"pickle", "cloudpickle", "dill", "joblib"} & {*name.split(".")}]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
 

@@ -135,6 +135,7 @@ def test_repeated_sweeps_are_compared_over_sweeps(two):
     assert versus.gap(*versus.sides([first, second, *again])).over == "other seeds of both sweeps"
 
 
+@pytest.mark.slow
 def test_the_comparison_is_drawn_reproducibly(two, tmp_path):
     with matplotlib.rc_context(settings()):
         sheets = comparison(versus.sides(two))

@@ -42,6 +42,7 @@ def test_the_titles_of_a_study_with_one_dominant_hyperparameter(known):
     assert "No interaction of the most important hyperparameters is above the chance level" in found
 
 
+@pytest.mark.slow
 def test_the_titles_of_pure_noise_make_no_claims(known):
     found = " | ".join(titles(known(40, lambda settings: 0.9, noise=0.004, space=TWO, confirm=5, seed=3)))
 
@@ -51,7 +52,7 @@ def test_the_titles_of_pure_noise_make_no_claims(known):
     assert "Over all other settings" not in found
 
 
-@pytest.mark.parametrize("trials", [0, 1, 3])
+@pytest.mark.parametrize("trials", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1))])
 def test_the_titles_of_few_trials_make_no_claims(known, trials):
     found = " | ".join(titles(known(trials, valley, space=TWO)))
 
@@ -85,7 +86,9 @@ def test_the_calibration_error_is_the_mean_difference(made_up):
     assert found.error == pytest.approx(0.25 * 0.1 + 0.75 * 0.04)
     assert (found.low[0], found.high[0]) == wilson(0.5, 50)
     assert calibration(record) is None
-    assert any("misclassifies" in title for title in titles(replace(record, verdict={**record.verdict, "test": test})))
+    judged = report(replace(record, verdict={**record.verdict, "test": test}))
+    with matplotlib.rc_context(settings()):
+        assert any("misclassifies" in page.finding for page in mistakes(judged))
 
 
 def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):

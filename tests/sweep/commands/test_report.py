@@ -19,7 +19,7 @@ def run(home, *arguments):
 
 def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
     """The checks equal those of the record, and the printed paths exist."""
-    searched(tiny(), opened(tiny()))
+    searched(tiny("trials=2"), opened(tiny("trials=2")))
     home = tmp_path / "runs"
 
     told = json.loads(run(home, "report", "tiny", "--json"))

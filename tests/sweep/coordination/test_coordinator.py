@@ -103,7 +103,8 @@ def test_optuna_reads_the_recorded_values(tiny, opened, searched):
         assert decoded == Hyperparameters(**ours.hyperparameters)
 
 
-@pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", [1, 3, 8])
 def test_a_stopped_search_continues_to_the_requested_number(tiny, opened, searched, looks):
     """After a stop it ends with exactly six trials, each equal to an undisturbed trial."""
     study = tiny("baseline.epochs=20")
@@ -220,6 +221,7 @@ def test_a_hanging_worker_is_killed(tiny, opened, searched, monkeypatch):
     assert record.trials[0].state == "pruned"
 
 
+@pytest.mark.slow
 def test_a_slow_write_is_not_a_hang(tiny, opened, searched, monkeypatch):
     """An outage may exceed the stall limit; messages from that time are handled first."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 1.0)

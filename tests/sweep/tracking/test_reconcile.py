@@ -204,7 +204,7 @@ def fail_call(tracker: MemoryTracker, number: int, mode: str) -> None:
     tracker.fails = lambda name: mode if len(tracker.calls) == number else None
 
 
-@pytest.mark.parametrize("mode", [REFUSE, LOSE])
+@pytest.mark.parametrize("mode", [pytest.param(REFUSE, marks=pytest.mark.slow), LOSE])
 def test_any_kind_of_call_may_fail(tracker: MemoryTracker, grown: Path, mode: str) -> None:
     """For the first or the last time that it is called; one more sync then makes the two equal."""
     record = read(grown)
@@ -226,7 +226,7 @@ def test_any_kind_of_call_may_fail(tracker: MemoryTracker, grown: Path, mode: st
         assert not mirror.sync(active=False)
 
 
-@pytest.mark.parametrize("mode", [REFUSE, LOSE])
+@pytest.mark.parametrize("mode", [REFUSE, pytest.param(LOSE, marks=pytest.mark.slow)])
 def test_every_call_may_fail_once(tracker: MemoryTracker, grown: Path, mode: str) -> None:
     """One after the other, in the same tracker: no failure undoes what was sent before."""
     failures = 0
@@ -268,11 +268,15 @@ class Sweep:
         return self.mode if self.failed <= 3 else None
 
 
-@pytest.mark.parametrize("answered", [pytest.param(0, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize(
-    "step", [1, pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow), 5]
+    ("mode", "step", "answered"),
+    [
+        (REFUSE, 5, 4),
+        (LOSE, 2, 1),
+        (REFUSE, 1, 0),
+        *(pytest.param(LOSE, step, answered, marks=pytest.mark.slow) for step in range(1, 6) for answered in (0, 4)),
+    ],
 )
-@pytest.mark.parametrize("mode", [REFUSE, LOSE])
 def test_an_outage_during_a_sweep_loses_and_doubles_nothing(
     tracker: MemoryTracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, step: int, answered: int
 ) -> None:

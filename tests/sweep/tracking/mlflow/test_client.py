@@ -25,8 +25,11 @@ from sweep.tracking.mlflow.client import MlflowTracker, mlflow
 from sweep.tracking.reconcile import sync
 from sweep.tracking.sync_result import Changes
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,  # tests/sweep/tracking/test_tracker.py has the calls one by one
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
+]
 
 
 @pytest.fixture
