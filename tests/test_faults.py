@@ -148,6 +148,7 @@ def test_a_second_signal_ends_it_at_once(started, tmp_path):
     assert records.read(folder).counts() == {"interrupted": 1}
 
 
+@pytest.mark.slow
 def test_a_home_that_is_not_a_folder_is_reported(started, tmp_path):
     """Exit code 3, two lines."""
     (tmp_path / "file").touch()
@@ -179,8 +180,9 @@ def without_privilege():
         raise OSError(ctypes.get_errno(), "prctl")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-@pytest.mark.parametrize("begun", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("begun", [False, True])
 def test_a_read_only_home_is_reported(started, tmp_path, begun):
     """Before anything is done, also for an existing study, which can still be read."""
     home = tmp_path / "home"

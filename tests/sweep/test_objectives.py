@@ -25,7 +25,9 @@ def record_of(tiny, opened, searched):
     return run
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "balanced_accuracy" else pytest.mark.slow) for name in METRICS]
+)
 def test_every_metric_can_be_the_objective(record_of, name):
     study, record = record_of(name)
 
@@ -52,6 +54,7 @@ def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_pat
     assert choose_champion(study, means)["trial"] == by_accuracy[-1].number
 
 
+@pytest.mark.slow
 def test_the_search_counts_the_best_by_the_metric(tiny, opened, searched, tmp_path, digits_folder):
     study = tiny("objective=macro_f1", "sampler=random", "trials=3", "baseline.epochs=1")
     database = opened(study)

@@ -32,6 +32,7 @@ def valley(settings):
     return 0.95 - 0.02 * (math.log10(settings["learning_rate"]) + 2.5) ** 2
 
 
+@pytest.mark.slow
 def test_the_titles_of_a_study_with_one_dominant_hyperparameter(known):
     found = " | ".join(titles(known(60, valley, space=TWO, confirm=5)))
 

@@ -67,6 +67,7 @@ def test_complete_and_pruned_trials_are_reproduced(record, cache):
     )
 
 
+@pytest.mark.slow
 def test_the_first_difference_is_reported(record, cache):
     """The first number that differs, or the hash of the weights."""
     epochs = record.trials[0].epochs.copy()
@@ -104,6 +105,7 @@ def test_a_diverged_trial_is_reproduced(tiny, opened, searched, cache):
             replay_trial(record, 0, cache)
 
 
+@pytest.mark.slow
 def test_trials_that_cannot_be_replayed_are_reported(record, cache):
     """A trial that does not exist, one without epochs, other data."""
     with pytest.raises(NothingToReplay, match="tiny has no trial 8; the last is 7"):

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from click.testing import CliRunner
 
 from sweep.cli import sweep
@@ -17,6 +18,7 @@ def run(home, *arguments):
     return result.output
 
 
+@pytest.mark.slow
 def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
     """The checks equal those of the record, and the printed paths exist."""
     searched(tiny("trials=2"), opened(tiny("trials=2")))

@@ -125,6 +125,7 @@ def test_a_stopped_search_continues_to_the_requested_number(tiny, opened, search
     assert numbers(record.trials[0]) == numbers(same.trials[0])
 
 
+@pytest.mark.slow
 def test_a_search_with_one_worker_is_reproducible(tiny, opened, searched):
     """With one worker, the table is the same whether and when the search is stopped."""
     study = tiny()
@@ -206,6 +207,7 @@ class PausedWorkers(LocalPool):
         super().end(job)
 
 
+@pytest.mark.slow
 def test_a_hanging_worker_is_killed(tiny, opened, searched, monkeypatch):
     """Within two seconds of the limit; its trial ends as a timeout, the others are unaffected."""
     monkeypatch.setattr(coordinator, "STALL_TIMEOUT_S", 2.5)
@@ -438,6 +440,7 @@ def test_the_notebook_objective_equals_the_sweep(tiny, opened, searched, tmp_pat
     assert notebook.trials[0].value == record.trials[0].value
 
 
+@pytest.mark.slow
 def test_a_time_limit_stops_the_sweep(tiny, opened, searched):
     """Running trials are interrupted and can be resumed."""
     study = tiny("baseline.epochs=2000", "trials=2")

@@ -113,6 +113,7 @@ def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_fo
     assert ConfirmationRuns(study, database, digits_folder, plan).remaining() == len(plan)
 
 
+@pytest.mark.slow
 def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
     """It is a candidate; as champion it has no paired difference."""
     verdict, record = confirmed(tiny("trials=1"))

@@ -118,6 +118,7 @@ def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder)
     assert Search(study, database.search, database.folder, digits_folder).ask() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
     """Also if it is stopped inside a generation or at the end of the shorter study."""

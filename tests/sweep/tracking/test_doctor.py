@@ -186,7 +186,9 @@ def test_an_equal_tracker_has_no_differences(tracked: Tracked) -> None:
     assert tracked.one.tags["my note"] == "look at this one"
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=pytest.mark.slow if i % 3 else ()) for i, name in enumerate(DAMAGES)]
+)
 def test_damage_is_found_and_repaired(tracked: Tracked, damage: str) -> None:
     """Without --fix nothing is changed; with it nothing is left, and another sync sends nothing."""
     hurt, expected = DAMAGES[damage]

@@ -161,6 +161,7 @@ def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, a
     assert any(re.fullmatch(r"workers? .* joined; \d trainings? at once", line) for line in pool.said)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_change_its_trial(disturbed, dask):
     """SIGKILL of a Dask worker: the exit is recorded, the trial runs on another worker with the same numbers."""
 
@@ -277,6 +278,7 @@ def said(pool, key, token, number, message):
     return [message.as_dict() for message in found if message.content.get("mine") or message.kind == "died"]
 
 
+@pytest.mark.slow
 def test_duplicate_and_unknown_messages_are_ignored(begun):
     """Also messages out of order, of another sweep, or of an ended job."""
     pool, key = begun
@@ -291,6 +293,7 @@ def test_duplicate_and_unknown_messages_are_ignored(begun):
     assert pool.busy == []
 
 
+@pytest.mark.slow
 def test_checkpoints_are_fetched_one_at_a_time(begun, monkeypatch):
     """This limits the scheduler's traffic; an unchanged checkpoint is not sent again."""
     pool, key = begun
@@ -310,6 +313,7 @@ def test_checkpoints_are_fetched_one_at_a_time(begun, monkeypatch):
     assert (Path(run.job.folder) / "checkpoint.npz").read_bytes() == b"a checkpoint"
 
 
+@pytest.mark.slow
 def test_a_restarted_task_counts_as_died(begun):
     """Dask restarted it after its worker died and restarted with the same address."""
     pool, key = begun
