@@ -18,8 +18,8 @@ OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "faile
 
 
 @dataclass(frozen=True)
-class Metric:
-    """Name, direction and format of the objective.
+class MetricFormat:
+    """How values of a metric are printed in the report of one study: with as many digits as its data support.
 
     Attributes:
         name: in words, such as `validation accuracy`.
@@ -82,22 +82,22 @@ class Metric:
         return f"{value * self.scale:.{self.decimals}f}"
 
 
-def accuracy(examples: int, name: str = "validation accuracy") -> Metric:
+def accuracy(examples: int, name: str = "validation accuracy") -> MetricFormat:
     """Accuracy as a percentage, measured on this many examples."""
     decimals = 2 if examples >= MANY_EXAMPLES else 1
-    return Metric(name, True, 100.0, "\u00a0%", "\u00a0points", decimals)
+    return MetricFormat(name, True, 100.0, "\u00a0%", "\u00a0points", decimals)
 
 
-def loss(name: str = "validation loss", size: float = 0.1) -> Metric:
+def loss(name: str = "validation loss", size: float = 0.1) -> MetricFormat:
     """A mean cross-entropy in nats: two significant digits of the given size, and at least three decimals.
 
     Its relative standard error is a few percent for a thousand examples, so more digits would be noise.
     """
     decimals = max(3, 1 - math.floor(math.log10(size))) if size > 0 else 3
-    return Metric(name, False, 1.0, "", "", decimals)
+    return MetricFormat(name, False, 1.0, "", "", decimals)
 
 
-def objective(record: SweepRecord) -> Metric:
+def objective(record: SweepRecord) -> MetricFormat:
     """The metric that ranks this study's trials; a loss has digits for the champion's mean, else for the best value."""
     name = f"validation {record.metric.label}"
     if record.metric.percent:

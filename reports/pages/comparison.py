@@ -16,7 +16,7 @@ from reports.analysis.comparison import Best, Side, at_equal, by_time, by_trials
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import standing
 from reports.analysis.statistics import Floats
-from reports.analysis.wording import Metric, counted, listed
+from reports.analysis.wording import MetricFormat, counted, listed
 from reports.drawing import scales, style
 from reports.drawing.layout import BODY, SMALL, Key, Page, shorten
 from reports.pages.context import interval
@@ -36,7 +36,7 @@ def comparison(compared: Sequence[Side]) -> list[Page]:
 # --- the result
 
 
-def _verdict(compared: Sequence[Side], metric: Metric) -> Page:
+def _verdict(compared: Sequence[Side], metric: MetricFormat) -> Page:
     page = Page(_finding(compared, metric), _note(compared))
     page.heading("Results")
     head = ["study", "finished", "time", "best in_search", "champion", "fresh_seeds", "test accuracy", "warnings"]
@@ -64,7 +64,7 @@ def _couples(compared: Sequence[Side]) -> list[tuple[Side, Side]]:
     return [(one, other) for place, one in enumerate(compared) for other in compared[place + 1 :]]
 
 
-def _finding(compared: Sequence[Side], metric: Metric) -> str:
+def _finding(compared: Sequence[Side], metric: MetricFormat) -> str:
     said = []
     for one, other in _couples(compared):
         found = gap(one, other)
@@ -79,7 +79,7 @@ def _finding(compared: Sequence[Side], metric: Metric) -> str:
     return "; ".join([*said[:1], *(text[:1].lower() + text[1:] for text in said[1:])])
 
 
-def _gap_in_words(one: Side, other: Side, metric: Metric) -> str:
+def _gap_in_words(one: Side, other: Side, metric: MetricFormat) -> str:
     found = gap(one, other)
     if found is None:
         return f"{other.name} against {one.name}: not every champion is confirmed."
@@ -87,7 +87,7 @@ def _gap_in_words(one: Side, other: Side, metric: Metric) -> str:
     return f"{other.name} against {one.name}: {metric.oriented(found.paired.difference)}; {ends}, over {found.over}."
 
 
-def _row(side: Side, place: int, metric: Metric) -> list[str]:
+def _row(side: Side, place: int, metric: MetricFormat) -> list[str]:
     record = side.records[place]
     state, tested = standing(record), final_accuracy(record)
     verdict = record.verdict or {}
@@ -119,7 +119,7 @@ def _note(compared: Sequence[Side]) -> str:
 # --- at equal budget
 
 
-def _courses(compared: Sequence[Side], metric: Metric) -> list[Page]:
+def _courses(compared: Sequence[Side], metric: MetricFormat) -> list[Page]:
     trials, time = [by_trials(side) for side in compared], [by_time(side) for side in compared]
     if not all(np.isfinite(course.middle).any() for course in trials):
         return []
@@ -135,7 +135,7 @@ def _courses(compared: Sequence[Side], metric: Metric) -> list[Page]:
     return [page]
 
 
-def _draw(ax: Axes, courses: Sequence[Best], metric: Metric, shared: float) -> None:
+def _draw(ax: Axes, courses: Sequence[Best], metric: MetricFormat, shared: float) -> None:
     every = np.concatenate([course.middle for course in courses])
     _objective(ax, every, metric)
     for place, course in enumerate(courses):
@@ -147,7 +147,7 @@ def _draw(ax: Axes, courses: Sequence[Best], metric: Metric, shared: float) -> N
     ax.set_xlim(0, max(float(course.x[-1]) for course in courses) * 1.02)
 
 
-def _objective(ax: Axes, values: Floats, metric: Metric) -> tuple[float, float]:
+def _objective(ax: Axes, values: Floats, metric: MetricFormat) -> tuple[float, float]:
     """Make the vertical axis the objective's, wide enough to distinguish the good values; returns its ends."""
     log = scales.many_magnitudes(values, [], maximize=metric.maximize)
     low, high = (e * metric.scale for e in scales.window(values, [], maximize=metric.maximize, log=log))
@@ -155,14 +155,14 @@ def _objective(ax: Axes, values: Floats, metric: Metric) -> tuple[float, float]:
     return low, high
 
 
-def _ahead(compared: Sequence[Side], trials: Sequence[Best], time: Sequence[Best], metric: Metric) -> str:
+def _ahead(compared: Sequence[Side], trials: Sequence[Best], time: Sequence[Best], metric: MetricFormat) -> str:
     shared, best = at_equal(trials)
     seconds, timely = at_equal(time)
     first = f"After {shared:.0f} trials each, {_leader(compared, best, metric)}"
     return f"{first}; after {wording.duration(seconds)} each, {_leader(compared, timely, metric)}"
 
 
-def _leader(compared: Sequence[Side], best: Sequence[float], metric: Metric) -> str:
+def _leader(compared: Sequence[Side], best: Sequence[float], metric: MetricFormat) -> str:
     known = [(value, side.name) for value, side in zip(best, compared, strict=True) if math.isfinite(value)]
     if not known:
         return "no trial has completed"
@@ -186,7 +186,7 @@ def _courses_note(compared: Sequence[Side]) -> str:
 # --- all trials of all sides
 
 
-def _space(compared: Sequence[Side], metric: Metric) -> list[Page]:
+def _space(compared: Sequence[Side], metric: MetricFormat) -> list[Page]:
     shared = _shared([side.records[0].study["space"] for side in compared])
     trials = [[trial for record in side.records for trial in record.ranked()] for side in compared]
     if not shared or not any(trials):

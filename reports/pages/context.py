@@ -17,7 +17,7 @@ from reports.analysis.importance import Importance, importance
 from reports.analysis.next_study import Proposal
 from reports.analysis.standing import BASELINE, UNFINISHED, Standing, standing, winner
 from reports.analysis.statistics import Floats
-from reports.analysis.wording import Metric, counted
+from reports.analysis.wording import MetricFormat, counted
 from reports.drawing import scales, style
 from reports.drawing.layout import INK, WASH, Key
 from studies.record.reader import SweepRecord, TrialRecord
@@ -37,7 +37,7 @@ class Report:
     """The record and the findings that several pages show."""
 
     record: SweepRecord
-    metric: Metric
+    metric: MetricFormat
     standing: Standing
     looks: Mapping[int, style.Look]
     importance: Importance
@@ -130,7 +130,7 @@ def epoch(trial: TrialRecord) -> str:
     return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
 
 
-def interval(metric: Metric, paired: PairedDifference) -> str:
+def interval(metric: MetricFormat, paired: PairedDifference) -> str:
     """The interval of a paired difference and the conclusion from it."""
     if not math.isfinite(paired.low):
         return f"{counted(paired.n, 'pair')}, too few for an interval: not distinguishable"
