@@ -295,8 +295,8 @@ def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug
     for folder in folders:
         found, still = examine(folder, tracker, active=is_active(folder), fix=fix)
         for one in found:
-            mended = ", mended" if one not in still and fix else ""
-            click.echo(f"{folder.name}: {in_words(one)}{mended}")
+            fixed = ", fixed" if one not in still and fix else ""
+            click.echo(f"{folder.name}: {in_words(one)}{fixed}")
         click.echo(f"{folder.name}: {diagnosis(home, tracking, folder.name, len(found), len(still), fix)}")
         left += len(still)
     return DAMAGED if left else 0

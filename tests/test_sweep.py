@@ -237,7 +237,7 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
     assert before["runs"] == 1 + len(record.trials) + len(record.confirm)
     assert before["model_versions"] == 1
     assert mlflow_counts(home) == before
-    assert "MLflow has it all already" in again.stdout
+    assert "MLflow is already up to date" in again.stdout
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from sweep.commands.printed_command import command_here
 def sent(changes: Any) -> str:
     """What a synchronisation changed in MLflow, in one line."""
     if not changes:
-        return "MLflow has it all already"
+        return "MLflow is already up to date"
     runs = {"created": changes.runs_created, "updated": changes.runs_updated}
     done = [f"{did} {_counted(count, 'run')}" for did, count in runs.items() if count]
     items = [
@@ -32,6 +32,6 @@ def diagnosis(home: Path, tracking: str | None, name: str, found: int, left: int
         return "no differences"
     differences = _counted(found, "difference")
     if fix:
-        return f"{differences}, {left} left" if left else f"{differences}, mended"
+        return f"{differences}, {left} left" if left else f"{differences}, fixed"
     command, _, note = command_here(home, tracking, "doctor", name, "--fix").partition("\n")
-    return f"{differences}; `{command}` mends {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")
+    return f"{differences}; `{command}` fixes {'it' if found == 1 else 'them'}" + (f"\n{note}" if note else "")

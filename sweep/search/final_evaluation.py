@@ -76,7 +76,7 @@ def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Seq
         try:
             same = [entry for entry in map(json.loads, file) if entry["digest"] == data.digest]
         except (ValueError, KeyError) as error:
-            raise RecordError(f"{ledger} is damaged: {error}\nmend or remove its broken line") from error
+            raise RecordError(f"{ledger} is damaged: {error}\nrepair or remove the damaged line") from error
         if any((entry["uid"], entry["models"]) == (record.uid, event["models"]) for entry in same):
             return len(same)
         file.write(json.dumps({**event, "time": datetime.now(UTC).isoformat(timespec="seconds")}) + "\n")

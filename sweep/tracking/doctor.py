@@ -40,7 +40,7 @@ def in_words(one: Difference) -> str:
     return {
         "missing": f"{place} has no {what}",
         "wrong": f"{place} has a wrong {what}",
-        "extra": f"{place} has {what}, which the record has not",
+        "extra": f"{place} has {what}, which is not in the record",
         "doubled": f"{place} has {what} twice" + (f", again as{again}" if again else ""),
     }[one.kind]
 

@@ -27,7 +27,7 @@ from recorded import Recorded
 from sweep.cli import main
 from sweep.commands import ui
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
 
 CANARY = "Kanarienvogel7"

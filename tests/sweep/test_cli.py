@@ -215,7 +215,7 @@ def test_an_unknown_database_has_exit_code_5(capsys, home):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "MLflow has it all already"),
+        ({}, "MLflow is already up to date"),
         ({"runs_created": 7, "metrics": 13821, "params": 1}, "created 7 runs; sent 13,821 metrics, 1 param"),
         ({"runs_updated": 1, "models": 1}, "updated 1 run; sent 1 model"),
         ({"tags": 2}, "sent 2 tags"),

@@ -32,7 +32,7 @@ from sweep.tracking.sync_result import last_result
 pytestmark = [
     pytest.mark.slow,  # a server takes seconds to start
     pytest.mark.skipif(binaries() is None, reason="PostgreSQL's initdb and pg_ctl are not installed"),
-    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
 ]
 

@@ -191,8 +191,8 @@ def test_an_equal_tracker_has_no_differences(tracked: Tracked) -> None:
 )
 def test_damage_is_found_and_repaired(tracked: Tracked, damage: str) -> None:
     """Without --fix nothing is changed; with it nothing is left, and another sync sends nothing."""
-    hurt, expected = DAMAGES[damage]
-    hurt(tracked)
+    apply, expected = DAMAGES[damage]
+    apply(tracked)
     found, left = tracked.examine()
     assert any(line.startswith(expected) for line in found), found
     assert len(left) == len(found)
@@ -209,7 +209,7 @@ def test_damage_is_found_and_repaired(tracked: Tracked, damage: str) -> None:
     [
         (("experiment", "missing", "tiny"), "MLflow has no experiment tiny"),
         (("search/1", "missing", "run"), "MLflow has no run search/1"),
-        (("search/99", "extra", "run"), "MLflow has run search/99, which the record has not"),
+        (("search/99", "extra", "run"), "MLflow has run search/99, which is not in the record"),
         (("search/1", "doubled", "run 8f3a"), "MLflow has run search/1 twice, again as 8f3a"),
         (("search/1", "missing", "metric objective, step 0"), "run search/1 in MLflow has no metric objective, step 0"),
         (("search/1", "doubled", "metric loss, step 1"), "run search/1 in MLflow has metric loss, step 1 twice"),

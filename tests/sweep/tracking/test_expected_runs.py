@@ -7,7 +7,7 @@ from studies.record.reader import SweepRecord
 from sweep.tracking.study_run import study_run
 
 
-def test_the_run_of_a_study_carries_its_checks():
+def test_the_run_of_a_study_has_its_checks_as_a_tag():
     """One tag, readable in MLflow's list; of a study without trials the evidence is thin."""
     record = SweepRecord(
         folder=Path("nowhere"),

@@ -35,7 +35,7 @@ def test_curves_show_both_splits():
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("hole", [np.nan, np.inf, 0.0])
-def test_what_was_not_measured_is_left_out(count, hole):
+def test_missing_values_are_not_drawn(count, hole):
     """A final model has no validation numbers, a divergence no finite loss; a perfect loss of 0 has no logarithm."""
     none = {f"validation_{kind}": hole for kind in ("loss", "accuracy")}
     found, _ = colours(curves_png(epochs(count, **none), None))
@@ -46,7 +46,7 @@ def test_what_was_not_measured_is_left_out(count, hole):
         assert not set(COLOURS.values()) & colours(curves_png(nothing, None))[0]
 
 
-def test_the_ring_is_at_the_epoch_that_counts_whatever_is_missing_before_it():
+def test_the_marker_is_at_the_selected_epoch():
     """The last of four, of which the first was not measured."""
     losses = np.array([np.nan, 0.4, 0.3, 0.2])
     ringed, plain = (curves_png(epochs(4, validation_loss=losses), counted) for counted in (3, None))

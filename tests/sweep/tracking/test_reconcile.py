@@ -123,7 +123,7 @@ def test_an_interrupted_trial_continues_in_its_own_run(tracker: MemoryTracker, t
     assert_equal(tracker, read(recorded.folder))
 
 
-def test_a_study_begun_anew_keeps_the_runs_of_the_old_one(tracker: MemoryTracker, tmp_path: Path) -> None:
+def test_a_restarted_study_keeps_the_runs_of_the_old_one(tracker: MemoryTracker, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
     for uid in ("old", "new"):
         recorded = Recorded(folder, uid=uid)

@@ -13,7 +13,7 @@ from recorded import write_weights
 
 from sweep.tracking.tracker import Model, Point, Tracker, TrackerError
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
 DATASET = {"name": "digits", "digest": "ab" * 32, "train": 3, "validation": 2, "test": 1, "classes": 10}
 

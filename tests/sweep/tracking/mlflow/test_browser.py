@@ -226,7 +226,7 @@ def _champion(record):
     return next(trial for trial in record.trials if trial.number == record.verdict["champion"])
 
 
-def test_the_end_of_a_sweep_prints_the_links_of_its_page(shown):
+def test_a_sweep_ends_with_links_to_its_pages(shown):
     """The same two as `sweep ui`, at its usual port, with the command that makes them work."""
     *_, command, charts, winner, _report = shown["told"].splitlines()
     usual = f"http://127.0.0.1:{ui.PORT}"
@@ -250,7 +250,7 @@ def test_the_first_page_lists_the_studies(shown, browser):
     assert browser.complaints() == []
 
 
-def test_the_table_of_a_study_has_its_trials_best_first_with_what_was_searched(shown, browser):
+def test_the_table_of_trials_is_sorted_by_the_objective_and_shows_searched_params(shown, browser):
     """As it opens from the list of studies, without a click: the study's run on top, then every trial's numbers."""
     record, best = shown["record"], shown["record"].ranked()[:5]
     browser.open(f"{shown['address']}/#/experiments/{shown['place']['experiment_id']}", f"{TRIALS + 1} matching runs")
@@ -266,7 +266,7 @@ def test_the_table_of_a_study_has_its_trials_best_first_with_what_was_searched(s
     assert browser.complaints() == []
 
 
-def test_the_run_of_the_study_says_what_was_asked_what_won_and_by_how_much(shown, browser):
+def test_the_run_of_the_study_has_a_description_with_question_and_result(shown, browser):
     """Unfolded, with links to the winner and to all trials; its trials are its children."""
     record, place = shown["record"], shown["place"]
     page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}"
@@ -299,7 +299,7 @@ def test_the_link_to_the_winner_shows_its_curves(shown, browser):
     assert browser.complaints() == []
 
 
-def test_the_link_to_all_trials_shows_their_curves_side_by_side_best_first(shown, browser):
+def test_the_link_to_all_trials_shows_their_curves_best_first(shown, browser):
     """The names in the order of the objective, and the recorded curves of the best ten; after a reload too."""
     record, count = shown["record"], min(10, TRIALS)
     browser.open(shown["charts"], f"{TRIALS} matching runs", "Learning curves")

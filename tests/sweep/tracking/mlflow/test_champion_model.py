@@ -43,9 +43,7 @@ def loaded(path: Path, sizes: tuple[int, ...], activation: str = "relu") -> tupl
 @pytest.mark.parametrize("sizes", [(64, 32, 16, 10), (784, 128, 64, 10), (784, 512, 10), (785, 17, 3), (4, 2)])
 @pytest.mark.parametrize("count", [1, 2, 7, 33, 360])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_every_probability_is_the_networks_own(
-    tmp_path: Path, sizes: tuple[int, ...], count: int, activation: str
-) -> None:
+def test_probabilities_equal_the_networks(tmp_path: Path, sizes: tuple[int, ...], count: int, activation: str) -> None:
     champion, network = loaded(tmp_path, sizes, activation)
     pixels = np.random.default_rng(count).integers(0, 256, (count, sizes[0])).astype(np.uint8)
     own = network.predict(pixels).copy()
@@ -66,7 +64,7 @@ def test_the_script_imports_numpy_pandas_and_mlflow_only() -> None:
     assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "pandas", "mlflow"}
 
 
-def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_concurrent_predictions_are_correct(tmp_path: Path) -> None:
     """A server predicts in several threads, and the network's buffers are shared."""
     champion, network = loaded(tmp_path, (64, 32, 10))
     batches = [np.random.default_rng(i).integers(0, 256, (200, 64)).astype(np.uint8) for i in range(40)]
@@ -97,7 +95,7 @@ def test_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_what_is_no_picture_is_refused_as_the_callers_mistake(tmp_path: Path, given: object) -> None:
+def test_invalid_input_is_a_client_error(tmp_path: Path, given: object) -> None:
     champion, _ = loaded(tmp_path, (4, 2))
     from mlflow.exceptions import MlflowException
 

@@ -27,7 +27,7 @@ from sweep.tracking.sync_result import Changes
 
 pytestmark = [
     pytest.mark.slow,  # tests/sweep/tracking/test_tracker.py has the calls one by one
-    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
 ]
 
@@ -77,7 +77,7 @@ def run_of(home: Path, key: str) -> dict[str, Any]:
     }
 
 
-def test_the_views_show_the_learning_curves_first_and_a_table_of_what_was_searched(
+def test_the_saved_views_show_learning_curves_and_a_table_of_searched_params(
     shown: tuple[Path, Path, Changes],
 ) -> None:
     """The experiment keeps two: the four curves of the trials, best first; their table below the run of the study."""
@@ -96,7 +96,7 @@ def test_the_views_show_the_learning_curves_first_and_a_table_of_what_was_search
     assert table["runsPinned"] == [run_of(home, "study")["id"]]
 
 
-def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> None:
+def test_layer_sizes_are_not_an_axis_of_the_parallel_plot(tmp_path: Path) -> None:
     """MLflow drops every `128-64` where most trials have one layer; the table still has the column."""
     space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
     recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
@@ -108,7 +108,7 @@ def test_layer_sizes_are_no_axis_because_trials_would_vanish(tmp_path: Path) -> 
     assert "params.`hidden_sizes`" in view["selectedColumns"]
 
 
-def test_the_whole_study_is_shown(shown: tuple[Path, Path, Changes]) -> None:
+def test_all_runs_have_the_recorded_values(shown: tuple[Path, Path, Changes]) -> None:
     """Every trial is one run below the study, in the state and with the numbers of the record; nothing else is."""
     home, folder, _ = shown
 

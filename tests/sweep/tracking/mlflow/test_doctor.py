@@ -19,7 +19,7 @@ from sweep.tracking.reconcile import sync
 
 pytestmark = [
     pytest.mark.slow,  # tests/sweep/tracking/test_doctor.py has the same damages on a tracker in memory
-    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+    # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
 ]
 
@@ -41,7 +41,7 @@ def without_pictures():
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory, migrated, without_pictures):
+def synced_once(tmp_path_factory, migrated, without_pictures):
     """A finished study in MLflow: the home folder, and a copy of it to begin each test with."""
     folder = tmp_path_factory.mktemp("doctor")
     (folder / "home").mkdir()
@@ -57,18 +57,18 @@ def healthy(tmp_path_factory, migrated, without_pictures):
 
 
 @pytest.fixture
-def patient(healthy):
+def tracked(synced_once):
     """The study and its mirror, as they were at first; of MLflow's open database the content is put back."""
     for name in ("tiny", "mlartifacts"):
-        shutil.rmtree(healthy / "home" / name)
-        shutil.copytree(healthy / "copy" / name, healthy / "home" / name)
-    old, new = (sqlite3.connect(healthy / name / "mlflow.db") for name in ("copy", "home"))
+        shutil.rmtree(synced_once / "home" / name)
+        shutil.copytree(synced_once / "copy" / name, synced_once / "home" / name)
+    old, new = (sqlite3.connect(synced_once / name / "mlflow.db") for name in ("copy", "home"))
     with contextlib.closing(old), contextlib.closing(new):
         old.backup(new)
-    return Patient(healthy / "home")
+    return TrackedHome(synced_once / "home")
 
 
-class Patient:
+class TrackedHome:
     """A home folder with ways to damage it."""
 
     def __init__(self, home):
@@ -181,59 +181,59 @@ DAMAGES = {  # one for each part of MLflow that is read; the others are made in 
 }
 
 
-def test_a_healthy_study_is_found_so(patient):
+def test_a_synced_study_has_no_differences(tracked):
     """Nothing differs; what a person added, a note and a metric, is no difference and stays."""
-    client = MlflowClient(patient.uri)
-    with contextlib.closing(sqlite3.connect(patient.home / "mlflow.db")) as database:
+    client = MlflowClient(tracked.uri)
+    with contextlib.closing(sqlite3.connect(tracked.home / "mlflow.db")) as database:
         run_id = database.execute(f"SELECT {ONE}").fetchone()[0]
     client.set_tag(run_id, "my note", "look at this one")
     client.log_metric(run_id, "my metric", 3.0)
 
-    assert patient.examine() == [[], []]
+    assert tracked.examine() == [[], []]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_found_and_mended(patient, damage):
+def test_damage_is_found_and_fixed(tracked, damage):
     """By name; without --fix nothing is changed, with it nothing is left, and another look agrees."""
-    hurt, said = DAMAGES[damage]
-    hurt(patient)
-    found, left = patient.examine()
-    assert any(line.startswith(said) for line in found), found
+    apply, expected = DAMAGES[damage]
+    apply(tracked)
+    found, left = tracked.examine()
+    assert any(line.startswith(expected) for line in found), found
     assert left == found
 
-    found_again, left = patient.examine(fix=True)
+    found_again, left = tracked.examine(fix=True)
 
     assert found_again == found
     assert left == []
-    assert not sync(patient.folder, patient.tracker, active=False)
+    assert not sync(tracked.folder, tracked.tracker, active=False)
 
 
-def test_a_moved_home_is_followed(patient, tmp_path):
+def test_a_moved_home_keeps_its_artifacts(tracked, tmp_path):
     """All artifacts are those of the new place, nothing is sent again, and nothing appears at the old one."""
-    shutil.copytree(patient.home, tmp_path / "moved")
-    moved = Patient(tmp_path / "moved")
+    shutil.copytree(tracked.home, tmp_path / "moved")
+    moved = TrackedHome(tmp_path / "moved")
 
     assert not sync(moved.folder, moved.tracker, active=False)
     assert moved.examine() == [[], []]
     with contextlib.closing(sqlite3.connect(moved.home / "mlflow.db")) as database:
         text = "\n".join(database.iterdump())
-    assert f"{patient.home}/mlartifacts" not in text
+    assert f"{tracked.home}/mlartifacts" not in text
     assert moved.artifact("search/1", "epochs.csv").is_relative_to(moved.home)
     assert moved.artifact("search/1", "epochs.csv").is_file()
 
 
-def test_the_command_says_it_and_exits_with_5_until_it_is_mended(patient):
+def test_the_command_exits_with_5_until_differences_are_fixed(tracked):
     """As a person would use it."""
-    drawn = sweep("doctor", "tiny", "--home", patient.home, "--fix")
+    drawn = sweep("doctor", "tiny", "--home", tracked.home, "--fix")
     assert drawn.returncode == 0, drawn
-    patient.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
-    said = [sweep("doctor", "tiny", "--home", patient.home, *more) for more in ([], ["--fix"], [])]
+    tracked.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
+    results = [sweep("doctor", "tiny", "--home", tracked.home, *more) for more in ([], ["--fix"], [])]
 
-    assert [one.returncode for one in said] == [5, 0, 0], said
+    assert [one.returncode for one in results] == [5, 0, 0], results
     wrong, command = (
         "tiny: run search/1 in MLflow has a wrong state RUNNING",
-        f"sweep doctor tiny --fix --home {patient.home}",
+        f"sweep doctor tiny --fix --home {tracked.home}",
     )
-    assert said[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` mends it\n"
-    assert said[1].stdout == f"{wrong}, mended\ntiny: 1 difference, mended\n"
-    assert said[2].stdout == "tiny: no differences\n"
+    assert results[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` fixes it\n"
+    assert results[1].stdout == f"{wrong}, fixed\ntiny: 1 difference, fixed\n"
+    assert results[2].stdout == "tiny: no differences\n"

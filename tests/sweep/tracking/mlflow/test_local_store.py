@@ -10,7 +10,7 @@ import pytest
 from sweep.tracking.mlflow import server as mlflow_app
 from sweep.tracking.mlflow.local_store import make_ready, path_of
 
-# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates; none of ours to mend.
+# MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
 
 
@@ -25,7 +25,7 @@ make_ready(Path(sys.argv[1]))
 
 
 @pytest.mark.slow
-def test_it_appears_when_all_its_tables_are_there(tmp_path):
+def test_the_database_appears_only_when_complete(tmp_path):
     """A process that is killed in between leaves the name free, or the empty file; the next one makes it."""
     path = tmp_path / "mlflow.db"
     path.touch()
@@ -43,7 +43,7 @@ def test_it_appears_when_all_its_tables_are_there(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
 
 
-def test_the_page_says_in_a_line_what_is_wrong_with_it(tmp_path, monkeypatch):
+def test_a_damaged_database_is_reported_in_one_line(tmp_path, monkeypatch):
     """And leaves the file as it is."""
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"no database, and longer than the header of one" * 10)
@@ -58,7 +58,7 @@ def test_the_page_says_in_a_line_what_is_wrong_with_it(tmp_path, monkeypatch):
     assert path.read_bytes().startswith(b"no database")
 
 
-def test_only_a_file_is_made_ready():
+def test_only_sqlite_files_are_created():
     """The address of a server or of another database has no path."""
     assert path_of("http://127.0.0.1:5000") is None
     assert path_of("postgresql+psycopg://me@host/mlflow") is None

@@ -130,23 +130,23 @@ def test_another_host_is_refused_on_every_page(page: Page, host: str) -> None:
     assert set(found.values()) <= {400, 403}, found
 
 
-def test_forty_hosts_are_tried_and_all_differ() -> None:
+def test_forty_different_hosts_are_tried() -> None:
     assert len(HOSTS) == len(set(HOSTS.values())) == 40
 
 
 @pytest.mark.parametrize("host", [HERE, "localhost:{port}"])
-def test_the_two_right_hosts_are_answered(page: Page, host: str) -> None:
+def test_the_two_local_hosts_are_accepted(page: Page, host: str) -> None:
     assert {target: status(page, target, f"Host: {host}\r\n") for target in PAGES} == PAGES
 
 
 @pytest.mark.parametrize("host", [f"http://{EVIL}", f"http://{EVIL}" + ":{port}", "http://127.0.0.1:{port}", EVIL])
-def test_it_is_no_proxy(page: Page, host: str) -> None:
+def test_requests_for_other_servers_are_refused(page: Page, host: str) -> None:
     """A target that is a whole address would say another host than the header does."""
     assert [page.ask(host.format(port=page.port) + target)[0] for target in ("/", "/health", "/graphql")] == [400] * 3
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_a_page_of_another_origin_changes_nothing(page: Page, method: str) -> None:
+def test_requests_from_another_origin_are_refused(page: Page, method: str) -> None:
     target = "/ajax-api/2.0/mlflow/experiments/create"
 
     status, _ = page.ask(target, f"Host: {HERE}\r\nOrigin: http://{EVIL}\r\n", method, '{"name": "theirs"}')
@@ -182,7 +182,7 @@ def test_a_page_of_another_origin_changes_nothing(page: Page, method: str) -> No
         "mlflow/assistant?x",
     ],
 )
-def test_the_assistant_is_not_there(page: Page, target: str) -> None:
+def test_the_assistant_is_disabled(page: Page, target: str) -> None:
     found = {method: page.ask(f"/ajax-api/3.0/{target}", method=method)[0] for method in ("GET", "POST", "PATCH")}
 
     assert set(found.values()) <= {404, 405}, found
@@ -190,7 +190,7 @@ def test_the_assistant_is_not_there(page: Page, target: str) -> None:
     assert page.ask(f"//ajax-api/3.0/{target}")[0] == 404
 
 
-def test_no_job_is_run_and_no_gateway_is_open(page: Page) -> None:
+def test_jobs_and_gateway_are_disabled(page: Page) -> None:
     run, said = page.post("/ajax-api/3.0/jobs/", job_name="invoke_scorer", params={})
     chat, _ = page.post("/gateway/mlflow/v1/chat/completions", model="x", messages=[])
     proxy, _ = page.post("/gateway/proxy/x/y")
@@ -201,7 +201,7 @@ def test_no_job_is_run_and_no_gateway_is_open(page: Page) -> None:
     assert page.post("/ajax-api/3.0/jobs/search") == (200, '{"jobs":[]}')
 
 
-def test_only_loopback_is_listened_on(page: Page) -> None:
+def test_the_server_listens_on_loopback_only(page: Page) -> None:
     """Of all processes of `sweep ui`, by the kernel's table; and it is one process that listens once."""
     (server,) = Path(f"/proc/{page.launcher}/task/{page.launcher}/children").read_text().split()
     assert Path(f"/proc/{server}/task/{server}/children").read_text() == ""
@@ -233,7 +233,7 @@ def test_only_loopback_is_listened_on(page: Page) -> None:
         "linked/passwd",
     ],
 )
-def test_no_file_outside_a_run_is_given_away(page: Page, path: str) -> None:
+def test_files_outside_a_run_are_not_served(page: Page, path: str) -> None:
     run, root = run_of(page)
     (root / "linked").symlink_to("/etc")
 

@@ -132,7 +132,7 @@ def wraps(pixels):
 
 @pytest.mark.parametrize("wrap", ["dataframe_split", "dataframe_records", "inputs", "instances"])
 @pytest.mark.parametrize("count", [1, 2, 7, 359])
-def test_a_served_prediction_is_our_own_to_the_last_bit(served, home, digits, count, wrap):
+def test_a_served_prediction_is_bit_identical(served, home, digits, count, wrap):
     """Every probability as float32, after it was written as JSON and read; the class is the most probable one."""
     pixels = np.array(digits.test.images[:count])
 
@@ -148,7 +148,7 @@ def test_a_served_prediction_is_our_own_to_the_last_bit(served, home, digits, co
     assert len(rows) == len(pixels) == count
 
 
-def test_pixels_of_every_number_type_give_the_same(served, digits):
+def test_every_number_type_of_pixels_gives_the_same_prediction(served, digits):
     """Whole numbers and floats, as JSON and as CSV."""
     pixels = np.array(digits.test.images[:5])
     lines = [",".join(map(str, range(FEATURES))), *(",".join(map(str, row)) for row in pixels.tolist())]
@@ -198,7 +198,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_bad_body_is_answered_with_400(served, what):
+def test_an_invalid_body_returns_400(served, what):
     """Never 500, and no traceback."""
     status, text = ask(served, "/invocations", BAD[what])
 
@@ -209,18 +209,18 @@ def test_a_bad_body_is_answered_with_400(served, what):
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-pickle", "application/octet-stream", "application/json; charset=latin-1"]
 )
-def test_another_content_type_is_answered_with_415(served, kind):
+def test_an_unsupported_content_type_returns_415(served, kind):
     """What the body holds is not looked at."""
     assert ask(served, "/invocations", {"inputs": [ROW]}, kind)[0] == 415
 
 
-def test_it_still_answers_after_all_that(served):
+def test_the_server_survives_invalid_requests(served):
     """Alive, ready, and right."""
     assert ask(served, "/ping")[0] == 200
     assert ask(served, "/invocations", {"inputs": [ROW]})[0] == 200
 
 
-def test_nothing_that_is_stored_is_a_pickle(home):
+def test_the_stored_model_has_no_pickle(home):
     """No file, no member of an archive; every array is read without it, and the model is code."""
     seen = set()
     for path in (path for path in home.rglob("*") if path.is_file()):
