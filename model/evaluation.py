@@ -27,13 +27,15 @@ def evaluate(network: MLP, examples: Examples) -> dict[str, float]:
     return {name: metric.compute(predictions) for name, metric in METRICS.items()}
 
 
-def calibration(hits: NDArray[np.bool_], confidence: NDArray[np.floating], groups: int = 10) -> list[dict[str, float]]:
+def calibration(
+    correct: NDArray[np.bool_], confidence: NDArray[np.floating], groups: int = 10
+) -> list[dict[str, float]]:
     """Confidence and accuracy in groups of equal size, formed by confidence.
 
     Equal sizes, because most confidences are near 1 (Nixon et al. 2019, https://arxiv.org/abs/1904.01685).
 
     Args:
-        hits: (n,), whether each example was classified correctly.
+        correct: (n,), whether each example was classified correctly.
         confidence: (n,), the largest predicted probability of each example.
         groups: number of groups; fewer if there are fewer examples.
 
@@ -46,7 +48,7 @@ def calibration(hits: NDArray[np.bool_], confidence: NDArray[np.floating], group
         {
             "n": len(part),
             "confidence": float(confidence[part].mean(dtype=np.float64)),
-            "accuracy": float(hits[part].mean()),
+            "accuracy": float(correct[part].mean()),
         }
         for part in parts
     ]

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, Field, PrivateAttr, ValidationError, field_va
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 from model.metrics import METRICS, Metric, metric_of
 from studies.dimensions import Choice, Dimension, Float, Int, Layers, Strict, Suggester
-from studies.messages import KeyFault, reason, toml, unknown
+from studies.messages import StudyKeyError, reason, toml, unknown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "a study's name is 1 to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
@@ -81,7 +81,7 @@ class Study(Strict):
         try:
             return metric_of(objective).objective
         except KeyError:
-            raise KeyFault(("objective",), unknown(objective, METRICS, "metric")) from None
+            raise StudyKeyError(("objective",), unknown(objective, METRICS, "metric")) from None
 
     @field_validator("baseline", mode="before")
     @classmethod
@@ -105,13 +105,13 @@ class Study(Strict):
             try:
                 dimension.encode(key, getattr(self.baseline, key))
             except ValueError as error:
-                raise KeyFault(("baseline", key), f"baseline.{key} is outside space.{key}: {error}") from error
+                raise StudyKeyError(("baseline", key), f"baseline.{key} is outside space.{key}: {error}") from error
         return self
 
     @model_validator(mode="after")
     def _pruner_matches_generation(self) -> Study:
         if self.generation is not None and self.pruner == "hyperband":
-            raise KeyFault(
+            raise StudyKeyError(
                 ("generation",),
                 "generation cannot be combined with pruner = 'hyperband', which compares trials that run at the same "
                 "time; use pruner = 'median' or 'none'",
@@ -155,18 +155,20 @@ def _dimension(key: str, entry: Any) -> Dimension:
     """The dimension of a table; its kind depends on the keys and the field's type."""
     where = ("space", key)
     if key not in FIELDS:
-        raise KeyFault(where, unknown(key, FIELDS))
+        raise StudyKeyError(where, unknown(key, FIELDS))
     if not isinstance(entry, Mapping):
-        raise KeyFault(where, f"space.{key} must be a table such as {{ low = 1, high = 2 }}, but got {toml(entry)}")
+        raise StudyKeyError(
+            where, f"space.{key} must be a table such as {{ low = 1, high = 2 }}, but got {toml(entry)}"
+        )
     kind = _kind(key, entry)
     known = [field for field in kind.model_fields if field != "kind"]
     for word in entry:
         if word not in known:
-            raise KeyFault(where, f"space.{key}: {unknown(word, known)}")
+            raise StudyKeyError(where, f"space.{key}: {unknown(word, known)}")
     try:
         dimension = kind(**entry)
     except ValidationError as error:
-        raise KeyFault(*reason(error.errors()[0], known, where)) from error
+        raise StudyKeyError(*reason(error.errors()[0], known, where)) from error
     _checked(where, key, dimension.bounds())
     return dimension
 
@@ -174,13 +176,13 @@ def _dimension(key: str, entry: Any) -> Dimension:
 def _checked(where: Sequence[str], key: str, values: Sequence[Any]) -> None:
     """Check that the hyperparameter allows all values."""
     if key not in FIELDS:
-        raise KeyFault(where, unknown(key, FIELDS))
+        raise StudyKeyError(where, unknown(key, FIELDS))
     for value in values:
         try:
             check(key, value)
         except HyperparameterError as error:
             said = re.sub(r"but got (True|False)$", lambda found: found[0].lower(), str(error))
-            raise KeyFault(where, said) from error
+            raise StudyKeyError(where, said) from error
 
 
 def _kind(key: str, entry: Mapping[str, Any]) -> type[Float] | type[Int] | type[Choice] | type[Layers]:

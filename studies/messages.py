@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
-class KeyFault(ValueError):
+class StudyKeyError(ValueError):
     """An error with the path of keys that it refers to."""
 
     def __init__(self, where: Sequence[str], reason: str) -> None:
@@ -25,8 +25,9 @@ def unknown(key: str, known: Iterable[str], kind: str = "key") -> str:
 def reason(error: Mapping[str, Any], known: Sequence[str], inside: Sequence[str] = ()) -> tuple[list[str], str]:
     """The path of keys of one of pydantic's errors, below `inside`, and its message; `known` are the valid keys."""
     own = [str(part) for part in error["loc"] if not isinstance(part, int)]
-    scale = own[-1:] != ["log"] and "log" in own  # of a Float: the rest of the path is the types in the union
-    if scale:
+    # Below the key `log` of a range, pydantic names the types of the union instead of keys.
+    is_log_key = own[-1:] != ["log"] and "log" in own
+    if is_log_key:
         own = own[: own.index("log") + 1]
     where = [*inside, *own]
     key, got = ".".join(where), toml(error["input"])
@@ -35,16 +36,16 @@ def reason(error: Mapping[str, Any], known: Sequence[str], inside: Sequence[str]
     if error["type"] == "extra_forbidden":
         return where, unknown(where[-1], known)
     if error["type"] == "value_error":
-        fault = error["ctx"]["error"]
-        if isinstance(fault, KeyFault):
-            return fault.where, str(fault)
-        return where, f"{key}: {fault}" if key else str(fault)
-    if scale:
+        cause = error["ctx"]["error"]
+        if isinstance(cause, StudyKeyError):
+            return cause.where, str(cause)
+        return where, f"{key}: {cause}" if key else str(cause)
+    if is_log_key:
         return where, f'{key} must be true, false or "complement", but got {got}'
-    return where, f"{key} must {_demand(error)}, but got {got}"
+    return where, f"{key} must {_requirement(error)}, but got {got}"
 
 
-def _demand(error: Mapping[str, Any]) -> str:
+def _requirement(error: Mapping[str, Any]) -> str:
     """The requirement of one of pydantic's errors, in terms of TOML."""
     demands = {
         "too_short": "not be empty",

@@ -10,7 +10,7 @@ class DatasetUnavailable(DatasetError):
 
 
 class DatasetDamaged(DatasetError):
-    """The content of a file is not the expected one."""
+    """A file is incomplete, corrupt, or has unexpected content."""
 
 
 class DatasetInvalid(DatasetError):

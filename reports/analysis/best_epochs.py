@@ -29,7 +29,7 @@ class BestEpochs:
 
 def best_epochs(record: SweepRecord) -> BestEpochs:
     """The best epochs of the completed trials."""
-    ranked = [trial for trial in record.ranked() if trial.counted_epoch is not None]
+    ranked = [trial for trial in record.ranked() if trial.selected_epoch is not None]
     if not ranked:
         return BestEpochs(np.empty(0), 0.0, 0.0, 0.0)
     shares = np.array([(_at_best(record, trial) + 1) / len(trial.epochs) for trial in ranked])
@@ -40,6 +40,6 @@ def best_epochs(record: SweepRecord) -> BestEpochs:
 def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
     """Index of the best epoch, which is not the selected one in a study with `epoch = "last"`."""
     if record.study.get("epoch") != "last":
-        return int(trial.counted_epoch or 0)
+        return int(trial.selected_epoch or 0)
     values = trial.epochs[record.objective]
     return int(values.argmax() if record.maximize else values.argmin())

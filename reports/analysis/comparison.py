@@ -17,7 +17,7 @@ import numpy as np
 from reports.analysis import wording
 from reports.analysis.confirmation import PairedDifference, confirmed_trials
 from reports.analysis.progress import Progress, search_progress
-from reports.analysis.statistics import Floats, student
+from reports.analysis.statistics import Floats, t_quantile_975
 from studies.record.reader import SweepRecord
 
 REPEATED = ("name", "question", "seed")  # what may differ between repeats of one side
@@ -195,7 +195,7 @@ def in_pairs(a: Floats, b: Floats) -> PairedDifference:
     mean = float(difference.mean())
     if n < 2:
         return PairedDifference(mean, math.nan, math.nan, n)
-    half = student(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile_975(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
     return PairedDifference(mean, mean - half, mean + half, n)
 
 
@@ -209,5 +209,5 @@ def welch(a: Floats, b: Floats) -> PairedDifference:
     if whole == 0:
         return PairedDifference(mean, mean, mean, n)
     freedom = whole**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    half = student(freedom) * math.sqrt(whole)
+    half = t_quantile_975(freedom) * math.sqrt(whole)
     return PairedDifference(mean, mean - half, mean + half, n)

@@ -18,10 +18,10 @@ from reports.analysis.importance import SEED, SHUFFLES, Importance, judged_trial
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
 
-FEWEST = 40  # ranked trials: nine cells with about four each
-LEADING = 3  # axes whose pairs are tested
-PARTS = 3
-LEAST = 0.1  # of the variance: ranking an additive effect already gives an interaction of a few hundredths
+MIN_TRIALS = 40  # ranked trials: nine cells with about four each
+TOP_AXES = 3  # axes whose pairs are tested
+BINS = 3
+MIN_SHARE = 0.1  # of the variance: ranking an additive effect already gives an interaction of a few hundredths
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Pair:
     chance: float
 
     @property
-    def together(self) -> bool:
+    def interacts(self) -> bool:
         """Whether the interaction is above the chance level."""
-        return self.share is not None and self.share > max(self.chance, LEAST)
+        return self.share is not None and self.share > max(self.chance, MIN_SHARE)
 
 
 def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
     """The pairs of the three most important axes; none if importance is not ranked or only one axis is searched."""
     by_name = {axis.name: axis for axis in axes(record.study["space"])}
-    leading = [by_name[name] for name in found.names[:LEADING]]
+    leading = [by_name[name] for name in found.names[:TOP_AXES]]
     trials, places = judged_trials(record)
     rank = places.astype(np.float64)
     place = {axis.name: _parts(values(axis, trials)) for axis in leading}
     chosen = [(x, y) for number, x in enumerate(leading) for y in leading[number + 1 :]]
-    enough = len(trials) >= FEWEST
+    enough = len(trials) >= MIN_TRIALS
     return [Pair(x, y, *(_beyond(place[x.name], place[y.name], rank) if enough else (None, 0.0))) for x, y in chosen]
 
 
@@ -61,26 +61,28 @@ def _parts(x: Floats) -> NDArray[np.int64]:
     """The tercile of each value, or its own part if there are few distinct values; -1 for a missing value."""
     there = np.isfinite(x)
     found = np.full(len(x), -1, dtype=np.int64)
-    if len(np.unique(x[there])) <= PARTS + 1:
+    if len(np.unique(x[there])) <= BINS + 1:
         found[there] = np.unique(x[there], return_inverse=True)[1]
     else:
-        found[there] = np.searchsorted(np.quantile(x[there], np.arange(1, PARTS) / PARTS), x[there], side="left")
+        found[there] = np.searchsorted(np.quantile(x[there], np.arange(1, BINS) / BINS), x[there], side="left")
     return found
 
 
 def _beyond(x: NDArray[np.int64], y: NDArray[np.int64], rank: Floats) -> tuple[float, float]:
     """Fraction of the variance of ranks that cells explain beyond rows plus columns, and its chance level."""
     rows, columns = (np.unique(part, return_inverse=True)[1] for part in (x, y))
-    sums = np.hstack([np.eye(rows.max() + 1)[rows], np.eye(columns.max() + 1)[columns]])
+    design = np.hstack([np.eye(rows.max() + 1)[rows], np.eye(columns.max() + 1)[columns]])
     cells = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True)[1]
-    onto = sums @ np.linalg.pinv(sums)
+    projection = design @ np.linalg.pinv(design)
 
     def share(values: Floats) -> float:
-        rest = values - onto @ values
-        mean = np.bincount(cells, weights=rest) / np.bincount(cells)
-        return float(((rest**2).sum() - ((rest - mean[cells]) ** 2).sum()) / ((values - values.mean()) ** 2).sum())
+        residuals = values - projection @ values
+        mean = np.bincount(cells, weights=residuals) / np.bincount(cells)
+        return float(
+            ((residuals**2).sum() - ((residuals - mean[cells]) ** 2).sum()) / ((values - values.mean()) ** 2).sum()
+        )
 
-    fitted = onto @ rank
+    fitted = projection @ rank
     rng = np.random.default_rng(SEED)
     shuffled = [share(fitted + rng.permutation(rank - fitted)) for _ in range(SHUFFLES)]
     return share(rank), max(shuffled)

@@ -63,7 +63,7 @@ def course(trial: TrialRecord) -> Course | None:
     n = len(trial.epochs)
     if not n:
         return None
-    counted = trial.counted_epoch
+    counted = trial.selected_epoch
     row = trial.epochs[counted or 0]
     gap = float(row["train_accuracy"] - row["validation_accuracy"])
     label, rise, gain, scatter = _shape(trial)

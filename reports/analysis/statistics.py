@@ -22,8 +22,8 @@ def ranks(values: NDArray[Any]) -> Floats:
 def spearman(x: Floats, y: Floats) -> float:
     """Spearman's rank correlation, ties with their mean rank; 0 if one of them is constant."""
     a, b = (rank - rank.mean() for rank in map(ranks, (x, y)))
-    whole = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / whole if whole else 0.0
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / norm if norm else 0.0
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -34,12 +34,12 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)  # rounding can exceed the limits by a last bit
 
 
-def student(freedom: float) -> float:
+def t_quantile_975(degrees: float) -> float:
     """The 97.5 % point of Student's distribution, to six digits.
 
-    With t = sqrt(freedom) tan(angle), the density in the angle is cos(angle)^(freedom - 1), summed numerically.
+    With t = sqrt(degrees) tan(angle), the density in the angle is cos(angle)^(degrees - 1), summed numerically.
     """
     angle = np.linspace(0, math.pi / 2, 200_001)
-    density = np.cos(angle) ** (freedom - 1)
-    below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return float(math.sqrt(freedom) * math.tan(float(np.interp(0.95 * below[-1], below, angle))))
+    density = np.cos(angle) ** (degrees - 1)
+    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return float(math.sqrt(degrees) * math.tan(float(np.interp(0.95 * cumulative[-1], cumulative, angle))))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from reports.analysis.checks import FEWEST
 from reports.analysis.next_study import Proposal
 from reports.drawing.layout import Page
-from reports.pages.answer import verdict
+from reports.pages.answer import answer
 from reports.pages.confirmation import confirmation
 from reports.pages.context import Report, report
 from reports.pages.cost import cost
@@ -31,7 +31,7 @@ from reports.pages.winner import changes
 from studies.record.reader import SweepRecord
 
 SECTIONS: Sequence[Callable[[Report], list[Page]]] = (
-    verdict,
+    answer,
     origin,
     progress,
     hyperparameters,

@@ -22,7 +22,7 @@ SETTING_HEIGHT = 0.167  # inches per row
 MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), INCONCLUSIVE: ("inconclusive", MUTED)}
 
 
-def verdict(report: Report) -> list[Page]:
+def answer(report: Report) -> list[Page]:
     """The first page: the answer to the study's question, the checks and the settings."""
     page = Page(headline(report))
     page.paragraph(f"Question: {report.record.study['question']}", BODY + 0.6, colour=MUTED, most=4)
@@ -118,7 +118,7 @@ def _gain_figure(report: Report) -> tuple[str, str]:
 def _test_figure(report: Report) -> tuple[str, str]:
     test = final_accuracy(report.record)
     if test is None:
-        return "not opened", f"test set: {report.why_closed()}"
+        return "not evaluated", f"test set: {report.why_closed()}"
     metric = wording.accuracy(test.examples)
     models = counted(len(test.accuracies), "final model")
     ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
@@ -167,7 +167,7 @@ def _comparison(report: Report) -> list[str]:
     return [
         f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
         f" ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
-        + (f", corrected for the choice among {paired.among})." if paired.among > 1 else ").")
+        + (f", Bonferroni-corrected for {paired.among} candidates)." if paired.among > 1 else ").")
     ]
 
 
@@ -200,7 +200,7 @@ def _checks(page: Page, report: Report) -> None:
     order = {WARN: 0, INCONCLUSIVE: 1, PASS: 2}
     found = sorted(report.checks, key=lambda check: order[check.status])
     warned = sum(check.status == WARN for check in found)
-    page.heading(f"Checks: {warned} of {len(found)} warn" if warned else f"Checks: none of {len(found)} warns")
+    page.heading(f"Checks: {warned} of {len(found)} with a warning" if warned else f"Checks: {len(found)}, no warnings")
     for check in found:
         mark, colour = MARKS[check.status]
         page.item(mark, check.finding, colour=colour, label=capital(check.name))

@@ -127,7 +127,7 @@ def capital(text: str) -> str:
 
 def epoch(trial: TrialRecord) -> str:
     """The selected epoch, from 1, or a dash."""
-    return "–" if trial.counted_epoch is None else str(trial.counted_epoch + 1)
+    return "–" if trial.selected_epoch is None else str(trial.selected_epoch + 1)
 
 
 def interval(metric: MetricFormat, paired: PairedDifference) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.interactions import FEWEST, LEAST, Pair, pairs
+from reports.analysis.interactions import MIN_SHARE, MIN_TRIALS, Pair, pairs
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted, listed, percent, setting
 from reports.drawing import scales, style
@@ -68,12 +68,12 @@ def _points(ax: Axes, report: Report, pair: Pair) -> None:
 
 
 def _finding(found: Sequence[Pair]) -> str:
-    together = sorted((pair for pair in found if pair.together), key=lambda pair: -(pair.share or 0.0))
+    together = sorted((pair for pair in found if pair.interacts), key=lambda pair: -(pair.share or 0.0))
     if together:
         names = listed(f"{pair.x.name} with {pair.y.name}" for pair in together)
         return f"Interaction above the chance level: {names}"
     if found[0].share is None:
-        return f"Too few trials to test interactions ({FEWEST} are needed)"
+        return f"Too few trials to test interactions ({MIN_TRIALS} are needed)"
     return "No interaction of the most important hyperparameters is above the chance level"
 
 
@@ -82,7 +82,7 @@ def _note(report: Report, found: Sequence[Pair]) -> str:
     return (
         f"n = {counted(n, 'ranked trial')}; {counted(len(found), 'pair')} of the most important axes. In each title:"
         " fraction of the variance of ranks that three by three cells explain beyond the sum of both axes. It is"
-        f" above the chance level if it exceeds {percent(LEAST)} and the highest value in 19 permutations of the"
+        f" above the chance level if it exceeds {percent(MIN_SHARE)} and the highest value in 19 permutations of the"
         " residuals. A trial without such a layer is not in that panel."
     )
 

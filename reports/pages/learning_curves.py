@@ -38,12 +38,12 @@ def curves(report: Report) -> list[Page]:
                 plots.curve(
                     ax,
                     trial.epochs[column] * scale,
-                    trial.counted_epoch,
+                    trial.selected_epoch,
                     report.looks[number],
                 )
         shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
         scales.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
-    _curves_table(page, report, [by_number[n] for n in named if by_number[n].counted_epoch is not None])
+    _curves_table(page, report, [by_number[n] for n in named if by_number[n].selected_epoch is not None])
     return [page]
 
 
@@ -57,7 +57,7 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
 
 
 def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
-    row, seen = trial.epochs[trial.counted_epoch or 0], course(trial)
+    row, seen = trial.epochs[trial.selected_epoch or 0], course(trial)
     accuracies = wording.accuracy(int(report.record.dataset["validation"]))
     return [
         name(trial.number),

@@ -24,7 +24,7 @@ _SQLITE_UNAVAILABLE = tuple(
     f"SQLITE_{name}" for name in ("FULL", "IOERR", "BUSY", "LOCKED", "READONLY", "CANTOPEN", "PERM")
 )
 _SQLITE_DAMAGED = tuple(f"SQLITE_{name}" for name in ("CORRUPT", "NOTADB", "ERROR"))
-"""Prefixes of SQLite's error names: of the environment, and of the content (a missing table is an ERROR).
+"""Prefixes of SQLite's error names. The first are errors of the environment, the second of damaged content.
 
 https://www.sqlite.org/rescode.html
 """
@@ -142,7 +142,7 @@ def damaged(place: Place, what: str) -> RecordError:
 def unavailable(server: Server, error: BaseException) -> DatabaseUnavailable:
     """The error for a server that cannot be used now."""
     why = reason(error)
-    default = f"is it running there? its address is that of --storage, {STORAGE} or the study's {SERVER}"
+    default = f"is the server running? its address comes from --storage, {STORAGE} or the study's {SERVER}"
     hint = next((hint for word, hint in _HINTS.items() if word in why), default)
     return DatabaseUnavailable(
         f"{without_password(server.url)} cannot be used: {why}\n{hint}\n"

@@ -59,7 +59,7 @@ class TrialRecord:
         epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
             are fractions in 0..1, values that were not measured are NaN.
         value: the objective at the selected epoch, also of a stopped trial; else None.
-        counted_epoch: index of the selected epoch, or None.
+        selected_epoch: index of the selected epoch, or None.
         validation_loss, validation_accuracy: at the selected epoch, or None.
         seconds: training time of all its epochs.
         started, finished: UTC.
@@ -75,7 +75,7 @@ class TrialRecord:
     hyperparameters: Mapping[str, Any]
     epochs: NDArray[np.void]
     value: float | None
-    counted_epoch: int | None
+    selected_epoch: int | None
     validation_loss: float | None
     validation_accuracy: float | None
     seconds: float
@@ -156,7 +156,7 @@ class SweepRecord:
                 "value": trial.value,
                 "validation_loss": trial.validation_loss,
                 "validation_accuracy": trial.validation_accuracy,
-                "counted_epoch": trial.counted_epoch,
+                "selected_epoch": trial.selected_epoch,
                 "epochs_run": len(trial.epochs),
                 "seconds": trial.seconds,
                 **{key: _cell(value) for key, value in trial.hyperparameters.items()},
@@ -172,20 +172,22 @@ class SweepRecord:
         return pd.DataFrame(rows)
 
     def epoch_table(self) -> pd.DataFrame:
-        """One row per epoch: trial, outcome, epoch (from 0, as `counted_epoch`), whether it is selected, metrics."""
+        """One row per epoch: trial, outcome, epoch (from 0, as `selected_epoch`), whether it is selected, metrics."""
         import pandas as pd
 
         trials = [trial for trial in self.trials if len(trial.epochs)]
         lengths = [len(trial.epochs) for trial in trials]
         epoch = np.concatenate([np.arange(length) for length in lengths] or [np.empty(0, np.int64)])
-        counted = np.repeat([-1 if trial.counted_epoch is None else trial.counted_epoch for trial in trials], lengths)
+        selected = np.repeat(
+            [-1 if trial.selected_epoch is None else trial.selected_epoch for trial in trials], lengths
+        )
         curves = np.concatenate([trial.epochs for trial in trials] or [np.empty(0, EPOCH)])
         return pd.DataFrame(
             {
                 "number": np.repeat([trial.number for trial in trials], lengths),
                 "outcome": np.repeat([trial.outcome for trial in trials], lengths),
                 "epoch": epoch,
-                "counts": epoch == counted,
+                "selected": epoch == selected,
                 **{column: curves[column] for column in EPOCH_COLUMNS},
             }
         )
@@ -228,7 +230,7 @@ class Reader:
         """As the function `read`."""
         place = locate(self.folder)
 
-        def look(again: bool) -> SweepRecord:
+        def attempt(is_retry: bool) -> SweepRecord:
             try:
                 self._open(place)
                 with readable(place):
@@ -237,7 +239,7 @@ class Reader:
                 self._forget()
                 raise
 
-        return reconnecting(place, look)
+        return reconnecting(place, attempt)
 
     def _open(self, place: Place) -> None:
         """Open and check the database, unless it is already open."""
@@ -306,7 +308,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         },
         epochs=epochs,
         value=result.get("value"),
-        counted_epoch=result.get("counted_epoch"),
+        selected_epoch=result.get("counted_epoch"),
         validation_loss=result.get("validation_loss"),
         validation_accuracy=result.get("validation_accuracy"),
         seconds=float(epochs["seconds"].sum()),

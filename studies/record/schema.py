@@ -21,7 +21,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_<metric> for every metric, seconds, time (Unix) |
 | `attempt`, `worker` | number of starts; the last worker |
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and the reason as a sentence |
-| `result` | once finished: counted_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
+| `result` | once finished: selected_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
 | `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null} |
 | `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
 | `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |

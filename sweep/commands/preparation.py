@@ -34,7 +34,7 @@ class Options:
         tracking: MLflow's address; None for the file in the home folder, `none` for no MLflow.
         study: name or path; None for the default study.
         trials: total number.
-        workers: processes; on a cluster, the most trainings at once.
+        workers: processes; on a cluster, the maximum number of concurrent training runs.
         cluster: address of a Dask scheduler; None for processes on this machine.
         changes: `key=value` pairs that override the study file.
         timeout: seconds after which the sweep stops; running it again resumes it.

@@ -1,6 +1,6 @@
-"""The test set: opened once, for all final models of a study together, and counted in a ledger.
+"""The evaluation on the test set: once, for all final models of a study together.
 
-The ledger of the home folder has one line for each opening, so that a report can say how often a test set was used.
+A log in the home folder has one line for each evaluation, so that a report can say how often a test set was used.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ MOST_MISTAKES = 20
 def evaluate_once(
     study: Study, record: SweepRecord, dataset: Path, folder: StudyFolder, finals: Sequence[FrozenTrial]
 ) -> dict[str, Any]:
-    """Count the opening, then score all final models; confusion, calibration and mistakes are of the first one.
+    """Log the evaluation, then score all final models; confusion, calibration and mistakes are of the first one.
 
     Args:
-        study: the question.
-        record: the study's.
+        study: the study definition.
+        record: the study's record.
         dataset: the prepared dataset's folder.
-        folder: the study's.
+        folder: the study's folder.
         finals: the final models' trials; the first one's model is the champion.
     """
     data = datasets.load(dataset, study.seed)

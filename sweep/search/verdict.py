@@ -32,7 +32,7 @@ def candidate_results(study: Study, record: SweepRecord) -> list[dict[str, Any]]
         values = [runs[seed].value for seed in range(study.confirm.seeds) if seed in runs]
         if len(values) < study.confirm.seeds:
             continue
-        epochs = [(runs[seed].counted_epoch or 0) + 1 for seed in range(study.confirm.seeds)]
+        epochs = [(runs[seed].selected_epoch or 0) + 1 for seed in range(study.confirm.seeds)]
         mean = math.fsum(value for value in values if value is not None) / len(values)
         losses = [runs[seed].validation_loss or 0.0 for seed in range(study.confirm.seeds)]
         found.append(

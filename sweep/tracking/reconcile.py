@@ -1,7 +1,7 @@
 """Makes a tracker equal to a study database. Idempotent, resumable, safe to kill at any moment.
 
-What the tracker should show is decided in `sweep/tracking/expected_runs.py`; the runs that exist are found and updated
-in `sweep/tracking/remote_study.py`; this file decides when, and in which order.
+`trial_run.py` and `study_run.py` make the runs that it should show; `remote_study.py` finds and updates the runs that
+exist; this file decides which runs are updated, and in which order.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What reconciliation needs of an experiment tracker: one Protocol and its plain values.
 
 `sweep/tracking/mlflow/client.py` implements it with MLflow; `tests/sweep/memory_tracker.py` in memory.
-A tracker only stores what it is given. Which runs exist and what they hold is decided in
-`sweep/tracking/expected_runs.py`; what is sent, and in which order, in `sweep/tracking/reconcile.py`.
+A tracker only stores what it is given. Which runs there should be is decided in `trial_run.py` and `study_run.py`;
+what is sent, and in which order, in `reconcile.py` and `remote_study.py`.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point
     if ended is not None:
         values = {
             "objective": trial.value,
-            "best_epoch": trial.counted_epoch,
+            "selected_epoch": trial.selected_epoch,
             "best_validation_accuracy": _best(trial.epochs["validation_accuracy"], np.max),
             "best_validation_loss": _best(trial.epochs["validation_loss"], np.min),
             "epochs_run": len(trial.epochs),
@@ -176,7 +176,7 @@ def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[st
     if trial.state == "complete" and weights.is_file():
         files[WEIGHTS] = weights
     if len(trial.epochs):
-        files["curves.png"] = curves_png(trial.epochs, trial.counted_epoch)
+        files["curves.png"] = curves_png(trial.epochs, trial.selected_epoch)
     if trial.confusion:
         files["confusion.png"] = confusion_png(trial.confusion)
     return files

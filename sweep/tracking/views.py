@@ -47,7 +47,7 @@ def _view(record: SweepRecord, hidden: Sequence[str]) -> dict[str, object]:
         "selectedColumns": [
             "tags.`outcome`",
             "metrics.`objective`",
-            "metrics.`best_epoch`",
+            "metrics.`selected_epoch`",
             *(f"params.`{key}`" for key in searched),
         ],
         "compareRunCharts": [
@@ -114,7 +114,7 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
         "deleted": False,
         "isGenerated": False,
         "selectedParams": list(searched),
-        "selectedMetrics": ["best_epoch", "objective"],  # two, because a chart of one axis is refused
+        "selectedMetrics": ["selected_epoch", "objective"],  # two, because a chart of one axis is refused
         "showAllRuns": True,
     }
 

@@ -115,7 +115,7 @@ def _trial(
         "hyperparameters": {k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()},
         "epochs": epochs,
         "value": None if counted is None or running else float(column[counted]),
-        "counted_epoch": None if running else counted,
+        "selected_epoch": None if running else counted,
         "validation_loss": None if counted is None or running else float(epochs["validation_loss"][counted]),
         "validation_accuracy": None if counted is None or running else float(epochs["validation_accuracy"][counted]),
         "seconds": seconds,

@@ -201,7 +201,7 @@ def shaped(record, loss, rate=0.001):
         epochs = np.zeros(len(loss), EPOCH)
         epochs["validation_loss"], epochs["train_loss"] = loss, np.linspace(1, 0.1, len(loss))
         epochs["validation_accuracy"], epochs["learning_rate"] = 1 - np.asarray(loss) / 10, rate
-        return replace(trial, epochs=epochs, counted_epoch=int(np.argmin(loss)))
+        return replace(trial, epochs=epochs, selected_epoch=int(np.argmin(loss)))
 
     return replace(record, trials=tuple(map(curve, record.trials)))
 

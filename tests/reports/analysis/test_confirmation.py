@@ -284,7 +284,7 @@ def test_the_best_epoch_is_found_if_the_last_is_selected(made_up):
     record = made_up(1, outcome="complete")
     epochs = record.trials[0].epochs.copy()
     epochs["validation_accuracy"] = [0.5, 0.6, 0.9, *[0.8] * 9]
-    trial = replace(record.trials[0], epochs=epochs, counted_epoch=11)
+    trial = replace(record.trials[0], epochs=epochs, selected_epoch=11)
     last = replace(record, trials=(trial,), study={**record.study, "epoch": "last"})
 
     assert best_epochs(last).counted.tolist() == [0.25]

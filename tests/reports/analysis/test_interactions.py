@@ -5,7 +5,7 @@ import math
 import pytest
 
 from reports.analysis.importance import importance
-from reports.analysis.interactions import FEWEST, pairs
+from reports.analysis.interactions import MIN_TRIALS, pairs
 
 SPACE = {
     "learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True},
@@ -26,7 +26,7 @@ def test_an_interaction_is_found(known):
     pair = found(known(80, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
     assert {pair.x.name, pair.y.name} == set(SPACE)
-    assert pair.together
+    assert pair.interacts
     assert pair.share > 0.3
 
 
@@ -38,14 +38,14 @@ def test_additive_effects_are_not_an_interaction(known):
         for seed in range(20)
     ]
 
-    assert sum(found(record)[0].together for record in records) <= 2
+    assert sum(found(record)[0].interacts for record in records) <= 2
 
 
 def test_too_few_trials_are_inconclusive(known):
-    pair = found(known(FEWEST - 1, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
+    pair = found(known(MIN_TRIALS - 1, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
     assert pair.share is None
-    assert not pair.together
+    assert not pair.interacts
 
 
 def test_one_axis_has_no_pair(known):

@@ -20,7 +20,7 @@ def shaped(made_up):
         epochs["validation_loss"] = loss
         epochs["train_loss"] = np.linspace(1, 0.1, len(loss)) if train is None else train
         epochs["learning_rate"] = rate
-        return replace(trial, epochs=epochs, counted_epoch=int(np.argmin(loss)), **more)
+        return replace(trial, epochs=epochs, selected_epoch=int(np.argmin(loss)), **more)
 
     return shape
 

@@ -49,7 +49,7 @@ def same_curves(record, loss, rate=0.001):
     epochs["validation_loss"], epochs["train_loss"] = loss, np.linspace(1, 0.1, len(loss))
     epochs["learning_rate"] = rate
     counted = int(np.argmin(loss))
-    return replace(record, trials=tuple(replace(t, epochs=epochs, counted_epoch=counted) for t in record.trials))
+    return replace(record, trials=tuple(replace(t, epochs=epochs, selected_epoch=counted) for t in record.trials))
 
 
 def test_a_range_is_widened_at_the_bound_of_the_best_trials(proposed, known):

@@ -15,7 +15,7 @@ def with_curves(record, table):
     def curve(trial, row):
         epochs = np.zeros(len(row), EPOCH)
         epochs["validation_accuracy"], epochs["seconds"] = row, 2.0
-        return replace(trial, epochs=epochs, value=float(row[-1]), seconds=2.0 * len(row), counted_epoch=len(row) - 1)
+        return replace(trial, epochs=epochs, value=float(row[-1]), seconds=2.0 * len(row), selected_epoch=len(row) - 1)
 
     return replace(record, trials=tuple(curve(t, row) for t, row in zip(record.trials, table, strict=True)))
 

@@ -44,8 +44,8 @@ def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_pa
     assert list(trials["number"]) == [0, 1]
     assert list(epochs["number"]) == [0] * 4 + [1] * 4
     assert list(epochs["epoch"]) == [0, 1, 2, 3] * 2
-    counted = epochs[epochs["counts"]].set_index("number")
-    assert list(counted["epoch"]) == list(trials["counted_epoch"])
+    counted = epochs[epochs["selected"]].set_index("number")
+    assert list(counted["epoch"]) == list(trials["selected_epoch"])
     assert list(counted["validation_loss"]) == list(trials["validation_loss"])
 
 

@@ -78,7 +78,7 @@ def test_a_search_is_recorded_in_full(tiny, opened, searched):
     for trial in record.trials:
         assert len(trial.epochs) == 4
         assert trial.value == trial.epochs["validation_loss"].min() == trial.validation_loss
-        assert trial.counted_epoch == trial.epochs["validation_loss"].argmin()
+        assert trial.selected_epoch == trial.epochs["validation_loss"].argmin()
         assert len(trial.weights_sha256) == 64
         assert sum(map(sum, trial.confusion)) == record.dataset["validation"] == 144
         assert trial.started.tzinfo == UTC

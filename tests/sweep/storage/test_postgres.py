@@ -69,7 +69,7 @@ def opened(opened, postgres):
 
 def content(record):
     """What must be the same wherever it is recorded: everything but identities and times."""
-    kept = ("number", "state", "outcome", "reason", "hyperparameters", "value", "counted_epoch", "weights_sha256")
+    kept = ("number", "state", "outcome", "reason", "hyperparameters", "value", "selected_epoch", "weights_sha256")
     kept += ("validation_loss", "validation_accuracy", "confusion", "audit", "role", "candidate", "seed_index")
     columns = [column for column in records.EPOCH_COLUMNS if column not in ("seconds", "time")]
     return [
