@@ -1,7 +1,7 @@
 """The hyperparameters of a training run, as one frozen dataclass.
 
 A field's line defines its type, default and range. Its name is also the key in study files, the recorded parameter and
-the axis label in the report. To add a hyperparameter: add a line here, its use, and a line in a study file.
+the axis label in the report. How to add one: docs/architecture.md.
 """
 
 from __future__ import annotations

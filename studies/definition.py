@@ -33,7 +33,7 @@ class Study(Strict):
     Attributes:
         name: name of the study file and of the study's folder.
         question: the question that the report answers.
-        dataset: `digits`, `mnist`, or a path to an .npz file. In a loaded study it is a path that can be opened; the
+        dataset: `digits`, `mnist`, or the path of a data file. In a loaded study it is a path that can be opened; the
             record keeps the path as written, so that a study can be moved together with its data.
         objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
         epoch: the rule of the selected epoch, `best` or `last`.

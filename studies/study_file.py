@@ -142,7 +142,7 @@ def _with_data(study: Study, path: Path, source: str) -> Study:
         StudyError: there is no such dataset; `source` is where it was given.
     """
     name = study.dataset
-    if name.endswith(".npz"):
+    if Path(name).suffix in datasets.READERS:
         places = (
             [Path.cwd() / name] if source.startswith("--set") else [path.parent.absolute() / name, Path.cwd() / name]
         )

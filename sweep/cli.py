@@ -142,7 +142,7 @@ def data() -> None:
 @shared_options
 @click.argument("name")
 def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
-    """Prepare NAME (digits, mnist, or the path of an .npz file); MNIST is downloaded if needed."""
+    """Prepare NAME (digits, mnist, or the path of a data file); MNIST is downloaded if needed."""
     from model.data import datasets
     from sweep.commands.preparation import make_home
 

@@ -108,7 +108,7 @@ def test_pickle_is_not_used():
 
 
 def test_no_other_package_names_a_hyperparameter():
-    """A new one is a field, its use, and a line in a study file: `sweep` and `reports` name none of them.
+    """A new one is a field and its use: `sweep` and `reports` name none of them.
 
     `epochs` is the length of a training, which both must know; `learning_rate` is also a column of every epoch.
     """

@@ -29,6 +29,7 @@ from model.files import locked
 
 __all__ = [
     "BUILT_IN",
+    "READERS",
     "Dataset",
     "DatasetDamaged",
     "DatasetError",
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 BUILT_IN = ("digits", "mnist")
+READERS = {".npz": read_npz_dataset}
+"""The reader of a data file by its ending."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ class Dataset:
     """A dataset, split for one study.
 
     Attributes:
-        name: "digits", "mnist", or the file name of a .npz.
+        name: "digits", "mnist", or the name of a data file.
         digest: SHA-256 (hex) of the arrays and their metadata, independent of their source.
         classes: Number of different labels.
         shape: The shape of one example before it was flattened, such as (28, 28).
@@ -142,7 +145,7 @@ def prepare(
     processes may prepare the same dataset at once.
 
     Args:
-        name: "digits", "mnist", or a path that ends in .npz.
+        name: "digits", "mnist", or the path of a data file.
         cache: The folder for datasets; created if needed.
         download: Whether MNIST may be downloaded.
         notify: Called with one line before each download and when a damaged folder is replaced.
@@ -154,7 +157,7 @@ def prepare(
     Raises:
         DatasetUnavailable: The data are not on this machine and cannot be downloaded.
         DatasetDamaged: A source file is damaged, or the cache is and cannot be prepared again.
-        DatasetInvalid: An unknown name, or a .npz that is not a dataset.
+        DatasetInvalid: An unknown name, or a file that is not a dataset.
         OSError: The cache cannot be read or written (disk full, permission).
     """
     folder = cache / _folder_name(name)
@@ -227,25 +230,28 @@ def _describe(folder: Path) -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Accept the name of a built-in dataset or the path of an existing .npz file.
+    """Accept the name of a built-in dataset or the path of an existing data file.
 
     Raises:
         DatasetInvalid: It is neither.
     """
     if name in BUILT_IN:
         return
-    if not name.endswith(".npz"):
+    if Path(name).suffix not in READERS:
         nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = f"Did you mean {nearest[0]!r}?" if nearest else "The name of a data file must end in .npz."
-        raise DatasetInvalid(f"unknown dataset {name!r}, known are {', '.join(BUILT_IN)} and paths to .npz\n{hint}")
+        endings = " or ".join(READERS)
+        hint = f"Did you mean {nearest[0]!r}?" if nearest else f"The name of a data file must end in {endings}."
+        raise DatasetInvalid(
+            f"unknown dataset {name!r}, known are {', '.join(BUILT_IN)} and paths to {endings}\n{hint}"
+        )
     if Path(name).is_dir():
-        raise DatasetInvalid(f"{name}: is a folder, not an .npz file")
+        raise DatasetInvalid(f"{name}: is a folder, not a file")
     if not Path(name).is_file():
         raise DatasetInvalid(f"{name}: there is no such file")
 
 
 def _folder_name(name: str) -> str:
-    """Name of a dataset's folder in the cache; for a .npz file it depends on the content."""
+    """Name of a dataset's folder in the cache; of a data file it depends on the content."""
     check_name(name)
     if name in BUILT_IN:
         return name
@@ -253,7 +259,7 @@ def _folder_name(name: str) -> str:
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:40]
-    return f"npz-{stem}-{content[:16]}"
+    return f"{path.suffix[1:]}-{stem}-{content[:16]}"
 
 
 def _read_source(name: str, cache: Path, *, download: bool, notify: Notify, network: Network) -> Arrays:
@@ -262,7 +268,7 @@ def _read_source(name: str, cache: Path, *, download: bool, notify: Notify, netw
     elif name == "mnist":
         arrays = read_mnist(cache / "mnist-files", download_missing=download, notify=notify, network=network)
     else:
-        arrays = read_npz_dataset(Path(name))
+        arrays = READERS[Path(name).suffix](Path(name))
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{name}: has only one example of each class, so there is none for validation")
     return arrays

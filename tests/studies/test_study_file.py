@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study, from_record
 from studies.dimensions import Choice, Float, Int, Layers
@@ -285,18 +286,19 @@ def test_a_wrong_change_is_reported_as_such(written, changes, said):
     assert str(caught.value).startswith(said)
 
 
-def test_a_dataset_path_is_relative_to_the_study_file(written, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ending", datasets.READERS)
+def test_a_dataset_path_is_relative_to_the_study_file(written, tmp_path, monkeypatch, ending):
     """Then to the current folder; the record keeps the path as written, so that both can be moved."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    file = written('"digits"', '"good.npz"')
-    for place in (tmp_path / "here" / "good.npz", tmp_path / "good.npz"):
+    file = written('"digits"', f'"good{ending}"')
+    for place in (tmp_path / "here" / f"good{ending}", tmp_path / f"good{ending}"):
         place.touch()
         study = load(file)
         assert study.dataset == str(place)
-        assert study.as_dict()["dataset"] == "good.npz"
-    assert load(written(), ["dataset=good.npz"]).dataset == str(tmp_path / "here" / "good.npz")
-    assert study.model_copy(update={"trials": 3}).as_dict()["dataset"] == "good.npz"
+        assert study.as_dict()["dataset"] == f"good{ending}"
+    assert load(written(), [f"dataset=good{ending}"]).dataset == str(tmp_path / "here" / f"good{ending}")
+    assert study.model_copy(update={"trials": 3}).as_dict()["dataset"] == f"good{ending}"
 
 
 def test_a_missing_dataset_is_reported_with_its_line(written, tmp_path):
