@@ -296,9 +296,9 @@ def test_the_csv_has_one_row_per_trial(road, tmp_path):
 
 @pytest.mark.slow
 def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
-    """Settings, every epoch's numbers, outcomes, hashes, the champion and its test accuracies: for 1, 2 and 4."""
+    """Settings, every epoch's numbers, outcomes, hashes, the champion and its test accuracies: for 1 and 4."""
     found = []
-    for workers in (1, 2, 4):
+    for workers in (1, 4):
         home = tmp_path / str(workers)
         done = call(home, "run", "digits", "--generation", 8, "--workers", workers, "--tracking", "none")
         assert (done.returncode, done.stderr) == (0, "")
@@ -306,7 +306,7 @@ def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
 
     assert len(found[0]["trials"]) == 40
     assert {row[1] for row in found[0]["trials"]} == {"complete", "pruned"}
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 def results(record):

@@ -19,7 +19,7 @@ from reports.analysis.checks import (
     noise,
     summary,
     tail,
-    winner,
+    winner_against_baseline,
 )
 from reports.analysis.trial_budget import best_of, enough
 from studies.record.schema import EPOCH
@@ -102,7 +102,7 @@ def test_pure_noise_is_reported_as_noise(known):
     seen = [noise(record) for record in sweeps]
 
     assert sum(check.status == PASS for check in seen) <= 1
-    assert sum(winner(record).status == PASS for record in sweeps) <= 1
+    assert sum(winner_against_baseline(record).status == PASS for record in sweeps) <= 1
     assert np.median([check.numbers["near the best"] for check in seen]) > 20
 
 

@@ -44,7 +44,7 @@ def test_a_winner_on_a_bound(known, tmp_path):
     assert status["winner against baseline"] == PASS
     assert status["boundary"] == WARN
     assert any("the upper bound of learning_rate" in title for title in titles)
-    assert titles[-1].startswith("Next: ")
+    assert titles[-1].startswith("Proposed next study: ")
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("direction", ENDS)
 def test_every_proposal_equals_optunas(tmp_path, direction, count):
     """Two studies with the same trials, of every state and eight of them running at any time."""

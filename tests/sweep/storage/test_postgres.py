@@ -70,7 +70,7 @@ def opened(opened, postgres):
 def content(record):
     """What must be the same wherever it is recorded: everything but identities and times."""
     kept = ("number", "state", "outcome", "reason", "hyperparameters", "value", "selected_epoch", "weights_sha256")
-    kept += ("validation_loss", "validation_accuracy", "confusion", "audit", "role", "candidate", "seed_index")
+    kept += ("validation_loss", "validation_accuracy", "confusion", "control", "role", "candidate", "seed_index")
     columns = [column for column in records.EPOCH_COLUMNS if column not in ("seconds", "time")]
     return [
         [*(getattr(trial, key) for key in kept), repr(trial.epochs[columns].tolist())]  # NaN equals nothing

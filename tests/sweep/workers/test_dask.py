@@ -381,7 +381,7 @@ def test_a_restarted_scheduler_is_waited_for(tiny, opened, searched, joined, own
 
     assert numbers(record) == alone(*LONG)
     assert deaths(record) == 0
-    told = [line for line in pool.said if line.startswith(f"the scheduler {own.address} ")]
+    told = [line for line in pool.said if f"the scheduler {own.address} " in line]
     assert re.search(r"lost the scheduler .* \(.*\); waiting up to 5 minutes for it", told[0])
     assert told[-1] == f"the scheduler {own.address} is back"
 
