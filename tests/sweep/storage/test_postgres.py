@@ -543,7 +543,7 @@ def refusing():
 
 
 ERRORS = {
-    "unreachable": (3, "Connection refused", "is it running there?"),
+    "unreachable": (3, "Connection refused", "is the server running?"),
     "wrong password": (3, "password authentication failed", "PGPASSWORD or ~/.pgpass"),
     "no database": (3, 'database "none" does not exist', "createdb"),
     "no role": (3, "authentication failed", "PGPASSWORD"),

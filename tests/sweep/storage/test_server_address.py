@@ -9,7 +9,7 @@ REFUSED = {
     f"mysql://me:{PASSWORD}@host/sweeps": (2, "begins with postgresql+psycopg://", "--storage or SWEEP_STORAGE"),
     f"postgresql://me:{PASSWORD}@host": (2, "HOST/DATABASE", "--storage or SWEEP_STORAGE"),
     f"postgresql://me@host/sweeps?password={PASSWORD}": (2, "before the @", "--storage or SWEEP_STORAGE"),
-    f"postgresql://me:{PASSWORD}@127.0.0.1:1/sweeps": (3, "onnection refused", "is it running there?"),
+    f"postgresql://me:{PASSWORD}@127.0.0.1:1/sweeps": (3, "onnection refused", "is the server running?"),
 }
 
 
