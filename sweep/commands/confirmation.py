@@ -1,4 +1,4 @@
-"""The second half of `sweep run`: confirm the winner, train the final models, name the champion."""
+"""The second phase of `sweep run`: confirm the winner, train the final models, choose the champion."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Confirmation:
     """The confirmation of one study.
 
     Attributes:
-        study: whose search is complete.
-        database: the study's.
+        study: the study definition; its search is complete.
+        database: the study's database.
         dataset: the prepared dataset's folder.
-        coordinator: runs the trainings.
-        progress: shows them.
-        stop: whether to stop early.
+        coordinator: runs the training.
+        progress: shows it on the terminal.
+        stop: whether the user asked to stop.
     """
 
     study: Study
@@ -41,12 +41,12 @@ class Confirmation:
     stop: Stop
 
     def run(self) -> None:
-        """Train on fresh seeds, train the final models, open the test set; returns early if asked to stop.
+        """Train on fresh seeds, train the final models, evaluate on the test set; returns early after a stop.
 
         Raises:
-            ConfirmationFailed: a training failed that the verdict needs.
+            ConfirmationFailed: a training run that the verdict requires has failed.
         """
-        records = Reader(self.database.folder)  # it reads a finished trial once
+        records = Reader(self.database.folder)  # reads each finished trial once
         record = records.read(active=True)
         if not record.ranked():
             self.progress.note("no trial completed, so there is no winner to confirm")
@@ -67,7 +67,7 @@ class Confirmation:
             raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
 
     def _train(self, phase: str, plan: Sequence[ConfirmationRun]) -> None:
-        """Run what the record lacks of the plan."""
+        """Run the part of the plan that is not recorded yet."""
         runs = ConfirmationRuns(self.study, self.database, self.dataset, plan)
         open_runs = runs.remaining() + len(runs.interrupted())
         done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}

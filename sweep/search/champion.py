@@ -21,9 +21,9 @@ from sweep.storage.database import Database
 
 
 def name_champion(study: Study, database: Database, record: SweepRecord, dataset: Path) -> dict[str, Any] | None:
-    """Open the test set, record the verdict, and write `champion.npz` and `champion.json`.
+    """Evaluate on the test set, record the verdict, and write `champion.npz` and `champion.json`.
 
-    Done again on the same final models it opens nothing and changes nothing.
+    Repeated on the same final models, it neither evaluates nor changes anything.
 
     Returns:
         The verdict, or None where the confirm runs or the final models did not all complete.
@@ -53,7 +53,7 @@ def name_champion(study: Study, database: Database, record: SweepRecord, dataset
 
 
 def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:
-    """Write the model and its card; the card last, for it names the model's hash."""
+    """Write the model and then its card, which has the hash of the model."""
     card = {
         "study": record.name,
         "dataset": record.dataset["name"],
@@ -75,5 +75,5 @@ def _is_written(folder: StudyFolder, verdict: Mapping[str, Any]) -> bool:
         return False
     try:
         return bool(json.loads(folder.card.read_text())["weights_sha256"] == verdict["weights_sha256"])
-    except (ValueError, KeyError):  # a damaged card is written anew
+    except (ValueError, KeyError):  # a damaged card is replaced
         return False

@@ -1,9 +1,9 @@
-"""Confirmation: which trainings on fresh seeds decide the winner, and which final models follow.
+"""Confirmation: the training runs on fresh seeds that decide the winner, and the final models.
 
 The best trials and the baseline are trained again on fresh seeds, each seed with the same streams for all of them, so
 that differences are paired. The champion's settings are then trained on training and validation examples together.
 
-Both are trials of the Optuna study `confirm`: recorded, continued and mirrored like others, never seen by the sampler.
+Both are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but never shown to the sampler.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from sweep.storage.database import Database
 from sweep.workers.pool import Job
 
 CONFIRM_STREAM, FINAL_STREAM = 0x434F4E46, 0x46494E41
-"""Seed-stream identifiers: they keep fresh seeds apart from the seeds of trials and from each other."""
+"""Seed-stream identifiers: fresh seeds differ from the seeds of trials and from each other."""
 
 Key = tuple[str, int, int, int | None]
-"""Role, candidate, seed index and last epoch: what tells a run from every other."""
+"""Role, candidate, seed index and last epoch, which identify a run."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class ConfirmationRun:
 
     @property
     def key(self) -> Key:
-        """What tells it from every other."""
+        """Identifies the run."""
         return self.role, self.candidate, self.seed_index, self.stop_after
 
 
 class ConfirmationRuns:
-    """The trial source of a list of runs; those that the record has already are not run again.
+    """The trial source of a list of runs; runs that are already recorded are skipped.
 
     Args:
-        study: the question.
-        database: the study's.
+        study: the study definition.
+        database: the study's database.
         dataset: the prepared dataset's folder.
-        plan: what to run, in this order.
+        plan: the runs, in this order.
     """
 
     def __init__(self, study: Study, database: Database, dataset: Path, plan: Sequence[ConfirmationRun]) -> None:
@@ -73,13 +73,13 @@ class ConfirmationRuns:
         self._folder = StudyFolder(database.folder)
         self._dataset = dataset
         wanted = [run.key for run in plan]
-        # What failed through no fault of the settings is run again; a divergence would only repeat itself.
+        # A run that failed is repeated. A divergence is not: it would only diverge again.
         recorded = {run_key(trial): trial for trial in self._log.trials() if trial.state != TrialState.FAIL}
         self._running = [t for t in recorded.values() if t.state == TrialState.RUNNING and run_key(t) in wanted]
         self._plan = [run for run in plan if run.key not in recorded]
 
     def interrupted(self) -> Sequence[Task]:
-        """Runs that the database calls running."""
+        """Runs that are recorded as running."""
         return [task_from(self._log, trial, self._job(trial)) for trial in self._running]
 
     def ask(self) -> Task | None:
@@ -110,7 +110,7 @@ class ConfirmationRuns:
         return {}
 
     def remaining(self) -> int:
-        """Runs that have not been asked for."""
+        """Number of runs that have not been started."""
         return len(self._plan)
 
     def _job(self, trial: FrozenTrial) -> Job:
