@@ -3,7 +3,7 @@
 The best trials and the baseline are trained again on fresh seeds, each seed with the same streams for all of them, so
 that differences are paired. The champion's settings are then trained on training and validation examples together.
 
-Both are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but never shown to the sampler.
+Both are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but hidden from the sampler.
 """
 
 from __future__ import annotations

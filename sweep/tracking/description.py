@@ -79,7 +79,7 @@ def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
     lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
     if paired:
-        lines[0] += " The paired 95 % interval says better." if paired["better"] else " The difference may be chance."
+        lines[0] += " Better by the paired 95 % interval." if paired["better"] else " The difference may be chance."
     low, high = _amount("accuracy", test.low), _amount("accuracy", test.high)
     return [
         *lines,

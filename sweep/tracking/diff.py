@@ -36,7 +36,7 @@ class Difference:
         kind: missing, wrong, extra or doubled.
         what: the metric and step, the param, the tag, the file.
         needs_rewrite: no update can correct it, because MLflow never changes a param or a point: the run has to be
-            deleted and written anew.
+            deleted and rewritten.
     """
 
     where: str

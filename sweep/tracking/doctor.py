@@ -1,7 +1,7 @@
 """Compares the record of a study with a tracker and with the study's files, in both directions, and repairs both.
 
 It is the comparison of `sweep sync` (`sweep/tracking/diff.py`), with every point and every file read. A run that no
-update can correct, because MLflow never changes a param or a point, is deleted and written anew.
+update can correct, because MLflow never changes a param or a point, is deleted and rewritten.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 
 
 def in_words(one: Difference) -> str:
-    """A difference as a sentence that says what has, or lacks, what."""
+    """A difference as a sentence."""
     place, what = {
         EXPERIMENT: ("MLflow", f"experiment {one.what}"),
         MODEL: ("MLflow's model registry", one.what),
@@ -151,7 +151,7 @@ def _copy_from(remote: RemoteStudy, digest: str) -> bytes | None:
 
 
 def _delete_unusable_runs(remote: RemoteStudy, found: list[Difference]) -> None:
-    """Delete runs of no trial, and those that no update can correct; the next update creates them anew."""
+    """Delete runs of no trial, and those that no update can correct; the next update creates them again."""
     unusable = {one.where for one in found if one.needs_rewrite or (one.kind, one.what) == ("extra", "run")}
     for key in unusable & remote.runs.keys():
         remote.tracker.delete_run(remote.runs[key].run_id)

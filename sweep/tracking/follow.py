@@ -27,7 +27,7 @@ def follow(folder: Path, tracker: Tracker, is_active: Callable[[], bool]) -> Cha
     """Keep the tracker equal to the study until `is_active()` is false, then update it once more.
 
     A tracker that fails is reported once in the log and tried again every few seconds. At the end it gets one last
-    attempt, which takes a few seconds at most: whoever started the sweep waits for it.
+    attempt, which takes a few seconds at most, because `sweep run` waits for it.
 
     Raises:
         RecordError, DatabaseUnavailable: there is no readable study although no sweep is running any more.

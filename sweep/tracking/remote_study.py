@@ -215,7 +215,7 @@ def _refuse_permanent_difference(run: Run, remote: RemoteRun) -> None:
     if wrong := next(permanent_differences(run, remote), None):
         raise TrackerError(
             f"run {remote.run_id} ({remote.name}) has another {wrong.what} than the record; "
-            "`sweep doctor --fix` writes it anew"
+            "`sweep doctor --fix` rewrites it"
         )
 
 

@@ -1,7 +1,7 @@
 """The champion as an MLflow model: code beside its weights, so that nothing is ever unpickled.
 
 `champion_script.py` writes this module and those of the network into the one file that MLflow keeps, which needs NumPy,
-pandas and MLflow only. So the model computes with the code that trained it, to the last bit on the same machine.
+pandas and MLflow only. Predictions are therefore bit-identical to those of the package on the same machine.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from mlflow.pyfunc import PythonModel
 from model.network import MLP
 
 ROWS = 1024
-"""Rows a pass: the network keeps its buffers."""
+"""Rows per forward pass; the network keeps buffers of this size."""
 
 
 class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
     """The network that `model/weights.py` wrote to the artifact `weights`."""
 
     def load_context(self, context: Any) -> None:
-        """Build the network from the .npz; a server may ask it from several threads, and its buffers are shared."""
+        """Build the network from the .npz; a server may call it from several threads, which share its buffers."""
         self.lock = threading.Lock()
         with np.load(context.artifacts["weights"], allow_pickle=False) as saved:
             self.network = MLP.from_arrays(saved)
 
-    # MLflow warns where this hint is missing, and would convert the input to any hint it can make a schema of.
+    # Without this hint MLflow warns; any hint that is a schema would convert the input.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """The predicted class of each row of pixels (n, features), and the probability of every class."""
         pixels = self._pixels(model_input)

@@ -1,7 +1,7 @@
 """MLflow's database in the home folder: made whole before anyone sees it, and right after the folder was moved.
 
 The mirror and the page both begin here. Left alone, MLflow makes its tables in place, and a database that was killed
-in between is refused for ever; and it keeps the full path of every artifact.
+in between is never accepted again; and MLflow stores the full path of every artifact.
 """
 
 from __future__ import annotations

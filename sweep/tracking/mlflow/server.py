@@ -1,11 +1,13 @@
-"""MLflow's web application with what nobody asked for taken out; `sweep/commands/ui.py` starts it as a process.
+"""MLflow's web application, restricted and with other defaults; `sweep/commands/ui.py` starts it as a process.
 
-MLflow has switches for its job runner, gateway and telemetry, and none for its assistant, which runs a shell on the
-host (MLflow 3.17, `server/assistant`). So its paths are refused here, in front of MLflow, and the Host header is
-checked here too: exactly one, exactly ours, on every path (MLflow's own check spares /health and looks at the last).
-And MLflow's page opens for language-model traces, with the assistant's panel over a third of it; its table of runs has
-no metric, and a run's charts begin with bars of single numbers. The page served here has other defaults
-(`sweep/tracking/mlflow/page.js`), which a browser remembers once its user has chosen otherwise.
+MLflow's job runner, gateway and telemetry can be switched off; its assistant, which runs a shell on the host, cannot
+(MLflow 3.17, `server/assistant`). Requests for its paths are therefore refused here, before they reach MLflow. The Host
+header is checked here too, on every path: exactly one, and one of the allowed hosts. MLflow's own check skips /health
+and reads only the last header.
+
+MLflow's page opens on language-model traces, with the assistant over a third of it; its table of runs has no metric,
+and the charts of a run begin with single numbers. The page served here has other defaults
+(`sweep/tracking/mlflow/page.js`), which the user can change in the browser.
 """
 
 import json
@@ -31,11 +33,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 DEFAULTS = {
     "^mlflow.workflowType_v1$": "machine_learning",
     "^mlflow.assistant.fab.autoOpenedOnFirstLoad_v1$": True,
-    "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # there is none: `sweep/commands/ui.py` has switched it off
+    "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # telemetry is off: `sweep/commands/ui.py`
     "^mlflow.settings.telemetry.enabled_v1$": False,
     "-ExperimentView-.*-expandRows$": True,
 }
-"""What MLflow 3.17's page finds in the browser's local storage, by patterns of its keys, until it keeps something."""
+"""Initial values in the browser's local storage for MLflow 3.17's page, by patterns of its keys."""
 FACETS = (
     "searchFilter",
     "orderByKey",
@@ -45,7 +47,7 @@ FACETS = (
     "modelVersionFilter",
     "datasetsFilter",
 )
-"""What the page of MLflow 3.17 adds to the address of a shared view."""
+"""Keys that the page of MLflow 3.17 adds to the address of a shared view."""
 STYLE = """<style>
 [data-assistant-ui] { display: none !important; }  /* a button for the assistant, which is not offered */
 div:has(> [data-testid="note-view-outer-container"]) { max-height: none !important; }  /* unfold the answer */
@@ -61,12 +63,12 @@ def application() -> App:
     _write_no_passwords(store)
     try:
         return _application(store, os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"])
-    except Exception as error:  # of a driver, a database, an address: too many kinds to name
+    except Exception as error:  # drivers, databases and addresses raise many kinds
         sys.exit(f"MLflow cannot open {without_passwords(store)}: {str(error).strip().partition(chr(10))[0]}")
 
 
 def _application(store: str, artifacts: str) -> App:
-    warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # MLflow's affair, not our user's
+    warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # within MLflow
     if path := path_of(store):
         make_ready(path)
     check_database(store)
@@ -86,7 +88,7 @@ def _application(store: str, artifacts: str) -> App:
 
 
 def _write_no_passwords(address: str) -> None:
-    """Keep the database's password out of what MLflow, SQLAlchemy and uvicorn log."""
+    """Remove the database's password from the logs of MLflow, SQLAlchemy and uvicorn."""
     sys.stderr = cast(TextIO, Clean(sys.stderr, [address]))
     for handler in logging.getLogger("uvicorn").handlers:
         if isinstance(handler, logging.StreamHandler):
@@ -94,7 +96,7 @@ def _write_no_passwords(address: str) -> None:
 
 
 def with_defaults(page: str) -> bytes:
-    """The page with our defaults ahead of its own script, and without what is not offered."""
+    """The page with our defaults before its own script, and without disabled features."""
     values = {
         "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
         "view": f"mlflow.sharedViewState.{views.TABLE}",
@@ -114,11 +116,11 @@ def guarded(app: App, hosts: list[str], page: bytes) -> App:
         if scope["type"] == "lifespan":
             return await app(scope, receive, send)
         if [value for name, value in scope["headers"] if name == b"host"] not in allowed:
-            return await _answer(send, scope, 403, b"this host name is not ours")
-        if not scope["path"].startswith("/"):  # a whole address, as a proxy is asked; its host may be another
-            return await _answer(send, scope, 400, b"this is no proxy")
+            return await _answer(send, scope, 403, b"host name not allowed")
+        if not scope["path"].startswith("/"):  # an absolute address, as for a proxy; its host may differ
+            return await _answer(send, scope, 400, b"not a proxy")
         if REFUSED in scope["path"].lower():
-            return await _answer(send, scope, 404, b"not offered here")
+            return await _answer(send, scope, 404, b"disabled")
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
             return await _answer(send, scope, 200, page, b"text/html; charset=utf-8")
         return await app(scope, receive, send)
@@ -142,10 +144,10 @@ async def _answer(send: Send, scope: Scope, status: int, body: bytes, kind: byte
 
 
 def _end_with_parent() -> None:
-    """Stop when our standard input ends: the launcher holds the other end, and may have been killed with -9."""
+    """Exit when standard input ends: then the launcher has exited, perhaps killed by SIGKILL."""
 
     def wait() -> None:
-        while os.read(0, 1024):  # and not sys.stdin, whose lock Python wants as it ends
+        while os.read(0, 1024):  # not sys.stdin, whose lock Python needs at exit
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
