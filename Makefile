@@ -1,4 +1,4 @@
-# The manual: `make` lists the targets. STUDY, TRIALS, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
+# `make` lists the targets. STUDY, TRIALS, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
 .PHONY: help sweep cluster ui dashboard report test test-all chaos bench scaling check format lock clean
 .DELETE_ON_ERROR:
@@ -13,16 +13,16 @@ PORT ?=
 PAPER ?=
 SEED ?=
 
-# Values reach the program through the environment, never through the shell's own reading of the line.
+# Values reach the program through the environment, so that the shell does not interpret them.
 export STUDY TRIALS WORKERS CLUSTER PORT PAPER SEED
 export PYTHONSAFEPATH := 1
-# Where it is set, every start compiles every module anew: 1.8 s of the 3.2 that `sweep run` takes to import all.
+# If it is set, every start compiles every module again: 1.8 s of the 3.2 s in which `sweep run` imports them.
 unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(HOME_DIR),)
 export SWEEP_HOME := $(HOME_DIR)
 endif
 VENV := .venv
-# A file's tests share what is expensive to make; the longest file goes first, so that no core waits at the end.
+# The tests of a file share expensive fixtures. The longest files come first, so that both cores finish together.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder tests/chaos tests/test_sweep.py tests
 RUN := $(VENV)/bin/sweep
 
@@ -30,8 +30,8 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
 	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
 
-# The locks are installed with their hashes checked, then the project itself: pip refuses to mix the two in one command.
-# Modules are compiled when they are first imported (--no-compile): most never are, and that halves the set-up.
+# The locks are installed with their hashes checked, then the project itself: pip does not accept both in one command.
+# Modules are compiled when they are first imported (--no-compile): most are never imported, so this halves the set-up time.
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
@@ -45,7 +45,7 @@ $(VENV)/.installed-%: $(VENV)/.installed requirements-%.lock
 	@$(PIP) --require-hashes -r requirements-$*.lock
 	@touch $@
 
-# A PostgreSQL server that is named in the environment needs its driver.
+# A PostgreSQL address in the environment requires the driver.
 DRIVER := $(if $(findstring postgres,$(SWEEP_STORAGE)$(SWEEP_TRACKING)),$(VENV)/.installed-postgres)
 
 sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits if MNIST is not available
@@ -56,7 +56,7 @@ cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs
 ui: $(VENV)/.installed $(DRIVER) ## Open MLflow on the recorded sweeps
 	@$(RUN) ui $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
-dashboard: $(VENV)/.installed-dashboard $(DRIVER) ## Show a study in optuna-dashboard; nothing can be changed there
+dashboard: $(VENV)/.installed-dashboard $(DRIVER) ## Show a study in optuna-dashboard; read-only
 	@$(RUN) dashboard $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
 report: $(VENV)/.installed $(DRIVER) ## Write the PDF report of STUDY
@@ -71,7 +71,7 @@ test-all: $(VENV)/.installed-dev ## Run every test; the MNIST ones need SWEEP_DA
 chaos: $(VENV)/.installed-dev ## Kill sweeps in every way, for some twenty minutes; SEED=n repeats the kills
 	@$(VENV)/bin/python tests/chaos/chaos.py $${SEED:+--seed "$$SEED"}
 
-# The benchmarks share files, which PYTHONSAFEPATH keeps a script from finding beside it.
+# The benchmarks share files, which a script does not find with PYTHONSAFEPATH.
 bench: export PYTHONPATH := tests/benchmarks
 bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole sweeps: half an hour; PyTorch: .venv/bin/pip install torch==2.13.0
 	@$(VENV)/bin/python tests/benchmarks/training.py
@@ -90,7 +90,7 @@ check: $(VENV)/.installed-dev ## Check format, lint and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 
-format: $(VENV)/.installed-dev ## Rewrite the code in the house format
+format: $(VENV)/.installed-dev ## Format the code
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
 
@@ -100,6 +100,6 @@ lock: ## Resolve pyproject.toml into the lock files (needs uv)
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-clean: ## Remove what can be made again; never the recorded sweeps
+clean: ## Remove generated files, but not the recorded sweeps
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -118,3 +118,37 @@ def test_no_other_package_names_a_hyperparameter():
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         assert not (words | attributes) & names, path
+
+
+def test_scripts_import_existing_names():
+    """The benchmarks and the chaos script are not run by the fast tests, and mypy does not check them."""
+    scripts = [*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "tests" / "chaos" / "chaos.py"]
+    imported = {name for script in scripts for name in modules(script) if name.split(".")[0] in LAYERS}
+
+    assert len(imported) >= 20
+    assert not [name for name in imported if not is_defined(name)]
+
+
+def is_defined(name):
+    """Whether a dotted name is a module of ours, or a name at the top level of one."""
+    module, _, attribute = name.rpartition(".")
+    if any((ROOT / (name.replace(".", "/") + ending)).exists() for ending in ("", ".py")):
+        return True
+    path = ROOT / (module.replace(".", "/") + ".py")
+    source = path if path.exists() else path.with_suffix("") / "__init__.py"
+    return source.exists() and attribute in top_level_names(source)
+
+
+def top_level_names(path):
+    """Functions, classes, variables and imports at the top level of a file."""
+    found = set()
+    for node in parsed(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        else:
+            found |= {
+                part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
+    return found

@@ -1,12 +1,12 @@
-"""Kills sweeps in every way we know, and checks that nothing is lost, doubled or left behind.
+"""Kills sweeps in many ways, and checks that nothing is lost, duplicated or left behind.
 
     make chaos              kills 200 workers, 20 coordinators, 40 at a system call, 50 mirrors, and at every failpoint
                             three times
     make chaos SEED=7       the same kills in the same order
     ... chaos.py --quick    10, 3, 10 and every failpoint once: what CI runs
 
-A chain is one study, run again after every death until it is done. It draws by generations, so its result is known
-beforehand: the table of an undisturbed sweep, to the last digit and the last hash.
+A chain is one study, run again after every death until it is complete. It proposes trials by generations, so its result
+must be bit-identical to that of an undisturbed sweep.
 """
 
 from __future__ import annotations
