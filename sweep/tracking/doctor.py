@@ -129,10 +129,13 @@ def _weights(record: SweepRecord) -> Iterator[tuple[Path, str]]:
 
 def _restore_weights(remote: RemoteStudy, record: SweepRecord) -> None:
     """Weights of one hash lie in several places: the tracker has a copy, and the champion's are a final model's."""
-    intact = {digest: path for path, digest in _weights(record) if weights.digest_of(path) == digest}
+    intact, damaged = {}, []
     for path, digest in _weights(record):
         if weights.digest_of(path) == digest:
-            continue
+            intact[digest] = path
+        else:
+            damaged.append((path, digest))
+    for path, digest in damaged:
         content = intact[digest].read_bytes() if digest in intact else _copy_from(remote, digest)
         if content is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
 from sweep.tracking.champion import champion_model, model_name
 from sweep.tracking.diff import missing_points
-from sweep.tracking.remote_study import DIGEST_TAG, RemoteStudy
+from sweep.tracking.remote_study import RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
 from sweep.tracking.sync_result import Changes, SyncResult
 from sweep.tracking.tracker import Tracker, TrackerError
@@ -158,7 +158,8 @@ class Mirror:
         self, record: SweepRecord, study: str, trial: TrialRecord, digest: str, thorough: bool
     ) -> Changes:
         key = trial_key(study, trial)
-        if not thorough and self.remote.is_current(key, digest, trial_status(trial)):
+        is_sent = self.remote.digest(key) == digest and self.remote.runs[key].status == trial_status(trial)
+        if is_sent and not thorough:
             return Changes()
         run = trial_run(record, study, trial)
         if thorough and key in self.remote.runs:
@@ -168,7 +169,7 @@ class Mirror:
     def _update_study(self, record: SweepRecord, active: bool, digests: list[str], thorough: bool) -> Changes:
         links = self.remote.links()
         digest = study_digest(record, digests, active=active, links=links)
-        if not thorough and self.remote.runs[STUDY_KEY].tags.get(DIGEST_TAG) == digest:
+        if self.remote.digest(STUDY_KEY) == digest and not thorough:
             return Changes()
         run = study_run(record, active=active, links=links)
         if thorough:
@@ -208,10 +209,10 @@ class Mirror:
         """How many runs and metric values of the record the tracker is not known to have."""
         runs, values = 0, 0
         for study, trial in all_trials(record):
-            remote = self.remote.runs.get(trial_key(study, trial))
-            if remote is None or remote.tags.get(DIGEST_TAG) != trial_digest(record, study, trial):
+            key = trial_key(study, trial)
+            if self.remote.digest(key) != trial_digest(record, study, trial):
                 runs += 1
-                values += len(missing_points(*trial_points(record, trial), remote))
+                values += len(missing_points(*trial_points(record, trial), self.remote.runs.get(key)))
         return runs, values
 
 

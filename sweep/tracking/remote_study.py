@@ -98,10 +98,9 @@ class RemoteStudy:
         runs = {key: f"#/experiments/{experiment_id}/runs/{run.run_id}" for key, run in self.runs.items()}
         return {**runs, "charts": views.charts(experiment_id)}
 
-    def is_current(self, key: str, digest: str, status: str) -> bool:
-        """Whether the run was sent completely in this state."""
-        remote = self.runs.get(key)
-        return remote is not None and remote.tags.get(DIGEST_TAG) == digest and remote.status == status
+    def digest(self, key: str) -> str | None:
+        """The digest of the run as it was last sent completely; None if it never was."""
+        return self.runs[key].tags.get(DIGEST_TAG) if key in self.runs else None
 
     def with_parent(self, run: Run) -> Run:
         """The run with the tag that puts it below the run of its study."""
@@ -152,7 +151,7 @@ class RemoteStudy:
             remote.has_dataset = True
         self._send_files(run, remote, missing.files)
         if missing.name or missing.state:
-            self.tracker.update_run(remote.run_id, run.name, run.status, run.ended)
+            self.tracker.update_run(remote.run_id, run.name if missing.name else None, run.status, run.ended)
             remote.name, remote.status, remote.ended = run.name, run.status, run.ended
         files = json.dumps({name: remote.files[name] for name in run.files})
         self._log(remote, tags={DIGEST_TAG: digest, FILES_TAG: files})

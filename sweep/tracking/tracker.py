@@ -138,8 +138,11 @@ class Tracker(Protocol):
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
         """Create a run; `started` in Unix milliseconds. Never retried: a lost answer would make a second run."""
 
-    def update_run(self, run_id: str, name: str, status: str, ended: int | None) -> None:
-        """Set name and state of a run; `ended` in Unix milliseconds, None for a run that has not ended."""
+    def update_run(self, run_id: str, name: str | None, status: str, ended: int | None) -> None:
+        """Set the state of a run, and its name unless that is None.
+
+        `ended` is in Unix milliseconds, None for a run that has not ended.
+        """
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run."""

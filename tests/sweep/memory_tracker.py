@@ -122,9 +122,9 @@ class MemoryTracker:
         return _remote_run(run_id, self.runs[run_id])
 
     @_call
-    def update_run(self, run_id: str, name: str, status: str, ended: int | None) -> None:
+    def update_run(self, run_id: str, name: str | None, status: str, ended: int | None) -> None:
         run = self.runs[run_id]
-        run.name, run.status, run.ended = name, status, ended
+        run.name, run.status, run.ended = run.name if name is None else name, status, ended
 
     @_call
     def delete_run(self, run_id: str) -> None:

@@ -109,7 +109,8 @@ class MlflowTracker:
     @_translate_errors
     def check_connection(self) -> None:
         """Raise unless MLflow answers a small request within `CHECK_TIMEOUT_S`."""
-        check_database(self.uri)
+        if self._opened is not None:  # otherwise opening it checks the database
+            check_database(self.uri)
         client = self._client
         _set_timeout(CHECK_TIMEOUT_S)
         try:
@@ -172,10 +173,11 @@ class MlflowTracker:
         return _remote_run(self._client.create_run(experiment_id, started, {**tags, "mlflow.runName": name}, name))
 
     @_translate_errors
-    def update_run(self, run_id: str, name: str, status: str, ended: int | None) -> None:
-        """Set name and state of a run."""
+    def update_run(self, run_id: str, name: str | None, status: str, ended: int | None) -> None:
+        """Set the state of a run, and its name unless that is None."""
         if status in _ENDED:
-            self._client.update_run(run_id, name=name)
+            if name is not None:
+                self._client.update_run(run_id, name=name)
             self._client.set_terminated(run_id, status, ended)
         else:
             self._client.update_run(run_id, status, name)
