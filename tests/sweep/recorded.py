@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pytest
 from optuna.trial import TrialState, create_trial
+
+from studies.record.reader import SweepRecord
+from sweep.tracking.expected_runs import Run
+from sweep.tracking.reconcile import all_trials
+from sweep.tracking.study_run import study_run
+from sweep.tracking.trial_run import trial_run
 
 CREATED = datetime(2026, 3, 1, 9, 0, 0)
 HYPERPARAMETERS = {
@@ -202,3 +210,34 @@ def finished(folder: Path) -> Recorded:
     recorded.continue_last(10)
     recorded.judge()
     return recorded
+
+
+def growth(growing: Recorded) -> list[Callable[[], None]]:
+    """A small study, step by step: a trial of more points than one call takes, a pruned one, one that continues."""
+    return [
+        lambda: growing.add("complete", 160),
+        lambda: growing.add("pruned", 20),
+        lambda: growing.add("running", 4),
+        lambda: growing.continue_last(9),
+        lambda: growing.judge(champion=0),
+    ]
+
+
+def grown(folder: Path) -> Path:
+    """The small study at its end."""
+    growing = Recorded(folder, STUDY | {"name": folder.name, "trials": 3})
+    for step in growth(growing):
+        step()
+    return growing.close()
+
+
+def expected_runs(record: SweepRecord) -> Iterator[Run]:
+    """Every run that a tracker should show, without links."""
+    yield study_run(record, active=False, links={})
+    yield from (trial_run(record, study, trial) for study, trial in all_trials(record))
+
+
+def replace_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Replace pictures by text: drawing them takes most of the time of a sync."""
+    patch.setattr("sweep.tracking.trial_run.curves_png", lambda epochs, selected: f"{len(epochs)} epochs".encode())
+    patch.setattr("sweep.tracking.trial_run.confusion_png", lambda matrix: repr(matrix).encode())

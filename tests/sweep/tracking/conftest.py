@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 from memory_tracker import MemoryTracker
-
-from sweep.tracking import trial_run
+from recorded import replace_pictures
 
 
 @pytest.fixture
@@ -15,9 +14,7 @@ def tracker() -> MemoryTracker:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures as text: drawing them takes most of the time of a sync."""
-    monkeypatch.setattr(trial_run, "curves_png", lambda epochs, selected: f"{len(epochs)} epochs".encode())
-    monkeypatch.setattr(trial_run, "confusion_png", lambda matrix: repr(matrix).encode())
+    replace_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -8,28 +8,21 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from memory_tracker import LOSE, REFUSE, MemoryTracker
-from recorded import STUDY, Recorded, finished, write_weights
+from recorded import STUDY, Recorded, expected_runs, finished, growth, write_weights
+from recorded import grown as make_grown
 
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, read
 from sweep.tracking import trial_run as trial_runs
-from sweep.tracking.expected_runs import Run
 from sweep.tracking.follow import follow
-from sweep.tracking.reconcile import Mirror, MirrorError, all_trials, sync
-from sweep.tracking.study_run import STUDY_KEY, study_run
-from sweep.tracking.trial_run import trial_run
+from sweep.tracking.reconcile import Mirror, MirrorError, sync
+from sweep.tracking.study_run import STUDY_KEY
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
-
-
-def expected_runs(record: SweepRecord) -> Iterator[Run]:
-    yield study_run(record, active=False, links={})
-    yield from (trial_run(record, study, trial) for study, trial in all_trials(record))
 
 
 def assert_equal(tracker: MemoryTracker, record: SweepRecord) -> int:
@@ -178,24 +171,10 @@ def test_the_addresses_for_the_ui_are_written(tracker: MemoryTracker, tmp_path: 
 # --- a tracker that fails
 
 
-def growth(growing: Recorded) -> list[Callable[[], None]]:
-    """A small study, step by step: a trial of more points than one call takes, a pruned one, one that continues."""
-    return [
-        lambda: growing.add("complete", 160),
-        lambda: growing.add("pruned", 20),
-        lambda: growing.add("running", 4),
-        lambda: growing.continue_last(9),
-        lambda: growing.judge(champion=0),
-    ]
-
-
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small study at its end."""
-    growing = Recorded(tmp_path_factory.mktemp("grown") / "digits", STUDY | {"trials": 3})
-    for step in growth(growing):
-        step()
-    return growing.close()
+    return make_grown(tmp_path_factory.mktemp("grown") / "digits")
 
 
 def fail_call(tracker: MemoryTracker, number: int, mode: str) -> None:

@@ -9,10 +9,9 @@ import sys
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from recorded import STUDY, Recorded
+from recorded import STUDY, Recorded, replace_pictures
 
 from studies.record.reader import read
-from sweep.tracking import trial_run
 from sweep.tracking.doctor import examine
 from sweep.tracking.mlflow.client import MlflowClient, MlflowTracker
 from sweep.tracking.reconcile import sync
@@ -35,8 +34,7 @@ def sweep(*arguments):
 def without_pictures():
     """Pictures as text, as long as the module's study lives: drawing them takes most of the time of a look."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial_run, "curves_png", lambda epochs, selected: f"{len(epochs)} epochs".encode())
-        patch.setattr(trial_run, "confusion_png", lambda matrix: repr(matrix).encode())
+        replace_pictures(patch)
         yield
 
 

@@ -24,9 +24,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from recorded import STUDY, Recorded
+from recorded import STUDY, Recorded, expected_runs, grown, growth
 
-from studies.record.reader import SweepRecord, read
+from studies.record.reader import read
 from sweep.commands import ui
 from sweep.tracking import trial_run as trial_runs
 from sweep.tracking.expected_runs import Run, file_digests
@@ -34,9 +34,8 @@ from sweep.tracking.follow import follow
 from sweep.tracking.mlflow import client
 from sweep.tracking.mlflow.client import MlflowTracker
 from sweep.tracking.reconcile import MirrorError, sync
-from sweep.tracking.study_run import STUDY_KEY, study_run
+from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.tracker import Point
-from sweep.tracking.trial_run import trial_run
 
 pytestmark = [
     pytest.mark.slow,  # tests/sweep/tracking/test_reconcile.py has outages of a tracker in memory
@@ -199,24 +198,6 @@ def recorded(folder: Path) -> Any:
     return Recorded(folder, STUDY | {"name": folder.name, "trials": 3})
 
 
-def growth(growing: Any) -> list[Callable[[], None]]:
-    """How a small study comes about: a trial of more points than a request takes, one that is cut, one that goes on."""
-    return [
-        lambda: growing.add("complete", 160),
-        lambda: growing.add("pruned", 20),
-        lambda: growing.add("running", 4),
-        lambda: growing.continue_last(9),
-        lambda: growing.judge(champion=0),
-    ]
-
-
-def grown(folder: Path) -> Path:
-    growing = recorded(folder)
-    for step in growth(growing):
-        step()
-    return growing.close()
-
-
 class Sweep:
     """Grows the study whenever the mirror asks whether it is at work, and breaks the tracker at the right moment."""
 
@@ -242,7 +223,7 @@ class Sweep:
 def held(place: Path, folder: Path) -> tuple[dict[str, list[str]], dict[str, Run]]:
     """Identities of MLflow's runs of a study by key, deleted ones included, and the runs of the record."""
     record = read(folder)
-    wanted = {run.key: run for run in _runs(record)}
+    wanted = {run.key: run for run in expected_runs(record)}
     found: dict[str, list[str]] = {}
     for key, run_id in rows(
         place,
@@ -251,12 +232,6 @@ def held(place: Path, folder: Path) -> tuple[dict[str, list[str]], dict[str, Run
     ):
         found.setdefault(key, []).append(run_id)
     return found, wanted
-
-
-def _runs(record: SweepRecord) -> Iterator[Run]:
-    yield study_run(record, active=False, links={})
-    yield from (trial_run(record, "search", trial) for trial in record.trials)
-    yield from (trial_run(record, "confirm", trial) for trial in record.confirm)
 
 
 def rows(place: Path, query: str) -> list[Any]:
