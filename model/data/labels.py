@@ -115,7 +115,7 @@ def _of_one_kind(values: NDArray[Any], where: str) -> NDArray[Any]:
     objects = values.astype(object)
     flat = objects.ravel().tolist()
     missing = np.array([value is None or str(value).strip() in MISSING for value in flat])
-    _refuse_missing(missing.reshape(len(objects), -1).any(axis=1), where)
+    _refuse_missing(np.logical_or.reduce(missing.reshape(len(objects), -1), axis=1), where)
     kinds = [_kind(value) for value in flat]
     other = next((row for row, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
     if other is not None:
@@ -148,7 +148,7 @@ def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:
 
 def _distinct(column: NDArray[Any], where: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The different labels in the order of their codes, and the code of each row."""
-    _refuse_missing(np.isin(column, MISSING) if column.dtype.kind == "U" else np.asarray(column != column), where)
+    _refuse_missing(np.isin(column, MISSING) if column.dtype.kind == "U" else np.isnan(column), where)
     distinct, codes = np.unique(column, return_inverse=True)
     if column.dtype.kind == "f":
         _check_whole(distinct, column, where)
