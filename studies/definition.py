@@ -9,7 +9,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 from model.metrics import METRICS, Metric, metric_of
@@ -47,6 +55,8 @@ class Study(Strict):
         generation: trials that are proposed at a time and compared only with earlier generations, so that the result
             is the same for any number of workers; None proposes a trial whenever a worker is free.
         baseline: the settings of trial 0, and the fixed values of hyperparameters that are not searched.
+        start: settings that are tried right after the baseline, as trials 1, 2, ...; in a study file the tables
+            `[[start]]`, each completed with the baseline's values.
         space: the search space.
         confirm: the confirmation of the winner.
     """
@@ -65,6 +75,7 @@ class Study(Strict):
     generation: int | None = Field(None, ge=1, le=1000)
     baseline: Hyperparameters
     space: dict[str, Dimension] = Field(min_length=1)
+    start: tuple[Hyperparameters, ...] = ()
     confirm: Confirm = Confirm()
     _written: str | None = PrivateAttr(None)  # the dataset as in the study file, if that is another path
 
@@ -88,9 +99,7 @@ class Study(Strict):
     def _settings(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError("expected a table of hyperparameters")
-        for key, entry in value.items():
-            _checked(("baseline", key), key, [entry])
-        return Hyperparameters(**value)
+        return _hyperparameters(("baseline",), value, {})
 
     @field_validator("space", mode="before")
     @classmethod
@@ -99,14 +108,38 @@ class Study(Strict):
             raise ValueError("expected a table of ranges")
         return {key: _dimension(key, entry) for key, entry in value.items()}
 
+    @field_validator("start", mode="before")
+    @classmethod
+    def _starts(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected tables [[start]] of hyperparameters")
+        if "baseline" not in info.data:  # it is wrong, which is reported first
+            return ()
+        baseline = info.data["baseline"].as_dict()
+        return tuple(_hyperparameters(_start(number), entry, baseline) for number, entry in enumerate(value, start=1))
+
     @model_validator(mode="after")
     def _inside(self) -> Study:
-        for key, dimension in self.space.items():
-            try:
-                dimension.encode(key, getattr(self.baseline, key))
-            except ValueError as error:
-                raise StudyKeyError(("baseline", key), f"baseline.{key} is outside space.{key}: {error}") from error
+        for number, settings in enumerate((self.baseline, *self.start)):
+            where = _start(number) if number else ("baseline",)
+            for key in FIELDS:
+                self._require_in_space([*where, key], getattr(settings, key))
         return self
+
+    def _require_in_space(self, where: Sequence[str], value: Any) -> None:
+        """Check a fixed value of the hyperparameter `where[-1]`; one that is not searched is the baseline's."""
+        key = where[-1]
+        if key in self.space:
+            try:
+                self.space[key].encode(key, value)
+            except ValueError as error:
+                raise StudyKeyError(where, f"{'.'.join(where)} is outside space.{key}: {error}") from error
+        elif value != (base := getattr(self.baseline, key)):
+            raise StudyKeyError(
+                where,
+                f"{'.'.join(where)} is {toml(value)}, but {key} is not in [space], so that every trial has the "
+                f"baseline's {toml(base)}",
+            )
 
     @model_validator(mode="after")
     def _pruner_matches_generation(self) -> Study:
@@ -133,22 +166,45 @@ class Study(Strict):
         drawn = {key: dimension.suggest(trial, key) for key, dimension in self.space.items()}
         return Hyperparameters(**{**self.baseline.as_dict(), **drawn})
 
-    def baseline_params(self) -> dict[str, Any]:
-        """Optuna's parameters for the baseline."""
-        encoded = [dimension.encode(key, getattr(self.baseline, key)) for key, dimension in self.space.items()]
+    def given(self, number: int) -> Hyperparameters | None:
+        """The settings of trial `number` if no sampler draws them: the baseline's, or one of `start`."""
+        return (self.baseline, *self.start)[number] if number <= len(self.start) else None
+
+    def encode(self, settings: Hyperparameters) -> dict[str, Any]:
+        """Optuna's parameters for settings of which all that is searched is inside the space."""
+        encoded = [dimension.encode(key, getattr(settings, key)) for key, dimension in self.space.items()]
         return {name: value for params in encoded for name, value in params.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """All keys of the study, ready for JSON; it is recorded and compared in this form."""
-        plain = self.model_dump(mode="json", exclude={"baseline"})
+        """All keys of the study, ready for JSON; it is recorded and compared in this form.
+
+        `start` has only what differs from the baseline.
+        """
+        plain = self.model_dump(mode="json", exclude={"baseline", "start"})
         plain["dataset"] = self._written or self.dataset
-        return {**plain, "direction": self.direction, "baseline": self.baseline.as_dict()}
+        baseline = self.baseline.as_dict()
+        start = [{key: value for key, value in s.as_dict().items() if value != baseline[key]} for s in self.start]
+        return {**plain, "direction": self.direction, "baseline": baseline, "start": start}
 
 
 def from_record(table: Mapping[str, Any]) -> Study:
     """The study from the recorded output of `as_dict`."""
     space = {key: {k: v for k, v in entry.items() if k != "kind"} for key, entry in table["space"].items()}
     return Study(**{**{k: v for k, v in table.items() if k != "direction"}, "space": space})
+
+
+def _start(number: int) -> tuple[str, str]:
+    """The path of keys of the `number`-th table `[[start]]`, from 1."""
+    return "start", str(number)
+
+
+def _hyperparameters(where: Sequence[str], value: Any, defaults: Mapping[str, Any]) -> Hyperparameters:
+    """The settings of a table, with defaults for the hyperparameters that it does not name."""
+    if not isinstance(value, Mapping):
+        raise StudyKeyError(where, f"{'.'.join(where)}: expected a table of hyperparameters, but got {toml(value)}")
+    for key, entry in value.items():
+        _checked((*where, key), key, [entry])
+    return Hyperparameters(**{**defaults, **value})
 
 
 def _dimension(key: str, entry: Any) -> Dimension:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -185,18 +186,26 @@ def _is_valid(table: dict[str, Any]) -> bool:
 
 
 def _line(text: str, where: Sequence[str]) -> int | None:
-    """Line number of a key, or else of the table it should be in; None if neither is in the text."""
+    """Line number of a key, or else of the table it should be in; None if neither is in the text.
+
+    The path of a key in the second table `[[start]]` is `start`, `2`, key.
+    """
     table: list[str] = []
+    counts: Counter[str] = Counter()
     best, depth = None, 0
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+        if header := re.match(r"\s*\[\[\s*([^\[\]]+?)\s*\]\]", line):
+            counts[header[1]] += 1
+            here = table = [header[1], str(counts[header[1]])]
+        elif header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
             here = table = [part.strip() for part in header[1].split(".")]
         elif entry := re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line):
             here = [*table, *entry[1].strip("\"'").split(".")]
         else:
             continue
-        if len(here) > depth and here == list(where)[: len(here)]:
-            best, depth = number, len(here)
+        shared = here[: len(where)]
+        if len(shared) > depth and shared == list(where)[: len(shared)]:
+            best, depth = number, len(shared)
     return best
 
 

@@ -88,6 +88,9 @@ def _flat(study: Mapping[str, Any]) -> dict[str, str]:
     for key, value in study.items():
         if key in ("baseline", "confirm"):
             found |= {f"{key}.{inner}": wording.setting(part) for inner, part in (value or {}).items()}
+        elif key == "start":
+            for number, settings in enumerate(value, start=1):
+                found |= {f"start.{number}.{inner}": wording.setting(part) for inner, part in settings.items()}
         elif key == "space":
             found |= {f"{key}.{inner}": wording.searched(part) for inner, part in value.items()}
         elif key not in ("name", "question", "direction"):

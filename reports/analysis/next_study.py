@@ -266,14 +266,34 @@ def _file(record: SweepRecord, changes: Sequence[Change]) -> str:
     """The study file with the changes, each with a comment."""
     study = dict(record.study)
     news = {change.key: change for change in changes}
-    plain = [key for key in study if key not in ("name", "direction", "baseline", "space", "confirm")]
+    plain = [key for key in study if key not in ("name", "direction", "baseline", "start", "space", "confirm")]
     lines = [f"{HEADER}{_plain(record.name)}. Each change has a comment with its reason; the question is unchanged."]
     lines += [_line(key, study[key], news.get(key)) for key in plain if study[key] is not None]
     for table in ("baseline", "space", "confirm"):
         if content := study.get(table):
             lines += ["", f"[{table}]"]
             lines += [_line(key, value, news.get(f"{table}.{key}")) for key, value in content.items()]
+        if table == "baseline":
+            lines += _starts(study.get("start", ()), news)
     return "\n".join(lines) + "\n"
+
+
+def _starts(start: Sequence[Mapping[str, Any]], news: Mapping[str, Change]) -> list[str]:
+    """The lines of the known good settings; those outside a range that was narrowed are left out, with the reason."""
+    lines: list[str] = []
+    for number, settings in enumerate(start, start=1):
+        ranges = {key: news[f"space.{key}"].new for key in settings if f"space.{key}" in news}
+        outside = [
+            key for key, new in ranges.items() if "low" in new and not new["low"] <= settings[key] <= new["high"]
+        ]
+        if outside:
+            lines += [
+                "",
+                f"# start {number} is left out: {outside[0]} = {_toml(settings[outside[0]])} is outside its range",
+            ]
+        else:
+            lines += ["", "[[start]]", *(_line(key, value, None) for key, value in settings.items())]
+    return lines
 
 
 def _plain(name: str) -> str:

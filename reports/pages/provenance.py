@@ -94,12 +94,13 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     commit = str(origin.get("git_commit") or "none recorded")[:12]
     dirty = ", with uncommitted changes: not reproducible from the commit" if origin.get("git_dirty") else ""
     generation = f", generations of {study['generation']}" if study.get("generation") else ""
+    start = f", after {counted(len(study['start']), 'given setting')}" if study.get("start") else ""
     control = percent(float(study.get("control") or 0))
     return [
         ("data", f"{data['name']}: {sizes} examples"),
         ("data's SHA-256", str(data["digest"])),
         ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch"),
-        ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}"),
+        ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}{start}"),
         ("pruner", f"{study['pruner']}, {control} of the trials judged but never stopped"),
         ("code", f"commit {commit}{dirty}"),
         ("versions", _flat(origin.get("versions", {}))),

@@ -9,7 +9,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `schema` | 2, the version of this table; version 1 had no seals |
 | `uid` | random hex, made once; the identity of the study |
 | `created` | ISO 8601, UTC |
-| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, confirm |
+| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, start (what differs from the baseline), confirm |
 | `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
 | `verdict` | what `sweep/search/verdict.py` and `final_evaluation.py` found; absent until the winner is confirmed |
@@ -63,7 +63,8 @@ def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
         for key, field in Study.model_fields.items()
         if not field.is_required() and key not in known and key != "confirm"
     }
-    return {**known, **defaults, "baseline": upgraded_hyperparameters(study["baseline"])}
+    baseline, start = upgraded_hyperparameters(study["baseline"]), study.get("start", [])
+    return {**known, **defaults, "baseline": baseline, "start": start}
 
 
 def upgraded_hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:

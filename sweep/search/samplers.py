@@ -23,20 +23,20 @@ def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
     if study.sampler == "qmc":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
-            return _NumberedQMCSampler(study.seed, begun)
+            return _NumberedQMCSampler(study.seed, max(0, begun - 1 - len(study.start)))
     return CachedTPESampler(seed, cache) if study.sampler == "tpe" else RandomSampler(seed=seed)
 
 
 class _NumberedQMCSampler(QMCSampler):
-    """Sobol points whose index is the trial's number; Optuna's counter would restart at every start."""
+    """Sobol points whose index is the number of drawn trials before; Optuna's counter would restart at every start."""
 
-    def __init__(self, seed: int, number: int) -> None:
+    def __init__(self, seed: int, index: int) -> None:
         super().__init__(qmc_type="sobol", scramble=True, seed=seed % 2**32, warn_independent_sampling=False)
-        self._number = number
+        self._index = index
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The space of all trials, from the first; Optuna searches all trials for one that has finished."""
         return dict(study.get_trials(deepcopy=False)[0].distributions)
 
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._number - 1  # trial 0 is the baseline
+        return self._index

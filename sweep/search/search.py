@@ -92,8 +92,9 @@ class Search:
         if begun >= self._definition.trials or (begun % (self._definition.generation or 1) == 0 and self._untold()):
             return None
         self._study.sampler = make_sampler(self._definition, begun, self._cache)
-        if begun == 0:
-            self._study.enqueue_trial(self._definition.baseline_params())
+        given = self._definition.given(begun)
+        if given is not None:
+            self._study.enqueue_trial(self._definition.encode(given))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             drawn = self._study.ask()
@@ -106,7 +107,7 @@ class Search:
                 state=TrialState.RUNNING,
                 params=drawn.params,
                 distributions=drawn.distributions,
-                user_attrs={"hyperparameters": settings.as_dict()},
+                user_attrs={"hyperparameters": (given or settings).as_dict()},
             )
         )
         failpoint("after_begin")

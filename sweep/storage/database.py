@@ -325,9 +325,15 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
     """Field by field, as `space.learning_rate.high 0.01 -> 0.1`."""
     found = []
     for key in [*old, *(key for key in new if key not in old)]:
-        before, after = old.get(key), new.get(key)
+        before, after = _numbered(old.get(key)), _numbered(new.get(key))
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             found += _differences(before, after, f"{prefix}{key}.")
         elif before != after:
             found.append(f"{prefix}{key} {json.dumps(before)} -> {json.dumps(after)}")
     return found
+
+
+def _numbered(value: Any) -> Any:
+    """A list of tables as a table with their numbers from 1, so that they are compared key by key."""
+    is_list_of_tables = isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+    return {str(number): item for number, item in enumerate(value, start=1)} if is_list_of_tables else value

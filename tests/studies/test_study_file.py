@@ -75,7 +75,7 @@ def test_a_study_file_is_parsed(written):
 def test_the_baseline_is_a_point_of_the_space(written):
     """Drawing its encoded parameters gives the baseline, so trial 0 can be enqueued."""
     for study in [load(written()), *(load(name) for name in names())]:
-        assert study.draw(optuna.trial.FixedTrial(study.baseline_params())) == study.baseline
+        assert study.draw(optuna.trial.FixedTrial(study.encode(study.baseline))) == study.baseline
 
 
 def test_drawing_stays_inside_the_ranges(written):
@@ -200,6 +200,76 @@ WRONG = [
         "line 4: generation cannot be combined with pruner = 'hyperband', which compares trials that run at the same",
     ),
 ]
+
+
+START = "[[start]]\nlearning_rate = 0.005\n\n[[start]]\nhidden_sizes = [64, 16]\nbeta2 = 0.99\n\n"
+
+
+def test_known_good_settings_are_completed_with_the_baseline(written):
+    """They are points of the space, and are recorded by what differs from the baseline."""
+    study = load(written("[space]", f"{START}[space]"))
+
+    assert study.start == (
+        Hyperparameters(hidden_sizes=(32,), learning_rate=0.005, epochs=3),
+        Hyperparameters(hidden_sizes=(64, 16), learning_rate=0.001, beta2=0.99, epochs=3),
+    )
+    assert [study.given(number) for number in range(4)] == [study.baseline, *study.start, None]
+    for settings in study.start:
+        assert study.draw(optuna.trial.FixedTrial(study.encode(settings))) == settings
+    assert study.as_dict()["start"] == [{"learning_rate": 0.005}, {"hidden_sizes": [64, 16], "beta2": 0.99}]
+    assert from_record(json.loads(json.dumps(study.as_dict()))) == study
+
+
+def test_a_record_without_start_settings_has_none(written):
+    """An older version did not know them."""
+    study = load(written()).as_dict()
+    recorded = {key: value for key, value in study.items() if key != "start"}
+
+    assert upgraded_study(recorded) == study
+    assert from_record(recorded).start == ()
+
+
+WRONG_STARTS = [
+    ("learning_rate = 0.005", "learning_rat = 0.005", "line 14: unknown key 'learning_rat'; did you mean"),
+    (
+        "learning_rate = 0.005",
+        "learning_rate = 0.5",
+        r"line 14: start.1.learning_rate is outside space.learning_rate: 0.5 is not in \[0.0001, 0.01\]",
+    ),
+    ("beta2 = 0.99", "beta2 = 2", r"line 18: beta2 must be a number in \[0, 1\), but got 2"),
+    (
+        "beta2 = 0.99",
+        "batch_size = 64",
+        "line 18: start.2.batch_size is outside .* 64 is not among the choices 32, 128",
+    ),
+    ("[64, 16]", "[64, 8]", "line 17: start.2.hidden_sizes is outside space.hidden_sizes: 8 units is not in"),
+    ("beta2 = 0.99", "epochs = 4", r"line 18: start.2.epochs is 4, but epochs is not in \[space\], so .* baseline's 3"),
+    (START, "[start]\nlearning_rate = 0.005\n\n", r"line 13: start: expected tables \[\[start\]\]"),
+    (START, "[[strat]]\nlearning_rate = 0.005\n\n", "line 13: unknown key 'strat'; did you mean 'start'?"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG_STARTS, ids=[message for _, _, message in WRONG_STARTS])
+def test_errors_of_start_settings_have_the_line(written, old, new, message):
+    """The line in the right one of several tables, also if other tables have the same key."""
+    assert old in START
+    with pytest.raises(StudyError, match=rf"^mine\.toml, {message}"):
+        load(written("[space]", f"{START.replace(old, new)}[space]"))
+    moved = START.replace(old, new).replace("[[start]]", "[[ start ]]")
+    if "start]]" in moved and "strat" not in moved:
+        with pytest.raises(StudyError, match=message.partition(": ")[2]):
+            load(written("[confirm]", f"{moved}[confirm]"))
+
+
+def test_start_settings_can_be_given_on_the_command_line(written):
+    """As one value; a wrong one is reported as such."""
+    assert load(written(), ["start=[{ learning_rate = 0.005 }]"]).start[0].learning_rate == 0.005
+    with pytest.raises(StudyError, match=r"^--set start=\[\{ epochs = 0 \}\]: epochs must be"):
+        load(written(), ["start=[{ epochs = 0 }]"])
+    with pytest.raises(
+        StudyError, match=r"^--set start=\[3\]: start.1: expected a table of hyperparameters, but got 3"
+    ):
+        load(written(), ["start=[3]"])
 
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message for _, _, message in WRONG])

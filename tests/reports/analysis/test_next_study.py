@@ -133,6 +133,18 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     assert "confirm.seeds" in noisy
 
 
+def test_known_good_settings_are_kept_unless_their_range_is_narrowed(proposed, known):
+    """Those that are left out are named in the file."""
+    record = known(80, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 2e-3)
+    start = [{"learning_rate": 5e-4}, {"learning_rate": 8e-3}, {}]
+    record = replace(record, study={**record.study, "start": start})
+    changes, study = proposed(record)
+
+    assert changes["space.learning_rate"].new["high"] < 8e-3
+    assert [settings.learning_rate for settings in study.start] == [5e-4, study.baseline.learning_rate]
+    assert "# start 2 is left out: learning_rate = 0.008 is outside its range\n" in propose(record, _allowed).text
+
+
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 def test_every_proposal_is_a_valid_study_file(proposed, seed, known):
     """Unchanged keys equal the record; every change has a comment in the file."""

@@ -386,7 +386,7 @@ def test_a_repeated_epoch_that_differs_is_refused(tiny, opened, searched, tmp_pa
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 def test_a_resumed_sampler_repeats_no_settings(tiny, opened, digits_folder, sampler):
     """Seeds depend on the number of trials: restarts before every proposal give the same settings, without repeats."""
-    study = tiny(f"sampler={sampler}", "trials=9")
+    study = tiny(f"sampler={sampler}", "trials=9", "start=[{ learning_rate = 0.01 }, { hidden_sizes = [24, 12] }]")
     one, many = opened(study, "one"), opened(study, "many")
     whole = Search(study, one.search, one.folder, digits_folder)
     drawn = [whole.ask().job.hyperparameters for _ in range(9)]
@@ -394,6 +394,8 @@ def test_a_resumed_sampler_repeats_no_settings(tiny, opened, digits_folder, samp
 
     assert len({str(settings) for settings in drawn}) == 9
     assert restarted == drawn
+    assert [settings["learning_rate"] for settings in drawn[:3]] == [0.003, 0.01, 0.003]
+    assert [settings["hidden_sizes"] for settings in drawn[:3]] == [[16], [16], [24, 12]]
     assert Search(study, many.search, many.folder, digits_folder).ask() is None
 
 
@@ -401,7 +403,7 @@ def test_qmc_has_low_discrepancy(tiny):
     """64 points from 64 samplers cover each sixteenth of a range evenly, in the space that Optuna would infer."""
     study = tiny("sampler=qmc")
     memory = optuna.create_study()
-    memory.enqueue_trial(study.baseline_params())
+    memory.enqueue_trial(study.encode(study.baseline))
     for begun in range(65):
         memory.sampler = make_sampler(study, begun, TrialCache())
         trial = memory.ask()
@@ -432,10 +434,10 @@ def test_the_notebook_objective_equals_the_sweep(tiny, opened, searched, tmp_pat
     record = records.read(database.folder)
     objective = Objective(study, tmp_path / "cache")
 
-    baseline = optuna.trial.FixedTrial(study.baseline_params(), number=0)
+    baseline = optuna.trial.FixedTrial(study.encode(study.baseline), number=0)
     assert objective(baseline) == record.trials[0].value
     notebook = optuna.create_study(direction=study.direction)
-    notebook.enqueue_trial(study.baseline_params())
+    notebook.enqueue_trial(study.encode(study.baseline))
     notebook.optimize(objective, n_trials=2)
     assert notebook.trials[0].value == record.trials[0].value
 

@@ -8,8 +8,11 @@ from studies.record import reader as records
 from sweep.search.search import Search
 from sweep.storage.trial_log import TrialLog
 
-CHANGES = ("generation=4", "trials=18", "pruner=median", "control=0.1", "baseline.epochs=5", "seed=5")
-"""Eighteen trials are four generations and a half; ten are drawn at random, the rest by TPE."""
+START = (
+    "start=[{ learning_rate = 0.01 }, { hidden_sizes = [24, 12] }, { hidden_sizes = [32] }, { learning_rate = 0.02 }]"
+)
+CHANGES = (START, "generation=4", "trials=18", "pruner=median", "control=0.1", "baseline.epochs=5", "seed=5")
+"""Eighteen trials are four generations and a half; five are given, five drawn at random, the rest by TPE."""
 
 
 class Crash(BaseException):
@@ -55,6 +58,8 @@ def test_the_reference_study_has_all_cases(reference):
 
     assert len(table) == 18
     assert {"complete", "pruned"} == set(outcomes)
+    assert [row[0]["learning_rate"] for row in table[:5]] == [0.003, 0.01, 0.003, 0.003, 0.02]
+    assert [row[0]["hidden_sizes"] for row in table[:5]] == [(16,), (16,), (24, 12), (32,), (16,)]
     assert len(ranked) == outcomes.count("complete")
 
 

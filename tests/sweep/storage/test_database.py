@@ -38,6 +38,7 @@ CHANGES = {
     "baseline.epochs=5": "baseline.epochs 4 -> 5",
     "space.learning_rate.high=0.1": "space.learning_rate.high 0.03 -> 0.1",
     "space.learning_rate.log=false": "space.learning_rate.log true -> false",
+    "start=[{ learning_rate = 0.02 }]": 'start.1 null -> {"learning_rate": 0.02}',
     "space.beta1={low=0.8, high=0.99}": "space.beta1 null -> ",
 }
 
