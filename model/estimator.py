@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from model.data.datasets import Examples
 from model.epoch import EpochSelection
 from model.hyperparameters import FIELDS, Hyperparameters
-from model.metrics import BATCH
+from model.network import BATCH
 from model.training import TrainingState, train
 
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from model.batches import Batches
 from model.data.datasets import Examples
-from model.metrics import BATCH, METRICS, Predictions
-from model.network import MLP
+from model.metrics import METRICS, Predictions
+from model.network import BATCH, MLP
 
 
 def predict(network: MLP, examples: Examples) -> Predictions:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.loss import Floats, cross_entropy, softmax
+from model.network import BATCH
 
 PREFIX = "validation_"
-BATCH = 1024
-"""Examples per pass: large enough for full speed, small enough for buffers of a few MiB."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ reused. The arrays returned by a method are overwritten by the next call.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -27,6 +27,8 @@ from model.loss import cross_entropy, softmax
 
 Floats = NDArray[np.floating[Any]]
 
+BATCH = 1024
+"""Examples per pass without training: large enough for full speed, small enough for buffers of a few MiB."""
 MAX_BUFFERS = 4
 """Number of batch sizes whose buffers are kept: full and last batch, of training and of evaluation."""
 
@@ -99,36 +101,34 @@ class MLP:
     Attributes:
         sizes: units of every layer, input and output included.
         activation: of the hidden layers, `relu` or `gelu`.
-        scale: factor that is applied to the inputs.
+        scale, offset: an input is (x - offset) * scale.
         theta: (parameters,) all weights and biases.
         gradient: (parameters,) of the last `backpropagate`, in the layout of `theta`.
         layers: views into `theta`.
     """
 
     def __init__(
-        self, sizes: Sequence[int], dtype: DTypeLike = np.float32, *, activation: str = "relu", scale: float = 1.0
+        self,
+        sizes: Sequence[int],
+        dtype: DTypeLike = np.float32,
+        *,
+        activation: str = "relu",
+        scale: float = 1.0,
+        offset: float = 0.0,
     ) -> None:
         sizes = tuple(int(size) for size in sizes)
-        self.__setstate__((sizes, activation, scale, np.zeros(parameters(sizes), dtype)))
+        self.__setstate__((sizes, activation, scale, offset, np.zeros(parameters(sizes), dtype)))
 
-    def __getstate__(self) -> tuple[tuple[int, ...], str, float, Floats]:
+    def __getstate__(self) -> tuple[tuple[int, ...], str, float, float, Floats]:
         """The state for copies and pickles: views would become separate arrays."""
-        return self.sizes, self.activation, self.scale, self.theta
+        return self.sizes, self.activation, self.scale, self.offset, self.theta
 
-    def __setstate__(self, state: tuple[tuple[int, ...], str, float, Floats]) -> None:
-        self.sizes, self.activation, self.scale, self.theta = state
+    def __setstate__(self, state: tuple[tuple[int, ...], str, float, float, Floats]) -> None:
+        self.sizes, self.activation, self.scale, self.offset, self.theta = state
         self.gradient: Floats = np.zeros_like(self.theta)
         self.layers = _views(self.theta, self.sizes)
         self._gradients = _views(self.gradient, self.sizes)
         self._buffers: dict[int, _Buffers] = {}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> MLP:
-        """The network of a weights file: its `theta`, `sizes`, `scale` and, unless it is relu, `activation`."""
-        activation = arrays["activation"].tobytes().decode() if "activation" in arrays else "relu"
-        network = cls(arrays["sizes"].tolist(), activation=activation, scale=float(arrays["scale"]))
-        network.theta[...] = arrays["theta"]
-        return network
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw weights from N(0, 2 / in) and set biases to 0 (He et al. 2015, equation 10, for ReLU)."""
@@ -139,15 +139,18 @@ class MLP:
 
     def with_weights(self, theta: NDArray[Any], dtype: DTypeLike = np.float32) -> MLP:
         """A network like this one with other weights (parameters,), which are copied and converted to `dtype`."""
-        network = MLP(self.sizes, dtype, activation=self.activation, scale=self.scale)
+        network = MLP(self.sizes, dtype, activation=self.activation, scale=self.scale, offset=self.offset)
         network.theta[...] = theta
         return network
 
     def feed(self, batch: NDArray[Any]) -> None:
-        """Set `batch` (n, features) of any number type, multiplied by `scale`, as the input."""
+        """Set `batch` (n, features) of any number type, less `offset` and times `scale`, as the input."""
         inputs = self._of_size(len(batch)).activations[0]
         # Convert, then scale the whole contiguous buffer: a third faster than a product of two types.
-        inputs[:, :-1] = batch
+        if self.offset:
+            np.subtract(batch, self.offset, out=inputs[:, :-1], dtype=np.float64, casting="same_kind")
+        else:
+            inputs[:, :-1] = batch
         if self.scale != 1:
             inputs *= self.scale
             inputs[:, -1] = 1
@@ -198,7 +201,7 @@ class MLP:
         return loss, hits
 
     def predict(self, inputs: NDArray[Any]) -> Floats:
-        """Probabilities (n, classes) of inputs (n, features) of any number type; `scale` is applied to them."""
+        """Probabilities (n, classes) of inputs (n, features) of any number type, before `offset` and `scale`."""
         self.feed(inputs)
         return softmax(self.logits(len(inputs)).copy())
 

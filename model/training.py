@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from model.adam import Adam
 from model.batches import Batches
-from model.data.datasets import Examples
+from model.data.datasets import Dataset, Examples
 from model.dropout import Dropout
 from model.epoch import Epoch, EpochSelection
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters
-from model.metrics import BATCH
-from model.network import MLP, parameters
+from model.network import BATCH, MLP, parameters
 
 INITIALISATION, ORDER, DROPOUT = range(3)
 """Identifiers of the random streams: the last integer of their seeds."""
@@ -74,6 +73,7 @@ class TrainingState:
         selection: EpochSelection | None = None,
         *,
         scale: float = 1.0,
+        offset: float = 0.0,
     ) -> TrainingState:
         """The state of a network with random weights, before its first epoch.
 
@@ -83,14 +83,29 @@ class TrainingState:
             classes: outputs of the network.
             seed: integers that identify its random streams; equal seeds and settings give equal bits.
             selection: the rule of the selected epoch.
-            scale: the network's input is a pixel times this.
+            scale: factor of the network's inputs, after the offset.
+            offset: subtracted from the network's inputs.
         """
         sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
-        network = MLP(sizes, activation=activation, scale=scale)
+        network = MLP(sizes, activation=activation, scale=scale, offset=offset)
         network.initialise(_stream(seed, 0, INITIALISATION))
         h = hyperparameters
         optimizer = Adam(network.theta, h.beta1, h.beta2, h.epsilon, h.weight_decay)
         return cls(h, tuple(seed), network, optimizer, selection or EpochSelection())
+
+    @classmethod
+    def of(
+        cls,
+        hyperparameters: Hyperparameters,
+        data: Dataset,
+        seed: Sequence[int],
+        selection: EpochSelection | None = None,
+    ) -> TrainingState:
+        """The state of a network with random weights for a dataset; see `fresh`."""
+        inputs = data.preprocessing
+        return cls.fresh(
+            hyperparameters, inputs.features, data.classes, seed, selection, scale=inputs.scale, offset=inputs.offset
+        )
 
     def record(self, epoch: Epoch) -> None:
         """Add an epoch, and keep the weights if it is selected."""

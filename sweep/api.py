@@ -41,8 +41,7 @@ class Objective:
         """Return the objective; raises `TrialPruned` if the trial is pruned or diverges."""
         study, data = self._study, self._data
         selection, seed = EpochSelection(study.objective, study.epoch), [study.seed, trial.number]
-        settings = study.draw(trial)
-        state = TrainingState.fresh(settings, data.features, data.classes, seed, selection, scale=data.scale)
+        state = TrainingState.of(study.draw(trial), data, seed, selection)
         try:
             for epoch in train(state, data.train, data.validation):
                 trial.report(self._value(state), epoch.index)

@@ -7,6 +7,7 @@ import pytest
 
 from model.data import datasets
 from model.data.datasets import Dataset, Examples
+from model.data.preprocessing import Pixels
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,8 @@ def blobs():
     centres = np.array([[40, 200, 40, 200], [200, 40, 200, 40], [120, 120, 20, 20]])
     images = np.clip(centres[labels] + rng.normal(0, 25, (300, 4)), 0, 255).astype(np.uint8)
     parts = [Examples(images, labels, rows) for rows in np.split(np.arange(300), [200, 250])]
-    return Dataset("blobs", "0" * 64, 3, (2, 2), 1 / 255, *parts)
+    names, pixels = ("0", "1", "2"), Pixels((2, 2), 0, 255)
+    return Dataset("blobs", "0" * 64, names, (2, 2), None, (), pixels, *parts[:2], images[250:], labels[250:])
 
 
 @pytest.fixture(scope="session")

@@ -275,7 +275,7 @@ def test_the_champion_is_as_accurate_on_pngs_as_on_the_test_set(road, tmp_path):
     paths = []
     for i in range(10):
         path = tmp_path / f"{i}-{data.test.labels[data.test.rows[i]]}.png"
-        pixels = data.test.images[data.test.rows[i]].reshape(8, 8)
+        pixels = data.test.inputs[data.test.rows[i]].reshape(8, 8)
         Image.fromarray((pixels.astype(np.uint16) * 255 // 16).astype(np.uint8)).save(path)
         paths.append(path)
     output = told(road["home"], "predict", *paths, "--study", "tiny")

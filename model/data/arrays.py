@@ -1,4 +1,4 @@
-"""A complete dataset in memory, as returned by the reader of each format."""
+"""A complete dataset in memory, as returned by the reader of each format. Nothing is scaled or encoded yet."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,24 +7,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Its name in the source; columns of an array without names are "0", "1", ...
+        categories: None for numbers; of a text column its values: a stored number k stands for categories[k].
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """A checked dataset with separate test examples.
 
     Attributes:
-        images: (n, features) uint8 or float32, the examples for training and validation.
-        labels: (n,) int64, in 0 .. classes - 1.
-        test_images: (m, features), as images.
+        inputs: (n, features) uint8, float32 or float64, the examples for training and validation. NaN is a gap, which
+            only tables have.
+        labels: (n,) int64, in 0 .. len(classes) - 1.
+        test_inputs: (m, features), as inputs.
         test_labels: (m,) int64.
-        classes: Number of different labels.
+        classes: Name of each class.
         shape: The shape of one example before it was flattened.
-        scale: Factor from a stored feature to the network's input.
+        columns: The columns of a table; None for images.
+        scale: Factor from a stored feature to the network's input where the format fixes it; None if the training rows
+            decide.
+        notes: What was done with the source, a line each.
     """
 
-    images: NDArray[Any]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
-    test_images: NDArray[Any]
+    test_inputs: NDArray[Any]
     test_labels: NDArray[np.int64]
-    classes: int
+    classes: tuple[str, ...]
     shape: tuple[int, ...]
-    scale: float
+    columns: tuple[Column, ...] | None = None
+    scale: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def lossless(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the smallest of uint8, float32 and float64 that keeps every value; NaN stays NaN.
+
+    Raises:
+        ValueError: A whole number is beyond 2**53 and not exact in float64.
+    """
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    with np.errstate(invalid="ignore", over="ignore"):
+        small = array.astype(np.uint8)
+        if np.array_equal(small, array):
+            return small
+        single = array.astype(np.float32)
+        if array.dtype.kind == "f" and np.array_equal(single, array, equal_nan=True):
+            return single
+        double = array.astype(np.float64)
+        if array.dtype.kind in "iu":
+            if not _same_integers(double, array):
+                raise ValueError("a whole number is beyond 2**53 and not exact in float64")
+            return single if np.array_equal(single.astype(np.float64), double) else double
+    return double
+
+
+def _same_integers(numbers: NDArray[np.float64], integers: NDArray[Any]) -> bool:
+    """Whether the floats are those integers; a cast back overflows at the end of int64's range, so it is bounded."""
+    inside = np.abs(numbers) < 2.0**63
+    return bool(inside.all() and np.array_equal(numbers.astype(integers.dtype), integers))

@@ -16,24 +16,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.arrays import Arrays
+from model.data.arrays import Arrays, Column
 from model.data.errors import DatasetDamaged
 from model.files import PART, sync_folder, write_synced
 
-FORMAT = 1
-"""Version of the folder format; a folder with another version is prepared again."""
-FILES = ("images", "labels", "test_images", "test_labels")
+FORMAT = 2
+"""Version of the folder format. Format 1 had a fixed scale and neither names of classes nor columns."""
+FILES = {"images": "inputs", "labels": "labels", "test_images": "test_inputs", "test_labels": "test_labels"}
+"""The attribute of `Arrays` in each .npy file."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """The content of dataset.json."""
+    """The content of dataset.json; see `Arrays`."""
 
     name: str
     digest: str
-    classes: int
+    classes: tuple[str, ...]
     shape: tuple[int, ...]
-    scale: float
+    columns: tuple[Column, ...] | None
+    scale: float | None
+    notes: tuple[str, ...]
     examples: int
     test_examples: int
 
@@ -61,7 +64,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _write_folder(folder: Path, name: str, arrays: Arrays) -> None:
-    parts = {key: getattr(arrays, key) for key in FILES}
+    parts = {key: getattr(arrays, attribute) for key, attribute in FILES.items()}
     for key, array in parts.items():
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
@@ -69,10 +72,12 @@ def _write_folder(folder: Path, name: str, arrays: Arrays) -> None:
     card = {
         "format": FORMAT,
         "name": name,
-        "digest": _digest(parts, arrays.classes, arrays.shape, arrays.scale),
-        "classes": arrays.classes,
+        "digest": _digest(parts, arrays.classes, arrays.shape, arrays.columns, arrays.scale),
+        "classes": list(arrays.classes),
         "shape": list(arrays.shape),
+        "columns": _plain(arrays.columns),
         "scale": arrays.scale,
+        "notes": list(arrays.notes),
         "examples": len(arrays.labels),
         "test_examples": len(arrays.test_labels),
     }
@@ -80,15 +85,24 @@ def _write_folder(folder: Path, name: str, arrays: Arrays) -> None:
     sync_folder(folder)
 
 
-def _digest(arrays: dict[str, NDArray[Any]], classes: int, shape: tuple[int, ...], scale: float) -> str:
+def _plain(columns: tuple[Column, ...] | None) -> list[Any] | None:
+    return None if columns is None else [[column.name, column.categories] for column in columns]
+
+
+def _digest(
+    arrays: dict[str, NDArray[Any]],
+    classes: tuple[str, ...],
+    shape: tuple[int, ...],
+    columns: tuple[Column, ...] | None,
+    scale: float | None,
+) -> str:
     """SHA-256 (hex) of the arrays and their metadata; independent of the source's name and path."""
-    meaning = {
-        "format": FORMAT,
-        "classes": classes,
-        "shape": list(shape),
-        "scale": scale,
-        "arrays": {key: [arrays[key].dtype.str, list(arrays[key].shape)] for key in FILES},
-    }
+    meaning: dict[str, Any] = {"shape": list(shape)}
+    meaning["arrays"] = {key: [arrays[key].dtype.str, list(arrays[key].shape)] for key in FILES}
+    if scale is None:
+        meaning |= {"format": 2, "classes": list(classes), "columns": _plain(columns)}
+    else:  # as in format 1, so that digits and MNIST keep the digest of earlier records
+        meaning |= {"format": 1, "classes": len(classes), "scale": scale}
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for key in FILES:
         digest.update(np.ascontiguousarray(arrays[key]).data)
@@ -102,7 +116,7 @@ def fault(folder: Path) -> str | None:
         arrays = map_arrays(folder, card)
     except DatasetDamaged as error:
         return str(error).splitlines()[0]
-    found = _digest(arrays, card.classes, card.shape, card.scale)
+    found = _digest(arrays, card.classes, card.shape, card.columns, card.scale)
     return None if found == card.digest else f"{folder}: expected SHA-256 {card.digest}, found {found}"
 
 
@@ -115,21 +129,33 @@ def read_card(folder: Path) -> Card:
     path = folder / "dataset.json"
     try:
         text = json.loads(path.read_text(encoding="utf-8"))
-        if text["format"] != FORMAT:
+        if text["format"] not in (1, FORMAT):
             raise DatasetDamaged(f"{path}: expected format {FORMAT}, found {text['format']}")
-        return Card(
-            name=str(text["name"]),
-            digest=str(text["digest"]),
-            classes=int(text["classes"]),
-            shape=tuple(int(length) for length in text["shape"]),
-            scale=float(text["scale"]),
-            examples=int(text["examples"]),
-            test_examples=int(text["test_examples"]),
-        )
+        return _card(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetDamaged(f"{folder}: contains no prepared dataset (no dataset.json)") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DatasetDamaged(f"{path}: not readable ({type(error).__name__}: {error})") from error
+
+
+def _card(text: dict[str, Any]) -> Card:
+    names = range(int(text["classes"])) if text["format"] == 1 else text["classes"]
+    columns, scale = text.get("columns"), text["scale"]
+    return Card(
+        name=str(text["name"]),
+        digest=str(text["digest"]),
+        classes=tuple(map(str, names)),
+        shape=tuple(int(length) for length in text["shape"]),
+        columns=None if columns is None else tuple(_column(*column) for column in columns),
+        scale=None if scale is None else float(scale),
+        notes=tuple(map(str, text.get("notes", ()))),
+        examples=int(text["examples"]),
+        test_examples=int(text["test_examples"]),
+    )
+
+
+def _column(name: str, categories: list[str] | None) -> Column:
+    return Column(str(name), None if categories is None else tuple(map(str, categories)))
 
 
 def _map(path: Path) -> NDArray[Any]:
@@ -162,7 +188,7 @@ def _check_shapes(folder: Path, card: Card, arrays: dict[str, NDArray[Any]]) -> 
         "test_labels": (card.test_examples,),
     }
     for name, shape in expected.items():
-        dtypes = ("int64",) if "labels" in name else ("uint8", "float32")
+        dtypes = ("int64",) if "labels" in name else ("uint8", "float32", "float64")
         array = arrays[name]
         if array.shape != shape or array.dtype.name not in dtypes:
             wanted = f"{' or '.join(dtypes)} {shape}"

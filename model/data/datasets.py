@@ -1,29 +1,32 @@
 """Prepare, load and split datasets.
 
-`prepare` writes a dataset as a folder of plain .npy files with a digest; `load` maps that folder in milliseconds.
-Pixels are bytes until a batch is gathered and scaled: two workers share the same 47 MB of MNIST instead of 188 MB of
-floats each.
+`prepare` writes a dataset as a folder of plain .npy files with a digest; `load` maps that folder, splits it and fits
+the preprocessing on the training rows. Pixels are bytes until a batch is gathered and scaled: two workers share the
+same 47 MB of MNIST instead of 188 MB of floats each.
 """
 
 import contextlib
 import difflib
 import hashlib
-import math
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.arrays import Arrays
-from model.data.cache import fault, map_arrays, read_card, replace_folder
+from model.data.arrays import Arrays, Column
+from model.data.cache import Card, fault, map_arrays, read_card, replace_folder
 from model.data.digits import read_digits
 from model.data.download import PUBLIC, Network, Notify
 from model.data.errors import DatasetDamaged, DatasetError, DatasetInvalid, DatasetUnavailable
 from model.data.mnist import read_mnist
 from model.data.npz_dataset import read_npz_dataset
+from model.data.preprocessing import Pixels, Preprocessing, fit_pixels, fit_table
 from model.data.splits import validation_split
 from model.files import locked
 
@@ -41,28 +44,34 @@ __all__ = [
     "load",
     "prepare",
     "prepared",
+    "read_source",
     "verify",
 ]
 
 BUILT_IN = ("digits", "mnist")
-READERS = {".npz": read_npz_dataset}
+Reader = Callable[[Path, str | None, tuple[str, ...]], Arrays]
+"""Reads a source; the target column and the columns to keep are of a table, else None and empty."""
+READERS: dict[str, Reader] = {".npz": read_npz_dataset}
 """The reader of a data file by its ending."""
+READER_VERSION = 2
+"""Increase it if a reader gives other arrays for the same file: the file is then prepared again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Rows of arrays that several splits share; nothing is copied.
 
-    A batch is gathered with `np.take(examples.images, rows, axis=0, out=batch, mode="clip")`
+    A batch is gathered with `np.take(examples.inputs, rows, axis=0, out=batch, mode="clip")`
     (with the default mode NumPy buffers `out`).
 
     Attributes:
-        images: (n, features) uint8 or float32, all rows, memory-mapped and read-only.
+        inputs: (n, features) numbers, all rows, read-only. Images are as stored, the network scales each batch; rows of
+            a table are preprocessed.
         labels: (n,) int64, all rows.
         rows: (len(self),) int64, which rows belong to this split, ascending.
     """
 
-    images: NDArray[Any]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
     rows: NDArray[np.int64]
 
@@ -72,72 +81,108 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset, split for one study.
+    """A dataset, split for one study, with the preprocessing that was fitted on its training rows.
 
     Attributes:
         name: "digits", "mnist", or the name of a data file.
         digest: SHA-256 (hex) of the arrays and their metadata, independent of their source.
-        classes: Number of different labels.
+        class_names: Name of each class.
         shape: The shape of one example before it was flattened, such as (28, 28).
-        scale: Factor from a stored feature to the network's input.
+        columns: The columns of a table; None for images.
+        notes: What was done with the source, a line each.
+        preprocessing: From raw examples to the network's inputs.
         train: Examples to fit the weights to.
         validation: Examples to choose hyperparameters with; shares its arrays with train.
-        test: Examples for one evaluation after the search.
+        raw_test: The test examples as stored, memory-mapped.
+        test_labels: (m,) int64.
     """
 
     name: str
     digest: str
-    classes: int
+    class_names: tuple[str, ...]
     shape: tuple[int, ...]
-    scale: float
+    columns: tuple[Column, ...] | None
+    notes: tuple[str, ...]
+    preprocessing: Preprocessing
     train: Examples
     validation: Examples
-    test: Examples
+    raw_test: NDArray[Any]
+    test_labels: NDArray[np.int64]
+
+    @property
+    def classes(self) -> int:
+        """Number of different labels."""
+        return len(self.class_names)
 
     @property
     def features(self) -> int:
-        """Number of features of one example."""
-        return math.prod(self.shape)
+        """Number of the network's inputs."""
+        return self.preprocessing.features
 
-    @property
-    def train_and_validation(self) -> Examples:
-        """All examples except the test examples, for the final models."""
-        rows = np.sort(np.concatenate([self.train.rows, self.validation.rows]))
-        return Examples(self.train.images, self.train.labels, rows)
+    @cached_property
+    def test(self) -> Examples:
+        """Examples for one evaluation after the search; preprocessed only when they are used."""
+        inputs = self.preprocessing.apply(self.raw_test, self.columns or ())
+        return Examples(inputs, self.test_labels, np.arange(len(self.test_labels)))
 
 
 def _silent(line: str) -> None:
     del line
 
 
-def load(folder: Path, seed: int) -> Dataset:
-    """Map a prepared dataset and split it for a study; takes milliseconds, because images are not hashed or copied.
+def load(folder: Path, seed: int | None) -> Dataset:
+    """Map a prepared dataset, split it for a study, and fit the preprocessing on its training rows.
+
+    Takes milliseconds for images, which are not hashed or copied.
 
     Args:
         folder: The folder that `prepare` returned.
-        seed: The study's seed, which determines the tenth of the rows that is used for validation.
+        seed: The study's seed, which determines the tenth of the rows that is used for validation. None: all rows but
+            the test rows are for training and none for validation, as for the final models.
 
     Raises:
         DatasetDamaged: The folder is not a prepared dataset, or its files are inconsistent.
     """
     card = read_card(folder)
     arrays = map_arrays(folder, card)
-    images, labels = arrays["images"], arrays["labels"]
-    train, validation = validation_split(labels, seed)
+    raw, labels = arrays["images"], arrays["labels"]
+    everything = np.arange(len(labels)), np.empty(0, np.int64)
+    train, validation = everything if seed is None else validation_split(labels, seed)
+    preprocessing = _fitted(card, raw, train)
+    inputs = preprocessing.apply(raw, card.columns or ())
     return Dataset(
         name=card.name,
         digest=card.digest,
-        classes=card.classes,
+        class_names=card.classes,
         shape=card.shape,
-        scale=card.scale,
-        train=Examples(images, labels, train),
-        validation=Examples(images, labels, validation),
-        test=Examples(arrays["test_images"], arrays["test_labels"], np.arange(card.test_examples)),
+        columns=card.columns,
+        notes=card.notes,
+        preprocessing=preprocessing,
+        train=Examples(inputs, labels, train),
+        validation=Examples(inputs, labels, validation),
+        raw_test=arrays["test_images"],
+        test_labels=arrays["test_labels"],
     )
 
 
+def _fitted(card: Card, raw: NDArray[Any], train: NDArray[np.int64]) -> Preprocessing:
+    """The preprocessing of these training rows; where the format fixes the range, they do not matter."""
+    if card.scale is not None:
+        return Pixels(card.shape, 0.0, 1 / card.scale)
+    if card.columns is None:
+        return fit_pixels(raw[train], card.shape)
+    return fit_table(raw[train], card.columns)
+
+
 def prepare(
-    name: str, cache: Path, *, download: bool = True, notify: Notify = _silent, network: Network = PUBLIC
+    name: str,
+    cache: Path,
+    *,
+    target: str | None = None,
+    keep: tuple[str, ...] = (),
+    download: bool = True,
+    notify: Notify = _silent,
+    network: Network = PUBLIC,
 ) -> Path:
     """Return the folder of a dataset in the cache, after verifying or preparing it.
 
@@ -147,6 +192,8 @@ def prepare(
     Args:
         name: "digits", "mnist", or the path of a data file.
         cache: The folder for datasets; created if needed.
+        target: Of a table: the column to predict; None for the usual names, or else the last one.
+        keep: Of a table: columns to keep although they look like identifiers or dates.
         download: Whether MNIST may be downloaded.
         notify: Called with one line before each download and when a damaged folder is replaced.
         network: Mirrors and timeouts of a download.
@@ -160,14 +207,17 @@ def prepare(
         DatasetInvalid: An unknown name, or a file that is not a dataset.
         OSError: The cache cannot be read or written (disk full, permission).
     """
-    folder = cache / _folder_name(name)
+    folder = cache / _folder_name(name, target, keep)
     damage = fault(folder)
     if damage is None:
         return folder
     if folder.exists():
         notify(f"The prepared dataset is damaged and is prepared again: {damage}")
     try:
-        arrays = _read_source(name, cache, download=download, notify=notify, network=network)
+        if name in BUILT_IN:
+            arrays = _built_in(name, cache, download=download, notify=notify, network=network)
+        else:
+            arrays = read_source(name, target, keep)
     except DatasetUnavailable as error:
         if not folder.exists():
             raise
@@ -207,7 +257,7 @@ def verify(name: str, cache: Path) -> list[str]:
         DatasetDamaged: Its content does not have the recorded digest.
         DatasetInvalid: An unknown name.
     """
-    folder = cache / _folder_name(name)
+    folder = cache / _folder_name(name, None, ())
     if not folder.exists():
         raise DatasetUnavailable(f"{name} is not in {cache}\nGet it with `sweep data fetch {name}`.")
     damage = fault(folder)
@@ -221,7 +271,7 @@ def _describe(folder: Path) -> list[str]:
     size = " x ".join(map(str, card.shape))
     return [
         f"{card.name}: {card.examples:,} examples and {card.test_examples:,} for testing,"
-        f" {size}, {card.classes} classes",
+        f" {size}, {len(card.classes)} classes",
         f"in {folder}, SHA-256 {card.digest}",
     ]
 
@@ -250,25 +300,33 @@ def check_name(name: str) -> None:
         raise DatasetInvalid(f"{name}: there is no such file")
 
 
-def _folder_name(name: str) -> str:
-    """Name of a dataset's folder in the cache; of a data file it depends on the content."""
+def _folder_name(name: str, target: str | None, keep: tuple[str, ...]) -> str:
+    """Name of a dataset's folder in the cache; of a data file it depends on the content and how it is read."""
     check_name(name)
     if name in BUILT_IN:
         return name
     path = Path(name)
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
+    key = hashlib.sha256(json.dumps([READER_VERSION, content, target, sorted(keep)]).encode()).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:40]
-    return f"{path.suffix[1:]}-{stem}-{content[:16]}"
+    return f"{path.suffix[1:]}-{stem}-{key[:16]}"
 
 
-def _read_source(name: str, cache: Path, *, download: bool, notify: Notify, network: Network) -> Arrays:
+def _built_in(name: str, cache: Path, *, download: bool, notify: Notify, network: Network) -> Arrays:
     if name == "digits":
-        arrays = read_digits()
-    elif name == "mnist":
-        arrays = read_mnist(cache / "mnist-files", download_missing=download, notify=notify, network=network)
-    else:
-        arrays = READERS[Path(name).suffix](Path(name))
+        return read_digits()
+    return read_mnist(cache / "mnist-files", download_missing=download, notify=notify, network=network)
+
+
+def read_source(name: str, target: str | None, keep: tuple[str, ...]) -> Arrays:
+    """Read a data file by the reader of its ending.
+
+    Raises:
+        DatasetInvalid: The file is not a dataset, or not one that can be split.
+    """
+    check_name(name)
+    arrays = READERS[Path(name).suffix](Path(name), target, keep)
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{name}: has only one example of each class, so there is none for validation")
     return arrays

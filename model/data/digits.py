@@ -30,7 +30,7 @@ def read_digits() -> Arrays:
         raise DatasetDamaged(
             f"{path}: expected 1,797 rows of {width} numbers, found {table.shape}\nInstall scikit-learn again."
         )
-    return with_test_split(images, labels, (8, 8), 1 / 16)
+    return with_test_split(images, labels, tuple("0123456789"), (8, 8), scale=1 / 16)
 
 
 def _digits_file() -> Path:

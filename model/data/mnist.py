@@ -70,7 +70,8 @@ def read_mnist(
     rows = {name: array.reshape(len(array), -1) for name, array in raw.items() if "images" in name}
     labels = {name: array.astype(np.int64) for name, array in raw.items() if "labels" in name}
     shape = files["images"].shape[1:]
-    return Arrays(rows["images"], labels["labels"], rows["test_images"], labels["test_labels"], 10, shape, 1 / 255)
+    parts = rows["images"], labels["labels"], rows["test_images"], labels["test_labels"]
+    return Arrays(*parts, tuple("0123456789"), shape, scale=1 / 255)
 
 
 def _in_sweep_data(files: Mapping[str, IdxFile]) -> tuple[Path | None, str]:

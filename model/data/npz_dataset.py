@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data import npz
-from model.data.arrays import Arrays
+from model.data.arrays import Arrays, Column
 from model.data.errors import DatasetInvalid
 from model.data.splits import with_test_split
 
 MAX_BYTES = 4 * 2**30
 
 
-def read_npz_dataset(path: Path) -> Arrays:
+def read_npz_dataset(path: Path, target: str | None = None, keep: tuple[str, ...] = ()) -> Arrays:
     """Read a dataset from a .npz file with x_train, y_train and optionally x_test and y_test.
 
     Features are uint8 (scale 1/255) or floats (stored as float32, scale 1); labels are integers 0 .. C-1.
@@ -56,15 +56,15 @@ def _check_header(path: Path, name: str, header: npz.Header) -> None:
 def _assembled(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     images, labels = _features(path, "x_train", arrays), _labels(path, "train", arrays, 0)
     classes = _classes(path, labels)
-    shape = tuple(arrays["x_train"].shape[1:])
-    scale = 1 / 255 if images.dtype == np.uint8 else 1.0
+    names, shape = tuple(map(str, range(classes))), tuple(arrays["x_train"].shape[1:])
+    columns = tuple(Column(str(place)) for place in range(shape[0])) if len(shape) == 1 else None
     if "x_test" not in arrays:
-        return with_test_split(images, labels, shape, scale)
+        return with_test_split(images, labels, names, shape, columns=columns)
     tests, test_labels = _features(path, "x_test", arrays), _labels(path, "test", arrays, classes)
     if arrays["x_test"].shape[1:] != shape or tests.dtype != images.dtype:
         found = f"{tests.dtype} of {arrays['x_test'].shape[1:]}"
         raise DatasetInvalid(f"{path}: x_test must be {images.dtype} of {shape} like x_train, found {found}")
-    return Arrays(images, labels, tests, test_labels, classes, shape, scale)
+    return Arrays(images, labels, tests, test_labels, names, shape, columns)
 
 
 def _features(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.arrays import Arrays
+from model.data.arrays import Arrays, Column
 
 TEST_FRACTION = 0.2
 TEST_SEED = 1797
@@ -53,11 +53,20 @@ def _apportioned(sizes: NDArray[np.int64], fraction: float) -> NDArray[np.int64]
     return bounded
 
 
-def with_test_split(images: NDArray[Any], labels: NDArray[np.int64], shape: tuple[int, ...], scale: float) -> Arrays:
-    """The examples with a fixed stratified fifth of them as the test split."""
+def with_test_split(
+    inputs: NDArray[Any],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    shape: tuple[int, ...],
+    *,
+    columns: tuple[Column, ...] | None = None,
+    scale: float | None = None,
+    notes: tuple[str, ...] = (),
+) -> Arrays:
+    """The examples with a fixed stratified fifth of them as the test split; see `Arrays` for the arguments."""
     rest, test = stratified_split(labels, TEST_FRACTION, np.random.SeedSequence(TEST_SEED))
-    classes = int(labels.max()) + 1
-    return Arrays(images[rest], labels[rest], images[test], labels[test], classes, shape, scale)
+    parts = inputs[rest], labels[rest], inputs[test], labels[test]
+    return Arrays(*parts, classes, shape, columns, scale, notes)
 
 
 def validation_split(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

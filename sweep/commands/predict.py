@@ -122,7 +122,7 @@ def _load(path: Path) -> tuple[MLP, tuple[int, int]]:
     """The network and the shape of its images; checks that network and metadata match."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no champion yet\nFinish the study with `sweep run` first.")
-    network = weights.load(path)
+    network = weights.load(path).network
     card_path = path.with_suffix(".json")
     card = _read_card(card_path)
     shape = tuple(card["shape"])

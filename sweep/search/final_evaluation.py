@@ -22,6 +22,7 @@ from model.data.datasets import Dataset
 from model.evaluation import calibration, predict
 from model.files import locked
 from model.metrics import METRICS, Predictions
+from model.network import MLP
 from studies.definition import Study
 from studies.record.errors import RecordError
 from studies.record.folder import StudyFolder
@@ -44,13 +45,13 @@ def evaluate_once(
         folder: the study's folder.
         finals: the final models' trials; the first one's model is the champion.
     """
-    data = datasets.load(dataset, study.seed)
+    data = datasets.load(dataset, None)  # preprocessed as for the final models: fitted on all but the test rows
     hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
     failpoint("before_opening")
     opening = _count_opening(folder.home.openings, record, data, hashes)
     failpoint("after_opening")
     paths = [folder.trial("confirm", run.number).weights for run in finals]
-    found = [predict(weights.load(path), data.test) for path in paths]
+    found = [predict(_network(path, data), data.test) for path in paths]
     first = found[0]
     return {
         "examples": len(data.test),
@@ -61,6 +62,14 @@ def evaluate_once(
         "mistakes": _mistakes(data, first),
         "opening": opening,
     }
+
+
+def _network(path: Path, data: Dataset) -> MLP:
+    """The network of a final model, whose preprocessing must be that of the test examples."""
+    classifier = weights.load(path)
+    if classifier.preprocessing != data.preprocessing:
+        raise RecordError(f"{path} has another preprocessing than its data; run the sweep again")
+    return classifier.network
 
 
 def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Sequence[str]) -> int:
@@ -96,8 +105,8 @@ def _mistakes(data: Dataset, found: Predictions) -> list[dict[str, Any]]:
             "label": int(labels[i]),
             "predicted": int(predicted[i]),
             "probability": float(probabilities[i].max()),
-            "image": base64.b64encode(data.test.images[data.test.rows[i]].tobytes()).decode(),
-            "dtype": str(data.test.images.dtype),
+            "image": base64.b64encode(data.raw_test[i].tobytes()).decode(),
+            "dtype": str(data.raw_test.dtype),
         }
         for i in order
     ]

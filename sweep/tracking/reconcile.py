@@ -180,7 +180,7 @@ class Mirror:
         """Register the confirmed winner, once for each set of weights, and point the alias at it."""
         if record.verdict is None or not (self.folder.champion.is_file() and self.folder.card.is_file()):
             return Changes()
-        digest = weights.sha256(weights.load(self.folder.champion).theta)
+        digest = weights.sha256(weights.load(self.folder.champion).network.theta)
         if digest == self._registered and not thorough:
             return Changes()
         version = self.tracker.find_model(model_name(record.name), digest)

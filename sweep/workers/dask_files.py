@@ -41,7 +41,7 @@ def keep_weights(job: Job, content: bytes, digest: str) -> None:
     part = part_name(folder.weights)
     try:
         write_synced(part, content)
-        if weights.sha256(weights.load(part).theta) != digest:
+        if weights.sha256(weights.load(part).network.theta) != digest:
             raise WeightsError("their SHA-256 differs from the reported one")
         part.replace(folder.weights)
     finally:

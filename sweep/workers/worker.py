@@ -28,6 +28,7 @@ from typing import Any
 
 from model import checkpoint, weights
 from model.checkpoint import CheckpointError
+from model.classifier import Classifier
 from model.data import datasets
 from model.data.datasets import Dataset
 from model.epoch import Epoch, EpochSelection
@@ -143,7 +144,7 @@ def run(job: Job, inbox: Inbox) -> None:
 
 
 def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
-    data = datasets.load(Path(job.dataset), job.split_seed)
+    data = datasets.load(Path(job.dataset), None if job.whole else job.split_seed)
     state = _state(job, data, folder)
     for epoch in state.epochs:
         send(job, MessageKind.EPOCH, epoch={"index": epoch.index, **epoch.row()})
@@ -172,7 +173,7 @@ def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
     if needed > available:
         raise MemoryError(f"the training needs about {needed >> 20:,} MiB, {available >> 20:,} MiB are available")
     selection = EpochSelection(job.objective, job.epoch)
-    state = TrainingState.fresh(settings, data.features, data.classes, job.seed, selection, scale=data.scale)
+    state = TrainingState.of(settings, data, job.seed, selection)
     if folder.checkpoint.exists():
         try:
             checkpoint.restore(state, folder.checkpoint)
@@ -184,9 +185,8 @@ def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
 
 def _train(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) -> Iterator[Epoch]:
     """Train, and save checkpoints at intervals."""
-    examples, validation = (data.train_and_validation, None) if job.whole else (data.train, data.validation)
     saved, cost = perf_counter(), 0.0
-    for epoch in train(state, examples, validation, job.stop_after):
+    for epoch in train(state, data.train, None if job.whole else data.validation, job.stop_after):
         if perf_counter() - saved > max(CHECKPOINT_INTERVAL_S, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")
@@ -201,7 +201,7 @@ def _finish(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) 
     """Write the weights of the selected epoch; return their hash and, if it was validated, the confusion matrix."""
     failpoint("before_weights")
     network = state.selected_network()
-    digest = weights.save(folder.weights, network)
+    digest = weights.save(folder.weights, Classifier(network, data.preprocessing, data.class_names))
     failpoint("after_weights")
     if job.whole:
         return {"weights_sha256": digest, "confusion": None}

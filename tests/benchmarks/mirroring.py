@@ -24,6 +24,7 @@ from aims import as_json, show
 from optuna.trial import TrialState
 
 from model import weights
+from model.classifier import Classifier
 from model.data import datasets
 from model.network import MLP
 from studies.record import reader as records
@@ -64,7 +65,7 @@ def record(place: Path) -> Path:
         network.theta[...] = rng.normal(0, 0.1, network.theta.size)
         path = folder / "trials" / f"{number:04d}" / "weights.npz"
         path.parent.mkdir(parents=True)
-        digest = weights.save(path, network)
+        digest = weights.save(path, Classifier.of(network))
         begun = datetime(2026, 3, 1) + timedelta(seconds=10 * number)
         epochs = {f"epoch.{epoch}": _epoch(epoch, begun, rng) for epoch in range(EPOCHS)}
         last = epochs[f"epoch.{EPOCHS - 1}"]

@@ -51,7 +51,7 @@ class Data:
     def __init__(self, dataset: Dataset) -> None:
         self.examples = dataset.train
         rows = dataset.train.rows
-        self.float32 = dataset.train.images[rows] * np.float32(SCALE)
+        self.float32 = dataset.train.inputs[rows] * np.float32(SCALE)
         self.float64 = self.float32.astype(np.float64)
         self.labels = dataset.train.labels[rows]
 
@@ -83,7 +83,7 @@ def ours(data: Data, hidden: tuple[int, ...], batch: int) -> Measure:
     """The product's own `train`, as a worker runs it: loss and accuracy of every batch included."""
     settings = Hyperparameters(hidden_sizes=hidden, batch_size=batch, epochs=10_000)
     state = TrainingState.fresh(settings, data.float32.shape[1], CLASSES, (1, 2), scale=SCALE)
-    examples = Examples(data.examples.images, data.examples.labels, data.examples.rows[: STEPS[batch] * batch])
+    examples = Examples(data.examples.inputs, data.examples.labels, data.examples.rows[: STEPS[batch] * batch])
     epochs = train(state, examples, None)
 
     def run() -> None:

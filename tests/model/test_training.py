@@ -19,7 +19,7 @@ SMALL = Hyperparameters(hidden_sizes=(16, 8), batch_size=32, learning_rate=0.01,
 
 
 def fresh(data, settings=SMALL, seed=(1, 2), selection=None):
-    return TrainingState.fresh(settings, data.features, data.classes, seed, selection, scale=data.scale)
+    return TrainingState.of(settings, data, seed, selection)
 
 
 def run(state, data, **options):
@@ -232,7 +232,7 @@ def test_a_stop_does_not_shorten_the_schedule(blobs):
 def test_without_validation_its_metrics_are_missing(blobs):
     """As for the final models: the last epoch is selected."""
     state = fresh(blobs, selection=EpochSelection(epoch="last"))
-    epochs = list(train(state, blobs.train_and_validation, None))
+    epochs = list(train(state, blobs.train, None))
 
     assert all(epoch.validation == {} for epoch in epochs)
     assert all(epoch.row()["validation_loss"] is None for epoch in epochs)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model import files, weights
+from model.classifier import Classifier
 from model.data import npz
 from model.network import MLP, parameters
 from model.weights import WeightsError
@@ -55,8 +56,8 @@ def good_members(theta: np.ndarray) -> dict[str, bytes]:
 
 
 def test_saved_weights_are_loaded(tmp_path: Path, network: MLP) -> None:
-    digest = weights.save(tmp_path / "w.npz", network)
-    loaded = weights.load(tmp_path / "w.npz")
+    digest = weights.save(tmp_path / "w.npz", Classifier.of(network))
+    loaded = weights.load(tmp_path / "w.npz").network
 
     assert loaded.theta.tobytes() == network.theta.tobytes()
     assert loaded.sizes == SIZES
@@ -67,8 +68,8 @@ def test_saved_weights_are_loaded(tmp_path: Path, network: MLP) -> None:
 def test_the_activation_is_saved_and_loaded(tmp_path: Path, network: MLP) -> None:
     gelu = MLP(SIZES, activation="gelu", scale=0.5)
     gelu.theta[...] = network.theta
-    weights.save(tmp_path / "w.npz", gelu)
-    loaded, inputs = weights.load(tmp_path / "w.npz"), np.eye(6, dtype=np.float32)
+    weights.save(tmp_path / "w.npz", Classifier.of(gelu))
+    loaded, inputs = weights.load(tmp_path / "w.npz").network, np.eye(6, dtype=np.float32)
 
     assert loaded.activation == "gelu"
     assert loaded.predict(inputs).tobytes() == gelu.predict(inputs).tobytes()
@@ -77,16 +78,16 @@ def test_the_activation_is_saved_and_loaded(tmp_path: Path, network: MLP) -> Non
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path, network: MLP) -> None:
     for name in ("a.npz", "b.npz"):
-        weights.save(tmp_path / name, network)
+        weights.save(tmp_path / name, Classifier.of(network))
 
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_numpy_reads_the_file_without_this_project(tmp_path: Path, network: MLP) -> None:
-    weights.save(tmp_path / "w.npz", network)
+    weights.save(tmp_path / "w.npz", Classifier.of(network))
 
     with np.load(tmp_path / "w.npz", allow_pickle=False) as stored:
-        assert set(stored) == {"theta", "sizes", "scale"}
+        assert set(stored) == {"theta", "sizes", "scale", "description"}
         assert (stored["theta"] == network.theta).all()
 
 
@@ -95,13 +96,13 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, network: MLP,
     network.theta[3] = bad
 
     with pytest.raises(ValueError, match="finite"):
-        weights.save(tmp_path / "w.npz", network)
+        weights.save(tmp_path / "w.npz", Classifier.of(network))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_of_another_dtype_are_not_saved(tmp_path: Path, network: MLP) -> None:
     with pytest.raises(ValueError, match="must be float32"):
-        weights.save(tmp_path / "w.npz", network.with_weights(network.theta, np.float64))
+        weights.save(tmp_path / "w.npz", Classifier.of(network.with_weights(network.theta, np.float64)))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,8 @@ def test_weights_of_another_dtype_are_not_saved(tmp_path: Path, network: MLP) ->
         ({"scale.npy": member(np.array(0, np.float32))}, "not finite"),
         ({"activation.npy": member(np.frombuffer(b"tanh", np.uint8))}, "activation must be one of relu, gelu"),
         ({"activation.npy": member(np.zeros(4))}, "activation must be .u1"),
-        ({"../evil.npy": member(np.zeros(1))}, "only activation, scale, sizes, theta are allowed"),
-        ({"theta.txt": b"hello"}, "only activation, scale, sizes, theta are allowed"),
+        ({"../evil.npy": member(np.zeros(1))}, "only activation, description, scale, sizes, theta are allowed"),
+        ({"theta.txt": b"hello"}, "only activation, description, scale, sizes, theta are allowed"),
         ({"scale.npy": None}, "has no scale"),
     ],
 )
@@ -172,14 +173,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_every_flipped_byte_or_truncation_is_detected(tmp_path: Path, network: MLP) -> None:
     path = tmp_path / "w.npz"
-    digest = weights.save(path, network)
+    digest = weights.save(path, Classifier.of(network))
     good = path.read_bytes()
     damaged = [good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :] for at in range(0, len(good), 3)]
 
     for content in [*damaged, *(good[:length] for length in range(0, len(good), 50))]:
         path.write_bytes(content)
         try:
-            loaded = weights.load(path)
+            loaded = weights.load(path).network
         except WeightsError:
             continue
         assert (weights.sha256(loaded.theta), loaded.sizes, loaded.scale) == (digest, SIZES, 0.5)

@@ -149,11 +149,12 @@ def champion(home):
     """A champion that knows nothing, and its card."""
 
     from model import weights
+    from model.classifier import Classifier
     from model.network import MLP
 
     folder = home / "tiny"
     folder.mkdir(parents=True)
-    digest = weights.save(folder / "champion.npz", MLP((64, 10), scale=1 / 16))
+    digest = weights.save(folder / "champion.npz", Classifier.of(MLP((64, 10), scale=1 / 16)))
     (folder / "champion.json").write_text(
         json.dumps({"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"})
     )

@@ -15,10 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from model.network import MLP
-
-ROWS = 1024
-"""Rows per forward pass; the network keeps buffers of this size."""
+from model.classifier import read_classifier
 
 
 class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
@@ -28,15 +25,14 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
         """Build the network from the .npz; a server may call it from several threads, which share its buffers."""
         self.lock = threading.Lock()
         with np.load(context.artifacts["weights"], allow_pickle=False) as saved:
-            self.network = MLP.from_arrays(saved)
+            self.classifier = read_classifier(saved)
 
     # Without this hint MLflow warns; any hint that is a schema would convert the input.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
         """The predicted class of each row of pixels (n, features), and the probability of every class."""
         pixels = self._pixels(model_input)
         with self.lock:
-            parts = [self.network.predict(pixels[i : i + ROWS]) for i in range(0, len(pixels), ROWS)]
-        probabilities = np.concatenate(parts)
+            probabilities = self.classifier.predict(pixels)
         names = [f"probability_{label}" for label in range(probabilities.shape[1])]
         table = pd.DataFrame(probabilities, columns=names)
         table.insert(0, "class", probabilities.argmax(axis=1))
@@ -44,7 +40,7 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
 
     def _pixels(self, given: Any) -> np.ndarray:
         """Rows of pixels as float32; a server answers anything else with 400."""
-        pixels, features = np.asarray(given), self.network.sizes[0]
+        pixels, features = np.asarray(given), self.classifier.network.sizes[0]
         if pixels.ndim != 2 or pixels.shape[1] != features or not len(pixels):
             raise MlflowException.invalid_parameter_value(
                 f"expected rows of pixels (n, {features}), got an array of shape {pixels.shape}"

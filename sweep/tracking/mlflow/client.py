@@ -334,7 +334,7 @@ def _model_folder(weights_sha256: str) -> str:
 
 def _save_model(model: Model, scratch: Path) -> None:
     """Write an MLflow model of code and .npz to `scratch/model`, with nothing pickled and nothing inferred."""
-    classes = weights.load(model.weights).sizes[-1]
+    classes = weights.load(model.weights).network.sizes[-1]
     # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
     outputs = [ColSpec(DataType.long, "class")]
     outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]

@@ -34,9 +34,9 @@ def test_digits_equal_those_of_scikit_learn(digits_cache: Path) -> None:
     expected = load_digits()
     dataset = datasets.load(digits_cache / "digits", seed=7)
 
-    assert (dataset.name, dataset.classes, dataset.shape, dataset.scale) == ("digits", 10, (8, 8), 1 / 16)
+    assert (dataset.name, dataset.classes, dataset.shape, dataset.preprocessing.scale) == ("digits", 10, (8, 8), 1 / 16)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (1294, 144, 359)
-    parts = [(dataset.train.images, dataset.train.labels), (dataset.test.images, dataset.test.labels)]
+    parts = [(dataset.train.inputs, dataset.train.labels), (dataset.test.inputs, dataset.test.labels)]
     ours = sorted((*image, label) for images, labels in parts for image, label in zip(images, labels, strict=True))
     theirs = sorted((*image, label) for image, label in zip(expected.data, expected.target, strict=True))
     assert np.array_equal(ours, theirs)
@@ -61,8 +61,9 @@ def test_splits_are_disjoint_and_complete(digits_cache: Path) -> None:
     dataset = datasets.load(digits_cache / "digits", seed=3)
 
     assert not set(dataset.train.rows) & set(dataset.validation.rows)
-    assert dataset.train_and_validation.rows.tolist() == list(range(len(dataset.train.images)))
-    assert len(dataset.train_and_validation) == len(dataset.train) + len(dataset.validation)
+    whole = datasets.load(digits_cache / "digits", seed=None)
+    assert whole.train.rows.tolist() == sorted([*dataset.train.rows, *dataset.validation.rows])
+    assert len(whole.validation) == 0
 
 
 def test_the_seed_changes_only_the_validation_split(digits_cache: Path) -> None:
@@ -70,17 +71,17 @@ def test_the_seed_changes_only_the_validation_split(digits_cache: Path) -> None:
 
     assert one.validation.rows.tolist() == same.validation.rows.tolist()
     assert one.validation.rows.tolist() != other.validation.rows.tolist()
-    assert one.test.images.tobytes() == other.test.images.tobytes()
+    assert one.test.inputs.tobytes() == other.test.inputs.tobytes()
 
 
 def test_train_and_validation_share_read_only_memory(digits_cache: Path) -> None:
     dataset = datasets.load(digits_cache / "digits", seed=7)
 
-    assert dataset.train.images is dataset.validation.images
-    assert not dataset.train.images.flags.writeable
+    assert dataset.train.inputs is dataset.validation.inputs
+    assert not dataset.train.inputs.flags.writeable
     batch = np.empty((5, dataset.features), np.uint8)
-    np.take(dataset.train.images, dataset.train.rows[:5], axis=0, out=batch, mode="clip")
-    assert (batch == dataset.train.images[dataset.train.rows[:5]]).all()
+    np.take(dataset.train.inputs, dataset.train.rows[:5], axis=0, out=batch, mode="clip")
+    assert (batch == dataset.train.inputs[dataset.train.rows[:5]]).all()
 
 
 def test_an_intact_cache_is_not_rewritten(cache: Path) -> None:

@@ -53,7 +53,7 @@ def test_mnist_is_found_in_sweep_data_by_a_relative_path(
 
     arrays = read_mnist(tmp_path / "own", files)
 
-    assert arrays.images.shape == (20, 784)
+    assert arrays.inputs.shape == (20, 784)
     assert arrays.labels.tolist() == [*range(10), *range(10)]
     assert not (tmp_path / "own").exists()
 
@@ -126,4 +126,4 @@ def test_only_missing_or_damaged_files_are_downloaded(asked: tuple[Network, list
     read_mnist(own, files, network)
 
     assert paths == ["/images.gz", "/labels.gz"]
-    assert read_mnist(own, files).images.shape == (20, 784)
+    assert read_mnist(own, files).inputs.shape == (20, 784)

@@ -26,25 +26,9 @@ def saved(folder: Path, **changes: object) -> Path:
 def test_a_users_npz_is_read_as_a_dataset(tmp_path: Path) -> None:
     dataset = datasets.load(datasets.prepare(str(saved(tmp_path)), tmp_path / "cache"), seed=1)
 
-    assert (dataset.name, dataset.classes, dataset.shape, dataset.scale) == ("flowers.npz", 3, (4, 3), 1 / 255)
+    assert (dataset.name, dataset.classes, dataset.shape) == ("flowers.npz", 3, (4, 3))
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (43, 5, 12)
-    assert dataset.train.images.dtype == np.uint8
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f8"])
-def test_floats_are_stored_as_float32_and_keep_their_test_split(tmp_path: Path, dtype: object) -> None:
-    rng = np.random.default_rng(3)
-    path = saved(
-        tmp_path,
-        x_train=np.asfortranarray(rng.normal(size=(60, 5)).astype(dtype)),
-        x_test=rng.normal(size=(9, 5)).astype(dtype),
-        y_test=np.full(9, 2, np.uint8),
-    )
-    dataset = datasets.load(datasets.prepare(str(path), tmp_path / "cache"), seed=1)
-
-    with np.load(path) as stored:
-        assert (dataset.train.images == stored["x_train"].astype(np.float32)).all()
-    assert (dataset.train.images.dtype, dataset.scale, len(dataset.test)) == (np.float32, 1.0, 9)
+    assert dataset.train.inputs.dtype == np.uint8
 
 
 def test_the_digest_does_not_depend_on_path_or_compression(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from model import weights
+from model.classifier import Classifier
 from model.data import datasets
 from model.network import MLP
 from model.weights import WeightsError
@@ -119,7 +120,7 @@ def test_the_aspect_ratio_is_kept_and_no_ink_is_cut_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stretched", [True, False])
 def test_digits_saved_as_png_stay_the_same_to_the_bit(tmp_path: Path, stretched: bool) -> None:
-    images = datasets.load(datasets.prepare("digits", tmp_path), 0).test.images[:20].reshape(-1, 8, 8)
+    images = datasets.load(datasets.prepare("digits", tmp_path), 0).test.inputs[:20].reshape(-1, 8, 8)
 
     for image in images:
         shown = np.rint(image * (255 / 16)).astype(np.uint8) if stretched else image
@@ -222,20 +223,20 @@ def test_a_pipe_does_not_block(tmp_path: Path) -> None:
 def champion(tmp_path: Path) -> Path:
     """A network whose weights for a class are the mean image of its digits, less the mean of all."""
     dataset = datasets.load(datasets.prepare("digits", tmp_path), 0)
-    images, labels = dataset.train.images.astype(np.float32) / 16, dataset.train.labels
+    images, labels = dataset.train.inputs.astype(np.float32) / 16, dataset.train.labels
     means = np.stack([images[labels == label].mean(axis=0) for label in range(10)])
-    network = MLP((64, 10), scale=dataset.scale)
+    network = MLP((64, 10), scale=dataset.preprocessing.scale)
     network.layers[0].weights[...] = 2 * means.T
     network.layers[0].biases[...] = -(means**2).sum(axis=1)  # argmax = the nearest mean
-    digest = weights.save(tmp_path / "champion.npz", network)
-    card = {"shape": [8, 8], "classes": 10, "scale": dataset.scale, "weights_sha256": digest, "dataset": "digits"}
+    digest = weights.save(tmp_path / "champion.npz", Classifier.of(network))
+    card = {"shape": [8, 8], "classes": 10, "scale": 1 / 16, "weights_sha256": digest, "dataset": "digits"}
     (tmp_path / "champion.json").write_text(json.dumps(card))
     return tmp_path / "champion.npz"
 
 
 def test_the_champion_is_as_accurate_on_images_as_on_the_dataset(tmp_path: Path, champion: Path) -> None:
     dataset = datasets.load(tmp_path / "digits", 0)
-    shown = [np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8) for image in dataset.test.images[:100]]
+    shown = [np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8) for image in dataset.test.inputs[:100]]
     same = [png(tmp_path, image, f"{i}.png") for i, image in enumerate(shown)]
     large = [png(tmp_path, 255 - image.repeat(12, 0).repeat(12, 1), f"{i}.bmp") for i, image in enumerate(shown)]
 
@@ -290,7 +291,7 @@ def test_a_missing_champion_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.mnist
 def test_ten_digits_are_recognised_in_every_variant(tmp_path: Path) -> None:
-    images = datasets.load(datasets.prepare("mnist", tmp_path, download=False), 0).test.images[:10].reshape(-1, 28, 28)
+    images = datasets.load(datasets.prepare("mnist", tmp_path, download=False), 0).test.inputs[:10].reshape(-1, 28, 28)
 
     for image in images:
         assert pixels(png(tmp_path, image), *MNIST).tolist() == image.tolist()

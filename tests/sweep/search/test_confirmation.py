@@ -76,7 +76,7 @@ def test_the_champion_is_saved_with_its_metadata(confirmed):
     verdict, record = confirmed()
     card = json.loads((record.folder / "champion.json").read_text())
 
-    assert weights.sha256(weights.load(record.folder / "champion.npz").theta) == verdict["weights_sha256"]
+    assert weights.sha256(weights.load(record.folder / "champion.npz").network.theta) == verdict["weights_sha256"]
     assert card["weights_sha256"] == verdict["weights_sha256"]
     assert card["test_accuracy"] == verdict["test"]["accuracies"][0]
     assert (card["dataset"], card["shape"], card["classes"]) == ("digits", [8, 8], 10)

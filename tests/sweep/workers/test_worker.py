@@ -89,7 +89,7 @@ def test_a_job_ends_with_weights_and_their_hash(pool, tmp_path, digits_folder):
     messages = until(pool, "done")
 
     assert [m.kind for m in messages] == ["epoch"] * 4 + ["done"]
-    kept = weights.load(tmp_path / "trials/search-0/weights.npz")
+    kept = weights.load(tmp_path / "trials/search-0/weights.npz").network
     assert weights.sha256(kept.theta) == messages[-1].content["weights_sha256"]
     assert kept.sizes == (64, 16, 10)
     assert sum(map(sum, messages[-1].content["confusion"])) == 144

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model import weights
+from model.classifier import Classifier
 from model.network import MLP
 from sweep.tracking.mlflow.champion_script import champion_script
 
@@ -34,7 +35,7 @@ def loaded(path: Path, sizes: tuple[int, ...], activation: str = "relu") -> tupl
     generator, champion = np.random.default_rng(0), module.Champion()
     network = MLP(sizes, activation=activation, scale=float(SCALE))
     network.theta[...] = generator.normal(0, 0.05, network.theta.size)
-    weights.save(path / "champion.npz", network)
+    weights.save(path / "champion.npz", Classifier.of(network))
     champion.load_context(SimpleNamespace(artifacts={"weights": str(path / "champion.npz")}))
     return champion, network
 

@@ -117,7 +117,7 @@ def table(pixels):
 
 def own(home, pixels):
     """Our network's probabilities."""
-    return weights.load(home / "tiny" / "champion.npz").predict(pixels)
+    return weights.load(home / "tiny" / "champion.npz").network.predict(pixels)
 
 
 def wraps(pixels):
@@ -134,7 +134,7 @@ def wraps(pixels):
 @pytest.mark.parametrize("count", [1, 2, 7, 359])
 def test_a_served_prediction_is_bit_identical(served, home, digits, count, wrap):
     """Every probability as float32, after it was written as JSON and read; the class is the most probable one."""
-    pixels = np.array(digits.test.images[:count])
+    pixels = np.array(digits.test.inputs[:count])
 
     status, text = ask(served, "/invocations", wraps(pixels)[wrap])
 
@@ -150,7 +150,7 @@ def test_a_served_prediction_is_bit_identical(served, home, digits, count, wrap)
 
 def test_every_number_type_of_pixels_gives_the_same_prediction(served, digits):
     """Whole numbers and floats, as JSON and as CSV."""
-    pixels = np.array(digits.test.images[:5])
+    pixels = np.array(digits.test.inputs[:5])
     lines = [",".join(map(str, range(FEATURES))), *(",".join(map(str, row)) for row in pixels.tolist())]
 
     answers = {

@@ -1,0 +1,357 @@
+"""Preprocessing: raw examples become a network's inputs. It is fitted on training rows and stored with the weights.
+
+Images keep one scale for all pixels, from the range of the training rows. Columns of a table are standardised, their
+gaps filled and flagged, and categories become one unit each ("one-hot"). Nothing of the validation or test rows enters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from model.data.arrays import Column
+
+MIN_COUNT = 2
+"""A category that occurs less often among the training rows is rare."""
+MAX_VALUES = 100
+"""Categories of a column that get a unit of their own, the most frequent ones."""
+HEAVY_TAIL_DEVIATIONS = 10.0
+"""A number column with a training value this many standard deviations from the mean is mapped by its quantiles."""
+KNOTS = 65
+"""Quantiles of such a column."""
+PIXELS = 16
+"""Fewest columns that can be the pixels of flattened images."""
+
+
+class PreprocessingError(ValueError):
+    """Examples do not fit a network's preprocessing; the message has the columns or shapes."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One scale for all numbers of an example: `low` becomes 0 and `high` 1.
+
+    The network applies it to each batch (`MLP.feed`), so that images stay bytes in memory.
+
+    Attributes:
+        shape: Of one example.
+        low, high: Range of the training rows.
+    """
+
+    shape: tuple[int, ...]
+    low: float
+    high: float
+
+    @property
+    def features(self) -> int:
+        """Number of inputs of the network."""
+        return math.prod(self.shape)
+
+    @property
+    def offset(self) -> float:
+        """Subtracted from a raw number by the network."""
+        return self.low
+
+    @property
+    def scale(self) -> float:
+        """Factor that the network applies after the offset."""
+        return 1 / (self.high - self.low)
+
+    def apply(self, raw: NDArray[Any], columns: Sequence[Column] | None = None) -> NDArray[Any]:
+        """The raw examples (n, ...) as rows (n, features); the network does the rest.
+
+        Raises:
+            PreprocessingError: The examples have another shape.
+        """
+        del columns
+        rows = raw.reshape(len(raw), -1)
+        if rows.shape[1] != self.features:
+            raise PreprocessingError(f"expected examples of shape {self.shape}, got {raw.shape[1:]}")
+        return rows
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {"kind": "pixels", **asdict(self), "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number column: (x - mean) / deviation, a gap as 0; or the position of x between quantiles.
+
+    Attributes:
+        name: Of the column.
+        mean, deviation: Of the known training values. A deviation of 0 marks a constant column that has gaps.
+        gaps: Whether a gap gets a unit of its own, because the training rows have some.
+        quantiles: Empty, or the training values that are mapped evenly to -sqrt(3) .. sqrt(3) (mean 0, variance 1).
+    """
+
+    name: str
+    mean: float
+    deviation: float
+    gaps: bool
+    quantiles: tuple[float, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Inputs of the network."""
+        return int(self.deviation > 0) + self.gaps
+
+    def apply(self, raw: NDArray[Any], column: Column) -> list[NDArray[np.float64]]:
+        """The inputs (n,) for the numbers raw (n,).
+
+        Raises:
+            PreprocessingError: The column has text.
+        """
+        if column.categories is not None:
+            raise PreprocessingError(f"column {self.name!r} has text, but numbers are expected")
+        values = raw.astype(np.float64)
+        missing = np.isnan(values)
+        units = []
+        if self.deviation > 0:
+            scaled = self._between_quantiles(values) if self.quantiles else (values - self.mean) / self.deviation
+            units.append(np.where(missing, 0.0, scaled))
+        if self.gaps:
+            units.append(missing.astype(np.float64))
+        return units
+
+    def _between_quantiles(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        end = math.sqrt(3)
+        return np.interp(values, self.quantiles, np.linspace(-end, end, len(self.quantiles)))
+
+
+@dataclass(frozen=True)
+class Category:
+    """A text column: a unit for each frequent value, one for all others, and one for gaps.
+
+    Attributes:
+        name: Of the column.
+        values: Values with a unit of their own.
+        other: Whether rare and unseen values have a unit: only if the training rows have rare ones, since its weights
+            would otherwise never be trained. Without it an unseen value is all zeros.
+        gaps: Whether gaps have a unit, because the training rows have some.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    other: bool
+    gaps: bool
+
+    @property
+    def units(self) -> int:
+        """Inputs of the network."""
+        return len(self.values) + self.other + self.gaps
+
+    def apply(self, raw: NDArray[Any], column: Column) -> list[NDArray[np.float64]]:
+        """The inputs (n,) of each unit, for the codes raw (n,) of the column's categories.
+
+        Raises:
+            PreprocessingError: The column has numbers.
+        """
+        if column.categories is None:
+            raise PreprocessingError(f"column {self.name!r} has numbers, but text is expected")
+        places = {value: place for place, value in enumerate(self.values)}
+        missing = np.isnan(raw)
+        table = np.array([places.get(value, len(places)) for value in column.categories] + [len(places)])
+        place = table[np.where(missing, len(column.categories), raw).astype(np.int64)]
+        units = [(place == own).astype(np.float64) for own in range(len(places))]
+        if self.other:
+            units.append(((place == len(places)) & ~missing).astype(np.float64))
+        if self.gaps:
+            units.append(missing.astype(np.float64))
+        return units
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table in a fixed order; columns that were constant on the training rows are left out."""
+
+    columns: tuple[Number | Category, ...]
+    scale = 1.0
+    offset = 0.0
+
+    @property
+    def features(self) -> int:
+        """Number of inputs of the network."""
+        return sum(column.units for column in self.columns)
+
+    def apply(self, raw: NDArray[Any], columns: Sequence[Column]) -> NDArray[np.float32]:
+        """The inputs (n, features) of the network for raw rows (n, len(columns)), found by the columns' names.
+
+        Raises:
+            PreprocessingError: A column is missing, or has text for numbers or numbers for text.
+        """
+        places = {column.name: place for place, column in enumerate(columns)}
+        if missing := [column.name for column in self.columns if column.name not in places]:
+            raise PreprocessingError(f"missing columns: {', '.join(missing)}")
+        inputs = np.empty((len(raw), self.features), np.float32)
+        start = 0
+        for column in self.columns:
+            place = places[column.name]
+            for unit in column.apply(raw[:, place], columns[place]):
+                inputs[:, start] = unit
+                start += 1
+        return inputs
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON; Python writes floats so that they are read back exactly."""
+        return {"kind": "table", "columns": [_without_defaults(column) for column in self.columns]}
+
+
+Preprocessing = Pixels | Table
+
+
+def _without_defaults(column: Number | Category) -> dict[str, Any]:
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
+    return {key: value for key, value in plain.items() if key != "quantiles" or value}
+
+
+def from_dict(table: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing that `as_dict` described.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is none.
+    """
+    if table["kind"] == "pixels":
+        low, high = float(table["low"]), float(table["high"])
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"the range {low} to {high} is not one")
+        return Pixels(tuple(int(length) for length in table["shape"]), low, high)
+    if table["kind"] != "table":
+        raise ValueError(f"unknown preprocessing {table['kind']!r}")
+    return Table(tuple(_column(entry) for entry in table["columns"]))
+
+
+def _column(entry: Mapping[str, Any]) -> Number | Category:
+    name, gaps = str(entry["name"]), bool(entry["gaps"])
+    if "values" in entry:
+        return Category(name, tuple(map(str, entry["values"])), bool(entry["other"]), gaps)
+    numbers = float(entry["mean"]), float(entry["deviation"]), *map(float, entry.get("quantiles", ()))
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"column {name!r} has numbers that are not finite")
+    return Number(name, numbers[0], numbers[1], gaps, tuple(numbers[2:]))
+
+
+# ------------------------------------------------------------------ fitting
+
+
+def fit_pixels(raw: NDArray[Any], shape: tuple[int, ...]) -> Pixels:
+    """One scale for all numbers of the training rows raw (n, features); constant rows keep their unit."""
+    low, high = float(raw.min()), float(raw.max())
+    return Pixels(shape, low, high if high > low else low + 1.0)
+
+
+def fit_table(raw: NDArray[Any], columns: Sequence[Column]) -> Table:
+    """The preprocessing of a table, from its training rows raw (n, columns).
+
+    Number columns that look like the pixels of flattened images share one range instead of being standardised: an
+    almost constant pixel at the border would otherwise weigh as much as one in the middle.
+    """
+    shared = _shared_range(raw, columns)
+    found: list[Number | Category | None] = []
+    for place, column in enumerate(columns):
+        values = raw[:, place]
+        if column.categories is not None:
+            found.append(_fit_category(values, column))
+        else:
+            found.append(_fit_number(values.astype(np.float64), column.name, shared))
+    return Table(tuple(column for column in found if column is not None))
+
+
+def _shared_range(raw: NDArray[Any], columns: Sequence[Column]) -> tuple[float, float] | None:
+    """The range of all columns if they look like pixels.
+
+    Pixels are many number columns without gaps: nine in ten reach the common minimum, and half reach the upper half of
+    the common range.
+    """
+    if len(columns) < PIXELS or any(column.categories is not None for column in columns) or np.isnan(raw).any():
+        return None
+    lows, highs = raw.min(axis=0).astype(np.float64), raw.max(axis=0).astype(np.float64)
+    varying = highs > lows
+    if not varying.any():
+        return None
+    low, high = float(lows[varying].min()), float(highs[varying].max())
+    alike = np.mean(lows[varying] == low) >= 0.9 and np.mean(highs[varying] >= (low + high) / 2) >= 0.5
+    return (low, high) if alike else None
+
+
+def _fit_number(values: NDArray[np.float64], name: str, shared: tuple[float, float] | None) -> Number | None:
+    """None for a column without information: constant and without gaps, or without any value."""
+    known = values[~np.isnan(values)]
+    gaps = len(known) < len(values)
+    if not len(known):
+        return None
+    low, high = float(known.min()), float(known.max())
+    if low == high:
+        return Number(name, low, 0.0, gaps) if gaps else None
+    if shared:
+        return Number(name, shared[0], shared[1] - shared[0], gaps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(known.mean()), float(known.std())
+        furthest = max(high - mean, mean - low)
+    if not math.isfinite(furthest) or not 0 < deviation < math.inf or furthest > HEAVY_TAIL_DEVIATIONS * deviation:
+        quantiles = np.unique(np.quantile(known, np.linspace(0, 1, KNOTS), method="closest_observation"))
+        return Number(name, low, 1.0, gaps, tuple(quantiles.tolist()))
+    return Number(name, mean, deviation, gaps)
+
+
+def _fit_category(codes: NDArray[Any], column: Column) -> Category | None:
+    """None for a column without information: one value and no gaps."""
+    assert column.categories is not None
+    missing = np.isnan(codes)
+    counts = np.bincount(codes[~missing].astype(np.int64), minlength=len(column.categories))
+    order = np.argsort(-counts, kind="stable")
+    kept = [int(code) for code in order[:MAX_VALUES] if counts[code] >= MIN_COUNT]
+    other = bool(counts.sum() > counts[kept].sum())
+    values = tuple(column.categories[code] for code in sorted(kept))
+    fitted = Category(column.name, values, other, bool(missing.any()))
+    return fitted if fitted.units > 1 else None
+
+
+# ------------------------------------------------------------------ named columns, as they come to a prediction
+
+
+def raw_table(values: Mapping[str, ArrayLike], text: Collection[str]) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
+    """Raw rows (n, columns) float64 and their columns, from one array (n,) a column.
+
+    Args:
+        values: Numbers or text by column name; None and NaN are gaps.
+        text: Names of the columns that are categories; all others are numbers.
+
+    Raises:
+        PreprocessingError: A number column has text; the message has the row, counted from 0.
+    """
+    columns, parts = [], []
+    for name, given in values.items():
+        codes, column = _encoded(name, given) if name in text else (_numbers(name, given), Column(name))
+        columns.append(column)
+        parts.append(codes)
+    return np.stack(parts, axis=1) if parts else np.empty((0, 0)), tuple(columns)
+
+
+def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        for row, value in enumerate(np.asarray(given, object)):
+            try:
+                float(math.nan if value is None else value)
+            except (TypeError, ValueError):
+                raise PreprocessingError(
+                    f"column {name!r} has {value!r} in row {row}, but a number is expected"
+                ) from None
+        raise
+
+
+def _encoded(name: str, given: ArrayLike) -> tuple[NDArray[np.float64], Column]:
+    """Codes (n,) of the values, NaN for a gap, and the column with its categories, sorted."""
+    values = np.asarray(given, object)
+    missing = np.array([value is None or value != value for value in values], bool)
+    names, codes = np.unique(np.array([str(value) for value in values[~missing]], str), return_inverse=True)
+    placed = np.full(len(values), np.nan)
+    placed[~missing] = codes
+    return placed, Column(name, tuple(map(str, names)))
