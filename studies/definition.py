@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from model.data.datasets import Source
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 from model.metrics import METRICS, Metric, metric_of
 from studies.dimensions import Choice, Dimension, Float, Int, Layers, Strict, Suggester
@@ -43,6 +44,8 @@ class Study(Strict):
         question: the question that the report answers.
         dataset: `digits`, `mnist`, or the path of a data file. In a loaded study it is a path that can be opened; the
             record keeps the path as written, so that a study can be moved together with its data.
+        target: of a table, the column to predict; None for `label`, `target`, `class` or `y`, or else the last column.
+        keep: of a table, columns to keep although they look like identifiers or dates.
         objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
         epoch: the rule of the selected epoch, `best` or `last`.
         seed: random seed of the study.
@@ -64,6 +67,8 @@ class Study(Strict):
     name: str
     question: str = Field(min_length=1, max_length=500)
     dataset: str = Field(min_length=1)
+    target: str | None = None
+    keep: tuple[str, ...] = ()
     objective: str = "validation_accuracy"
     epoch: Literal["best", "last"] = "best"
     seed: int = Field(0, ge=0, lt=2**63)
@@ -150,6 +155,11 @@ class Study(Strict):
                 "time; use pruner = 'median' or 'none'",
             )
         return self
+
+    @property
+    def source(self) -> Source:
+        """Where the data come from and how they are read."""
+        return Source(self.dataset, self.target, self.keep)
 
     @property
     def metric(self) -> Metric:

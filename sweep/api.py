@@ -35,7 +35,7 @@ class Objective:
 
     def __init__(self, study: Study | str, cache: Path = Path("runs/data")) -> None:
         self._study = study if isinstance(study, Study) else load(study)
-        self._data = datasets.load(datasets.prepare(self._study.dataset, cache), self._study.seed)
+        self._data = datasets.load(datasets.prepare(self._study.source, cache), self._study.seed)
 
     def __call__(self, trial: optuna.trial.BaseTrial) -> float:
         """Return the objective; raises `TrialPruned` if the trial is pruned or diverges."""

@@ -39,6 +39,7 @@ __all__ = [
     "DatasetInvalid",
     "DatasetUnavailable",
     "Examples",
+    "Source",
     "check_name",
     "fetch",
     "load",
@@ -55,6 +56,21 @@ READERS: dict[str, Reader] = {".npz": read_npz_dataset}
 """The reader of a data file by its ending."""
 READER_VERSION = 2
 """Increase it if a reader gives other arrays for the same file: the file is then prepared again."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from and how it is read.
+
+    Attributes:
+        name: "digits", "mnist", or the path of a data file.
+        target: Of a table: the column to predict; None for the usual names, or else the last column.
+        keep: Of a table: columns to keep although they look like identifiers or dates.
+    """
+
+    name: str
+    target: str | None = None
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,14 +191,7 @@ def _fitted(card: Card, raw: NDArray[Any], train: NDArray[np.int64]) -> Preproce
 
 
 def prepare(
-    name: str,
-    cache: Path,
-    *,
-    target: str | None = None,
-    keep: tuple[str, ...] = (),
-    download: bool = True,
-    notify: Notify = _silent,
-    network: Network = PUBLIC,
+    source: Source | str, cache: Path, *, download: bool = True, notify: Notify = _silent, network: Network = PUBLIC
 ) -> Path:
     """Return the folder of a dataset in the cache, after verifying or preparing it.
 
@@ -190,10 +199,8 @@ def prepare(
     processes may prepare the same dataset at once.
 
     Args:
-        name: "digits", "mnist", or the path of a data file.
+        source: A source, or just its name.
         cache: The folder for datasets; created if needed.
-        target: Of a table: the column to predict; None for the usual names, or else the last one.
-        keep: Of a table: columns to keep although they look like identifiers or dates.
         download: Whether MNIST may be downloaded.
         notify: Called with one line before each download and when a damaged folder is replaced.
         network: Mirrors and timeouts of a download.
@@ -207,17 +214,18 @@ def prepare(
         DatasetInvalid: An unknown name, or a file that is not a dataset.
         OSError: The cache cannot be read or written (disk full, permission).
     """
-    folder = cache / _folder_name(name, target, keep)
+    source = source if isinstance(source, Source) else Source(source)
+    folder = cache / _folder_name(source)
     damage = fault(folder)
     if damage is None:
         return folder
     if folder.exists():
         notify(f"The prepared dataset is damaged and is prepared again: {damage}")
     try:
-        if name in BUILT_IN:
-            arrays = _built_in(name, cache, download=download, notify=notify, network=network)
+        if source.name in BUILT_IN:
+            arrays = _built_in(source.name, cache, download=download, notify=notify, network=network)
         else:
-            arrays = read_source(name, target, keep)
+            arrays = read_source(source)
     except DatasetUnavailable as error:
         if not folder.exists():
             raise
@@ -225,7 +233,7 @@ def prepare(
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / f".{folder.name}.lock"):
         if fault(folder) is not None:  # otherwise another process has just prepared it
-            replace_folder(folder, Path(name).name, arrays)
+            replace_folder(folder, Path(source.name).name, arrays)
     return folder
 
 
@@ -257,7 +265,7 @@ def verify(name: str, cache: Path) -> list[str]:
         DatasetDamaged: Its content does not have the recorded digest.
         DatasetInvalid: An unknown name.
     """
-    folder = cache / _folder_name(name, None, ())
+    folder = cache / _folder_name(Source(name))
     if not folder.exists():
         raise DatasetUnavailable(f"{name} is not in {cache}\nGet it with `sweep data fetch {name}`.")
     damage = fault(folder)
@@ -300,15 +308,15 @@ def check_name(name: str) -> None:
         raise DatasetInvalid(f"{name}: there is no such file")
 
 
-def _folder_name(name: str, target: str | None, keep: tuple[str, ...]) -> str:
+def _folder_name(source: Source) -> str:
     """Name of a dataset's folder in the cache; of a data file it depends on the content and how it is read."""
-    check_name(name)
-    if name in BUILT_IN:
-        return name
-    path = Path(name)
+    check_name(source.name)
+    if source.name in BUILT_IN:
+        return source.name
+    path = Path(source.name)
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    key = hashlib.sha256(json.dumps([READER_VERSION, content, target, sorted(keep)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([READER_VERSION, content, source.target, sorted(source.keep)]).encode()).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:40]
     return f"{path.suffix[1:]}-{stem}-{key[:16]}"
 
@@ -319,14 +327,15 @@ def _built_in(name: str, cache: Path, *, download: bool, notify: Notify, network
     return read_mnist(cache / "mnist-files", download_missing=download, notify=notify, network=network)
 
 
-def read_source(name: str, target: str | None, keep: tuple[str, ...]) -> Arrays:
+def read_source(source: Source) -> Arrays:
     """Read a data file by the reader of its ending.
 
     Raises:
         DatasetInvalid: The file is not a dataset, or not one that can be split.
     """
-    check_name(name)
-    arrays = READERS[Path(name).suffix](Path(name), target, keep)
+    check_name(source.name)
+    path = Path(source.name)
+    arrays = READERS[path.suffix](path, source.target, source.keep)
     if not len(validation_split(arrays.labels, 0)[1]):
-        raise DatasetInvalid(f"{name}: has only one example of each class, so there is none for validation")
+        raise DatasetInvalid(f"{path}: has only one example of each class, so there is none for validation")
     return arrays

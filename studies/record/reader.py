@@ -27,6 +27,7 @@ from studies.record.schema import (
     SEALED,
     require_sealed,
     require_sealed_trial,
+    upgraded_dataset,
     upgraded_hyperparameters,
     upgraded_study,
 )
@@ -274,7 +275,7 @@ class Reader:
             uid=attributes["uid"],
             created=datetime.fromisoformat(attributes["created"]),
             study=upgraded_study(attributes["study"]),
-            dataset=attributes["dataset"],
+            dataset=upgraded_dataset(attributes["dataset"]),
             provenance=attributes["provenance"],
             trials=trials["search"],
             confirm=trials["confirm"],

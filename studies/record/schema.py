@@ -10,7 +10,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `uid` | random hex, made once; the identity of the study |
 | `created` | ISO 8601, UTC |
 | `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, start (what differs from the baseline), confirm |
-| `dataset` | name, digest (SHA-256), classes, shape of one example, scale, train, validation, test (numbers of examples) |
+| `dataset` | name, digest (SHA-256), classes, class_names, shape of one example, columns of a table, notes on what was done with the source, train, validation, test (numbers of examples); older records: scale instead of names, columns and notes |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
 | `verdict` | what `sweep/search/verdict.py` and `final_evaluation.py` found; absent until the winner is confirmed |
 | `seal` | SHA-256 of all the others: see `seal` |
@@ -71,6 +71,12 @@ def upgraded_hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded hyperparameters, with defaults for those that an older version did not have."""
     defaults = Hyperparameters().as_dict()
     return {**settings, **{key: value for key, value in defaults.items() if key not in settings}}
+
+
+def upgraded_dataset(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded description of a dataset, with numbered classes where an older version did not record names."""
+    names = [str(label) for label in range(int(dataset["classes"]))]
+    return {"class_names": names, "columns": None, "notes": [], **dataset}
 
 
 def seal(attributes: Mapping[str, Any]) -> str:

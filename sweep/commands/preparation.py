@@ -110,7 +110,7 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     if options.study is not None:
         study = _loaded(options.study, options)
         make_home(options.home)
-        return study, datasets.prepare(study.dataset, cache, notify=notify)
+        return study, datasets.prepare(study.source, cache, notify=notify)
     make_home(options.home)
     default = Home(options.home).default_study
     name = default.read_text().strip() if default.exists() else "mnist"
@@ -118,12 +118,12 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     if name == "digits":
         notify("continuing digits, the default study of this home folder; for MNIST: make sweep STUDY=mnist")
     try:
-        data = datasets.prepare(study.dataset, cache, notify=notify)
+        data = datasets.prepare(study.source, cache, notify=notify)
     except DatasetUnavailable:
         if default.exists():
             raise
         study = _loaded("digits", options)
-        data = datasets.prepare(study.dataset, cache, notify=notify)
+        data = datasets.prepare(study.source, cache, notify=notify)
         notify(
             "MNIST is not available, so the study is digits; for MNIST put its four files into a folder "
             "and run: SWEEP_DATA=FOLDER make sweep STUDY=mnist"

@@ -48,7 +48,7 @@ def replay_trial(record: SweepRecord, number: int, cache: Path) -> str:
     """
     trial = _trial(record, number)
     study = from_record(record.study)
-    dataset = datasets.prepared(record.dataset["digest"], cache) or datasets.prepare(study.dataset, cache)
+    dataset = datasets.prepared(record.dataset["digest"], cache) or datasets.prepare(study.source, cache)
     digest = datasets.load(dataset, study.seed).digest
     if digest != record.dataset["digest"]:
         raise datasets.DatasetInvalid(

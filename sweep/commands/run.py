@@ -96,7 +96,7 @@ def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress:
         return LocalPool(options.workers, folder)
     from sweep.workers.dask import DaskPool
 
-    return DaskPool(options.cluster, options.workers, study.dataset, dataset, progress.note)
+    return DaskPool(options.cluster, options.workers, study.source, dataset, progress.note)
 
 
 @contextlib.contextmanager

@@ -298,7 +298,8 @@ def _require_sealed_schema(folder: Path, schema: int) -> None:
 def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, dataset: Mapping[str, Any]) -> None:
     changes = _differences(_comparable(recorded["study"]), _comparable(study.as_dict()))
     if recorded["dataset"]["digest"] != dataset["digest"]:
-        changes.append(f"dataset {recorded['dataset']['digest'][:12]} -> {dataset['digest'][:12]} (its content)")
+        found = "how an older version read it" if "class_names" not in recorded["dataset"] else "its content"
+        changes.append(f"dataset {recorded['dataset']['digest'][:12]} -> {dataset['digest'][:12]} ({found})")
     if changes:
         raise StudyChanged(
             f"{folder.name} was started with other settings: {'; '.join(changes)}\n"

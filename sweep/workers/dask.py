@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from model.data import datasets
+from model.data.datasets import Source
 from model.weights import WeightsError
 from studies.record.folder import CHECKPOINT, WEIGHTS
 from sweep.workers import dask_worker
@@ -50,7 +51,7 @@ class DaskPool:
     Args:
         address: of the scheduler, as tcp://host:8786.
         limit: maximal number of jobs at once.
-        dataset: its name or path, which workers use to find their own copy.
+        source: of the dataset, which workers use to find their own copy.
         folder: the coordinator's prepared copy; the workers' copies must equal it.
         notify: prints a line for the user.
 
@@ -58,10 +59,10 @@ class DaskPool:
         EnvironmentFailure: no scheduler responds at the address.
     """
 
-    def __init__(self, address: str, limit: int, dataset: str, folder: Path, notify: Callable[[str], None]) -> None:
+    def __init__(self, address: str, limit: int, source: Source, folder: Path, notify: Callable[[str], None]) -> None:
         self._address = address
         self._limit = limit
-        self._dataset = dataset
+        self._source = source
         self._notify = notify
         self._session = f"sweep-{secrets.token_hex(8)}"
         self._numbers: dict[str, int] = {}
@@ -79,7 +80,7 @@ class DaskPool:
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._connection = SchedulerConnection(address, self._inbox)
         self._digest = datasets.load(folder, 0).digest
-        self._admission = Admission(dataset, self._digest, notify)
+        self._admission = Admission(source.name, self._digest, notify)
         self._connect()
 
     def _connect(self) -> None:
@@ -260,7 +261,7 @@ class DaskPool:
                 worker, f"{outcome}\nworkers and scheduler must run in this project's environment: make cluster"
             )
         elif outcome is dask_worker.check:
-            self._ask(address, outcome, self._dataset, self._digest)
+            self._ask(address, outcome, self._source, self._digest)
         elif objection := self._admission.objection(outcome):
             self._refuse(worker, objection)
         else:

@@ -25,6 +25,7 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 
 from model.data import datasets
+from model.data.datasets import Source
 from studies.record.folder import CHECKPOINT, WEIGHTS
 from sweep.workers.local import ONE_THREAD, LocalPool
 from sweep.workers.messages import Message, MessageKind
@@ -70,13 +71,13 @@ def facts() -> dict[str, str]:
     return dict(json.loads(found.stdout))
 
 
-def check(dataset: str, digest: str) -> dict[str, Any]:
+def check(source: Source, digest: str) -> dict[str, Any]:
     """Collect the facts about a worker that decide whether it gets jobs; prepares the dataset if needed.
 
     The dataset is stored in this worker's home folder: SWEEP_HOME, or `runs` in the folder where it was started.
 
     Args:
-        dataset: name or path, as in the study.
+        source: of the dataset, as in the study.
         digest: of the coordinator's copy.
 
     Returns:
@@ -85,7 +86,7 @@ def check(dataset: str, digest: str) -> dict[str, Any]:
     found: dict[str, Any] = {"facts": facts()}
     cache = Path(os.environ.get("SWEEP_HOME", "runs")).absolute() / "data"
     try:
-        folder = datasets.prepared(digest, cache) or datasets.prepare(dataset, cache)
+        folder = datasets.prepared(digest, cache) or datasets.prepare(source, cache)
         return {**found, "dataset": str(folder), "digest": datasets.load(folder, 0).digest}
     except (datasets.DatasetError, OSError) as error:
         return {**found, "trouble": "; ".join(str(error).splitlines())}

@@ -20,6 +20,7 @@ from dask_processes import DaskProcesses, free_port, frozen, training, within
 from distributed import Client
 
 from model.data import datasets
+from model.data.datasets import Source
 from studies.record import reader as records
 from sweep.cli import main
 from sweep.coordination.coordinator import Stop
@@ -498,10 +499,10 @@ def test_a_worker_without_the_data_is_reported(tmp_path, monkeypatch):
     here = datasets.load(datasets.prepare(str(tmp_path / "mine.npz"), tmp_path / "data"), 0)
     (tmp_path / "mine.npz").rename(tmp_path / "other.npz")
 
-    found = cluster_worker.check(str(tmp_path / "mine.npz"), here.digest)
+    found = cluster_worker.check(Source(str(tmp_path / "mine.npz")), here.digest)
     assert found["trouble"] == f"{tmp_path / 'mine.npz'}: there is no such file"
-    assert cluster_worker.check(str(tmp_path / "other.npz"), here.digest)["digest"] == here.digest
-    assert cluster_worker.check(str(tmp_path / "mine.npz"), here.digest)["digest"] == here.digest
+    assert cluster_worker.check(Source(str(tmp_path / "other.npz")), here.digest)["digest"] == here.digest
+    assert cluster_worker.check(Source(str(tmp_path / "mine.npz")), here.digest)["digest"] == here.digest
 
 
 @pytest.fixture
