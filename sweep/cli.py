@@ -29,6 +29,7 @@ EPILOG = """\b
 Examples:
   sweep run                              the default study: mnist, or digits without MNIST
   sweep run mnist --trials 20            20 trials in total, over all runs of the command
+  sweep run mnist --more 20              20 trials more than are recorded
   sweep run my-study.toml --set seed=8   your own study file, with one key changed
   sweep status mnist                     progress and best trial so far
   sweep ui mnist                         every trial's curves in MLflow
@@ -51,6 +52,7 @@ def sweep() -> None:
 @shared_options
 @click.argument("study", required=False)
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number.")
+@click.option("--more", type=click.IntRange(1, 1_000_000), help="Trials in addition to those that are recorded.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -83,6 +85,7 @@ def run(
     home: Path,
     tracking: str | None,
     trials: int | None,
+    more: int | None,
     workers: int | None,
     changes: tuple[str, ...],
     generation: int | None,
@@ -96,9 +99,13 @@ def run(
     from sweep.commands.preparation import Options
     from sweep.commands.run import run_study
 
+    if trials and more:
+        raise click.UsageError("--trials is the total and --more is added to what is recorded; give one of them")
     changes += (f"generation={generation}",) if generation else ()
     workers = workers or (_cores() if cluster is None else sys.maxsize)
-    options = Options(home, tracking, study, trials, workers, cluster, changes, timeout, not no_confirm, _arguments())
+    options = Options(
+        home, tracking, study, trials, more, workers, cluster, changes, timeout, not no_confirm, _arguments()
+    )
     return run_study(options, make_console())
 
 
@@ -361,7 +368,8 @@ def _call(words: list[str], stderr: TextIO) -> int:
         stderr.write(f"sweep: {error.format_message()}\n")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        resumable = words[:1] in (["run"], ["sync"])
+        adds = any(word.partition("=")[0] == "--more" for word in words)  # would add them once again
+        resumable = words[:1] in (["run"], ["sync"]) and not adds
         stderr.write(f"sweep: interrupted{'; nothing is lost, run the same command to resume' if resumable else ''}\n")
         return 130
     except SystemExit:  # from click or rich, if the reader of the output has exited, as `head` does

@@ -249,7 +249,8 @@ def test_a_finished_study_trains_nothing_when_run_again(road):
     after = records.read(road["home"] / "tiny")
 
     assert again.returncode == 0
-    assert f"{len(before.trials)} trials are recorded, more than 2: none is added or removed" in again.stdout
+    assert f"{len(before.trials)} trials are recorded, none is added; for 20 more: " in again.stdout
+    assert f"run {road['study']} --more 20 --home {road['home']}\n" in again.stdout
     assert after.verdict == before.verdict
     assert [trial.weights_sha256 for trial in after.trials] == [trial.weights_sha256 for trial in before.trials]
 

@@ -34,6 +34,7 @@ class Options:
         tracking: MLflow's address; None for the file in the home folder, `none` for no MLflow.
         study: name or path; None for the default study.
         trials: total number.
+        more: number to add to the recorded trials; None if a total is given, or neither.
         workers: processes; on a cluster, the maximum number of concurrent training runs.
         cluster: address of a Dask scheduler; None for processes on this machine.
         changes: `key=value` pairs that override the study file.
@@ -46,6 +47,7 @@ class Options:
     tracking: str | None
     study: str | None
     trials: int | None
+    more: int | None
     workers: int
     cluster: str | None
     changes: Sequence[str]
@@ -141,7 +143,8 @@ def _loaded(name: str, options: Options) -> Study:
 def recorded_command(options: Options, study: Study) -> str:
     """The command that repeats the study anywhere: without the folders and addresses of this machine."""
     name = Path(options.study).name if options.study else study.name
-    trials = ["--trials", str(options.trials)] if options.trials else []
+    total = options.trials or options.more  # recorded when the study is created, so that there are no others
+    trials = ["--trials", str(total)] if total else []
     changes = [word for change in options.changes for word in ("--set", change)]
     return shlex.join(["sweep", "run", name, *trials, *changes])
 

@@ -54,15 +54,25 @@ def run_study(options: Options, console: Console) -> int:
         database = open_study(folder, study, describe(dataset, study), origin)
         mirror = _start_mirror(options, folder)
         try:
+            study = _with_more(study, options.more, database)
             reason = _train_all(options, study, dataset, database, console)
         finally:
             database.close()
         if reason is not None:
-            return _stopped(options, reason, console)
+            return _stopped(options, study, reason, console)
         record = reader.read(folder, active=False)
         with console.status("writing the report"):
             _write_report(record)
     return _finished(options, record, mirror, console)
+
+
+def _with_more(study: Study, more: int | None, database: Database) -> Study:
+    """The study with `more` trials than are recorded, and recorded so; unchanged for None."""
+    if more is None:
+        return study
+    larger = study.model_copy(update={"trials": database.search.count() + more})
+    database.record("study", larger.as_dict())
+    return larger
 
 
 def _train_all(options: Options, study: Study, dataset: Path, database: Database, console: Console) -> int | None:
@@ -77,8 +87,9 @@ def _train_all(options: Options, study: Study, dataset: Path, database: Database
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
-        if search.begun > study.trials:
-            progress.note(f"{search.begun} trials are recorded, more than {study.trials}: none is added or removed")
+        if search.begun >= study.trials and (search.begun > study.trials or not search.resumes):
+            command = command_here(options.home, options.tracking, *_words(options, "--more", "20"))
+            progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {command}")
         progress.begin("search", max(study.trials, search.begun), search.counts, search.best)
         try:
             coordinator.run(search)
@@ -151,12 +162,25 @@ def _write_report(record: SweepRecord) -> None:
     failpoint("after_report")
 
 
-def _stopped(options: Options, reason: int, console: Console) -> int:
-    """Print the command that resumes the study; returns the exit code."""
-    command = command_here(options.home, options.tracking, *options.arguments)
+def _stopped(options: Options, study: Study, reason: int, console: Console) -> int:
+    """Print the command that resumes the study, with the total instead of --more; returns the exit code."""
+    words = _words(options, "--trials", str(study.trials)) if options.more else options.arguments
+    command = command_here(options.home, options.tracking, *words)
     line = f"stopped; nothing is lost, continue with: {command}"
     console.print(line, soft_wrap=True, markup=False, highlight=False)
     return 128 + reason if reason else 0
+
+
+def _words(options: Options, *number: str) -> list[str]:
+    """The arguments of this command with another option for the number of trials."""
+    kept: list[str] = []
+    words = iter(options.arguments)
+    for word in words:
+        if word in ("--trials", "--more"):
+            next(words)  # its value
+        elif word.partition("=")[0] not in ("--trials", "--more"):
+            kept.append(word)
+    return [*kept, *number]
 
 
 def _finished(options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, console: Console) -> int:

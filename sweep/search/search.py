@@ -144,6 +144,11 @@ class Search:
         noted = self._storage.get_trial(number).system_attrs  # in this storage a trial's id is its number
         return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a recorded trial is still to be finished."""
+        return bool(self._interrupted)
+
     def remaining(self) -> int:
         """Number of trials that have not been proposed yet."""
         return max(0, self._definition.trials - self.begun)

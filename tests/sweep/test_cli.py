@@ -65,6 +65,7 @@ def test_the_table_of_exit_codes_names_real_classes():
         (["run", "$(touch canary)"], "there is no study named"),
         (["run", "digits", "--set", "sede=1"], "did you mean 'seed'"),
         (["run", "digits", "--trials", "0"], "0 is not in the range"),
+        (["run", "digits", "--trials", "9", "--more", "3"], "--more is added to what is recorded; give one of them"),
         (["run", "digits", "--workers", "many"], "is not a valid integer"),
         (["run", "digits", "--trails", "5"], "Did you mean one of: '--tracking', '--trials'"),
         (["run", "digits", "--timeout", "-1"], "is not in the range"),
