@@ -1,4 +1,9 @@
-"""The exceptions for datasets that cannot be used: not available, damaged, or invalid."""
+"""The exceptions for datasets that cannot be used: not available, damaged, or invalid; and names in their messages."""
+
+from collections.abc import Sequence
+
+NAMES_SHOWN = 10
+NAME_CHARACTERS_SHOWN = 40
 
 
 class DatasetError(Exception):
@@ -15,3 +20,15 @@ class DatasetDamaged(DatasetError):
 
 class DatasetInvalid(DatasetError):
     """An unknown dataset name, or a file that is not a dataset."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, in one line, for a message."""
+    shown = [shortened(name) for name in names[:NAMES_SHOWN]]
+    return ", ".join(shown + ["..."] * (len(names) > NAMES_SHOWN))
+
+
+def shortened(name: str) -> str:
+    """A name from a user's file in one line of a message, whatever it contains."""
+    line = " ".join(name.split())
+    return line if len(line) <= NAME_CHARACTERS_SHOWN else f"{line[: NAME_CHARACTERS_SHOWN - 3]}..."

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.errors import DatasetInvalid
+from model.data.errors import DatasetInvalid, listed, shortened
 
 SURELY_CLASSES = 20
 """With so few different values, labels are never taken for measurements or identifiers."""
@@ -24,8 +24,6 @@ IDENTIFIER_ROW_SHARE = 0.5
 MISSING = ("", "nan", "NaN", "<NA>", "NaT")
 """Text of a missing label: what NumPy and pandas write when a missing value becomes text."""
 INTEGER = re.compile(r"-?[0-9]{1,18}")
-NAMES_SHOWN = 10
-NAME_CHARACTERS_SHOWN = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,8 +204,8 @@ def _known(names: tuple[str, ...], codes: NDArray[np.int64], classes: tuple[str,
     if unknown:
         row = np.argmax(np.isin(codes, unknown))
         raise DatasetInvalid(
-            f"{where}: unknown label {_short(names[codes[row]])!r}, first in row {row}\n"
-            f"Known are {_listed(classes)}. Use the same labels as in the training rows."
+            f"{where}: unknown label {shortened(names[codes[row]])!r}, first in row {row}\n"
+            f"Known are {listed(classes)}. Use the same labels as in the training rows."
         )
     found: NDArray[np.int64] = np.array([code[name] for name in names], np.int64)[codes]
     return found
@@ -218,7 +216,7 @@ def _check_counts(counts: NDArray[np.int64], kind: str, names: tuple[str, ...], 
     single = int(np.count_nonzero(counts == 1))
     if len(counts) < 2:
         raise DatasetInvalid(
-            f"{where}: has the single class {_short(names[0])!r}\n"
+            f"{where}: has the single class {shortened(names[0])!r}\n"
             "Give rows of at least two classes, which a classifier can tell apart."
         )
     if len(counts) <= SURELY_CLASSES:
@@ -236,15 +234,4 @@ def _check_counts(counts: NDArray[np.int64], kind: str, names: tuple[str, ...], 
 def _note(column: NDArray[Any], form: str | None, names: tuple[str, ...]) -> str:
     forms = {"U": "text", "b": "bool", "f": f"whole numbers stored as {column.dtype}"}
     form = form or forms.get(column.dtype.kind, f"not numbered 0 to {len(names) - 1}")
-    return f"labels are {form}: {len(names):,} classes, {_listed(names)}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = [_short(name) for name in names[:NAMES_SHOWN]]
-    return ", ".join(shown + ["..."] * (len(names) > NAMES_SHOWN))
-
-
-def _short(name: str) -> str:
-    """A name that fits into one line of a message."""
-    line = " ".join(name.split())
-    return line if len(line) <= NAME_CHARACTERS_SHOWN else f"{line[: NAME_CHARACTERS_SHOWN - 3]}..."
+    return f"labels are {form}: {len(names):,} classes, {listed(names)}"

@@ -4,9 +4,11 @@
 directory and every array header are compared with the length of the file before memory is allocated.
 """
 
+import contextlib
 import errno
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,9 +19,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import zipfile
 
-# Sorted labels can compress 1,000 : 1, so the ratio is limited only for large members.
-RATIO_CHECKED_FROM_BYTES = 16 * 2**20
-MAX_RATIO = 200
+DEFLATE_MAX_RATIO = 1032
+"""Deflate cannot unpack a byte to more (258 bytes in 2 bits, https://zlib.net/zlib_tech.html); honest zeros reach 1030.
+
+What a member declares beyond it is false. What it declares below it is limited by `max_bytes` alone, because sparse
+data compress as well as a zip bomb.
+"""
 
 
 class NpzError(Exception):
@@ -38,32 +43,58 @@ class Header:
 Check = Callable[[str, Header], None]
 
 
+def member_names(path: Path) -> list[str]:
+    """The names of all members in the file's order: of an array without `.npy`; nothing else of them is checked.
+
+    Raises:
+        NpzError: Not a zip file.
+        OSError: The file cannot be read.
+    """
+    with _opened(path) as archive:
+        return [info.filename.removesuffix(".npy") for info in archive.infolist()]
+
+
 def read(
-    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, check: Check, max_bytes: int
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    ignored: Sequence[str] = (),
+    *,
+    check: Check,
+    max_bytes: int,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a .npz file, C-contiguous and in native byte order.
+    """The arrays of a .npz file, C-contiguous and in native byte order: numbers, bool, or text of a fixed width.
 
     Args:
         path: The file.
         required: Names of required arrays.
-        optional: Names of optional arrays; any other name is refused.
+        optional: Names of optional arrays.
+        ignored: Names of members that are not read; any other name is refused.
         check: Called with the name and header of every array before the data of any is read;
             raises whatever the caller raises for a wrong dtype or shape.
-        max_bytes: Maximal size of all arrays together, unpacked.
+        max_bytes: Maximal size of the arrays that are read together, unpacked.
 
     Raises:
-        NpzError: Not a zip file, damaged, a wrong set of arrays, or inconsistent sizes.
+        NpzError: Not a zip file, damaged, a wrong set of arrays, arrays of objects, or inconsistent sizes.
         OSError: The file cannot be read.
     """
+    with _opened(path) as archive:
+        members = _members(archive, path, required, {*required, *optional}, set(ignored))
+        _check_total(members.values(), path, max_bytes)
+        for name, info in members.items():
+            with archive.open(info) as member:
+                check(name, _header(member, info, path))
+        return {name: _array(archive, info, path) for name, info in members.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["zipfile.ZipFile"]:
+    """The opened zip file; whatever its content makes the parsers raise becomes an NpzError."""
     import zipfile
 
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = _members(archive, path, required, optional, max_bytes)
-            for name, info in members.items():
-                with archive.open(info) as member:
-                    check(name, _header(member, info, path))
-            return {name: _array(archive, info, path) for name, info in members.items()}
+            yield archive
     except Exception as error:
         # With malicious bytes, parsers raise many types: BadZipFile, zlib.error, ValueError, TokenError, KeyError ...
         theirs = type(error).__module__ in {"zipfile", "zlib", "struct", "tokenize", "builtins"}
@@ -94,27 +125,26 @@ def _one_line(error: Exception) -> str:
 
 
 def _members(
-    archive: "zipfile.ZipFile", path: Path, required: Sequence[str], optional: Sequence[str], max_bytes: int
+    archive: "zipfile.ZipFile", path: Path, required: Sequence[str], wanted: set[str], ignored: set[str]
 ) -> dict[str, "zipfile.ZipInfo"]:
-    """The zip directory by array name, after checks of names and sizes."""
+    """The zip directory's entries of the wanted arrays by name, after checks of names and sizes."""
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
-    wanted = {*required, *optional}
+    counts = Counter(names)
+    members = {}
     for info, name in zip(infos, names, strict=True):
+        if name in ignored:
+            continue
         if name not in wanted or not info.filename.endswith(".npy"):
             raise NpzError(f"{path}: has a member {info.filename!r}, but only {_listed(wanted)} are allowed")
-        if names.count(name) > 1:
-            raise NpzError(f"{path}: has the member {info.filename!r} {names.count(name)} times")
+        if counts[name] > 1:
+            raise NpzError(f"{path}: has the member {info.filename!r} {counts[name]} times")
         _check_sizes(info, path)
+        members[name] = info
     missing = [name for name in required if name not in names]
     if missing:
         raise NpzError(f"{path}: has no {_listed(missing)}, found {_listed(names) or 'nothing'}")
-    total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
-    if total > max_bytes:
-        raise NpzError(f"{path}: unpacks to {total:,} bytes, at most {max_bytes:,} are read")
-    if packed > path.stat().st_size:
-        raise NpzError(f"{path}: members claim {packed:,} bytes, the file has {path.stat().st_size:,}")
-    return dict(zip(names, infos, strict=True))
+    return members
 
 
 def _listed(names: Sequence[str] | set[str]) -> str:
@@ -122,13 +152,30 @@ def _listed(names: Sequence[str] | set[str]) -> str:
 
 
 def _check_sizes(info: "zipfile.ZipInfo", path: Path) -> None:
+    """Refuse what NumPy does not write, and a size that the packed bytes cannot have."""
     import zipfile
 
     where = f"{path}: member {info.filename}"
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise NpzError(f"{where} is encrypted or compressed in a way NumPy does not write")
-    if info.file_size > RATIO_CHECKED_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size:
-        raise NpzError(f"{where} unpacks {info.compress_size:,} bytes to {info.file_size:,}, refused as a zip bomb")
+    stored = info.compress_type == zipfile.ZIP_STORED
+    possible = info.compress_size * (1 if stored else DEFLATE_MAX_RATIO)
+    if info.file_size > possible:
+        raise NpzError(
+            f"{where} declares {info.file_size:,} bytes, but its {info.compress_size:,} packed ones unpack to"
+            f" at most {possible:,}: refused as a zip bomb"
+        )
+
+
+def _check_total(infos: Collection["zipfile.ZipInfo"], path: Path, max_bytes: int) -> None:
+    total, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    if total > max_bytes:
+        raise NpzError(
+            f"{path}: unpacks to {total:,} bytes, at most {max_bytes:,} are read\n"
+            "Save fewer rows, or a smaller dtype such as uint8 or float32."
+        )
+    if packed > path.stat().st_size:
+        raise NpzError(f"{path}: members claim {packed:,} bytes, the file has {path.stat().st_size:,}")
 
 
 def _header(member: IO[bytes], info: "zipfile.ZipInfo", path: Path) -> Header:
@@ -141,8 +188,14 @@ def _header(member: IO[bytes], info: "zipfile.ZipInfo", path: Path) -> Header:
     else:
         raise NpzError(f"{path}: member {info.filename} has the unknown .npy version {version}")
     where = f"{path}: member {info.filename}"
-    if dtype.hasobject or dtype.names is not None or dtype.kind not in "biuf":
-        raise NpzError(f"{where} contains {dtype}, but only plain numbers are read")
+    if dtype.hasobject:
+        raise NpzError(
+            f"{where} contains objects, which only pickle can read and a pickle can run any program\n"
+            "Save it as numbers or text: array.astype(float) or array.astype(str)."
+        )
+    # The items of an array of empty text have no bytes, but NumPy allocates four for each.
+    if dtype.names is not None or dtype.kind not in "biufUS" or not dtype.itemsize:
+        raise NpzError(f"{where} contains {dtype}, but only plain numbers and text are read")
     if any(length < 0 for length in shape) or len(shape) > 8:
         raise NpzError(f"{where} claims the shape {shape}")
     claimed = math.prod(shape) * dtype.itemsize
@@ -156,6 +209,8 @@ def _array(archive: "zipfile.ZipFile", info: "zipfile.ZipInfo", path: Path) -> N
         header = _header(member, info, path)
         array = np.empty(math.prod(header.shape), header.dtype)
         _fill(member, array, f"{path}: member {info.filename}")
+    if header.dtype.kind == "U":
+        _check_text(array, f"{path}: member {info.filename}")
     shaped = array.reshape(header.shape, order="F" if header.fortran_order else "C")
     return np.ascontiguousarray(shaped, header.dtype.newbyteorder("=")).reshape(header.shape)
 
@@ -172,3 +227,10 @@ def _fill(member: IO[bytes], array: NDArray[Any], where: str) -> None:
         done += len(chunk)
     if member.read(1):
         raise NpzError(f"{where} has more data after its {len(data):,} bytes")
+
+
+def _check_text(array: NDArray[Any], where: str) -> None:
+    """Refuse numbers that are no characters: Python cannot make text of them, or cannot write it as UTF-8."""
+    codes = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+        raise NpzError(f"{where} contains text that is not Unicode")

@@ -1,104 +1,101 @@
 """Read and check a user's dataset from a .npz file."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.data import npz
-from model.data.arrays import Arrays, Column
-from model.data.errors import DatasetInvalid
-from model.data.splits import with_test_split
+from model.data.arrays import Arrays
+from model.data.assembly import MAX_BYTES, Part, assemble, check_inputs
+from model.data.errors import DatasetInvalid, listed
 
-MAX_BYTES = 4 * 2**30
+LAYOUTS: tuple[tuple[str, ...], ...] = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("x", "y", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("images", "labels", "test_images", "test_labels"),
+    ("data", "target", "data_test", "target_test"),
+    ("arr_0", "arr_1"),
+)
+"""Accepted names of inputs, labels, and their test parts, in any case; `np.savez(file, x, y)` gives the last."""
 
 
 def read_npz_dataset(path: Path, target: str | None = None, keep: tuple[str, ...] = ()) -> Arrays:
-    """Read a dataset from a .npz file with x_train, y_train and optionally x_test and y_test.
+    """Read a dataset from a .npz file with inputs, labels and optionally test inputs and test labels.
 
-    Features are uint8 (scale 1/255) or floats (stored as float32, scale 1); labels are integers 0 .. C-1.
-    Without x_test a fixed stratified fifth becomes the test split.
+    The names are of one of `LAYOUTS`; other members are not read. Arrays of two dimensions are tables of numbers, with
+    NaN for gaps; of more they are images. Labels have any form that `encode_labels` accepts.
+
+    Args:
+        path: The file.
+        target: Must be None: the labels are an array of their own.
+        keep: Must be empty.
 
     Raises:
         DatasetInvalid: The file is missing or not such a dataset; the message has the array and its fault.
         OSError: The file cannot be read.
     """
+    if target is not None or keep:
+        raise DatasetInvalid(
+            f"{path}: `target` and `keep` name columns of a table, but the labels of a .npz file are its array y\n"
+            "Leave them out."
+        )
     if not path.is_file():
         raise DatasetInvalid(f"{path}: there is no such file")
     try:
+        names = npz.member_names(path)
+        members = _members(path, names)
+        ignored = [name for name in names if name not in members]
         arrays = npz.read(
             path,
-            ["x_train", "y_train"],
-            ["x_test", "y_test"],
-            check=lambda name, header: _check_header(path, name, header),
+            members,
+            ignored=ignored,
+            check=lambda name, header: _check_header(path, members, name, header),
             max_bytes=MAX_BYTES,
         )
     except npz.NpzError as error:
         raise DatasetInvalid(str(error)) from error
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise DatasetInvalid(f"{path}: has only one of x_test and y_test\nGive both or neither.")
-    return _assembled(path, arrays)
+    notes = ["arr_0 are the inputs and arr_1 the labels, by their position"] if "arr_0" in members else []
+    notes += [f"not read: {listed(ignored)}"] if ignored else []
+    parts = [Part(arrays[x], arrays[y], x, y) for x, y in zip(members[::2], members[1::2], strict=True)]
+    return assemble(path, parts[0], parts[1] if parts[1:] else None, tuple(notes))
 
 
-def _check_header(path: Path, name: str, header: npz.Header) -> None:
-    """Refuse a wrong dtype or number of dimensions before any data is read."""
-    found = f"found {header.dtype} with shape {header.shape}"
-    if name.startswith("x"):
-        plain = header.dtype == np.uint8 or (header.dtype.kind == "f" and header.dtype.itemsize in (4, 8))
-        if not plain or len(header.shape) < 2 or 0 in header.shape:
-            raise DatasetInvalid(f"{path}: {name} must be uint8, float32 or float64, (n, features...), {found}")
-    elif header.dtype.kind not in "iu" or len(header.shape) != 1:
-        raise DatasetInvalid(f"{path}: {name} must be integers of shape (n,), {found}")
-
-
-def _assembled(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
-    images, labels = _features(path, "x_train", arrays), _labels(path, "train", arrays, 0)
-    classes = _classes(path, labels)
-    names, shape = tuple(map(str, range(classes))), tuple(arrays["x_train"].shape[1:])
-    columns = tuple(Column(str(place)) for place in range(shape[0])) if len(shape) == 1 else None
-    if "x_test" not in arrays:
-        return with_test_split(images, labels, names, shape, columns=columns)
-    tests, test_labels = _features(path, "x_test", arrays), _labels(path, "test", arrays, classes)
-    if arrays["x_test"].shape[1:] != shape or tests.dtype != images.dtype:
-        found = f"{tests.dtype} of {arrays['x_test'].shape[1:]}"
-        raise DatasetInvalid(f"{path}: x_test must be {images.dtype} of {shape} like x_train, found {found}")
-    return Arrays(images, labels, tests, test_labels, names, shape, columns)
-
-
-def _features(path: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """(n, features) uint8 or float32, finite."""
-    array = arrays[name].reshape(len(arrays[name]), -1)
-    if array.dtype == np.uint8:
-        return array
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32, copy=False)
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(bad):
-        raise DatasetInvalid(f"{path}: {name} must be finite in float32, but {len(bad):,} rows are not, first {bad[0]}")
-    return array
-
-
-def _labels(path: Path, part: str, arrays: Mapping[str, NDArray[Any]], classes: int) -> NDArray[np.int64]:
-    """(n,) labels in 0 .. classes - 1; classes = 0 accepts all that can be 0 .. C-1, each at least once."""
-    labels, examples = arrays[f"y_{part}"], len(arrays[f"x_{part}"])
-    if len(labels) != examples:
-        raise DatasetInvalid(f"{path}: y_{part} must have {examples:,} labels like x_{part}, found {len(labels):,}")
-    # Before the cast: a uint64 above the range of int64 would become negative, and a large one would need a huge table.
-    wrong = labels[(labels < 0) | (labels >= (classes or max(2, examples)))]
-    if len(wrong):
-        known = f"0 .. {classes - 1} like y_train" if classes else "0 .. C-1, each at least once"
-        raise DatasetInvalid(f"{path}: y_{part} must hold labels {known}, found {wrong[0]}")
-    return labels.astype(np.int64)
-
-
-def _classes(path: Path, labels: NDArray[np.int64]) -> int:
-    counts = np.bincount(labels)
-    if len(counts) < 2:
-        raise DatasetInvalid(f"{path}: y_train must hold at least 2 classes, found 1")
-    if not counts.all():
+def _members(path: Path, names: Sequence[str]) -> list[str]:
+    """The names of inputs and labels, and then of test inputs and test labels if there are any."""
+    folded = [name.lower() for name in names]
+    layouts = [layout for layout in LAYOUTS if {*layout[:2]} <= {*folded}]
+    if not layouts:
+        raise DatasetInvalid(f"{path}: {_missing(names)}\nSave the inputs as x_train and their labels as y_train.")
+    wanted = layouts[0]
+    found = [name for key in wanted for name in names if name.lower() == key]
+    positions = wanted[0] == "arr_0" and "arr_2" in folded
+    if len(layouts) > 1 or len(found) > len({*map(str.lower, found)}) or positions:
         raise DatasetInvalid(
-            f"{path}: y_train must hold every label 0 .. {len(counts) - 1}, but has no {np.flatnonzero(counts == 0)[0]}"
+            f"{path}: it is not clear which arrays are the inputs and the labels, found {listed(names)}\n"
+            "Save them as x_train and y_train, and test examples as x_test and y_test."
         )
-    return len(counts)
+    if len(found) == 3:
+        raise DatasetInvalid(
+            f"{path}: has only one of {wanted[2]} and {wanted[3]}\n"
+            "Give both or neither: without them a fifth of the examples is the test set."
+        )
+    return found
+
+
+def _missing(names: Sequence[str]) -> str:
+    """What the file lacks: the other array of a pair, or both."""
+    folded = [name.lower() for name in names]
+    for pair in (layout[:2] for layout in LAYOUTS):
+        for here, other in (pair, pair[::-1]):
+            if here in folded:
+                return f"has {here} but no {other}, found {listed(names)}"
+    pairs = ", ".join(f"{inputs}/{labels}" for inputs, labels, *_ in LAYOUTS)
+    return f"has no arrays of the names {pairs}, found {listed(names) or 'nothing'}"
+
+
+def _check_header(path: Path, members: Sequence[str], name: str, header: npz.Header) -> None:
+    """Refuse a wrong dtype or number of dimensions before any data is read."""
+    if members.index(name) % 2 == 0:
+        check_inputs(f"{path}: {name}", header.dtype, header.shape)
+    elif len(header.shape) not in (1, 2):
+        raise DatasetInvalid(f"{path}: {name} must have shape (n,) or be one-hot (n, classes), found {header.shape}")
