@@ -66,6 +66,19 @@ def assemble(source: Path, train: Part, test: Part | None, notes: tuple[str, ...
     return Arrays(inputs, labels[0].codes, test_inputs, labels[1].codes, labels[0].classes, shape, columns, notes=notes)
 
 
+def check_no_columns(source: Path, target: str | None, keep: tuple[str, ...]) -> None:
+    """Refuse the names of columns for a source whose labels are stored apart from its inputs.
+
+    Raises:
+        DatasetInvalid: There is a name.
+    """
+    if target is not None or keep:
+        raise DatasetInvalid(
+            f"{source}: `target` and `keep` name columns of a .csv or .parquet table, but the labels are stored apart"
+            " here\nLeave them out."
+        )
+
+
 def check_inputs(where: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Refuse inputs by dtype and shape, before they are read.
 
@@ -130,12 +143,15 @@ def _check_finite(where: str, rows: NDArray[Any], *, table: bool) -> None:
 
 def _labels(source: Path, parts: list[Part]) -> list[Labels]:
     """The labels of each part, with the classes of the first."""
+    train = encode_labels(parts[0].labels, f"{source}: {parts[0].labels_name}")
     forms = [part.labels.shape[1:] if part.labels.shape[1:] != (1,) else () for part in parts]
     if len(set(forms)) > 1:
         # One-hot columns have no names: with a column less, a class would get the number of another.
         found = " and ".join(f"{part.labels_name} {part.labels.shape}" for part in parts)
-        raise DatasetInvalid(f"{source}: both parts must have labels of the same form, found {found}")
-    train = encode_labels(parts[0].labels, f"{source}: {parts[0].labels_name}")
+        raise DatasetInvalid(
+            f"{source}: both parts must have labels of the same form, found {found}\n"
+            "Give both one label for each row, or both the same one-hot columns."
+        )
     rest = [encode_labels(part.labels, f"{source}: {part.labels_name}", train.classes) for part in parts[1:]]
     return [train, *rest]
 

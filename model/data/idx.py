@@ -1,18 +1,24 @@
-"""Read MNIST's file format, gzip-compressed IDX. A file's SHA-256 is checked before it is decoded.
+"""Read MNIST's file format, IDX: magic number, dimensions as big-endian int32, then the numbers.
 
-The format: http://yann.lecun.com/exdb/mnist/ (magic number, dimensions as big-endian int32, then the bytes).
+The format: http://yann.lecun.com/exdb/mnist/. The SHA-256 of a published file is checked before it is decoded.
 """
 
 import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.errors import DatasetDamaged
+from model.data.errors import DatasetDamaged, DatasetInvalid
 from model.data.gunzip import gunzip
+
+DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+"""The dtype by the third byte of the magic number; the fourth is the number of dimensions."""
+MAX_DIMENSIONS = 8
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def fault(path: Path, file: IdxFile) -> str | None:
     return None
 
 
-def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
+def read_idx(path: Path, file: IdxFile) -> NDArray[Any]:
     """The array in a published, gzip-compressed IDX file; its checksum is verified before it is decoded.
 
     Raises:
@@ -48,33 +54,46 @@ def read_idx(path: Path, file: IdxFile) -> NDArray[np.uint8]:
     damage = fault(path, file)
     if damage is not None:
         raise DatasetDamaged(f"{damage}\nReplace the file by the published one, or remove it.")
-    return decode_idx(path.read_bytes(), file.shape, str(path))
+    array = decode_idx(path.read_bytes(), str(path), math.prod(file.shape))
+    if array.shape != file.shape or array.dtype != np.uint8:
+        raise DatasetDamaged(f"{path}: expected uint8 {file.shape}, found {array.dtype} {array.shape}")
+    return array
 
 
-def decode_idx(packed: bytes, shape: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-    """The uint8 array of this shape in gzip-compressed IDX bytes.
+def decode_idx(data: bytes, where: str, max_bytes: int) -> NDArray[Any]:
+    """The array in the bytes of an IDX file, in native byte order.
 
     Args:
-        packed: The file's bytes.
-        shape: The expected shape, which also limits the unpacked size.
+        data: The file's bytes, as they are or compressed by gzip, whatever the file's name is.
         where: Names the file in errors.
+        max_bytes: Maximal size of the array, which is checked before it is unpacked.
 
     Raises:
-        DatasetDamaged: Truncated, wrong magic number, wrong dimensions, or a wrong number of bytes.
+        DatasetDamaged: Not an IDX file, truncated, or with more bytes than its dimensions need.
+        DatasetInvalid: The array is larger than `max_bytes`.
     """
-    header = 4 + 4 * len(shape)
-    expected = header + math.prod(shape)
+    head = _unpacked(data, 4 + 4 * MAX_DIMENSIONS, where)
+    if len(head) < 4 or head[:2] != bytes(2) or head[2] not in DTYPES or not 1 <= head[3] <= MAX_DIMENSIONS:
+        raise DatasetDamaged(f"{where}: not an IDX file, its magic number is {head[:4].hex() or 'missing'}")
+    dtype, start = np.dtype(DTYPES[head[2]]), 4 + 4 * head[3]
+    shape = tuple(int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4))
+    size = math.prod(shape) * dtype.itemsize
+    if size > max_bytes:
+        raise DatasetInvalid(
+            f"{where}: holds {size:,} bytes of shape {shape}, at most {max_bytes:,} are read\nSave fewer examples."
+        )
+    content = _unpacked(data, start + size, where)
+    if len(content) != start + size:
+        found = f"{len(content):,}" if len(content) < start + size else "more"
+        raise DatasetDamaged(f"{where}: expected {start + size:,} bytes of an array of shape {shape}, found {found}")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unpacked(data: bytes, at_most: int, where: str) -> bytes:
+    """The first `at_most` + 1 bytes of a file, unpacked if it is compressed by gzip."""
+    if data[:2] != GZIP_MAGIC:
+        return data[: at_most + 1]
     try:
-        data = gunzip(packed, expected)
+        return gunzip(data, at_most)
     except (ValueError, EOFError) as error:
         raise DatasetDamaged(f"{where}: not a complete gzip file ({error})") from error
-    magic = bytes([0, 0, 8, len(shape)])
-    if data[:4] != magic:
-        raise DatasetDamaged(f"{where}: not an IDX file of bytes: expected magic {magic.hex()}, found {data[:4].hex()}")
-    dimensions = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4))
-    if dimensions != shape:
-        raise DatasetDamaged(f"{where}: expected dimensions {shape}, found {dimensions}")
-    if len(data) != expected:
-        found = f"{len(data):,}" if len(data) < expected else "more"
-        raise DatasetDamaged(f"{where}: expected {expected:,} bytes unpacked, found {found}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from model.data import npz
 from model.data.arrays import Arrays
-from model.data.assembly import MAX_BYTES, Part, assemble, check_inputs
+from model.data.assembly import MAX_BYTES, Part, assemble, check_inputs, check_no_columns
 from model.data.errors import DatasetInvalid, listed
 
 LAYOUTS: tuple[tuple[str, ...], ...] = (
@@ -34,11 +34,7 @@ def read_npz_dataset(path: Path, target: str | None = None, keep: tuple[str, ...
         DatasetInvalid: The file is missing or not such a dataset; the message has the array and its fault.
         OSError: The file cannot be read.
     """
-    if target is not None or keep:
-        raise DatasetInvalid(
-            f"{path}: `target` and `keep` name columns of a table, but the labels of a .npz file are its array y\n"
-            "Leave them out."
-        )
+    check_no_columns(path, target, keep)
     if not path.is_file():
         raise DatasetInvalid(f"{path}: there is no such file")
     try:

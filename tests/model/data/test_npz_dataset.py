@@ -240,9 +240,9 @@ def test_an_invalid_npz_is_refused_with_its_file_and_member(
 def test_a_target_column_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
 
-    with pytest.raises(DatasetInvalid, match="`target` and `keep` name columns of a table"):
+    with pytest.raises(DatasetInvalid, match="`target` and `keep` name columns of a"):
         read_npz_dataset(path, "species", ())
-    with pytest.raises(DatasetInvalid, match="`target` and `keep` name columns of a table"):
+    with pytest.raises(DatasetInvalid, match="`target` and `keep` name columns of a"):
         read_npz_dataset(path, None, ("zip",))
 
 
