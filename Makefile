@@ -97,7 +97,7 @@ format: $(VENV)/.installed-dev ## Format the code
 
 lock: ## Resolve pyproject.toml into the lock files (needs uv)
 	@echo 'setuptools>=80' | uv pip compile pyproject.toml - -o requirements.lock $(LOCK_FLAGS)
-	@set -e; for extra in dev dashboard cluster postgres; do uv pip compile pyproject.toml --extra $$extra -c requirements.lock -o requirements-$$extra.lock $(LOCK_FLAGS); done
+	@set -e; for extra in dev dashboard cluster notebook postgres; do uv pip compile pyproject.toml --extra $$extra -c requirements.lock -o requirements-$$extra.lock $(LOCK_FLAGS); done
 
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 

@@ -6,9 +6,9 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        from sweep import cli
+        from sweep import entry
 
-        cli.main()
+        entry.main()
     except KeyboardInterrupt:
         sys.stderr.write("sweep: interrupted\n")
         sys.exit(130)

@@ -1,56 +1,70 @@
-"""The sweep's objective function as a callable for Optuna, for use in notebooks.
+"""The Python API: run a study. The same engine and record as `sweep`.
 
-    study = optuna.create_study(direction="minimize")
-    study.optimize(Objective("digits"), n_trials=20)
-    Objective("digits")(optuna.trial.FixedTrial({...}))
+    import sweep
 
-The same settings, seed and trial number give the same numbers as `sweep run` records.
+    result = sweep.run("study.toml", minutes=3)
+    result.champion.predict(X_new)
+
+Ctrl-C ends the sweep and keeps what there is; the same call continues it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
+from studies.record.folder import Home
+from sweep.commands.console import make_console
+from sweep.commands.preparation import Options
+from sweep.commands.run import run_study
+from sweep.objective import Objective
+from sweep.result import Result
+from sweep.workers.local import cores
 
-from model.data import datasets
-from model.epoch import EpochSelection
-from model.training import Diverged, TrainingState, train
-from studies.definition import Study
-from studies.study_file import load
-
-__all__ = ["Objective"]
+__all__ = ["Objective", "Result", "run"]
 
 
-class Objective:
-    """Train a network with a trial's hyperparameters; return the objective at the selected epoch.
+def run(
+    study: str | Path,
+    *,
+    minutes: float | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    home: str | Path = "runs",
+    tracking: str | None = None,
+    changes: Sequence[str] = (),
+    confirm: bool = True,
+) -> Result:
+    """Run or continue a study, as `sweep run` does, and return what it found.
 
     Args:
-        study: a study, its name, or the path of its file.
-        cache: folder for prepared datasets.
+        study: the name of a built-in or recorded study, or the path of a study file.
+        minutes: about how long the sweep may take; None for all trials.
+        trials: total number, instead of the study's.
+        workers: trials to train at once; None for one per core.
+        home: folder for everything that is written.
+        tracking: MLflow's address; None for the file in the home folder, "none" for no MLflow.
+        changes: "key=value" pairs that override the study file.
+        confirm: whether to confirm the winner and evaluate it on the test set; without it there is no champion.
 
     Raises:
-        StudyError, DatasetError: the study or its data cannot be used.
+        StudyError, DatasetError: the study or its data cannot be used; sweep/errors.py lists all errors.
     """
-
-    def __init__(self, study: Study | str, cache: Path = Path("runs/data")) -> None:
-        self._study = study if isinstance(study, Study) else load(study)
-        self._data = datasets.load(datasets.prepare(self._study.source, cache), self._study.seed)
-
-    def __call__(self, trial: optuna.trial.BaseTrial) -> float:
-        """Return the objective; raises `TrialPruned` if the trial is pruned or diverges."""
-        study, data = self._study, self._data
-        selection, seed = EpochSelection(study.objective, study.epoch), [study.seed, trial.number]
-        state = TrainingState.of(study.draw(trial), data, seed, selection)
-        try:
-            for epoch in train(state, data.train, data.validation):
-                trial.report(self._value(state), epoch.index)
-                if trial.should_prune():
-                    raise optuna.TrialPruned(f"behind the other trials after epoch {epoch.index + 1}")
-        except Diverged as error:
-            raise optuna.TrialPruned(str(error)) from error
-        return self._value(state)
-
-    def _value(self, state: TrainingState) -> float:
-        assert state.selected is not None
-        return state.selected.validation[self._study.metric.name]
+    arguments = ["run", str(study), *(["--minutes", str(minutes)] if minutes else [])]
+    options = Options(
+        home=Path(home),
+        tracking=tracking,
+        study=str(study),
+        trials=trials,
+        more=None,
+        workers=workers or cores(),
+        cluster=None,
+        changes=changes,
+        timeout=None,
+        minutes=minutes,
+        confirm=confirm,
+        arguments=arguments,
+        embedded=True,
+    )
+    run_study(options, make_console())
+    return Result(Home(options.home).study(Path(study).stem).path)

@@ -1,21 +1,16 @@
 """The command line: parse the arguments, call sweep/commands/, print the result.
 
 Exit codes: 0 done; 2 bad input; 3 environment (disk, port, data not available); 4 stopped because trials keep
-failing; 5 damaged data; 130 and 143 stopped by a signal. An error takes at most three lines on stderr; `--debug`
-adds the traceback. Commands import what they need inside their function: `--help` must not wait for MLflow.
+failing; 5 damaged data; 130 and 143 stopped by a signal; see sweep/entry.py. Commands import what they need inside
+their function: `--help` must not wait for MLflow.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import sys
-import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO, cast
 
 import click
 
@@ -23,7 +18,6 @@ from studies.record.folder import Home, StudyFolder
 from sweep.commands.mirror_lines import diagnosis, sent
 from sweep.commands.options import Seconds, output_file, scheduler_address, shared_options
 from sweep.errors import DAMAGED, exit_code
-from sweep.passwords import Clean
 
 EPILOG = """\b
 Examples:
@@ -74,6 +68,12 @@ def sweep() -> None:
     help="Stop after SECONDS; run again to resume.",
 )
 @click.option(
+    "--minutes",
+    type=Seconds(min=0, min_open=True),
+    metavar="M",
+    help="Take about M minutes, the confirmation included: the search ends early.",
+)
+@click.option(
     "--cluster",
     metavar="ADDRESS",
     callback=scheduler_address,
@@ -90,6 +90,7 @@ def run(
     changes: tuple[str, ...],
     generation: int | None,
     timeout: float | None,
+    minutes: float | None,
     cluster: str | None,
     no_confirm: bool,
     debug: bool,
@@ -98,13 +99,25 @@ def run(
     from sweep.commands.console import make_console
     from sweep.commands.preparation import Options
     from sweep.commands.run import run_study
+    from sweep.workers.local import cores
 
     if trials and more:
         raise click.UsageError("--trials is the total and --more is added to what is recorded; give one of them")
     changes += (f"generation={generation}",) if generation else ()
-    workers = workers or (_cores() if cluster is None else sys.maxsize)
+    workers = workers or (cores() if cluster is None else sys.maxsize)
     options = Options(
-        home, tracking, study, trials, more, workers, cluster, changes, timeout, not no_confirm, _arguments()
+        home=home,
+        tracking=tracking,
+        study=study,
+        trials=trials,
+        more=more,
+        workers=workers,
+        cluster=cluster,
+        changes=changes,
+        timeout=timeout,
+        minutes=minutes,
+        confirm=not no_confirm,
+        arguments=sys.argv[1:],
     )
     return run_study(options, make_console())
 
@@ -341,55 +354,6 @@ def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: s
             click.echo(f"sweep: {'; '.join(str(found).splitlines())}", err=True)
             code = code or exit_code(found) or 1
     return code
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with its code; an expected error is printed in at most three lines.
-
-    Passwords are removed from everything written to stderr, including library logs and tracebacks.
-    """
-    words = _arguments() if arguments is None else list(arguments)
-    stderr = cast(
-        TextIO, Clean(sys.stderr, [*words, *(os.environ.get(name, "") for name in ("SWEEP_TRACKING", "SWEEP_STORAGE"))])
-    )
-    with contextlib.redirect_stderr(stderr):
-        code = _call(words, stderr)
-    sys.exit(code)
-
-
-def _call(words: list[str], stderr: TextIO) -> int:
-    try:
-        return sweep.main(words, prog_name="sweep", standalone_mode=False) or 0
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "sweep"
-        stderr.write(f"sweep: {error.format_message()}\nsee {command} --help\n")
-        return error.exit_code
-    except click.ClickException as error:
-        stderr.write(f"sweep: {error.format_message()}\n")
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        adds = any(word.partition("=")[0] == "--more" for word in words)  # would add them once again
-        resumable = words[:1] in (["run"], ["sync"]) and not adds
-        stderr.write(f"sweep: interrupted{'; nothing is lost, run the same command to resume' if resumable else ''}\n")
-        return 130
-    except SystemExit:  # from click or rich, if the reader of the output has exited, as `head` does
-        return 128 + signal.SIGPIPE
-    except Exception as error:
-        code = exit_code(error)
-        if "--debug" in words or code is None:
-            traceback.print_exc(file=stderr)
-        else:
-            stderr.write("\n".join(f"sweep: {error}".splitlines()[:3]) + "\n")
-        return code or 1
-
-
-def _arguments() -> list[str]:
-    return sys.argv[1:]
-
-
-def _cores() -> int:
-    """Number of cores this process may use; a container may have fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tracking_uri(home: Path, tracking: str | None) -> str:

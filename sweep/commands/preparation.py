@@ -39,8 +39,10 @@ class Options:
         cluster: address of a Dask scheduler; None for processes on this machine.
         changes: `key=value` pairs that override the study file.
         timeout: seconds after which the sweep stops; running it again resumes it.
+        minutes: about how long the sweep may take, confirmation included; None for all trials.
         confirm: whether to confirm the winner and open the test set.
         arguments: the command line, to print the command that resumes the study.
+        embedded: whether the process is the user's own, such as a notebook, which a second Ctrl-C must not end.
     """
 
     home: Path
@@ -52,8 +54,10 @@ class Options:
     cluster: str | None
     changes: Sequence[str]
     timeout: float | None
+    minutes: float | None
     confirm: bool
     arguments: Sequence[str]
+    embedded: bool = False
 
 
 def require_scheduler(address: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,10 @@ MIRROR_TIMEOUT_S = 90.0
 
 A working MLflow may need this long. If MLflow fails, the mirror process itself exits within seconds.
 """
+
+
+SEARCH_SHARE = 0.6
+"""Fraction of the minutes after which no trial is proposed; the rest is for running trials and the confirmation."""
 
 
 def run_study(options: Options, console: Console) -> int:
@@ -81,11 +86,12 @@ def _train_all(options: Options, study: Study, dataset: Path, database: Database
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
-    search = Search(study, database.search, folder, dataset)
+    until = time.monotonic() + SEARCH_SHARE * 60 * options.minutes if options.minutes else None
+    search = Search(study, database.search, folder, dataset, until)
     for name, log in (("search", database.search), ("confirm", database.confirm)):
         remove_leftovers(StudyFolder(folder), name, log.finished())
     pool = _pool(options, study, dataset, folder, progress)
-    with _signals(stop, pool, console), contextlib.closing(pool), progress:
+    with _signals(stop, pool, console, options.embedded), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
         if search.begun >= study.trials and (search.begun > study.trials or not search.resumes):
             command = command_here(options.home, options.tracking, *_words(options, "--more", "20"))
@@ -93,6 +99,8 @@ def _train_all(options: Options, study: Study, dataset: Path, database: Database
         progress.begin("search", max(study.trials, search.begun), search.counts, search.best)
         try:
             coordinator.run(search)
+            if search.begun < study.trials and stop.reason is None:
+                progress.note(f"the time for the search is over after {search.begun} of {study.trials} trials")
             if options.confirm and not stop.asked():
                 Confirmation(study, database, dataset, coordinator, progress, stop).run()
         except DatabaseUnavailable:
@@ -111,8 +119,11 @@ def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress:
 
 
 @contextlib.contextmanager
-def _signals(stop: Stop, pool: Pool, console: Console) -> Iterator[None]:
-    """Handle signals: the first stops cleanly, the second kills the workers at once; both can be resumed."""
+def _signals(stop: Stop, pool: Pool, console: Console, embedded: bool) -> Iterator[None]:
+    """Handle signals: the first stops cleanly, the second kills the workers at once; both can be resumed.
+
+    Python allows handlers in the main thread only; in another thread signals keep their meaning.
+    """
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.reason is None:
@@ -122,8 +133,13 @@ def _signals(stop: Stop, pool: Pool, console: Console) -> Iterator[None]:
             pool.kill()
             console.show_cursor(True)
         finally:
-            os._exit(128 + number)
+            if not embedded:
+                os._exit(128 + number)
+        raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:

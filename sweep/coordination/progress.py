@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -42,7 +43,7 @@ class Progress:
     """The state of one phase of a sweep, displayed as it changes.
 
     Args:
-        console: the output; a table is drawn only on a terminal.
+        console: the output; a table is drawn only on a terminal, and in Jupyter if ipywidgets is installed.
         searched: names of the hyperparameters to show.
         metric: of the objective, for the format and the comparison of values.
         placed: whether to show the worker of each trial.
@@ -53,7 +54,8 @@ class Progress:
         self._searched = searched
         self._metric = metric
         self._placed = placed
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        drawn = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        self._live = Live(console=console, auto_refresh=False, transient=True) if drawn else None
         self._running: dict[str, _Running] = {}
         self._counts: dict[str, int] = {}
         self._best: tuple[float, int] | None = None

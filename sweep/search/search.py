@@ -11,6 +11,7 @@ with other settings.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ class Search:
         log: the log that records the trials.
         folder: the study's folder.
         dataset: the prepared dataset's folder.
+        until: of `time.monotonic()`: no trial is proposed after it; None for no limit.
 
     Attributes:
         begun: number of proposed trials, over all starts.
@@ -58,8 +60,9 @@ class Search:
         RecordError: recorded trials were changed since they were written.
     """
 
-    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path) -> None:
+    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path, until: float | None = None) -> None:
         self._definition = study
+        self._until = until
         self._log = log
         self._folder = StudyFolder(folder)
         self._dataset = dataset
@@ -89,7 +92,7 @@ class Search:
     def ask(self) -> Task | None:
         """The next trial, recorded as running before it is returned."""
         begun = self.begun
-        if begun >= self._definition.trials or (begun % (self._definition.generation or 1) == 0 and self._untold()):
+        if not self.remaining() or (begun % (self._definition.generation or 1) == 0 and self._untold()):
             return None
         self._study.sampler = make_sampler(self._definition, begun, self._cache)
         given = self._definition.given(begun)
@@ -150,8 +153,9 @@ class Search:
         return bool(self._interrupted)
 
     def remaining(self) -> int:
-        """Number of trials that have not been proposed yet."""
-        return max(0, self._definition.trials - self.begun)
+        """Number of trials that have not been proposed yet; none when the time is over."""
+        over = self._until is not None and time.monotonic() > self._until
+        return 0 if over else max(0, self._definition.trials - self.begun)
 
     def _untold(self) -> bool:
         """Whether a generation is running."""

@@ -168,3 +168,8 @@ def _kill(worker: _Worker) -> None:
 def _output(worker: _Worker) -> int:
     assert worker.process.stdout is not None
     return worker.process.stdout.fileno()
+
+
+def cores() -> int:
+    """Number of cores this process may use; a container may have fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,8 +24,8 @@ from pathlib import Path
 import pytest
 from recorded import Recorded
 
-from sweep.cli import main
 from sweep.commands import ui
+from sweep.entry import main
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")

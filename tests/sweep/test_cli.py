@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from sweep import errors
-from sweep.cli import main, sweep
+from sweep.cli import sweep
+from sweep.entry import main
 from sweep.storage import database as storage
 
 

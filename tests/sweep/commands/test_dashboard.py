@@ -111,7 +111,7 @@ def test_other_host_names_are_refused(host):
 
 def test_a_missing_extra_is_reported_with_the_command_that_installs_it(recorded, monkeypatch, capsys):
     """Exit code 3, with two lines."""
-    from sweep.cli import main
+    from sweep.entry import main
 
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     with pytest.raises(SystemExit) as caught:

@@ -21,7 +21,20 @@ def ran(tmp_path, study_file):
         output = io.StringIO()
         numbers = [f"{option}={value}" for option, value in (("--trials", trials), ("--more", more)) if value]
         arguments = ["run", str(study), *numbers]
-        options = Options(home, "none", str(study), trials, more, 2, None, changes, timeout, False, arguments)
+        options = Options(
+            home=home,
+            tracking="none",
+            study=str(study),
+            trials=trials,
+            more=more,
+            workers=2,
+            cluster=None,
+            changes=changes,
+            timeout=timeout,
+            minutes=None,
+            confirm=False,
+            arguments=arguments,
+        )
         return run_study(options, Console(file=output, width=200)), output.getvalue()
 
     return run

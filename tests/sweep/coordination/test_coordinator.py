@@ -14,11 +14,11 @@ from optuna.samplers import QMCSampler
 from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
 from studies.record.folder import StudyFolder
-from sweep.api import Objective
 from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
+from sweep.objective import Objective
 from sweep.search.samplers import make_sampler
 from sweep.search.search import Search, is_control
 from sweep.search.tpe import TrialCache

@@ -21,7 +21,7 @@ from studies.record import database
 from studies.record import reader as records
 from studies.record.errors import DatabaseUnavailable, RecordError
 from studies.record.location import locate
-from sweep.cli import main
+from sweep.entry import main
 from sweep.errors import StudyBusy, StudyChanged
 from sweep.storage import database as storage
 from sweep.tracking.doctor import examine

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweep.cli import main
+from sweep.entry import main
 
 PASSWORD = "canary-canary"
 REFUSED = {

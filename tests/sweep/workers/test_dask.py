@@ -22,8 +22,8 @@ from distributed import Client
 from model.data import datasets
 from model.data.datasets import Source
 from studies.record import reader as records
-from sweep.cli import main
 from sweep.coordination.coordinator import Stop
+from sweep.entry import main
 from sweep.search.search import Search
 from sweep.workers import dask as cluster
 from sweep.workers import dask_client

@@ -1,0 +1,109 @@
+"""The Python API gives a study's tables, its champion as a scikit-learn classifier, and its report."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sweep
+from model.classifier import Classifier
+from model.data.arrays import Column
+from model.data.preprocessing import PreprocessingError, fit_table, raw_table
+from model.network import MLP
+from sweep.champion_classifier import ChampionClassifier
+from sweep.result import NoChampion
+
+QUICK = ("baseline.epochs=2", "space.hidden_sizes={layers=[1,1], units=[8,64]}", "sampler=random", "confirm.top=1",
+         "confirm.seeds=2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """A small sweep of the digits."""
+    home = tmp_path_factory.mktemp("api") / "runs"
+    return sweep.run("digits", trials=3, home=home, tracking="none", changes=QUICK)
+
+
+def test_a_result_has_tables_champion_and_report(result, digits):
+    assert result.trials["number"].tolist() == [0, 1, 2]
+    assert set(result.epochs["number"]) == {0, 1, 2}
+    champion, test = result.champion, digits.test
+    assert champion.classes_.tolist() == list(range(10))
+    probabilities = champion.predict_proba(digits.raw_test)
+    assert probabilities.shape == (359, 10)
+    assert champion.predict(digits.raw_test).tolist() == probabilities.argmax(axis=1).tolist()
+    accuracy = result.record.verdict["test"]["accuracies"][0]
+    assert champion.score(digits.raw_test, test.labels) == pytest.approx(accuracy, abs=1e-9)
+    assert result.report.path.read_bytes().startswith(b"%PDF-")
+    shown = result.report._repr_mimebundle_()
+    assert set(shown) == {"text/plain", "application/pdf"}
+
+
+def test_the_same_call_continues_the_study(result):
+    again = sweep.run("digits", trials=3, home=result.folder.path.parent, tracking="none", changes=QUICK)
+
+    assert again.trials.equals(result.trials)
+
+
+def test_a_stopped_sweep_has_trials_and_no_champion(tmp_path):
+    stopped = sweep.run("digits", trials=2, home=tmp_path, tracking="none", changes=QUICK, confirm=False)
+
+    assert len(stopped.trials) == 2
+    with pytest.raises(NoChampion, match="2 trials are recorded"):
+        stopped.champion  # noqa: B018
+
+
+def test_minutes_end_the_search_early_and_still_name_a_champion(tmp_path):
+    found = sweep.run("digits", trials=500, minutes=0.05, home=tmp_path, tracking="none", changes=QUICK)
+
+    assert 0 < len(found.trials) < 500
+    assert found.champion.classes_.tolist() == list(range(10))
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sweep\n"
+        f"result = sweep.run('digits', trials=1, home='runs', tracking='none', changes={QUICK!r}, confirm=False)\n"
+        "print('trials', len(result.trials))\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    assert done.stdout.splitlines()[-1] == "trials 1", done.stderr
+
+
+@pytest.fixture
+def mixed():
+    """A classifier of a number column and a text column."""
+    frame = pd.DataFrame({"age": [1.0, 2.0, None, 4.0], "town": ["Kiel", "Bonn", "Kiel", "Bonn"]})
+    raw, columns = raw_table({"age": frame["age"], "town": frame["town"]}, {"town"})
+    fitted = fit_table(raw, columns)
+    network = MLP((fitted.features, 2))
+    network.initialise(np.random.default_rng(0))
+    return ChampionClassifier(Classifier(network, fitted, ("no", "yes"))), frame
+
+
+def test_a_dataframe_is_read_by_its_columns_names(mixed):
+    champion, frame = mixed
+    expected = champion.predict_proba(frame)
+
+    assert champion.feature_names_in_.tolist() == ["age", "town"]
+    assert set(champion.predict(frame)) <= {"no", "yes"}
+    assert np.array_equal(champion.predict_proba(frame[["town", "age"]].assign(more=1)), expected)
+    with pytest.raises(PreprocessingError, match="missing columns: town"):
+        champion.predict(frame[["age"]])
+    with pytest.raises(PreprocessingError, match="named columns"):
+        champion.predict(frame.to_numpy())
+
+
+def test_labels_keep_their_type():
+    def classes(*names):
+        network = MLP((1, len(names)))
+        fitted = fit_table(np.array([[0.0], [1.0]]), (Column("a"),))
+        return ChampionClassifier(Classifier(network, fitted, names)).classes_
+
+    assert classes("-1", "1").dtype == np.int64
+    assert classes("False", "True").tolist() == [False, True]
+    assert classes("1", "b").tolist() == ["1", "b"]
