@@ -31,8 +31,9 @@ class Classifier:
 
     @classmethod
     def of(cls, network: MLP) -> Classifier:
-        """The classifier of a network without names: numbered classes, and pixels of 0 .. 1 / scale."""
-        pixels = Pixels((network.sizes[0],), network.offset, network.offset + 1 / network.scale)
+        """The classifier of a network without names: numbered classes, and light on dark pixels of 0 .. 1 / scale."""
+        low, high = network.offset, network.offset + 1 / network.scale
+        pixels = Pixels((network.sizes[0],), low, high, background=low, whole=high > 1)
         return cls(network, pixels, tuple(map(str, range(network.sizes[-1]))))
 
     def predict(self, raw: NDArray[Any], columns: Sequence[Column] = ()) -> Floats:

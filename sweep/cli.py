@@ -334,26 +334,19 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
     click.echo(replay_trial(read_record(home, study), trial, Home(home).data))
 
 
-@sweep.command(epilog="Examples: sweep predict seven.png; sweep predict *.png --study mnist")
+@sweep.command(epilog="Examples: sweep predict seven.png; sweep predict *.jpg --photo --study mnist")
 @shared_options
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--study", help="Study whose champion to use; default: the newest champion.")
-def predict(images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, debug: bool) -> int:
-    """Classify IMAGES (of any size, dark on light or light on dark) with the champion."""
-    from sweep.commands.predict import Prediction, classify
-    from sweep.commands.recorded import latest_champion_folder, study_folder
+@click.option("--photo", is_flag=True, help="Crop, scale and centre the images, which may have any size and polarity.")
+def predict(
+    images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, photo: bool, debug: bool
+) -> int:
+    """Classify IMAGES of the training images' size, or photographs, with the champion."""
+    from sweep.commands.predict import predict_images
+    from sweep.commands.recorded import champion_of
 
-    folder = study_folder(home, study) if study else latest_champion_folder(home)
-    code = 0
-    for found in classify(images, StudyFolder(folder).champion):
-        if isinstance(found, Prediction):
-            click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
-        elif debug:
-            raise found
-        else:
-            click.echo(f"sweep: {'; '.join(str(found).splitlines())}", err=True)
-            code = code or exit_code(found) or 1
-    return code
+    return predict_images(images, champion_of(home, study), photo=photo, debug=debug)
 
 
 def _tracking_uri(home: Path, tracking: str | None) -> str:

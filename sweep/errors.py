@@ -46,7 +46,7 @@ CODES = {
     "sweep.passwords:AddressError": BAD_INPUT,
     "sweep.errors:StudyBusy": BAD_INPUT,
     "sweep.errors:StudyChanged": BAD_INPUT,
-    "sweep.commands.predict:ImageError": BAD_INPUT,
+    "sweep.commands.images:ImageError": BAD_INPUT,
     "sweep.commands.replay:NothingToReplay": BAD_INPUT,
     "model.data.errors:DatasetUnavailable": ENVIRONMENT,
     "sweep.commands.preparation:HomeError": ENVIRONMENT,

@@ -26,6 +26,8 @@ KNOTS = 65
 """Quantiles of such a column."""
 PIXELS = 16
 """Fewest columns that can be the pixels of flattened images."""
+BACKGROUND_IMAGES = 1000
+"""Training images, evenly spaced, whose borders tell the background."""
 
 
 class PreprocessingError(ValueError):
@@ -41,11 +43,15 @@ class Pixels:
     Attributes:
         shape: Of one example.
         low, high: Range of the training rows.
+        background: The usual value at the border of gray training images; None if they have no common background.
+        whole: Whether all training values are whole numbers in 0..255.
     """
 
     shape: tuple[int, ...]
     low: float
     high: float
+    background: float | None = None
+    whole: bool = False
 
     @property
     def features(self) -> int:
@@ -220,7 +226,10 @@ def from_dict(table: Mapping[str, Any]) -> Preprocessing:
         low, high = float(table["low"]), float(table["high"])
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"the range {low} to {high} is not one")
-        return Pixels(tuple(int(length) for length in table["shape"]), low, high)
+        background = table.get("background", low)  # as in files that do not have it: light on dark
+        whole = bool(table.get("whole", high > 1))
+        shape = tuple(int(length) for length in table["shape"])
+        return Pixels(shape, low, high, None if background is None else float(background), whole)
     if table["kind"] != "table":
         raise ValueError(f"unknown preprocessing {table['kind']!r}")
     return Table(tuple(_column(entry) for entry in table["columns"]))
@@ -239,10 +248,29 @@ def _column(entry: Mapping[str, Any]) -> Number | Category:
 # ------------------------------------------------------------------ fitting
 
 
-def fit_pixels(raw: NDArray[Any], shape: tuple[int, ...]) -> Pixels:
-    """One scale for all numbers of the training rows raw (n, features); constant rows keep their unit."""
-    low, high = float(raw.min()), float(raw.max())
-    return Pixels(shape, low, high if high > low else low + 1.0)
+def fit_pixels(raw: NDArray[Any], shape: tuple[int, ...], scale: float | None = None) -> Pixels:
+    """One scale for all numbers of the training rows raw (n, features); constant rows keep their unit.
+
+    Where the format fixes the range, `scale` is the factor that makes it 0..1, and the rows tell the background only.
+    """
+    low, high = (float(raw.min()), float(raw.max())) if scale is None else (0.0, 1 / scale)
+    high = high if high > low else low + 1.0
+    return Pixels(shape, low, high, _background(raw, shape, high - low), raw.dtype == np.uint8)
+
+
+def _background(raw: NDArray[Any], shape: tuple[int, ...], extent: float) -> float | None:
+    """The median of the border pixels of gray images, if that of nine in ten images is within a quarter of the range.
+
+    Photographs of scenes have no common background, and neither do colours.
+    """
+    if len(shape) != 2 and shape[2:] != (1,):
+        return None
+    edge = np.ones(shape[:2], bool)
+    edge[1:-1, 1:-1] = False
+    border = raw[:: 1 + (len(raw) - 1) // BACKGROUND_IMAGES, edge.ravel()]
+    usual = float(np.median(border))
+    is_near = np.abs(np.median(border, axis=1) - usual) <= extent / 4
+    return usual if is_near.mean() >= 0.9 else None
 
 
 def fit_table(raw: NDArray[Any], columns: Sequence[Column]) -> Table:

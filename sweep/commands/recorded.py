@@ -9,7 +9,7 @@ import click
 
 from studies.record import reader
 from studies.record.database import study_names
-from studies.record.folder import Home
+from studies.record.folder import Home, StudyFolder
 from studies.record.location import last_written, locate
 from studies.record.reader import SweepRecord
 from studies.record.server import environment_url
@@ -71,17 +71,19 @@ def latest_folder(home: Path) -> Path:
     return max(study_folders(home, None), key=last_written)
 
 
-def latest_champion_folder(home: Path) -> Path:
-    """Folder of the study whose champion was written last.
+def champion_of(home: Path, study: str | None) -> Path:
+    """The champion.npz of a study, or the one that was written last.
 
     Raises:
-        click.UsageError: no study has a champion.
+        click.UsageError: no such study is recorded, or no study has a champion.
     """
+    if study:
+        return StudyFolder(study_folder(home, study)).champion
     found = Home(home).champions()
     if not found:
         study_folders(home, None)
         raise click.UsageError(f"no study in {home} has a champion yet; start a sweep with: sweep run")
-    return max(found, key=lambda folder: folder.champion.stat().st_mtime).path
+    return max((folder.champion for folder in found), key=lambda champion: champion.stat().st_mtime)
 
 
 def read_record(home: Path, study: str | None) -> SweepRecord:
