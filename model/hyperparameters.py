@@ -56,6 +56,8 @@ class Hyperparameters:
         weight_decay: decoupled; a step reduces the weights by learning_rate times this (Loshchilov & Hutter 2019).
         dropout, input_dropout: dropout probability of hidden and of input units.
         label_smoothing: probability mass spread evenly over all classes (Szegedy et al. 2016, section 7).
+        class_weights: `none`, or `balanced`: the loss of a training example is multiplied by n / (classes * n_k), with
+            n_k of the n training examples in its class (King & Zeng 2001), so that all classes count the same.
         activation: of the hidden layers, `relu` or the exact `gelu` (Hendrycks & Gimpel 2016).
         schedule: `constant`, or `cosine` from the learning rate down to 0 over all epochs.
         epochs: passes over the training examples.
@@ -74,6 +76,7 @@ class Hyperparameters:
     dropout: float = _number(0.0, 0, 1, high_open=True)
     input_dropout: float = _number(0.0, 0, 1, high_open=True)
     label_smoothing: float = _number(0.0, 0, 1, high_open=True)
+    class_weights: str = _word("none", "none", "balanced")
     activation: str = _word("relu", "relu", "gelu")
     schedule: str = _word("constant", "constant", "cosine")
     epochs: int = _number(12, 1, 10000)

@@ -174,7 +174,12 @@ class MLP:
         return np.matmul(buffers.activations[-1], self.layers[-1].matrix, out=buffers.logits)
 
     def backpropagate(
-        self, n: int, labels: NDArray[np.int64], smoothing: float = 0.0, dropout: Dropout | None = None
+        self,
+        n: int,
+        labels: NDArray[np.int64],
+        smoothing: float = 0.0,
+        dropout: Dropout | None = None,
+        example_weights: Floats | None = None,
     ) -> tuple[float, int]:
         """Set `gradient` to that of the mean loss over the batch of n that was fed last.
 
@@ -187,13 +192,14 @@ class MLP:
             labels: (n,) class indices.
             smoothing: label smoothing, 0 to 1.
             dropout: dropout of units; None for none.
+            example_weights: (n,), the factor of each example's loss; None for 1.
 
         Returns:
-            The mean loss (with smoothing), and the number of correctly classified examples.
+            The mean loss (with smoothing and weights), and the number of correctly classified examples.
         """
         buffers = self._of_size(n)
         delta = self.logits(n, dropout, slopes=True)
-        loss, hits = cross_entropy(delta, labels, smoothing)
+        loss, hits = cross_entropy(delta, labels, smoothing, example_weights)
         for i in range(len(self.layers) - 1, -1, -1):
             np.matmul(buffers.activations[i].T, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
             if i:
@@ -202,8 +208,9 @@ class MLP:
 
     def predict(self, inputs: NDArray[Any]) -> Floats:
         """Probabilities (n, classes) of inputs (n, features) of any number type, before `offset` and `scale`."""
-        self.feed(inputs)
-        return softmax(self.logits(len(inputs)).copy())
+        with np.errstate(under="ignore"):  # of probabilities and slopes close to 0
+            self.feed(inputs)
+            return softmax(self.logits(len(inputs)).copy())
 
     def _backward(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
         """Gradient with respect to the pre-activations of hidden layer i (from 1), given that of the next layer."""

@@ -10,12 +10,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.adam import Adam
 from model.batches import Batches
+from model.class_weights import weigh
 from model.data.datasets import Dataset, Examples
 from model.dropout import Dropout
 from model.epoch import Epoch, EpochSelection
@@ -120,7 +122,11 @@ class TrainingState:
 
 
 def train(
-    state: TrainingState, examples: Examples, validation: Examples | None, stop_after: int | None = None
+    state: TrainingState,
+    examples: Examples,
+    validation: Examples | None,
+    stop_after: int | None = None,
+    example_weights: NDArray[np.floating[Any]] | None = None,
 ) -> Iterator[Epoch]:
     """Continue training from `state`, yielding after each pass over the examples; leave the loop to stop.
 
@@ -129,16 +135,20 @@ def train(
         examples: the training examples.
         validation: the examples to evaluate after each epoch; None for no validation metrics.
         stop_after: last epoch to run, counted from 1, without shortening the schedule's horizon.
+        example_weights: by row of `examples.labels`, the factor of each example's loss besides that of `class_weights`;
+            None for 1.
 
     Raises:
         Diverged: at the batch whose loss is no longer finite.
     """
     h = state.hyperparameters
     batches = Batches(examples, h.batch_size)
+    weights = weigh(h.class_weights, examples, example_weights)
     for index in range(len(state.epochs), min(stop_after or h.epochs, h.epochs)):
-        # An overflow results in a loss that is not finite, which is detected.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            epoch = _epoch(state, batches, examples, validation, index)
+        # An overflow results in a loss that is not finite, which is detected. What underflows is negligible: squares of
+        # small gradients, and probabilities.
+        with np.errstate(all="ignore"):
+            epoch = _epoch(state, batches, examples, weights, validation, index)
         state.record(epoch)
         yield epoch
 
@@ -171,13 +181,14 @@ def _epoch(
     state: TrainingState,
     batches: Batches,
     examples: Examples,
+    example_weights: NDArray[np.float32] | None,
     validation: Examples | None,
     index: int,
 ) -> Epoch:
     """One pass over the training examples, and the metrics of the validation examples."""
     h, started = state.hyperparameters, perf_counter()
     per_epoch = -(-len(examples) // h.batch_size)
-    loss, accuracy = _pass(state, batches, examples, index)
+    loss, accuracy = _pass(state, batches, examples, example_weights, index)
     found = evaluate(state.network, validation) if validation else {}
     if found and not math.isfinite(found["loss"]):
         raise Diverged(index, per_epoch - 1)
@@ -185,22 +196,27 @@ def _epoch(
     return Epoch(index, rate, loss, accuracy, found, perf_counter() - started)
 
 
-def _pass(state: TrainingState, batches: Batches, examples: Examples, index: int) -> tuple[float, float]:
-    """One pass over the examples: mean loss and accuracy of its batches."""
+def _pass(
+    state: TrainingState, batches: Batches, examples: Examples, example_weights: NDArray[np.float32] | None, index: int
+) -> tuple[float, float]:
+    """One pass over the examples: the weighted mean of their losses, and the accuracy, both of its batches."""
     h, network, optimizer = state.hyperparameters, state.network, state.optimizer
     order = _stream(state.seed, index, ORDER).permutation(examples.rows)
+    in_order = None if example_weights is None else example_weights[order]
     dropout = _dropout(state, index)
     per_epoch = -(-len(examples) // h.batch_size)
     loss, hits = 0.0, 0
     for step, labels in enumerate(batches.into(network, order)):
-        batch_loss, batch_hits = network.backpropagate(len(labels), labels, h.label_smoothing, dropout)
+        factors = None if in_order is None else in_order[step * h.batch_size :][: len(labels)]
+        batch_loss, batch_hits = network.backpropagate(len(labels), labels, h.label_smoothing, dropout, factors)
         if not math.isfinite(batch_loss):
             raise Diverged(index, step)
         rate = learning_rate(h, index * per_epoch + step, h.epochs * per_epoch)
         optimizer.step(network.theta, network.gradient, rate)
         loss += batch_loss * len(labels)
         hits += batch_hits
-    return loss / len(examples), hits / len(examples)
+    total = len(examples) if in_order is None else float(in_order.sum(dtype=np.float64))
+    return loss / total, hits / len(examples)
 
 
 def _dropout(state: TrainingState, index: int) -> Dropout | None:

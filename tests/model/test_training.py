@@ -11,6 +11,7 @@ import pytest
 
 from model import checkpoint
 from model.checkpoint import CheckpointError
+from model.data.datasets import Examples
 from model.epoch import Epoch, EpochSelection
 from model.hyperparameters import Hyperparameters
 from model.training import Diverged, TrainingState, learning_rate, memory_needed, train
@@ -68,6 +69,7 @@ OTHER = {
     "dropout": 0.2,
     "input_dropout": 0.2,
     "label_smoothing": 0.1,
+    "class_weights": "balanced",
     "activation": "gelu",
     "schedule": "cosine",
     "epochs": 7,
@@ -237,6 +239,89 @@ def test_without_validation_its_metrics_are_missing(blobs):
     assert all(epoch.validation == {} for epoch in epochs)
     assert all(epoch.row()["validation_loss"] is None for epoch in epochs)
     np.testing.assert_array_equal(state.selected_theta, state.network.theta)
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Two overlapping clouds: 3800 examples of class 0 and 200 of class 1; three quarters are for training.
+
+    The best possible balanced accuracy is that of the line between two normal distributions sqrt(2) apart, 0.76.
+    """
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], [3800, 200])
+    inputs = (rng.normal(0, 1, (4000, 2)) + labels[:, np.newaxis]).astype(np.float32)
+    return [Examples(inputs, labels, rows) for rows in (np.flatnonzero(np.arange(4000) % 4), np.arange(0, 4000, 4))]
+
+
+def final_epoch(examples, validation, **changes):
+    settings = replace(SMALL, **{"epochs": 20, **changes})
+    state = TrainingState.fresh(settings, examples.inputs.shape[1], 2, (1, 2))
+    return list(train(state, examples, validation))[-1]
+
+
+def test_balanced_classes_find_the_rare_class(rare):
+    """Balanced accuracy rises from nearly that of always guessing the majority, 0.5, to nearly the best possible."""
+    plain, balanced = (final_epoch(*rare, class_weights=words) for words in ("none", "balanced"))
+
+    assert plain.validation["balanced_accuracy"] < 0.55
+    assert balanced.validation["balanced_accuracy"] > 0.7
+    assert balanced.validation["accuracy"] < plain.validation["accuracy"]
+
+
+def test_balanced_classes_of_equal_size_change_no_bit(rare):
+    """Every weight is then exactly 1, also for three classes of seven examples."""
+    labels = np.repeat([0, 1, 2], 7)
+    examples = Examples(rare[0].inputs[:21], labels, np.arange(21))
+    states = [TrainingState.fresh(replace(SMALL, class_weights=words), 2, 3, (1,)) for words in ("none", "balanced")]
+    plain, balanced = (numbers(train(state, examples, None)) for state in states)
+
+    assert plain == balanced
+    np.testing.assert_array_equal(states[0].network.theta, states[1].network.theta)
+
+
+def test_the_training_loss_is_the_weighted_mean(rare):
+    """With balanced classes it is the mean over classes of their mean loss, here by batches and by hand."""
+    examples, _ = rare
+    settings = replace(SMALL, learning_rate=1e-12, class_weights="balanced", epochs=1)
+    state = TrainingState.fresh(settings, 2, 2, (1, 2))
+    epoch = next(train(state, examples, None))
+
+    network = state.network.with_weights(state.network.theta, np.float64)
+    losses = -np.log(network.predict(examples.inputs)[np.arange(4000), examples.labels])
+    by_class = [losses[examples.rows][examples.labels[examples.rows] == label].mean() for label in (0, 1)]
+    assert epoch.train_loss == pytest.approx(np.mean(by_class), rel=1e-5)
+
+
+def test_classes_are_balanced_by_the_training_rows_alone(rare):
+    """Labels of other rows, a class that only they have included, change no weight."""
+    examples, validation = rare
+    labels = examples.labels.copy()
+    labels[validation.rows] = 2
+    states = [TrainingState.fresh(replace(SMALL, class_weights="balanced"), 2, 3, (1, 2)) for _ in range(2)]
+    for state, kept in zip(states, (examples, replace(examples, labels=labels)), strict=True):
+        run_epochs = list(train(state, kept, None))
+        assert np.isfinite(run_epochs[-1].train_loss)
+
+    np.testing.assert_array_equal(states[0].network.theta, states[1].network.theta)
+
+
+@pytest.mark.parametrize("changes", [{}, {"class_weights": "balanced", "activation": "gelu"}])
+def test_training_raises_no_floating_point_error(blobs, changes):
+    """Underflow in Adam and in probabilities is no error, even when NumPy is told to raise one."""
+    settings = replace(SMALL, learning_rate=0.05, beta1=0.5, epochs=40, **changes)
+    plain, strict = fresh(blobs, settings), fresh(blobs, settings)
+    run(plain, blobs)
+    with np.errstate(all="raise"):
+        run(strict, blobs)
+
+    np.testing.assert_array_equal(strict.network.theta, plain.network.theta)
+
+
+def test_divergence_is_the_same_when_numpy_raises_errors(blobs):
+    """An overflow ends as `Diverged`, not as a FloatingPointError."""
+    state = fresh(blobs, replace(SMALL, learning_rate=10.0, hidden_sizes=(512,) * 8, beta1=0.0, beta2=0.0))
+    with np.errstate(all="raise"), pytest.raises(Diverged):
+        run(state, blobs)
 
 
 def test_the_cosine_schedule_ends_at_zero():
