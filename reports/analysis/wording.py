@@ -6,7 +6,8 @@ All sentences and axes of the report use these functions, so that a value is pri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -142,6 +143,19 @@ def _range(low: object, high: object) -> str:
 def small(value: float) -> str:
     """A loss in three decimals, or in two significant digits if it is below 0.01."""
     return "–" if not math.isfinite(value) else f"{value:.3f}" if value >= 0.01 or value == 0 else f"{value:.1e}"
+
+
+def short_names(names: Sequence[str], most: int) -> tuple[str, ...]:
+    """Names in at most `most` characters, cut at the end, or in the middle where two would become the same."""
+    ends = [name if len(name) <= most else f"{name[: most - 1].rstrip()}…" for name in names]
+    seen = Counter(ends)
+    return tuple(end if seen[end] == 1 else _middle(name, most) for name, end in zip(names, ends, strict=True))
+
+
+def _middle(name: str, most: int) -> str:
+    """A name without its middle part."""
+    tail = most // 2
+    return name if len(name) <= most else f"{name[: most - 1 - tail]}…{name[-tail:]}"
 
 
 def duration(seconds: float) -> str:

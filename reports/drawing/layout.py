@@ -247,14 +247,14 @@ class Page:
         self.space(height)
         return found
 
-    def tiles(self, count: int, columns: int, height: float) -> list[Axes]:
-        """`count` small square axes in rows, each with space for a line of text above it."""
+    def tiles(self, count: int, columns: int, height: float, above: float = 0.2) -> list[Axes]:
+        """`count` small square axes in rows, each with space for text above it: one line by default."""
         across = INNER / columns
-        side = min(across - 0.12, height - 0.24)
+        side = min(across - 0.12, height - above - 0.04)
         found = []
         for index in range(count):
             x = SIDE + (index % columns) * across + (across - side) / 2
-            found.append(self._axes(x, self.y + (index // columns) * height + 0.2, side, side))
+            found.append(self._axes(x, self.y + (index // columns) * height + above, side, side))
         self.space(-(-count // columns) * height)
         return found
 

@@ -20,7 +20,7 @@ from reports.analysis.learning_curves import Band
 from reports.analysis.mistakes import Mistake
 from reports.analysis.progress import Progress
 from reports.analysis.statistics import Floats
-from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, printable, shorten
+from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, measure, printable, shorten
 from reports.drawing.scales import GUTTER, log_numbers
 from reports.drawing.style import BASE, FAILURE, GREY, PALETTE, PRUNED, Look, star
 
@@ -193,15 +193,20 @@ def interval(ax: Axes, difference: float, low: float, high: float, look: Look) -
     ax.spines["left"].set_visible(False)
 
 
-def confusion(ax: Axes, found: Confusion) -> None:
-    """A confusion matrix with coloured mistakes; counts are written if there is space."""
+def confusion(ax: Axes, found: Confusion, labels: Sequence[str], *, rotated: bool) -> None:
+    """A confusion matrix with coloured mistakes; counts are written if there is space.
+
+    Args:
+        ax: where to draw.
+        found: the matrix.
+        labels: of the classes, short.
+        rotated: whether the labels below the matrix stand upright, because they are wider than a cell.
+    """
     n = len(found.counts)
     wrong = found.counts - np.diag(np.diag(found.counts))
     ax.imshow(wrong, cmap="Blues", vmin=0, vmax=max(1.5 * float(wrong.max()), 1.0), interpolation="nearest")
-    ax.set_xticks(
-        range(n), [printable(name[:10]) for name in found.names], parse_math=False, rotation=0 if n <= 12 else 90
-    )
-    ax.set_yticks(range(n), [printable(name[:10]) for name in found.names], parse_math=False)
+    ax.set_xticks(range(n), labels, parse_math=False, rotation=90 if rotated else 0)
+    ax.set_yticks(range(n), labels, parse_math=False)
     ax.grid(False)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
@@ -238,14 +243,20 @@ def calibration(ax: Axes, found: Calibration) -> None:
 
 
 def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
-    """A misclassified example, dark on light, with its class, the predicted class and its probability."""
+    """A misclassified image, in colour or dark on light, with its class, the predicted class and its probability."""
+    assert shown.image is not None
     ax.imshow(shown.image, cmap="gray_r", interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_color(RULE)
-    text = f"{names[shown.label]} → {names[shown.predicted]}, {100 * shown.probability:.0f}\u00a0%"
     width = 1.2 * ax.get_position().width * WIDTH  # into the gap between two images
-    ax.set_title(shorten(text, width, TINY), fontsize=TINY, color=INK, pad=3, parse_math=False)
+    true, predicted = names[shown.label], names[shown.predicted]
+    probability = f", {100 * shown.probability:.0f}\u00a0%"
+    text = f"{true} → {predicted}{probability}"
+    if measure(printable(text), TINY) > width:
+        room = width - measure(f"→ {probability}", TINY)
+        text = f"{shorten(true, width, TINY)}\n→ {shorten(predicted, room, TINY)}{probability}"
+    ax.set_title(text, fontsize=TINY, color=INK, pad=3, parse_math=False)
 
 
 def outcomes(ax: Axes, counts: Mapping[str, float], words: Mapping[str, str]) -> None:

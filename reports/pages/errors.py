@@ -11,13 +11,20 @@ from reports.analysis import wording
 from reports.analysis.calibration import Calibration, calibration
 from reports.analysis.confusion import Confusion, confusion
 from reports.analysis.mistakes import Mistake, confident_mistakes
+from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, style
-from reports.drawing.layout import MUTED, SMALL, Page, wrap
+from reports.drawing.layout import BODY, MUTED, SMALL, TINY, Page, measure, printable, wrap
 from reports.pages.context import Report, name
 
-IMAGES, COLUMNS = 18, 9
-TILE_HEIGHT, HEADING_HEIGHT = 0.86, 0.4  # inches
+MOST_IN_A_MATRIX = 20
+"""Classes of a confusion matrix that can be read; more are listed by their mistakes."""
+AXIS_NAME = 16
+"""Characters of a class name beside the matrix."""
+PAIRS, RECALLS, ROWS = 15, 10, 18  # most rows of the tables
+IMAGES = 18
+SHORT_NAME = 3  # characters of class names that fit above the smaller images
+HEADING_HEIGHT, ROW_HEIGHT = 0.4, 0.167  # inches
 
 
 def mistakes(report: Report) -> list[Page]:
@@ -27,34 +34,65 @@ def mistakes(report: Report) -> list[Page]:
         return []
     page = Page(_confusion_finding(found), _confusion_note(report, found))
     calibrated = calibration(report.record)
-    side = 4.3 if calibrated is None else 3.5
-    ax = page.grid(1, 1, side + 0.55, left=1.25)[0]
-    ax.set_anchor("W")
-    style.frame(ax, x="predicted class", y="true class")
-    plots.confusion(ax, found)
-    page.space(0.02)
-    page.paragraph(_recalls(found), SMALL + 0.6, most=4)
+    if len(found.names) > MOST_IN_A_MATRIX:
+        _pairs(page, found)
+        _lowest_recalls(page, found)
+    else:
+        _matrix(page, found, 4.3 if calibrated is None else 3.5)
     if calibrated is not None:
         _calibration(page, calibrated)
-    shown = confident_mistakes(report.record)[:IMAGES]
-    if shown and page.room > HEADING_HEIGHT + TILE_HEIGHT:
-        _images(page, shown, found)
+    _confident(page, confident_mistakes(report.record), found)
     return [page]
+
+
+def _matrix(page: Page, found: Confusion, side: float) -> None:
+    labels = [printable(name) for name in wording.short_names(found.names, AXIS_NAME)]
+    widest = max(measure(label, TINY) for label in labels)
+    rotated = widest > 0.95 * side / len(labels)
+    below = 0.42 + (widest if rotated else 0)
+    ax = page.grid(1, 1, side + 0.13 + below, left=max(1.25, widest + 0.4), below=below)[0]
+    ax.set_anchor("W")
+    style.frame(ax, x="predicted class", y="true class")
+    plots.confusion(ax, found, labels, rotated=rotated)
+    page.space(0.02)
+    page.paragraph(_recalls(found), SMALL + 0.6, most=4)
+
+
+def _pairs(page: Page, found: Confusion) -> None:
+    """The most frequent mistakes, instead of a matrix that would be too large to read."""
+    if not found.errors:
+        page.paragraph("Every example was classified correctly.", BODY)
+        return
+    pairs = found.worst_pairs(PAIRS)
+    page.heading(f"The {len(pairs)} most frequent mistakes")
+    rows = [[pair.true, pair.predicted, str(pair.n), wording.percent(pair.share, 1)] for pair in pairs]
+    page.table(["true class", "predicted as", "mistakes", "share of the true class"], rows, right=(2, 3))
+
+
+def _lowest_recalls(page: Page, found: Confusion) -> None:
+    recall, sizes = found.recall(), found.counts.sum(axis=1)
+    order = [int(index) for index in np.argsort(recall, kind="stable") if sizes[index]][:RECALLS]
+    page.heading(f"The {len(order)} classes of the lowest recall")
+    rows = []
+    for index in order:
+        low, high = wilson(float(recall[index]), int(sizes[index]))
+        ends = f"{wording.percent(low, 1)} to {wording.percent(high, 1)}"
+        rows.append([found.names[index], str(sizes[index]), wording.percent(float(recall[index]), 1), ends])
+    page.table(["class", "examples", "recall", "95\u00a0% interval"], rows, right=(1, 2, 3))
 
 
 def _confusion_finding(found: Confusion) -> str:
     who = "The first final model" if found.split == "test" else name(found.trial)
     pairs = found.worst_pairs(1)
-    most = f", most often {pairs[0][0]} as {pairs[0][1]} ({pairs[0][2]}\u00d7)" if pairs else ""
+    most = f", most often {pairs[0].true} as {pairs[0].predicted} ({pairs[0].n}\u00d7)" if pairs else ""
     return f"{who} misclassifies {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
 
 
 def _confusion_note(report: Report, found: Confusion) -> str:
     closed = "" if found.split == "test" else f" The test set has not been opened: {report.why_closed()}."
-    return (
-        f"n = {counted(found.examples, f'{found.split} example')}, the whole set. Rows are true classes;"
-        f" only mistakes are coloured.{closed}"
-    )
+    matrix = len(found.names) <= MOST_IN_A_MATRIX
+    how = " Rows are true classes; only mistakes are coloured." if matrix else ""
+    return f"n = {counted(found.examples, f'{found.split} example')}, the whole set.{how}{closed}"
 
 
 def _recalls(found: Confusion) -> str:
@@ -63,7 +101,7 @@ def _recalls(found: Confusion) -> str:
     recall = found.recall()
     order = [int(index) for index in np.argsort(recall) if math.isfinite(recall[index])][:3]
     worst = listed(f"{found.names[index]} ({wording.percent(float(recall[index]), 1)})" for index in order)
-    pairs = [f"{true} as {taken} ({number}\u00d7)" for true, taken, number in found.worst_pairs(4)]
+    pairs = [f"{pair.true} as {pair.predicted} ({pair.n}\u00d7)" for pair in found.worst_pairs(4)]
     return f"Lowest recall: {worst}. Most frequent mistakes: {listed(pairs)}."
 
 
@@ -90,9 +128,33 @@ def _calibration(page: Page, found: Calibration) -> None:
     )
 
 
+def _confident(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
+    """The most confident mistakes as images, or as rows of the test set, as many as there is room for."""
+    if any(mistake.image is not None for mistake in shown):
+        _images(page, [mistake for mistake in shown if mistake.image is not None][:IMAGES], found)
+    else:
+        _rows(page, shown, found)
+
+
 def _images(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
-    rows = min(math.ceil(len(shown) / COLUMNS), int((page.room - HEADING_HEIGHT) / TILE_HEIGHT))
-    shown = shown[: rows * COLUMNS]
+    small = max(map(len, found.names)) <= SHORT_NAME
+    columns, height, above = (9, 0.86, 0.2) if small else (6, 1.34, 0.3)
+    rows = min(math.ceil(len(shown) / columns), int((page.room - HEADING_HEIGHT) / height))
+    if rows < 1:
+        return
+    shown = shown[: rows * columns]
     page.heading(f"The {len(shown)} most confident mistakes on the test set: true → predicted class, probability")
-    for ax, mistake in zip(page.tiles(len(shown), COLUMNS, TILE_HEIGHT), shown, strict=True):
+    for ax, mistake in zip(page.tiles(len(shown), columns, height, above), shown, strict=True):
         plots.image(ax, mistake, found.names)
+
+
+def _rows(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
+    shown = shown[: min(ROWS, int((page.room - HEADING_HEIGHT - 2 * ROW_HEIGHT) / ROW_HEIGHT))]
+    if not shown:
+        return
+    page.heading(f"The {len(shown)} most confident mistakes on the test set, whose rows are counted from 0")
+    rows = [
+        [str(one.row), found.names[one.label], found.names[one.predicted], wording.percent(one.probability, 1)]
+        for one in shown
+    ]
+    page.table(["test row", "true class", "predicted class", "probability"], rows, right=(0, 3))

@@ -132,6 +132,11 @@ class SweepRecord:
         """Whether a higher objective is better."""
         return self.metric.maximize
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class; its number in records of versions that did not record names."""
+        return tuple(self.dataset.get("class_names") or map(str, range(int(self.dataset["classes"]))))
+
     def ranked(self) -> list[TrialRecord]:
         """Completed trials, best first; ties go to the lower validation loss, then to the lower number."""
         cost = self.metric.cost

@@ -95,7 +95,7 @@ def _count_opening(ledger: Path, record: SweepRecord, data: Dataset, hashes: Seq
 
 
 def _mistakes(data: Dataset, found: Predictions) -> list[dict[str, Any]]:
-    """The wrong predictions of the greatest confidence, with their images."""
+    """The wrong predictions of the greatest confidence; with their images, if they are images."""
     labels, predicted, probabilities = found.labels, found.predicted, found.probabilities
     confidence = np.where(predicted == labels, -1.0, probabilities.max(axis=1))
     order = np.argsort(-confidence, kind="stable")[: min(MOST_MISTAKES, int((predicted != labels).sum()))]
@@ -105,8 +105,15 @@ def _mistakes(data: Dataset, found: Predictions) -> list[dict[str, Any]]:
             "label": int(labels[i]),
             "predicted": int(predicted[i]),
             "probability": float(probabilities[i].max()),
-            "image": base64.b64encode(data.raw_test[i].tobytes()).decode(),
-            "dtype": str(data.raw_test.dtype),
+            **_image(data, int(i)),
         }
         for i in order
     ]
+
+
+def _image(data: Dataset, row: int) -> dict[str, str]:
+    """A test example as stored; nothing of a row of numbers, which is not drawn."""
+    if len(data.shape) == 1:
+        return {}
+    image = base64.b64encode(data.raw_test[row].tobytes()).decode()
+    return {"image": image, "dtype": str(data.raw_test.dtype)}

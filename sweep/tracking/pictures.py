@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from reports.analysis.wording import short_names
+
 Floats = NDArray[np.float64]
 INK, PALE, PAPER = (40, 40, 40), (200, 200, 200), (255, 255, 255)
 COLOURS = {
@@ -17,30 +19,52 @@ COLOURS = {
     "validation": (0, 114, 178),
 }  # Okabe and Ito: safe for the colour-blind
 _FONT, _SMALL = ImageFont.load_default(14), ImageFont.load_default(12)
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+LONGEST_NAME = 16
+"""Characters of a class name beside the matrix."""
+NAMED_CELL = 20
+"""Pixels of a cell in which there is room for a number, and for a name beside it: up to 20 classes."""
 _FINER = 3  # lines are drawn at this scale and reduced: Pillow has no antialiasing
 
 
-def confusion_png(matrix: Sequence[Sequence[int]]) -> bytes:
-    """A validation confusion matrix as PNG, rows are true classes, coloured by the share of the row."""
+def confusion_png(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
+    """A validation confusion matrix as PNG, rows are true classes, coloured by the share of the row.
+
+    Args:
+        matrix: (classes, classes) counts.
+        names: of the classes; left out if there are too many classes.
+    """
     counts = np.asarray(matrix)
-    classes, cell, margin = len(counts), max(16, 400 // len(counts)), 50
-    picture = Image.new("RGB", (margin + classes * cell + 16, margin + classes * cell + 46), PAPER)
+    classes, cell = len(counts), max(16, 400 // len(counts))
+    labels = short_names(names, LONGEST_NAME) if cell >= NAMED_CELL else ("",) * classes
+    widest = math.ceil(max(_SMALL.getlength(label) for label in labels))
+    rotated = widest > cell - 4
+    left, top, below = 38 + widest, 30, (widest if rotated else 12) + 8
+    side = classes * cell
+    picture = Image.new("RGB", (max(left + side, 290) + 16, top + side + below + 26), PAPER)
     draw = ImageDraw.Draw(picture)
+    _cells(draw, counts, cell, (left, top))
+    for index, label in enumerate(labels):
+        middle = index * cell + cell // 2
+        draw.text((left - 6, top + middle), label, INK, _SMALL, anchor="rm")
+        if rotated:
+            _sideways(picture, label, (left + middle, top + side + 6 + widest // 2), _SMALL, widest)
+        else:
+            draw.text((left + middle, top + side + 12), label, INK, _SMALL, anchor="mm")
+    draw.text((left, 14), "Validation, at the selected epoch", INK, _FONT, anchor="lm")
+    draw.text((left + side / 2, top + side + below + 12), "predicted", INK, _FONT, anchor="mm")
+    _sideways(picture, "true", (12, top + side // 2), _FONT, 40)
+    return _png(picture)
+
+
+def _cells(draw: ImageDraw.ImageDraw, counts: NDArray[np.int64], cell: int, corner: tuple[int, int]) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for row, column in np.ndindex(counts.shape):
-        x, y, share = margin + column * cell, 30 + row * cell, float(shares[row, column])
+        x, y, share = corner[0] + column * cell, corner[1] + row * cell, float(shares[row, column])
         draw.rectangle((x, y, x + cell, y + cell), _shade(share), PALE)
-        if counts[row, column] and cell >= 24:
+        if counts[row, column] and cell >= NAMED_CELL:
             colour = PAPER if share > 0.5 else INK
             draw.text((x + cell / 2, y + cell / 2), str(counts[row, column]), colour, _SMALL, anchor="mm")
-    for label in range(classes) if cell >= 24 else ():
-        middle = label * cell + cell / 2
-        draw.text((margin + middle, 30 + classes * cell + 12), str(label), INK, _SMALL, anchor="mm")
-        draw.text((margin - 12, 30 + middle), str(label), INK, _SMALL, anchor="mm")
-    draw.text((margin, 14), "Validation, at the selected epoch", INK, _FONT, anchor="lm")
-    draw.text((margin + classes * cell / 2, 30 + classes * cell + 32), "predicted", INK, _FONT, anchor="mm")
-    _sideways(picture, "true", (12, 30 + classes * cell // 2))
-    return _png(picture)
 
 
 def curves_png(epochs: NDArray[np.void], selected: int | None) -> bytes:
@@ -116,11 +140,12 @@ def _shade(share: float) -> tuple[int, int, int]:
     return tuple(round(255 + share * (end - 255)) for end in (8, 48, 107))  # type: ignore[return-value]
 
 
-def _sideways(picture: Image.Image, text: str, middle: tuple[int, int]) -> None:
-    label = Image.new("RGB", (80, 18), PAPER)
-    ImageDraw.Draw(label).text((40, 9), text, INK, _FONT, anchor="mm")
+def _sideways(picture: Image.Image, text: str, middle: tuple[int, int], font: Font, length: int) -> None:
+    """Text of this length, read from below, with its middle there."""
+    label = Image.new("RGB", (length, 18), PAPER)
+    ImageDraw.Draw(label).text((length / 2, 9), text, INK, font, anchor="mm")
     turned = label.rotate(90, expand=True)
-    picture.paste(turned, (middle[0] - 9, middle[1] - 40))
+    picture.paste(turned, (middle[0] - 9, middle[1] - length // 2))
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -178,5 +178,5 @@ def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[st
     if len(trial.epochs):
         files["curves.png"] = curves_png(trial.epochs, trial.selected_epoch)
     if trial.confusion:
-        files["confusion.png"] = confusion_png(trial.confusion)
+        files["confusion.png"] = confusion_png(trial.confusion, record.class_names)
     return files

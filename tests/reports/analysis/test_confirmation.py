@@ -1,5 +1,6 @@
 """Findings on small records, calculated by hand."""
 
+import base64
 import math
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from reports.analysis.axes import axes, values
 from reports.analysis.best_epochs import best_epochs
 from reports.analysis.confirmation import confirmed_trials, paired_difference
-from reports.analysis.confusion import confusion
+from reports.analysis.confusion import LONGEST_NAME, confusion
 from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.learning_curves import band
@@ -17,7 +18,7 @@ from reports.analysis.mistakes import confident_mistakes
 from reports.analysis.progress import search_progress
 from reports.analysis.standing import standing, winner
 from reports.analysis.statistics import wilson
-from reports.analysis.wording import accuracy, duration, loss, ordinal, setting
+from reports.analysis.wording import accuracy, duration, loss, ordinal, setting, short_names
 from reports.drawing.scales import window
 from reports.pages.context import notable
 
@@ -163,7 +164,7 @@ def test_confusion_counts_mistakes(made_up):
     found = confusion(record)
 
     assert (found.split, found.trial, found.examples, found.errors) == ("validation", 0, 12, 3)
-    assert found.worst_pairs() == [("0", "1", 2), ("1", "0", 1)]
+    assert found.worst_pairs() == [("0", "1", 2, 2 / 7), ("1", "0", 1, 1 / 5)]
     np.testing.assert_allclose(found.recall(), [5 / 7, 4 / 5])
 
 
@@ -174,10 +175,57 @@ def test_mistakes_are_images_with_the_most_confident_first(made_up):
     assert [m.probability for m in found] == sorted((m.probability for m in found), reverse=True)
 
 
-def test_mistakes_are_not_shown_if_the_examples_are_not_images(made_up):
+@pytest.mark.parametrize("shape", [[784], [2, 14, 28]])
+def test_mistakes_have_no_image_if_the_examples_are_not_images(made_up, shape):
     record = made_up(30, confirmed=True)
+    found = confident_mistakes(replace(record, dataset={**record.dataset, "shape": shape}))
+    recorded = record.verdict["test"]["mistakes"]
 
-    assert confident_mistakes(replace(record, dataset={**record.dataset, "shape": [784]})) == []
+    assert [mistake.image for mistake in found] == [None] * 24
+    assert {(m.row, m.label, m.predicted) for m in found} == {
+        (entry["index"], entry["label"], entry["predicted"]) for entry in recorded
+    }
+
+
+@pytest.mark.parametrize(
+    ("pixels", "drawn"),
+    [
+        (np.array([0, 51, 255] * 4, np.uint8), [0, 0.2, 1]),
+        (np.array([0, 0.2, 1] * 4, np.float32), [0, 0.2, 1]),
+        (np.array([-1, 0, 1] * 4, np.float64), [0, 0.5, 1]),
+    ],
+)
+def test_images_in_colour_are_drawn_from_0_to_1(made_up, pixels, drawn):
+    record = made_up(30, confirmed=True)
+    stored = {"image": base64.b64encode(pixels.tobytes()).decode(), "dtype": str(pixels.dtype)}
+    entry = {**record.verdict["test"]["mistakes"][0], **stored}
+    verdict = {**record.verdict, "test": {**record.verdict["test"], "mistakes": [entry]}}
+    found = confident_mistakes(replace(record, verdict=verdict, dataset={**record.dataset, "shape": [2, 2, 3]}))
+
+    assert found[0].image.shape == (2, 2, 3)
+    np.testing.assert_allclose(found[0].image[0, 0], drawn, atol=1e-7)
+
+
+def test_one_channel_is_an_image_in_grey(made_up):
+    record = made_up(30, confirmed=True)
+    found = confident_mistakes(replace(record, dataset={**record.dataset, "shape": [28, 28, 1]}))
+
+    assert found[0].image.shape == (28, 28)
+
+
+def test_the_confusion_has_the_names_of_the_classes(made_up):
+    record = made_up(30, confirmed=True)
+    names = [f"a class with a rather long name, number {k}" for k in range(10)]
+    found = confusion(replace(record, dataset={**record.dataset, "class_names": names}))
+
+    assert len(set(found.names)) == 10
+    assert all(len(name) <= LONGEST_NAME for name in found.names)
+    assert confusion(record).names == tuple("0123456789")
+
+
+def test_names_are_cut_where_they_do_not_become_the_same():
+    assert short_names(["setosa", "versicolor"], 6) == ("setosa", "versi…")
+    assert short_names(["northern region", "northern reason"], 9) == ("nort…gion", "nort…ason")
 
 
 def test_causes_that_differ_only_in_numbers_are_grouped(made_up):

@@ -120,7 +120,8 @@ def test_an_interval_that_does_not_exist(ax):
 
 
 def test_confusion_of_many_classes_and_without_mistakes(ax):
-    plots.confusion(ax, Confusion(np.eye(30, dtype=np.int64), tuple(str(k) for k in range(30)), "test", 0))
+    names = tuple(str(k) for k in range(30))
+    plots.confusion(ax, Confusion(np.eye(30, dtype=np.int64), names, "test", 0), names, rotated=True)
 
 
 def test_outcomes_and_shares_without_trials(ax):

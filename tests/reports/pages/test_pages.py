@@ -117,3 +117,19 @@ def test_the_heading_counts_the_mistakes_that_are_drawn(made_up, examples, shown
     assert any(text.get_text().startswith(f"The {shown} most confident") for text in page.figure.texts)
     assert sum("→" in ax.get_title() for ax in page.figure.axes) == shown
     assert page.y < HEIGHT
+
+
+def test_many_classes_are_listed_by_their_mistakes(made_up):
+    record = made_up(12, outcome="complete", confirmed=True)
+    counts = np.diag(np.full(40, 9))
+    counts[3, 7], counts[7, 3] = 6, 2
+    data = {**record.dataset, "classes": 40, "class_names": [f"species {k}" for k in range(40)], "shape": [13]}
+    test = {**record.verdict["test"], "confusion": counts.tolist()}
+    with matplotlib.rc_context(settings()):
+        page = mistakes(report(replace(record, dataset=data, verdict={**record.verdict, "test": test})))[0]
+    words = [text.get_text() for text in page.figure.texts]
+
+    assert "most often species 3 as species 7 (6\u00d7)" in page.finding
+    assert words[words.index("6") - 2 :][:4] == ["species 3", "species 7", "6", "40.0\u00a0%"]
+    assert "The 18 most confident mistakes on the test set, whose rows are counted from 0" in words
+    assert page.y < HEIGHT

@@ -58,7 +58,19 @@ def test_the_marker_is_at_the_selected_epoch():
 @pytest.mark.parametrize("classes", [2, 10, 40])
 def test_a_confusion_matrix_has_a_dark_diagonal(classes):
     """A share of one is the darkest blue, none is white; with many classes the numbers are left out."""
-    found, size = colours(confusion_png(np.diag([7] * classes).tolist()))
+    found, size = colours(confusion_png(np.diag([7] * classes).tolist(), [str(k) for k in range(classes)]))
 
     assert {(8, 48, 107), (255, 255, 255)} <= found
     assert max(size) < 800
+
+
+@pytest.mark.parametrize("classes", [2, 10, 20])
+def test_long_names_of_classes_stay_inside_the_picture(classes):
+    """A confusion matrix with them is larger than one with numbers, but not much, and nothing is at its edge."""
+    names = [f"a rather long name of class {k}" for k in range(classes)]
+    picture = Image.open(io.BytesIO(confusion_png(np.diag([7] * classes).tolist(), names)))
+    pixels = np.asarray(picture)
+
+    assert picture.size > Image.open(io.BytesIO(confusion_png(np.diag([7] * classes).tolist(), "x" * classes))).size
+    assert max(picture.size) < 700
+    assert all((edge == 255).all() for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
