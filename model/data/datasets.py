@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from model.data.errors import DatasetDamaged, DatasetError, DatasetInvalid, Data
 from model.data.mnist import read_mnist
 from model.data.npz_dataset import read_npz_dataset
 from model.data.preprocessing import BACKGROUND_IMAGES, Preprocessing, fit_pixels, fit_table
+from model.data.row_notes import row_notes
 from model.data.splits import validation_split
 from model.files import locked
 
@@ -52,7 +53,16 @@ __all__ = [
 BUILT_IN = ("digits", "mnist")
 Reader = Callable[[Path, str | None, tuple[str, ...]], Arrays]
 """Reads a source; the target column and the columns to keep are of a table, else None and empty."""
-READERS: dict[str, Reader] = {".npz": read_npz_dataset}
+
+
+def _read_table(path: Path, target: str | None, keep: tuple[str, ...]) -> Arrays:
+    from model.data.tables import read_table_dataset  # imports pandas, which workers do not need, in half a second
+
+    return read_table_dataset(path, target, keep)
+
+
+TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet")
+READERS: dict[str, Reader] = {".npz": read_npz_dataset, **dict.fromkeys(TABLES, _read_table)}
 """The reader of a data file by its ending."""
 READER_VERSION = 2
 """Increase it if a reader gives other arrays for the same file: the file is then prepared again."""
@@ -339,4 +349,4 @@ def read_source(source: Source) -> Arrays:
     arrays = READERS[path.suffix](path, source.target, source.keep)
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{path}: has only one example of each class, so there is none for validation")
-    return arrays
+    return replace(arrays, notes=arrays.notes + row_notes(arrays))

@@ -1,0 +1,217 @@
+"""Read a table from a CSV or Parquet file into a pandas DataFrame of numbers, text and dates."""
+
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from model.data.assembly import MAX_BYTES
+from model.data.csv_format import VALUE_BYTES, CsvFormat, check_widths, csv_format, line_of, too_wide
+from model.data.errors import DatasetInvalid
+
+PART_VALUES = 2**22
+"""Values of a CSV file that are read at a time."""
+
+
+def read_frame(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
+    """Read a table. Numbers are exact; missing are pandas' usual markers and empty text.
+
+    CSV: UTF-8, names in the first line, separated by comma, semicolon, tab or vertical bar; without commas between
+    values, the decimal mark may be a comma. A name ending in .gz is decompressed.
+
+    Args:
+        path: A file ending in .parquet, or else a CSV file.
+        text: Names of columns that are read as text, also if all their values are numbers.
+
+    Returns:
+        Columns of numbers (bool, integers, floats; text that is all numbers or all "true" and "false" becomes numbers),
+        of text (dtype str), of dates, or of objects that are none of these. NaN is a gap.
+
+    Raises:
+        DatasetInvalid: The file is not such a table; the message has the line and what to do.
+        OSError: The file cannot be read.
+    """
+    if not path.is_file():
+        raise DatasetInvalid(f"{path}: there is no such file")
+    frame = _parquet_frame(path) if is_parquet(path) else _csv_frame(path, text)
+    if not len(frame):
+        raise DatasetInvalid(f"{path}: has column names but no rows")
+    for name in frame.columns:
+        values = frame[name]
+        plain = as_text(values) if name in text else _plain(values)
+        if plain is not values:
+            frame[name] = plain
+    return frame
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file's name is that of a Parquet file."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def row_finder(path: Path) -> Callable[[int], str]:
+    """A function from a row (from 0) to its place in the file: the line of a CSV file, a row (from 1) of Parquet."""
+    if is_parquet(path):
+        return lambda row: f"row {row + 1}"
+    return lambda row: f"line {line_of(path, csv_format(path, MAX_BYTES), row)}"
+
+
+# ------------------------------------------------------------------ CSV
+
+
+def _csv_frame(path: Path, text: Collection[str]) -> pd.DataFrame:
+    form = csv_format(path, MAX_BYTES)
+    # In parts, because pandas needs four times the memory of the numbers to read them at once.
+    parts = list(_parsed(path, form, [name for name in form.names if name in text]))
+    columns = {name: _joined([part[name] for part in parts]) for name in form.names}
+    del parts
+    mixed = [name for name, values in columns.items() if values is None]
+    again = pd.concat(_parsed(path, form, mixed, only=mixed), ignore_index=True) if mixed else columns
+    frame = pd.DataFrame({name: again[name] if name in mixed else columns[name] for name in form.names}, copy=False)
+    if frame[form.names[-1]].isna().any():  # as it is if a row has too few values
+        check_widths(path, form)
+    return frame
+
+
+def _joined(parts: Sequence[pd.Series]) -> pd.Series | None:
+    """A column from its parts; None if pandas read them as different types.
+
+    It guesses types part by part: 01, 02, ..., A would become the numbers 1 and 2 in one part, and text in another.
+    """
+    kinds = {"f" if values.dtype.kind in "iuf" else str(values.dtype) for values in parts}
+    return None if len(kinds) > 1 or kinds == {"object"} else pd.concat(parts, ignore_index=True)
+
+
+def _parsed(
+    path: Path, form: CsvFormat, text: Collection[str], only: Collection[str] | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows in parts, with all columns or only some."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.DtypeWarning)
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # values beyond the last column would be lost
+        try:
+            with pd.read_csv(
+                path,
+                sep=form.separator,
+                decimal=form.decimal,
+                header=0,
+                names=list(form.names),
+                index_col=False,
+                usecols=None if only is None else list(only),
+                dtype=dict.fromkeys(text, "str"),
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+                compression="gzip" if path.suffix.lower() == ".gz" else None,
+                chunksize=max(1, PART_VALUES // len(form.names)),
+            ) as parts:
+                yield from parts
+        except pd.errors.ParserError as error:
+            raise _parser_fault(path, str(error)) from error
+        except pd.errors.ParserWarning as error:
+            raise DatasetInvalid(
+                f"{path}: rows have more values than the {len(form.names)} columns that line 1 names\n"
+                "Put quotes around a value that contains the separator."
+            ) from error
+
+
+def _parser_fault(path: Path, said: str) -> DatasetInvalid:
+    """The fault that pandas found, in our words."""
+    if place := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said):
+        columns, line, found = map(int, place.groups())
+        return too_wide(path, line, found, columns)
+    if place := re.search(r"EOF inside string starting at row (\d+)", said):
+        return DatasetInvalid(f"{path}: a quote is opened in or near line {int(place[1]) + 1} and never closed")
+    return DatasetInvalid(f"{path}: cannot be read as CSV ({said})")
+
+
+# ------------------------------------------------------------------ Parquet
+
+
+def _parquet_frame(path: Path) -> pd.DataFrame:
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_parquet(path, file)
+            frame: pd.DataFrame = file.read().to_pandas(split_blocks=True, self_destruct=True, date_as_object=False)
+    except pa.ArrowException as error:
+        raise DatasetInvalid(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    except OSError as error:
+        if error.errno is not None:  # of the operating system; pyarrow raises OSError for a damaged file too
+            raise
+        raise DatasetInvalid(f"{path}: the Parquet file is damaged ({str(error).splitlines()[0]})") from error
+    named = [name for name in frame.index.names if name is not None]
+    frame = frame.reset_index(named) if named else frame.reset_index(drop=True)
+    frame.columns = frame.columns.map(str)
+    return frame
+
+
+def _check_parquet(path: Path, file: Any) -> None:
+    """Refuse too many values, and names that occur twice, before any data is read."""
+    rows, names = file.metadata.num_rows, file.schema_arrow.names
+    if max(rows * len(names) * VALUE_BYTES, _stored_bytes(file.metadata)) > MAX_BYTES:
+        raise DatasetInvalid(
+            f"{path}: {rows:,} rows of {len(names):,} columns need more than {MAX_BYTES / 2**30:g} GiB of memory\n"
+            "Remove columns, or take a random part of the rows."
+        )
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise DatasetInvalid(f"{path}: has the column {repeated[0]!r} twice\nRename or remove one of them.")
+
+
+def _stored_bytes(metadata: Any) -> int:
+    """Uncompressed bytes of all columns."""
+    return sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
+
+
+# ------------------------------------------------------------------ columns
+
+
+def as_text(values: pd.Series) -> pd.Series:
+    """The column as text; whole numbers are written without a decimal point. Gaps and blank text are gaps."""
+    codes, different = pd.factorize(values)
+    names = [str(int(value)) if _is_whole(value) else str(value) for value in different.tolist()]
+    known = pd.Series([name if name.strip() else None for name in names], dtype="str")
+    return known.reindex(codes).set_axis(values.index)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """The column as plain numbers, text or dates; unchanged if it is of another kind."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return as_text(values)
+    if values.dtype == object:
+        values = _unboxed(values)
+    if values.dtype == "str":
+        return _numbers_if_all(values)
+    if pd.api.types.is_extension_array_dtype(values.dtype) and pd.api.types.is_numeric_dtype(values.dtype):
+        return values.astype("float64") if values.isna().any() else pd.Series(values.to_numpy(), values.index)
+    return values
+
+
+def _unboxed(values: pd.Series) -> pd.Series:
+    """A column of Python objects as one of numbers or text, if all its objects are such."""
+    kinds = set(values.dropna().map(type))
+    if kinds <= {str}:
+        return values.astype("str")
+    if kinds <= {bool, int, float, Decimal}:
+        return pd.Series(pd.to_numeric(values.astype("float64")), index=values.index)
+    return values
+
+
+def _numbers_if_all(values: pd.Series) -> pd.Series:
+    """Text that is all numbers, or all true and false, as numbers; in other text, blank text becomes gaps."""
+    codes, different = pd.factorize(values)
+    known = pd.Series(different, dtype="str").str.strip()
+    known = known.mask(known == "")
+    logical = known.str.lower().map({"true": 1.0, "false": 0.0})
+    for numbers in (pd.to_numeric(known, errors="coerce"), logical):
+        if known.notna().any() and numbers.notna().equals(known.notna()):
+            return numbers.reindex(codes).set_axis(values.index)
+    return as_text(values) if known.isna().any() else values
