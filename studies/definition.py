@@ -200,7 +200,8 @@ class Study(Strict):
 def from_record(table: Mapping[str, Any]) -> Study:
     """The study from the recorded output of `as_dict`."""
     space = {key: {k: v for k, v in entry.items() if k != "kind"} for key, entry in table["space"].items()}
-    return Study(**{**{k: v for k, v in table.items() if k != "direction"}, "space": space})
+    keep = tuple(table.get("keep", ()))  # a list in JSON; a study from before this key has none
+    return Study(**{**{k: v for k, v in table.items() if k != "direction"}, "space": space, "keep": keep})
 
 
 def _start(number: int) -> tuple[str, str]:
