@@ -1,6 +1,8 @@
 """Fixtures that more than one package needs."""
 
+import gc
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +10,25 @@ import pytest
 from model.data import datasets
 from model.data.datasets import Dataset, Examples
 from model.data.preprocessing import Pixels
+
+SLOW_FILE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.slow\b", re.MULTILINE)
+WITHOUT_SLOW = ("not slow", "not mnist and not slow", "not slow and not mnist")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Without slow tests, a file of slow tests only is not imported unless it is named.
+
+    With xdist each process imports every file, and some of these take seconds, for they import MLflow.
+    """
+    if config.option.markexpr not in WITHOUT_SLOW or collection_path.suffix != ".py":
+        return None
+    named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    return True if collection_path not in named and SLOW_FILE.search(collection_path.read_text()) else None
+
+
+def pytest_collection_finish():
+    """Exempt what the libraries made from garbage collection, which would visit it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

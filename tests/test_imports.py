@@ -44,10 +44,17 @@ def place(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@functools.cache
+def nodes(path):
+    """All of a file's syntax tree; several tests look at it."""
+    return tuple(ast.walk(parsed(path)))
+
+
+@functools.cache
 def modules(path):
     """Full names of the modules that a file imports, inside functions too."""
     found = set()
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -105,7 +112,7 @@ def test_pickle_is_not_used():
     """No use of pickle; arrays are loaded with allow_pickle=False."""
     for path in FILES:
         assert not [name for name in modules(path) if {"pickle", "cloudpickle", "dill", "joblib"} & {*name.split(".")}]
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", path
 
@@ -117,9 +124,8 @@ def test_no_other_package_names_a_hyperparameter():
     """
     names = {field.name for field in fields(Hyperparameters)} - {"epochs", "learning_rate"}
     for path in [path for path in FILES if place(path).startswith(("sweep/", "reports/"))]:
-        tree = ast.parse(path.read_text())
-        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        words = {node.value for node in nodes(path) if isinstance(node, ast.Constant)}
+        attributes = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
         assert not (words | attributes) & names, path
 
 
