@@ -183,7 +183,8 @@ def fail_call(tracker: MemoryTracker, number: int, mode: str) -> None:
     tracker.fails = lambda name: mode if len(tracker.calls) == number else None
 
 
-@pytest.mark.parametrize("mode", [pytest.param(REFUSE, marks=pytest.mark.slow), LOSE])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [REFUSE, LOSE])
 def test_any_kind_of_call_may_fail(tracker: MemoryTracker, grown: Path, mode: str) -> None:
     """For the first or the last time that it is called; one more sync then makes the two equal."""
     record = read(grown)
