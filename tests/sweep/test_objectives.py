@@ -18,7 +18,7 @@ def record_of(tiny, opened, searched):
     def run(objective, home="runs"):
         study = tiny(f"objective={objective}", "epoch=last", "sampler=random", "trials=3", "baseline.epochs=2")
         database = opened(study, home)
-        searched(study, database)
+        searched(study, database, workers=1)
         database.close()
         return study, reader.read(database.folder)
 
@@ -58,7 +58,7 @@ def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_pat
 def test_the_search_counts_the_best_by_the_metric(tiny, opened, searched, tmp_path, digits_folder):
     study = tiny("objective=macro_f1", "sampler=random", "trials=3", "baseline.epochs=1")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     best = Search(study, database.search, tmp_path, digits_folder).best
     database.close()
 

@@ -22,7 +22,7 @@ def recorded(tiny, opened, searched):
     """The folder of a study of three trials, as a sweep leaves it."""
     study = tiny("trials=3")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     database.close()
     return database.folder
 

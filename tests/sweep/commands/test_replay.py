@@ -22,7 +22,7 @@ def record(tiny, opened, searched):
     """Eight trials with two workers, some of them pruned."""
     study = tiny("trials=8", "pruner=median", "sampler=random", "baseline.epochs=6", "baseline.dropout=0.1")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     return records.read(database.folder)
 
 
@@ -92,7 +92,7 @@ def test_a_diverged_trial_is_reproduced(tiny, opened, searched, cache):
         "baseline.hidden_sizes=[500,500,500,500,500,500,500,500]",
     )
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     record = records.read(database.folder)
 
     assert record.trials[0].outcome == "diverged"

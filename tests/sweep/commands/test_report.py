@@ -21,7 +21,7 @@ def run(home, *arguments):
 @pytest.mark.slow
 def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
     """The checks equal those of the record, and the printed paths exist."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
     home = tmp_path / "runs"
 
     told = json.loads(run(home, "report", "tiny", "--json"))
@@ -33,7 +33,7 @@ def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
 
 def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_path):
     """The two tables share `number`, and the selected epoch is the trial's."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
     home, out = tmp_path / "runs", tmp_path / "out.csv"
 
     run(home, "export", "tiny", "--out", str(out))
@@ -51,7 +51,7 @@ def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_pa
 
 def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
     """To the target of a link or to standard output; not to a device or into a missing folder."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
     home, target, link = tmp_path / "runs", tmp_path / "target.csv", tmp_path / "link.csv"
     link.symlink_to(target)
     os.mkfifo(tmp_path / "pipe")
@@ -72,7 +72,7 @@ def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
 
 def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
     """Bad input, reported in one line; a copy of the folder contains the same study."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")))
+    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
     home = tmp_path / "runs"
     shutil.copytree(home / "tiny", home / "copy")
     result = CliRunner().invoke(sweep, ["report", "tiny", "copy", "--home", str(home)])

@@ -29,9 +29,9 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
     def run(study=None, home="runs"):
         study = study or tiny("trials=4")
         database = opened(study, home)
-        searched(study, database)
+        searched(study, database, workers=1)
         progress = Progress(Console(file=io.StringIO()), [], study.metric)
-        with contextlib.closing(LocalPool(2, database.folder)) as workers:
+        with contextlib.closing(LocalPool(1, database.folder)) as workers:
             coordinator = Coordinator(workers, progress, Stop())
             record = records.read(database.folder)
             coordinator.run(ConfirmationRuns(study, database, digits_folder, confirmation_plan(study, record)))
@@ -103,7 +103,7 @@ def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_fo
     """Repeated worker exits must not decide the winner."""
     study = tiny("trials=2")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     plan = confirmation_plan(study, records.read(database.folder))
     failed = ConfirmationRuns(study, database, digits_folder, plan).ask()
     database.confirm.finish(failed.trial._trial_id, TrialState.FAIL, None, {"outcome": "failed", "reason": "killed"})

@@ -200,7 +200,7 @@ def test_a_reader_detects_damage_and_a_replaced_file(tiny, opened, searched):
     """A trial that was changed before it was first read, and a replaced database."""
     study = tiny("trials=2")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     database.close()
     path = database.folder / "study.db"
     whole, reader = path.read_bytes(), records.Reader(database.folder)
@@ -220,7 +220,7 @@ def test_changed_bytes_are_detected(tiny, opened, searched, changes):
     """With random changes of bytes and pages, the record is read unchanged or refused."""
     study = tiny("trials=3", "generation=2")
     database = opened(study)
-    searched(study, database)
+    searched(study, database, workers=1)
     database.record("verdict", {"champion": 1})
     database.close()
     path = database.folder / "study.db"
