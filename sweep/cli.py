@@ -17,7 +17,7 @@ import click
 from studies.record.folder import Home, StudyFolder
 from sweep.commands.mirror_lines import diagnosis, sent
 from sweep.commands.options import Seconds, output_file, scheduler_address, shared_options
-from sweep.errors import DAMAGED, exit_code
+from sweep.errors import DAMAGED
 
 EPILOG = """\b
 Examples:
