@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from empty_report import PROGRAM
 
 from studies.record import reader as records
 from sweep.commands.printed_command import command_here
@@ -45,7 +46,7 @@ def started(tmp_path):
 
     def start(home="home", *more, before=(), **options):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-        argv = [*before, sys.executable, "-P", "-m", "sweep", "run", str(study), "--no-confirm", "--tracking", "none"]
+        argv = [*before, *PROGRAM, "run", str(study), "--no-confirm", "--tracking", "none"]
         argv += ["--workers", "1", "--home", str(tmp_path / home), *more]
         return subprocess.Popen(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -55,7 +56,7 @@ def started(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("round_", range(5))
+@pytest.mark.parametrize("round_", range(2))
 def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
     """In a new home folder: the others report the running process or find the study complete; exactly three trials."""
     processes = [started(f"home{round_}") for _ in range(4)]

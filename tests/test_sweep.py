@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from empty_report import PROGRAM
 from PIL import Image
 from pypdf import PdfReader
 
@@ -57,6 +58,12 @@ def call(home, *arguments):
     """Run it to its end."""
     argv, environment = command(home, *arguments)
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def undrawn(home, *arguments):
+    """The same with an empty report."""
+    argv, environment = command(home, *arguments)
+    return subprocess.run([*PROGRAM, *argv[4:]], env=environment, capture_output=True, text=True, timeout=120)
 
 
 def told(home, *arguments):
@@ -241,16 +248,19 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
 
 
 @pytest.mark.slow
-def test_a_finished_study_trains_nothing_when_run_again(road):
+def test_a_finished_study_trains_nothing_when_run_again(tmp_path):
     """Also with a smaller number of trials."""
-    before = road["record"]
-    argv, environment = command(road["home"], "run", road["study"], "--trials", "2")
-    again = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
-    after = records.read(road["home"] / "tiny")
+    (tmp_path / "tiny.toml").write_text(STUDY)
+    run = ("run", tmp_path / "tiny.toml", "--tracking", "none", "--set", "baseline.epochs=4", "--trials")
+    assert undrawn(tmp_path, *run, 3).returncode == 0
+    before = records.read(tmp_path / "tiny")
+    again = undrawn(tmp_path, *run, 2)
+    after = records.read(tmp_path / "tiny")
 
     assert again.returncode == 0
-    assert f"{len(before.trials)} trials are recorded, none is added; for 20 more: " in again.stdout
-    assert f"run {road['study']} --more 20 --home {road['home']}\n" in again.stdout
+    assert len(before.trials) == 3
+    assert "3 trials are recorded, none is added; for 20 more: sweep run " in again.stdout
+    assert f" --more 20 --home {tmp_path}\n" in again.stdout
     assert after.verdict == before.verdict
     assert [trial.weights_sha256 for trial in after.trials] == [trial.weights_sha256 for trial in before.trials]
 
@@ -301,11 +311,12 @@ def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
     found = []
     for workers in (1, 4):
         home = tmp_path / str(workers)
-        done = call(home, "run", "digits", "--generation", 8, "--workers", workers, "--tracking", "none")
+        smaller = ("--trials", 16, "--generation", 8, "--set", "confirm.top=1", "--set", "confirm.seeds=2")
+        done = undrawn(home, "run", "digits", *smaller, "--workers", workers, "--tracking", "none")
         assert (done.returncode, done.stderr) == (0, "")
         found.append(results(records.read(home / "digits")))
 
-    assert len(found[0]["trials"]) == 40
+    assert len(found[0]["trials"]) == 16
     assert {row[1] for row in found[0]["trials"]} == {"complete", "pruned"}
     assert found[0] == found[1]
 

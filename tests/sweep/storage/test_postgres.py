@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from empty_report import PROGRAM
 from optuna.distributions import FloatDistribution
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
@@ -21,6 +22,8 @@ from studies.record import database
 from studies.record import reader as records
 from studies.record.errors import DatabaseUnavailable, RecordError
 from studies.record.location import locate
+from studies.study_file import load
+from sweep.commands.preparation import describe
 from sweep.entry import main
 from sweep.errors import StudyBusy, StudyChanged
 from sweep.storage import database as storage
@@ -146,16 +149,26 @@ def test_readers_are_read_only(postgres, tiny, opened):
         connection.exec_driver_sql("DELETE FROM studies")
 
 
+@pytest.fixture(scope="class")
+def shared(server, digits_folder, tmp_path_factory):
+    """The writer's storage, for all tests of a class: its tables take a second to create."""
+    study, folder = load("digits"), tmp_path_factory.mktemp("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_STORAGE", server.address())
+        recorded = storage.open_study(folder, study, describe(digits_folder, study), {"command": "sweep run"})
+    yield recorded._storage
+    recorded.close()
+    server.drop()
+
+
 class TestOptunasOwn(StorageTestCase):
     """What Optuna asks of a storage, asked of the writer's."""
 
     @pytest.fixture
-    def storage(self, postgres, tiny, opened):
-        recorded = opened(tiny())
-        for study in recorded._storage.get_all_studies():
-            recorded._storage.delete_study(study._study_id)
-        yield recorded._storage
-        recorded.close()
+    def storage(self, shared):
+        for study in shared.get_all_studies():
+            shared.delete_study(study._study_id)
+        return shared
 
     def test_pickle_storage(self):
         """The writer has a single connection."""
@@ -429,7 +442,7 @@ question = "Does it matter that the server goes?"
 dataset = "digits"
 objective = "validation_loss"
 seed = 3
-trials = 8
+trials = 4
 generation = 2
 [baseline]
 hidden_sizes = [64]
@@ -452,7 +465,7 @@ def started(tmp_path):
 
     def start(home, *more, **variables):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")} | variables
-        command = [sys.executable, "-P", "-m", "sweep", "run", str(study), "--home", str(tmp_path / home), *more]
+        command = [*PROGRAM, "run", str(study), "--home", str(tmp_path / home), *more]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         running.append(subprocess.Popen([*command, "--workers", "2"], env=environment, **pipes))
         return running[-1]
@@ -482,7 +495,7 @@ def test_server_crashes_do_not_change_the_record(server, postgres, started, tmp_
     undisturbed sweep in a file, MLflow's is equal to it, and all that is said of it are lines of the progress.
     """
     process = started("home", SWEEP_STORAGE=postgres.address())
-    for target in (1, 60, 150, 250):
+    for target in (1, 60, 120):
         wait_for(lambda target=target: epochs(postgres) >= target or process.poll() is not None)
         postgres.terminate()
         wait_for(lambda target=target: epochs(postgres) >= target + 15 or process.poll() is not None)
@@ -523,7 +536,7 @@ def test_a_sweep_can_be_stopped_during_an_outage(server, postgres, started, tmp_
     assert "stopped; nothing is lost, continue with: " in output
     again = started("home", "--tracking", "none", "--no-confirm", PGPASSWORD=PASSWORD)
     assert again.communicate(timeout=120)[1] == ""
-    assert len(records.read(tmp_path / "home" / "tiny").trials) == 8
+    assert len(records.read(tmp_path / "home" / "tiny").trials) == 4
 
 
 # --- on the command line
@@ -624,7 +637,9 @@ def test_a_role_without_the_right_to_create_is_reported(postgres, tiny, opened):
 
 def test_every_command_works_on_a_server(postgres, started, tmp_path, capfd, monkeypatch):
     """With its folder; reading commands also without it. The password is in no file."""
-    output, errors = started("home", SWEEP_STORAGE=postgres.address()).communicate(timeout=120)
+    output, errors = started("home", "--set", "baseline.epochs=4", SWEEP_STORAGE=postgres.address()).communicate(
+        timeout=120
+    )
     assert errors == ""
     monkeypatch.delenv("SWEEP_STORAGE")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
@@ -637,7 +652,7 @@ def test_every_command_works_on_a_server(postgres, started, tmp_path, capfd, mon
         code, said[" ".join(map(str, words[:2]))], errors = ended(capfd, *words, *home)
         assert (code, errors) == (0, ""), words
     assert said["status tiny"] == said["status"]
-    assert "8 of 8 trials done" in said["status"]
+    assert "4 of 4 trials done" in said["status"]
     assert "no differences" in said["doctor"]
     assert "created" in said["sync tiny"]
     assert not (tmp_path / "mlruns").exists()

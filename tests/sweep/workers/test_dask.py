@@ -35,6 +35,8 @@ ROOT = Path(__file__).parents[3]
 CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
 LONG = ("trials=3", "baseline.epochs=250", "generation=3")
 """A trial of a second or two: long enough to be found at work."""
+LONGER = (*LONG, "trials=2", "baseline.epochs=800")
+"""On a busy machine 250 epochs are over before a test sees the first."""
 ENDLESS = ("trials=2", "baseline.epochs=5000")
 
 
@@ -117,14 +119,22 @@ class Watched(DaskPool):
         return found
 
 
+@pytest.fixture(scope="module")
+def found_alone():
+    """What `alone` found, by the changes to the study: several tests compare with the same sweep."""
+    return {}
+
+
 @pytest.fixture
-def alone(tiny, opened, searched):
+def alone(tiny, opened, searched, found_alone):
     """What worker processes on this machine find, in a home folder of their own."""
 
     def run(*changes):
-        database = opened(tiny(*changes), "alone")
-        searched(tiny(*changes), database)
-        return numbers(records.read(database.folder))
+        if changes not in found_alone:
+            database = opened(tiny(*changes), "alone")
+            searched(tiny(*changes), database)
+            found_alone[changes] = numbers(records.read(database.folder))
+        return found_alone[changes]
 
     return run
 
@@ -136,8 +146,7 @@ def disturbed(tiny, opened, searched, joined, alone):
     Returns how many deaths were counted, and what was printed.
     """
 
-    def run(processes, act, *more):
-        changes = (*LONG, *more)
+    def run(processes, act, changes=LONG):
         database = opened(tiny(*changes))
         printed = searched(tiny(*changes), database, pool=joined(processes, Watched, after=40, act=act))
         record = records.read(database.folder)
@@ -190,7 +199,7 @@ def test_a_killed_workers_trial_continues_from_the_fetched_checkpoint(disturbed,
         dask.at(kept[0].address).kill()
         dask.start_worker(SWEEP_CHECKPOINT_EVERY="0.01")
 
-    died, printed = disturbed(dask, kill_when_kept, "baseline.epochs=800")
+    died, printed = disturbed(dask, kill_when_kept, LONGER)
 
     assert died == 1
     assert re.search(r"worker \d \(127\.0\.0\.1\) was lost; continuing from its last checkpoint", printed)
@@ -433,7 +442,7 @@ def test_a_worker_with_other_code_gets_no_work(tiny, opened, searched, joined, d
         shutil.copytree(ROOT / package, tmp_path / "other" / package)
     with (tmp_path / "other/model/adam.py").open("a") as file:
         file.write("# another version\n")
-    study = tiny(*LONG)
+    study = tiny("trials=3")
     database = opened(study)
     pool = joined(dask)
     other = dask.start_worker(PYTHONPATH=str(tmp_path / "other"))
@@ -522,20 +531,19 @@ def started(tmp_path, study_file):
 @pytest.mark.slow
 def test_workers_stop_when_the_coordinator_is_killed(started, tiny, opened, searched, joined, dask, alone, tmp_path):
     """Within seconds no worker trains; the same command resumes with the same bits, and no exit is counted."""
-    changes = (*LONG, "baseline.epochs=800")  # on a busy machine 250 are over before this test sees the first
-    process = started(dask.address, *(word for change in changes for word in ("--set", change)))
+    process = started(dask.address, *(word for change in LONGER for word in ("--set", change)))
     assert within(60, lambda: _trials(tmp_path / "home/tiny"))
     process.kill()
     process.communicate()
     idle = within(10, lambda: not any(training(worker) for worker in dask.alive()))
     before = records.read(tmp_path / "home/tiny")
-    database = opened(tiny(*changes), "home")
-    searched(tiny(*changes), database, pool=joined(dask))
+    database = opened(tiny(*LONGER), "home")
+    searched(tiny(*LONGER), database, pool=joined(dask))
     record = records.read(database.folder)
 
     assert idle
     assert set(before.counts()) == {"interrupted"}
-    assert numbers(record) == alone(*changes)
+    assert numbers(record) == alone(*LONGER)
     assert deaths(record) == 0
 
 
