@@ -143,11 +143,12 @@ def _with_data(study: Study, path: Path, source: str) -> Study:
         StudyError: there is no such dataset; `source` is where it was given.
     """
     name = study.dataset
-    if Path(name).suffix in datasets.READERS:
-        places = (
-            [Path.cwd() / name] if source.startswith("--set") else [path.parent.absolute() / name, Path.cwd() / name]
-        )
-        name = str(next((place for place in places if place.is_file()), places[0]))
+    if name not in datasets.BUILT_IN:
+        here, beside = Path.cwd() / name, path.parent.absolute() / name
+        places = [here] if source.startswith("--set") else [beside, here]
+        found_at = next((place for place in places if place.exists()), None)
+        if found_at or Path(name).suffix in datasets.READERS:
+            name = str(found_at or places[0])
     try:
         datasets.check_name(name)
     except datasets.DatasetInvalid as error:

@@ -24,6 +24,7 @@ EXCEPTIONS = {
     "model/data/columns.py": {"pandas"},
     "model/data/frames.py": {"pandas", "pyarrow"},
     "model/data/tables.py": {"pandas"},
+    "sweep/champion_classifier.py": {"sklearn"},
     "sweep/commands/dashboard.py": {"optuna_dashboard"},
     "sweep/workers/dask_client.py": {"dask", "distributed"},
     "sweep/workers/dask_worker.py": {"distributed"},

@@ -24,6 +24,7 @@ from model.data.cache import Card, fault, map_arrays, read_card, replace_folder
 from model.data.digits import read_digits
 from model.data.download import PUBLIC, Network, Notify
 from model.data.errors import DatasetDamaged, DatasetError, DatasetInvalid, DatasetUnavailable
+from model.data.idx_dataset import idx_files, read_idx_dataset
 from model.data.mnist import read_mnist
 from model.data.npz_dataset import read_npz_dataset
 from model.data.preprocessing import BACKGROUND_IMAGES, Preprocessing, fit_pixels, fit_table
@@ -299,22 +300,22 @@ def _describe(folder: Path) -> list[str]:
 
 
 def check_name(name: str) -> None:
-    """Accept the name of a built-in dataset or the path of an existing data file.
+    """Accept the name of a built-in dataset or the path of an existing data file or folder of IDX files.
 
     Raises:
         DatasetInvalid: It is neither.
     """
     if name in BUILT_IN:
         return
+    if name and Path(name).is_dir():
+        idx_files(Path(name))
+        return
     if Path(name).suffix not in READERS:
         nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
         endings = " or ".join(READERS)
+        known = f"{', '.join(BUILT_IN)} and paths to {endings} or a folder of IDX files"
         hint = f"Did you mean {nearest[0]!r}?" if nearest else f"The name of a data file must end in {endings}."
-        raise DatasetInvalid(
-            f"unknown dataset {name!r}, known are {', '.join(BUILT_IN)} and paths to {endings}\n{hint}"
-        )
-    if Path(name).is_dir():
-        raise DatasetInvalid(f"{name}: is a folder, not a file")
+        raise DatasetInvalid(f"unknown dataset {name!r}, known are {known}\n{hint}")
     if not Path(name).is_file():
         raise DatasetInvalid(f"{name}: there is no such file")
 
@@ -325,11 +326,15 @@ def _folder_name(source: Source) -> str:
     if source.name in BUILT_IN:
         return source.name
     path = Path(source.name)
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    content = [_sha256(file) for file in (idx_files(path) if path.is_dir() else (path,))]
     key = hashlib.sha256(json.dumps([READER_VERSION, content, source.target, sorted(source.keep)]).encode()).hexdigest()
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:40]
-    return f"{path.suffix[1:]}-{stem}-{key[:16]}"
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.absolute().stem)[:40]
+    return f"{'idx' if path.is_dir() else path.suffix[1:]}-{stem}-{key[:16]}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _built_in(name: str, cache: Path, *, download: bool, notify: Notify, network: Network) -> Arrays:
@@ -346,7 +351,8 @@ def read_source(source: Source) -> Arrays:
     """
     check_name(source.name)
     path = Path(source.name)
-    arrays = READERS[path.suffix](path, source.target, source.keep)
+    read = read_idx_dataset if path.is_dir() else READERS[path.suffix]
+    arrays = read(path, source.target, source.keep)
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{path}: has only one example of each class, so there is none for validation")
     return replace(arrays, notes=arrays.notes + row_notes(arrays))

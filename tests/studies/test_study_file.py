@@ -378,7 +378,7 @@ def test_a_missing_dataset_is_reported_with_its_line(written, tmp_path):
         ("digit", "mine.toml, line 2: unknown dataset 'digit', known are digits, mnist"),
         ("good.npz", f"mine.toml, line 2: {tmp_path}/good.npz: there is no such file"),
         ("/x/good.npz", "mine.toml, line 2: /x/good.npz: there is no such file"),
-        ("dir.npz", f"mine.toml, line 2: {tmp_path}/dir.npz: is a folder"),
+        ("dir.npz", f"mine.toml, line 2: {tmp_path}/dir.npz: has no IDX files"),
     ]:
         with pytest.raises(StudyError) as caught:
             load(written('"digits"', f'"{name}"'), ["seed=8"])

@@ -197,3 +197,22 @@ def test_mnist_has_the_published_content(tmp_path: Path) -> None:
     assert dataset.test.labels[:3].tolist() == [7, 2, 1]
     assert np.bincount(dataset.train.labels)[:2].tolist() == [5923, 6742]
     assert dataset.digest == "89558ac8affef59d338aea35807502211a6ffdb21a0ef5b5dfea90c10b7f8b35"
+
+
+def test_a_folder_of_idx_files_is_a_dataset(tmp_path: Path) -> None:
+    """Its place in the cache depends on the content of the files."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 4, 4), np.uint8), np.arange(60, dtype=np.uint8) % 3
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    for name, array in (("train-images-idx3-ubyte", images), ("train-labels-idx1-ubyte", labels)):
+        lengths = b"".join(length.to_bytes(4, "big") for length in array.shape)
+        (folder / name).write_bytes(bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes())
+
+    prepared = datasets.prepare(str(folder), tmp_path / "cache")
+    dataset = datasets.load(prepared, 1)
+
+    assert (dataset.name, dataset.classes, dataset.shape, dataset.columns) == ("shapes", 3, (4, 4), None)
+    assert datasets.prepare(str(folder), tmp_path / "cache") == prepared
+    (folder / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 60]) + labels[::-1].tobytes())
+    assert datasets.prepare(str(folder), tmp_path / "cache") != prepared
