@@ -99,7 +99,11 @@ class Int(Strict):
 
 
 class Choice(Strict):
-    """One of several values. Optuna gets labels, because it cannot store lists or distinguish 1 from 1.0."""
+    """One of several values. Optuna gets labels, because it cannot store lists or distinguish 1 from 1.0.
+
+    A label is the choice as written, so that a recorded study keeps its labels; values are compared as numbers, where 0
+    is 0.0 and 32 is 32.0.
+    """
 
     kind: Literal["choice"] = "choice"
     choices: list[Any] = Field(min_length=1)
@@ -107,9 +111,8 @@ class Choice(Strict):
     @field_validator("choices")
     @classmethod
     def _distinct(cls, choices: list[Any]) -> list[Any]:
-        labels = [_label(choice) for choice in choices]
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"each choice must occur once, but got {', '.join(labels)}")
+        if any(_equal(choice, other) for i, choice in enumerate(choices) for other in choices[:i]):
+            raise ValueError(f"each choice must occur once, but got {', '.join(map(_label, choices))}")
         return choices
 
     def suggest(self, trial: Suggester, name: str) -> Any:
@@ -119,10 +122,10 @@ class Choice(Strict):
 
     def encode(self, name: str, value: Any) -> dict[str, Any]:
         """Optuna's label for `value`; raises ValueError when it is not a choice."""
-        labels = [_label(choice) for choice in self.choices]
-        if _label(value) not in labels:
-            raise ValueError(f"{_label(value)} is not among the choices {', '.join(labels)}")
-        return {name: _label(value)}
+        for choice in self.choices:
+            if _equal(choice, value):
+                return {name: _label(choice)}
+        raise ValueError(f"{_label(value)} is not among the choices {', '.join(map(_label, self.choices))}")
 
     def bounds(self) -> list[Any]:
         """Extreme values, which the hyperparameter must allow."""
@@ -180,6 +183,13 @@ Dimension = Float | Int | Choice | Layers
 
 def _label(value: Any) -> str:
     return "-".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two choices are the same number, word or list, but not whether `True` is 1."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _require_order(low: float, high: float) -> None:

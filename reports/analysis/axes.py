@@ -140,5 +140,7 @@ def _layer_value(axis: Axis, sizes: Sequence[int]) -> float:
 
 
 def _choice(value: Any) -> str:
-    """A choice by name; a list of layer sizes as `128-64`."""
-    return "-".join(str(item) for item in value) if isinstance(value, (tuple, list)) else str(value)
+    """A choice by name; a list of layer sizes as `128-64`, and whole numbers without `.0`, however they are written."""
+    if isinstance(value, (tuple, list)):
+        return "-".join(map(_choice, value))
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

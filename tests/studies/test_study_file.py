@@ -435,3 +435,55 @@ def test_the_control_share_may_have_its_former_name(written):
     assert upgraded_study(recorded) == current.as_dict()
     with pytest.raises(StudyError, match="line 5: audit must be less than or equal to 1"):
         load(written("seed = 7", "seed = 7\naudit = 2.0"))
+
+
+WHOLE = """\
+question = "Is 0 the same as 0.0?"
+dataset = "digits"
+trials = 6
+[baseline]
+learning_rate = 1
+[space]
+dropout = { choices = [0, 0.2, 0.5] }
+learning_rate = { choices = [0.01, 0.1, 1] }
+batch_size = { choices = [32.0, 64.0, 128] }
+epochs = { choices = [12.0, 24] }
+hidden_sizes = { choices = [[64.0, 32], [128, 64.0]] }
+"""
+
+
+def test_a_whole_number_may_be_written_with_or_without_a_point(tmp_path):
+    """Choices are compared as numbers; a label is what is written, so that recorded studies keep their labels."""
+    path = tmp_path / "whole.toml"
+    path.write_text(WHOLE)
+    study = load(str(path))
+
+    assert study.encode(study.baseline) == {
+        "dropout": "0",
+        "learning_rate": "1",
+        "batch_size": "128",
+        "epochs": "12.0",
+        "hidden_sizes": "128-64.0",
+    }
+    assert study.draw(optuna.trial.FixedTrial(study.encode(study.baseline))) == study.baseline
+    assert from_record(json.loads(json.dumps(study.as_dict()))).space == study.space
+
+
+@pytest.mark.parametrize("choices", ["[0, 0.2, 0.0]", "[0.2, 0.20]"])
+def test_a_choice_that_is_written_in_two_ways_occurs_twice(tmp_path, choices):
+    """0 and 0.0 are one value."""
+    path = tmp_path / "whole.toml"
+    path.write_text(WHOLE.replace("[0, 0.2, 0.5]", choices))
+
+    with pytest.raises(StudyError, match=r"line 7: space\.dropout\.choices: each choice must occur once"):
+        load(str(path))
+
+
+def test_class_weights_can_be_searched(written):
+    """As choices of words; the baseline's default is `none`."""
+    choices = 'class_weights = { choices = ["none", "balanced"] }'
+    study = load(written("batch_size = { choices = [32, 128] }", choices))
+    drawn = study.draw(optuna.trial.FixedTrial({**study.encode(study.baseline), "class_weights": "balanced"}))
+
+    assert study.encode(study.baseline)["class_weights"] == "none"
+    assert drawn.class_weights == "balanced"

@@ -1,9 +1,11 @@
 """The best of each part of a range, calculated by hand and on synthetic studies with known truth."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from reports.analysis.axes import Axis, axes
+from reports.analysis.axes import Axis, axes, values
 from reports.analysis.isolation import SOLID, isolation, isolations
 
 RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
@@ -28,6 +30,22 @@ def test_a_part_is_as_good_as_its_best_trial(known):
     assert [part.best for part in found.parts] == pytest.approx([0.9032, 0.9064, 0.9128, 0.9256])
     assert [part.even for part in found.parts] == pytest.approx([0.9032, 0.9064, 0.9128, 0.9256])
     assert found.spread == pytest.approx(0.0224)
+
+
+def test_whole_numbers_that_are_written_otherwise_are_their_choice():
+    """A study file may say 0 and 64.0 where the settings are 0.0 and 64: no trial is left out of its part."""
+    space = {
+        "dropout": {"kind": "choice", "choices": [0, 0.25]},
+        "batch_size": {"kind": "choice", "choices": [64.0, 128]},
+        "hidden_sizes": {"kind": "choice", "choices": [[64.0, 32], [128]]},
+    }
+    trials = [
+        SimpleNamespace(hyperparameters={"dropout": 0.0, "batch_size": 64, "hidden_sizes": [64, 32]}),
+        SimpleNamespace(hyperparameters={"dropout": 0.25, "batch_size": 128, "hidden_sizes": [128]}),
+    ]
+    found = {axis.key: values(axis, trials).tolist() for axis in axes(space)}
+
+    assert found == {"dropout": [0, 1], "batch_size": [0, 1], "hidden_sizes": [0, 1]}
 
 
 @pytest.mark.slow
