@@ -56,11 +56,6 @@ def headline(record):
     "wanted",
     [
         {"trials": 0, "planned": 60},
-        pytest.param({"trials": 1, "planned": 60}, marks=pytest.mark.slow),
-        pytest.param({"trials": 3, "outcome": "failed"}, marks=pytest.mark.slow),
-        pytest.param({"trials": 2, "outcome": "complete"}, marks=pytest.mark.slow),
-        pytest.param({"trials": 3, "outcome": "pruned"}, marks=pytest.mark.slow),
-        pytest.param({"trials": 3, "outcome": "diverged"}, marks=pytest.mark.slow),
         pytest.param({"trials": 3, "outcome": "running"}, marks=pytest.mark.slow),
         pytest.param(
             {"trials": 12, "dataset": "digits", "objective": "validation_loss", "confirmed": True},
@@ -70,6 +65,7 @@ def headline(record):
     ids=str,
 )
 def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
+    """tests/reports/analysis/test_known_truth.py has those of one, three or only failed trials."""
     written(made_up(**wanted), tmp_path)
 
 

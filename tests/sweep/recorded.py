@@ -240,4 +240,4 @@ def expected_runs(record: SweepRecord) -> Iterator[Run]:
 def replace_pictures(patch: pytest.MonkeyPatch) -> None:
     """Replace pictures by text: drawing them takes most of the time of a sync."""
     patch.setattr("sweep.tracking.trial_run.curves_png", lambda epochs, selected: f"{len(epochs)} epochs".encode())
-    patch.setattr("sweep.tracking.trial_run.confusion_png", lambda matrix: repr(matrix).encode())
+    patch.setattr("sweep.tracking.trial_run.confusion_png", lambda matrix, names: repr((matrix, names)).encode())

@@ -17,11 +17,12 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from empty_report import PROGRAM
 from recorded import Recorded
 
 from sweep.commands import ui
@@ -316,11 +317,13 @@ class Watch(threading.Thread):
         self.looks, self.found, self.over = 0, set[int](), threading.Event()
 
     def run(self) -> None:
+        wanted = needles()
         while not self.over.wait(0.02):
             self.looks += 1
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 with contextlib.suppress(OSError):
-                    if any(needle in path.read_bytes().lower() for needle in needles()):
+                    arguments = path.read_bytes().lower()
+                    if any(needle in arguments for needle in wanted):
                         self.found.add(int(path.parent.name))
 
     def __enter__(self) -> Watch:
@@ -332,12 +335,15 @@ class Watch(threading.Thread):
         self.join()
 
 
-def started(folder: Path, tracking: str | None, *words: str) -> subprocess.Popen[str]:
+WITH_REPORT = (sys.executable, "-P", "-m", "sweep")
+
+
+def started(folder: Path, tracking: str | None, *words: str, program: Sequence[str]) -> subprocess.Popen[str]:
     """`sweep run` of a small study, with the address in the environment or among the words."""
     (folder / "tiny.toml").write_text(STUDY)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
     environment |= {"SWEEP_HOME": str(folder / "home")} | ({"SWEEP_TRACKING": tracking} if tracking else {})
-    argv = [sys.executable, "-P", "-m", "sweep", "run", str(folder / "tiny.toml"), *words]
+    argv = [*program, "run", str(folder / "tiny.toml"), *words]
     return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -346,7 +352,7 @@ def test_a_sweep_with_a_failing_tracker_does_not_leak_the_password(stub: Stub, t
     """Record, logs, weights, champion, report, terminal, processes."""
     stub.mode = "echo"
     with Watch() as watch:
-        process = started(tmp_path, address("field", "echo", stub))
+        process = started(tmp_path, address("field", "echo", stub), program=WITH_REPORT)
         said = process.communicate(timeout=120)
 
     assert process.returncode == 0, said
@@ -365,7 +371,8 @@ def test_a_stopped_sweep_prints_a_command_without_the_password(stub: Stub, tmp_p
     stub.mode = "401"
     tracking = address("encoded", "401", stub)
     with Watch() as watch:
-        process = started(tmp_path, None, "--set", "baseline.epochs=5000", "--tracking", tracking)
+        words = ("--set", "baseline.epochs=9000", "--workers", "1", "--tracking", tracking)
+        process = started(tmp_path, None, *words, program=PROGRAM)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and "did not take" not in log(tmp_path):
             time.sleep(0.1)
@@ -393,7 +400,7 @@ def test_a_working_tracker_does_not_receive_the_password_as_data(tmp_path: Path)
     place.mkdir()
     with ui._server(place, None, port) as server, Watch() as watch:
         ui._await_health(server, port)
-        process = started(tmp_path, f"http://me:{CANARY}@{ui.HOST}:{port}")
+        process = started(tmp_path, f"http://me:{CANARY}@{ui.HOST}:{port}", program=PROGRAM)
         said = process.communicate(timeout=120)
 
     assert "all trials side by side: http://127.0.0.1:" in said[0], said

@@ -32,7 +32,9 @@ def told(record, tmp_path):
         )  # each page is drawn once
     assert len(sheets) <= 20
     assert all(sheet.y < HEIGHT for sheet in sheets)
-    assert (tmp_path / "report.pdf").read_bytes().rstrip().endswith(b"%%EOF")
+    content = (tmp_path / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
     return {check.name: check.status for check in checks(record)}, [sheet.finding for sheet in sheets]
 
 

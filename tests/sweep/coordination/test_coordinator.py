@@ -251,7 +251,7 @@ def test_a_long_epoch_is_not_a_hang(tiny, opened, searched, monkeypatch):
         "baseline.epochs=1",
         "baseline.batch_size=1",
         "space={learning_rate={low=1e-4, high=1e-2, log=true}}",
-        "baseline.hidden_sizes=[1500, 1500]",
+        "baseline.hidden_sizes=[1200, 1200]",
     )
     database = opened(study)
     searched(study, database, workers=1)

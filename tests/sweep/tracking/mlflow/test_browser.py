@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from empty_report import PROGRAM
 
 from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
@@ -159,13 +160,12 @@ def shown(tmp_path_factory):
     home, port = tmp_path_factory.mktemp("home"), _free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
     settings = ["--trials", str(TRIALS), "--set", "confirm.top=1", "--set", "confirm.seeds=2"]
-    program = [sys.executable, "-P", "-m", "sweep"]
     ran = subprocess.run(
-        [*program, "run", "digits", *settings, "--home", home], env=clean, capture_output=True, text=True, timeout=300
+        [*PROGRAM, "run", "digits", *settings, "--home", home], env=clean, capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 0, ran.stderr
     server = subprocess.Popen(
-        [*program, "ui", "digits", "--home", home, "--port", str(port)], env=clean, stdout=subprocess.PIPE, text=True
+        [*PROGRAM, "ui", "digits", "--home", home, "--port", str(port)], env=clean, stdout=subprocess.PIPE, text=True
     )
     try:
         lines = list(iter(server.stdout.readline, "Ctrl-C ends it\n"))

@@ -1,17 +1,15 @@
 """`sweep doctor` on MLflow: damage to its database and its files is found by name, and `--fix` repairs it."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from recorded import STUDY, Recorded, replace_pictures
 
 from studies.record.reader import read
+from sweep.entry import main
 from sweep.tracking.doctor import examine
 from sweep.tracking.mlflow.client import MlflowClient, MlflowTracker
 from sweep.tracking.reconcile import sync
@@ -21,13 +19,6 @@ pytestmark = [
     # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning"),
 ]
-
-
-def sweep(*arguments):
-    """Run the program without its variables."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    argv = [sys.executable, "-P", "-m", "sweep", *map(str, arguments)]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -220,18 +211,22 @@ def test_a_moved_home_keeps_its_artifacts(tracked, tmp_path):
     assert moved.artifact("search/1", "epochs.csv").is_file()
 
 
-def test_the_command_exits_with_5_until_differences_are_fixed(tracked):
+def test_the_command_exits_with_5_until_differences_are_fixed(tracked, monkeypatch, capfd):
     """As a person would use it."""
-    drawn = sweep("doctor", "tiny", "--home", tracked.home, "--fix")
-    assert drawn.returncode == 0, drawn
+    monkeypatch.delenv("SWEEP_TRACKING", raising=False)
     tracked.sql(f"UPDATE runs SET status = 'RUNNING' WHERE run_uuid = {ONE}")
-    results = [sweep("doctor", "tiny", "--home", tracked.home, *more) for more in ([], ["--fix"], [])]
+    results = []
+    for more in ([], ["--fix"], []):
+        with pytest.raises(SystemExit) as end:
+            main(["doctor", "tiny", "--home", str(tracked.home), *more])
+        results.append((end.value.code, *capfd.readouterr()))
 
-    assert [one.returncode for one in results] == [5, 0, 0], results
     wrong, command = (
         "tiny: run search/1 in MLflow has a wrong state RUNNING",
         f"sweep doctor tiny --fix --home {tracked.home}",
     )
-    assert results[0].stdout == f"{wrong}\ntiny: 1 difference; `{command}` fixes it\n"
-    assert results[1].stdout == f"{wrong}, fixed\ntiny: 1 difference, fixed\n"
-    assert results[2].stdout == "tiny: no differences\n"
+    assert results == [
+        (5, f"{wrong}\ntiny: 1 difference; `{command}` fixes it\n", ""),
+        (0, f"{wrong}, fixed\ntiny: 1 difference, fixed\n", ""),
+        (0, "tiny: no differences\n", ""),
+    ]

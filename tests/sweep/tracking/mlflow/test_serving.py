@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from empty_report import PROGRAM
 
 from model import weights
 
@@ -67,7 +68,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving")
     study, home = folder / "tiny.toml", folder / "home"
     study.write_text(STUDY)
-    argv = [sys.executable, "-P", "-m", "sweep", "run", str(study)]
+    argv = [*PROGRAM, "run", str(study)]
     done = subprocess.run(argv, env=environment(home), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "all trials in MLflow" in done.stdout
