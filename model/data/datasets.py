@@ -25,7 +25,7 @@ from model.data.digits import read_digits
 from model.data.download import PUBLIC, Network, Notify
 from model.data.errors import DatasetDamaged, DatasetError, DatasetInvalid, DatasetUnavailable
 from model.data.idx_dataset import idx_files, read_idx_dataset
-from model.data.mnist import read_mnist
+from model.data.mnist import read_mnist, sweep_data
 from model.data.npz_dataset import read_npz_dataset
 from model.data.preprocessing import BACKGROUND_IMAGES, Preprocessing, fit_pixels, fit_table
 from model.data.row_notes import row_notes
@@ -228,6 +228,8 @@ def prepare(
     """
     source = source if isinstance(source, Source) else Source(source)
     folder = cache / _folder_name(source)
+    if source.name == "mnist":
+        sweep_data()  # where it is set, its files must be MNIST; the prepared copy then has their content
     damage = fault(folder)
     if damage is None:
         return folder

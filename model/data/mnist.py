@@ -57,15 +57,16 @@ def read_mnist(
         files: The four files by array name.
 
     Raises:
-        DatasetUnavailable: The files are in neither folder and cannot be downloaded.
+        DatasetUnavailable: `SWEEP_DATA` is set and does not contain the files, or it is not set, and they are not in
+            `own` and cannot be downloaded.
         DatasetDamaged: A file in `SWEEP_DATA` is not the published one, or one in `own` is not and
             cannot be downloaded again.
         OSError: A folder cannot be read or written.
     """
-    folder, missing = _in_sweep_data(files)
+    folder = sweep_data(files)
     if folder is None:
         folder = own
-        _complete(own, missing, download_missing=download_missing, notify=notify, network=network, files=files)
+        _complete(own, download_missing=download_missing, notify=notify, network=network, files=files)
     raw = {name: read_idx(folder / file.name, file) for name, file in files.items()}
     rows = {name: array.reshape(len(array), -1) for name, array in raw.items() if "images" in name}
     labels = {name: array.astype(np.int64) for name, array in raw.items() if "labels" in name}
@@ -74,19 +75,34 @@ def read_mnist(
     return Arrays(*parts, tuple("0123456789"), shape, scale=1 / 255)
 
 
-def _in_sweep_data(files: Mapping[str, IdxFile]) -> tuple[Path | None, str]:
-    """The folder in `SWEEP_DATA`, or None and the reason for a message."""
+def sweep_data(files: Mapping[str, IdxFile] = MNIST) -> Path | None:
+    """The folder with the files that `SWEEP_DATA` names, after checking them; None if it is not set.
+
+    Raises:
+        DatasetUnavailable: There is no such folder, or it does not contain the files.
+        DatasetDamaged: A file is not the published one.
+        OSError: A file cannot be read.
+    """
     setting = os.environ.get("SWEEP_DATA", "")
     if not setting:
-        return None, "SWEEP_DATA is not set"
-    for folder in (Path(setting).expanduser() / "mnist", Path(setting).expanduser()):
+        return None
+    place = Path(setting).expanduser()
+    for folder in (place / "mnist", place):
         if all((folder / file.name).is_file() for file in files.values()):
-            return folder, ""
-    return None, f"SWEEP_DATA={setting} does not contain the four files"
+            for file in files.values():
+                if (damage := fault(folder / file.name, file)) is not None:
+                    raise DatasetDamaged(damage)
+            return folder
+    missing = next(file.name for file in files.values() if not (place / file.name).is_file())
+    reason = f"does not contain {missing}" if place.is_dir() else "is not a folder"
+    raise DatasetUnavailable(
+        f"MNIST is not available: SWEEP_DATA={setting} {reason}\n"
+        "Put its four .gz files there, or unset SWEEP_DATA and run `sweep data fetch mnist`, which downloads them."
+    )
 
 
 def _complete(
-    own: Path, missing: str, *, download_missing: bool, notify: Notify, network: Network, files: Mapping[str, IdxFile]
+    own: Path, *, download_missing: bool, notify: Notify, network: Network, files: Mapping[str, IdxFile]
 ) -> None:
     """Download missing and damaged files into `own`."""
     damage: list[str] = []
@@ -107,7 +123,9 @@ def _complete(
             reason = f"the download failed: {error}"
     if damage:
         raise DatasetDamaged(f"{damage[0]}\nIt could not be replaced, {reason}\n{_advice(own)}")
-    raise DatasetUnavailable(f"MNIST is not available: {missing}, {own} is incomplete, and {reason}\n{_advice(own)}")
+    raise DatasetUnavailable(
+        f"MNIST is not available: SWEEP_DATA is not set, {own} is incomplete, and {reason}\n{_advice(own)}"
+    )
 
 
 def _advice(own: Path) -> str:

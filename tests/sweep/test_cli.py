@@ -107,6 +107,15 @@ def test_a_wrong_study_file_has_exit_code_2_and_names_the_line(capsys, home, stu
     assert not list(home.glob("*/study.db"))
 
 
+def test_a_wrong_sweep_data_has_exit_code_3_without_a_study_name(capsys, home, monkeypatch, tmp_path):
+    """The default study is not replaced by digits if the user says where MNIST is."""
+    monkeypatch.setenv("SWEEP_DATA", str(tmp_path / "nowhere"))
+    told = refused(capsys, 3, "run", "--home", home)
+
+    assert "nowhere is not a folder" in told
+    assert not list(home.glob("*/study.db"))
+
+
 def test_a_missing_dataset_has_exit_code_3_and_advice(capsys, home, monkeypatch, tmp_path):
     """A study given by name is not replaced by digits."""
     import functools

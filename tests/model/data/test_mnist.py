@@ -73,16 +73,38 @@ def test_damaged_files_in_sweep_data_are_an_error(tmp_path: Path, monkeypatch: p
 
 
 def test_the_error_lists_three_ways_to_get_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SWEEP_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("SWEEP_DATA", raising=False)
 
     with pytest.raises(DatasetUnavailable) as caught:
         datasets.prepare("mnist", tmp_path, network=OFFLINE)
     message = str(caught.value)
-    assert "nowhere does not contain the four files" in message
     assert all(way in message for way in ("Set SWEEP_DATA", "mnist-files", "sweep data fetch mnist"))
     assert len(message.splitlines()) <= 3
     with pytest.raises(DatasetUnavailable, match="disabled"):
         datasets.prepare("mnist", tmp_path, download=False)
+
+
+def test_sweep_data_wins_over_the_prepared_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prepared copy is used only while the files that SWEEP_DATA names are there and are those of MNIST."""
+    files = small_mnist(tmp_path / "data")
+    monkeypatch.setattr(mnist.sweep_data, "__defaults__", (files,))
+    monkeypatch.setattr(mnist.read_mnist, "__kwdefaults__", {"network": OFFLINE, "files": files})
+    monkeypatch.setenv("SWEEP_DATA", str(tmp_path / "data"))
+    folder = datasets.prepare("mnist", tmp_path / "cache")
+    assert datasets.prepare("mnist", tmp_path / "cache") == folder
+
+    monkeypatch.setenv("SWEEP_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DatasetUnavailable, match=r"SWEEP_DATA=.*nowhere is not a folder\n.*sweep data fetch mnist"):
+        datasets.prepare("mnist", tmp_path / "cache")
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(DatasetUnavailable, match=r"nowhere does not contain images\.gz\n"):
+        datasets.prepare("mnist", tmp_path / "cache")
+    small_mnist(tmp_path / "nowhere")
+    (tmp_path / "nowhere/labels.gz").write_bytes(b"<html>")
+    with pytest.raises(DatasetDamaged, match=r"labels\.gz: expected .* found 6"):
+        datasets.prepare("mnist", tmp_path / "cache")
+    monkeypatch.setenv("SWEEP_DATA", "")
+    assert datasets.prepare("mnist", tmp_path / "cache") == folder
 
 
 def test_a_damaged_file_in_the_cache_is_reported_when_it_cannot_be_replaced(
