@@ -91,6 +91,11 @@ class Study(Strict):
             raise ValueError(NAME_RULE)
         return name
 
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
     @field_validator("objective")
     @classmethod
     def _known_metric(cls, objective: str) -> str:
@@ -199,9 +204,13 @@ class Study(Strict):
 
 def from_record(table: Mapping[str, Any]) -> Study:
     """The study from the recorded output of `as_dict`."""
+    return Study(**file_table(table))
+
+
+def file_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a study file, and the name, from the recorded output of `as_dict`."""
     space = {key: {k: v for k, v in entry.items() if k != "kind"} for key, entry in table["space"].items()}
-    keep = tuple(table.get("keep", ()))  # a list in JSON; a study from before this key has none
-    return Study(**{**{k: v for k, v in table.items() if k != "direction"}, "space": space, "keep": keep})
+    return {**{k: v for k, v in table.items() if k != "direction"}, "space": space}
 
 
 def _start(number: int) -> tuple[str, str]:

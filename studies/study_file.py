@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from model.data import datasets
-from studies.definition import NAME, NAME_RULE, Confirm, Study
+from studies.definition import NAME, NAME_RULE, Confirm, Study, file_table
 from studies.messages import reason
 
 FOLDER = Path(__file__).parent
@@ -43,13 +44,43 @@ def load(study: str, changes: Sequence[str] = ()) -> Study:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{path.name} is not valid TOML: {_toml_reason(error, text)}") from error
+    checked = _changed(table, path, text, changes)
+    return _with_data(checked, path, _source(["dataset"], path, text, changes))
+
+
+def load_recorded(table: Mapping[str, Any], changes: Sequence[str] = ()) -> Study:
+    """The study of a record, with changes as those of a study file.
+
+    Args:
+        table: the recorded study, with the keys of this version (`studies.record.schema.upgraded_study`).
+        changes: as for `load`; a path in them is relative to the current folder.
+
+    Raises:
+        StudyError: a change is invalid.
+    """
+    keys = copy.deepcopy(file_table(table))
+    path = Path(keys.pop("name"))
+    study = _changed(keys, path, "", changes)
+    given = [change for change in changes if _keys(change) == ["dataset"]]
+    return _with_data(study, path, f"--set {given[-1]}") if given else study
+
+
+def _changed(table: dict[str, Any], path: Path, text: str, changes: Sequence[str]) -> Study:
+    """The study of the keys of a file, with changes."""
+    written = copy.deepcopy(table)
     for change in changes:
         _apply(table, change)
     if "name" in table:
         source = _source(["name"], path, text, changes)
         raise StudyError(f"{source}: a study is named by its file; remove the key 'name'")
-    checked = _validated({"name": path.stem, **table}, path, text, changes)
-    return _with_data(checked, path, _source(["dataset"], path, text, changes))
+    try:
+        return Study(name=path.stem, **table)
+    except ValidationError as error:
+        where, said = _reason(error)
+        source = _source(where, path, text, changes)
+        if changes and not source.startswith("--set") and _is_valid({"name": path.stem, **written}):
+            source = " ".join(f"--set {change}" for change in changes)
+        raise StudyError(f"{source}: {said}") from error
 
 
 def names() -> list[str]:
@@ -70,6 +101,8 @@ def _find(study: str) -> Path:
             )
         return path
     if study not in names():
+        if Path(f"{study}.toml").is_file():
+            raise StudyError(f"there is no study named {study!r}; did you mean the file {study}.toml?")
         if Path(study).is_file():
             raise StudyError(f"{study} is a file, but the name of a study file ends in .toml; rename it")
         near = difflib.get_close_matches(study, names(), n=1)
@@ -123,17 +156,6 @@ def _apply(table: dict[str, Any], change: str) -> None:
         if not isinstance(table, dict):
             raise StudyError(f"--set {change}: {parent!r} is not a table")
     table[last] = value
-
-
-def _validated(table: dict[str, Any], path: Path, text: str, changes: Sequence[str]) -> Study:
-    try:
-        return Study(**table)
-    except ValidationError as error:
-        where, said = _reason(error)
-        source = _source(where, path, text, changes)
-        if changes and not source.startswith("--set") and _is_valid({"name": path.stem, **tomllib.loads(text)}):
-            source = " ".join(f"--set {change}" for change in changes)
-        raise StudyError(f"{source}: {said}") from error
 
 
 def _with_data(study: Study, path: Path, source: str) -> Study:

@@ -95,7 +95,10 @@ def run(
     no_confirm: bool,
     debug: bool,
 ) -> int:
-    """Run or resume STUDY: a name (see `sweep studies`) or the path of a .toml file."""
+    """Run or resume STUDY: a name (see `sweep studies`) or the path of a .toml file.
+
+    A name means the built-in study, or else the recorded one, or else the one that a report proposed.
+    """
     from sweep.commands.console import make_console
     from sweep.commands.preparation import Options
     from sweep.commands.run import run_study

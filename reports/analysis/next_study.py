@@ -265,6 +265,8 @@ def _next_name(name: str) -> str:
 def _file(record: SweepRecord, changes: Sequence[Change]) -> str:
     """The study file with the changes, each with a comment."""
     study = dict(record.study)
+    if record.data_file is not None:
+        study["dataset"] = record.data_file  # relative to the study's folder, where this file is written
     news = {change.key: change for change in changes}
     plain = [key for key in study if key not in ("name", "direction", "baseline", "start", "space", "confirm")]
     lines = [f"{HEADER}{_plain(record.name)}. Each change has a comment with its reason; the question is unchanged."]

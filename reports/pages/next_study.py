@@ -32,7 +32,7 @@ def proposal(report: Report) -> list[Page]:
     for line in _left_over(report, found):
         page.paragraph(line, SMALL, colour=MUTED)
     page.heading("Run and compare")
-    page.boxed(f"sweep run runs/{report.record.folder.name}/{found.name}.toml")
+    page.boxed(f"sweep run {found.name}")
     page.space(0.05)
     page.boxed(f"sweep report {report.record.folder.name} {found.name}")
     page.heading("The whole file")

@@ -155,6 +155,10 @@ class Home:
         found = {path.parent for name in (DATABASE, SERVER) for path in self.path.glob(f"*/{name}")}
         return [StudyFolder(path) for path in sorted(found)]
 
+    def proposals(self, name: str) -> list[Path]:
+        """Files of the study `name` that reports of recorded studies proposed; `name` is a study's name."""
+        return sorted(self.path.glob(f"*/{name}.toml"))
+
     def champions(self) -> list[StudyFolder]:
         """Studies with a confirmed winner, by name."""
         return [StudyFolder(path.parent) for path in sorted(self.path.glob(f"*/{CHAMPION}"))]

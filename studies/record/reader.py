@@ -111,6 +111,7 @@ class SweepRecord:
     trials: tuple[TrialRecord, ...]
     confirm: tuple[TrialRecord, ...]
     verdict: Mapping[str, Any] | None
+    data_file: str | None = None
 
     @property
     def name(self) -> str:
@@ -285,6 +286,7 @@ class Reader:
             trials=trials["search"],
             confirm=trials["confirm"],
             verdict=attributes.get("verdict"),
+            data_file=attributes.get("data_file"),
         )
 
     def _trials(self, place: Place, name: str, study_id: int, sealed: bool, active: bool) -> tuple[TrialRecord, ...]:

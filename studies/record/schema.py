@@ -12,6 +12,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, start (what differs from the baseline), confirm |
 | `dataset` | name, digest (SHA-256), classes, class_names, shape of one example, columns of a table, notes on what was done with the source, train, validation, test (numbers of examples); older records: scale instead of names, columns and notes |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
+| `data_file` | path of the data file, relative to the study's folder; absent for built-in data, for an absolute path in the study file, and in older records |
 | `verdict` | what `sweep/search/verdict.py` and `final_evaluation.py` found; absent until the winner is confirmed |
 | `seal` | SHA-256 of all the others: see `seal` |
 
@@ -59,12 +60,16 @@ def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded study with the keys of this version, with defaults for keys that an older version did not record."""
     known = {_RENAMED.get(key, key) if key not in Study.model_fields else key: value for key, value in study.items()}
     defaults = {
-        key: field.get_default(call_default_factory=True)
+        key: _as_json(field.get_default(call_default_factory=True))
         for key, field in Study.model_fields.items()
         if not field.is_required() and key not in known and key != "confirm"
     }
-    baseline, start = upgraded_hyperparameters(study["baseline"]), study.get("start", [])
-    return {**known, **defaults, "baseline": baseline, "start": start}
+    return {**known, **defaults, "baseline": upgraded_hyperparameters(study["baseline"])}
+
+
+def _as_json(value: Any) -> Any:
+    """A default as it would have been recorded: a tuple as a list."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def upgraded_hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:

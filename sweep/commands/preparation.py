@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from rich.console import Console
 from model.data import datasets
 from model.data.errors import DatasetUnavailable
 from model.files import write_atomic
-from studies.definition import Study
+from studies.definition import NAME, Study, from_record
+from studies.record import reader
 from studies.record.folder import Home
-from studies.study_file import load
+from studies.record.reader import SweepRecord
+from studies.study_file import load, load_recorded, names
+from sweep.commands.recorded import elsewhere
 from sweep.storage.database import UNSAFE_CHARACTERS
 from sweep.workers.pool import EnvironmentFailure
 
@@ -32,7 +36,8 @@ class Options:
     Attributes:
         home: folder for everything the program writes.
         tracking: MLflow's address; None for the file in the home folder, `none` for no MLflow.
-        study: name or path; None for the default study.
+        study: name of a built-in, recorded or proposed study (the first of these that has the name), or path; None
+            for the default study.
         trials: total number.
         more: number to add to the recorded trials; None if a total is given, or neither.
         workers: processes; on a cluster, the maximum number of concurrent training runs.
@@ -101,7 +106,8 @@ def make_home(home: Path) -> None:
 def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     """The study and the folder of its prepared dataset.
 
-    Without a name it is the home folder's default study: mnist, or digits if MNIST was not available when it started.
+    Without a name it is the home folder's default study: mnist, or digits if MNIST was not available when it started
+    and SWEEP_DATA did not say where it is.
 
     Raises:
         StudyError: the study file is wrong.
@@ -113,8 +119,10 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     cache = Home(options.home).data
+    if options.study is not None and _is_recorded(options.study, options.home):
+        return _recorded_study_and_data(options.study, options, notify)
     if options.study is not None:
-        study = _loaded(options.study, options)
+        study = _loaded(_proposed(options.study, options.home) or options.study, options)
         make_home(options.home)
         return study, datasets.prepare(study.source, cache, notify=notify)
     make_home(options.home)
@@ -126,7 +134,7 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     try:
         data = datasets.prepare(study.source, cache, notify=notify)
     except DatasetUnavailable:
-        if default.exists():
+        if default.exists() or os.environ.get("SWEEP_DATA"):
             raise
         study = _loaded("digits", options)
         data = datasets.prepare(study.source, cache, notify=notify)
@@ -139,8 +147,55 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     return study, data
 
 
+def _is_recorded(name: str, home: Path) -> bool:
+    """Whether a name means a recorded study: no built-in study has it, and it is not the path of a file."""
+    if name.endswith(".toml") or name in names() or not NAME.fullmatch(name):
+        return False
+    return any(folder.name == name for folder in Home(home).recorded()) or name in elsewhere(home)
+
+
+def _proposed(name: str, home: Path) -> str | None:
+    """The path of the study that a report in the home folder proposed under this name; None if there is none."""
+    if name in names() or not NAME.fullmatch(name):
+        return None
+    return next((str(path) for path in Home(home).proposals(name)), None)
+
+
+def _recorded_study_and_data(name: str, options: Options, notify: Callable[[str], None]) -> tuple[Study, Path]:
+    """A recorded study and its prepared dataset; the study file and, with a prepared copy, the data file may be gone.
+
+    Raises:
+        StudyError, HomeError, DatasetError: as `study_and_data`.
+    """
+    make_home(options.home)
+    record = reader.read(options.home / name)
+    file = Path(f"{name}.toml")
+    other = f"; to run the file {file} of this folder, name it with its ending" if file.is_file() else ""
+    notify(f"{name} is run as recorded in {record.folder}{other}")
+    study = _with_trials(load_recorded(record.study, options.changes), options)
+    if study.source != from_record(record.study).source or study.dataset in datasets.BUILT_IN:
+        return study, datasets.prepare(study.source, Home(options.home).data, notify=notify)
+    return study, _recorded_data(record, study, Home(options.home).data)
+
+
+def _recorded_data(record: SweepRecord, study: Study, cache: Path) -> Path:
+    """The prepared copy of a recorded study's data file, or else the file, which is prepared again."""
+    if found := datasets.prepared(record.dataset["digest"], cache):
+        return found
+    path = Path(record.folder, record.data_file or study.dataset)
+    if not path.exists():
+        raise DatasetUnavailable(
+            f"the data of {record.name} are not available: there is neither a prepared copy in {cache} nor {path}\n"
+            "put the file back there, or run the study by the path of its study file"
+        )
+    return datasets.prepare(replace(study.source, name=str(path)), cache)
+
+
 def _loaded(name: str, options: Options) -> Study:
-    study = load(name, options.changes)
+    return _with_trials(load(name, options.changes), options)
+
+
+def _with_trials(study: Study, options: Options) -> Study:
     return study.model_copy(update={"trials": options.trials}) if options.trials else study
 
 

@@ -59,6 +59,7 @@ def run_study(options: Options, console: Console) -> int:
         database = open_study(folder, study, describe(dataset, study), origin)
         mirror = _start_mirror(options, folder)
         try:
+            _record_data_file(study, database)
             study = _with_more(study, options.more, database)
             reason = _train_all(options, study, dataset, database, console)
         finally:
@@ -69,6 +70,16 @@ def run_study(options: Options, console: Console) -> int:
         with console.status("writing the report"):
             _write_report(record)
     return _finished(options, record, mirror, console)
+
+
+def _record_data_file(study: Study, database: Database) -> None:
+    """Record where the data file is now, for the proposed next study; the study has its path as written."""
+    path = Path(study.dataset)
+    if study.as_dict()["dataset"] == study.dataset or not path.exists():
+        return  # built-in data, an absolute path, or data of which only the prepared copy is left
+    there = os.path.relpath(path.parent.resolve() / path.name, database.folder.resolve())
+    if database.attributes().get("data_file") != there:
+        database.record("data_file", there)
 
 
 def _with_more(study: Study, more: int | None, database: Database) -> Study:

@@ -133,6 +133,22 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     assert "confirm.seeds" in noisy
 
 
+def test_a_relative_data_file_is_found_from_the_study_folder(tmp_path, monkeypatch, known):
+    """The file is written there, and the sweep may be started in any folder."""
+    record = same_curves(known(60, uphill, seed=1, confirm=3), np.exp(-np.arange(30) / 15))
+    record = replace(record, study={**record.study, "dataset": "mine.npz"}, data_file="../../given/mine.npz")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given/mine.npz").touch()
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    found = propose(record, _allowed)
+    (tmp_path / "runs/mine/mine-2.toml").write_text(found.text)
+    monkeypatch.chdir("/")
+
+    assert "data_file" not in found.text
+    study = load(str(tmp_path / "runs/mine/mine-2.toml"))
+    assert study.dataset == f"{tmp_path}/runs/mine/../../given/mine.npz"
+
+
 def test_known_good_settings_are_kept_unless_their_range_is_narrowed(proposed, known):
     """Those that are left out are named in the file."""
     record = known(80, lambda settings: 0.9, space=RATE, broken=lambda settings: settings["learning_rate"] > 2e-3)
@@ -193,4 +209,4 @@ def test_the_report_ends_with_the_proposal(proposed, known):
 
     assert last.finding.startswith("Proposed next study: ")
     assert "the best trials are at the upper bound of learning_rate; { low = 0.0001, high = 0.1, log = true }" in text
-    assert "sweep run runs/mnist/mnist-2.toml" in text
+    assert "sweep run mnist-2" in text

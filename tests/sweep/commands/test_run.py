@@ -2,11 +2,15 @@
 
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.datasets import load_digits
 
+from model.data.errors import DatasetUnavailable
 from studies.record import reader as records
 from sweep.commands.preparation import Options
+from sweep.commands.printed_command import command_here
 from sweep.commands.run import run_study
 from sweep.coordination import coordinator
 
@@ -79,3 +83,75 @@ def test_the_command_that_resumes_does_not_add_again(ran, tmp_path, monkeypatch)
     assert recorded(tmp_path) == (2, 5)
     assert f"--trials 5 --home {tmp_path / 'runs'}\n" in printed
     assert "--more" not in printed
+
+
+@pytest.fixture
+def own_data(tmp_path, study_file):
+    """The study in a folder with its own data file, which it names by a relative path."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    digits = load_digits()
+    np.savez(folder / "mine.npz", x_train=digits.images.astype(np.uint8), y_train=digits.target)
+    path = folder / "own.toml"
+    path.write_text(study_file.read_text().replace('"digits"', '"mine.npz"'))
+    return path
+
+
+def test_a_recorded_study_continues_by_name_without_its_files(ran, own_data, tmp_path, monkeypatch):
+    """From any folder; the prepared copy of the data is found by its digest."""
+    assert ran(study=own_data, trials=1)[0] == 0
+    assert records.read(tmp_path / "runs/own").data_file == "../../given/mine.npz"
+    own_data.unlink()
+    data = own_data.with_name("mine.npz")
+    content = data.read_bytes()
+    data.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/own.toml").write_text("not read")
+
+    code, printed = ran(study="own", changes=(), more=1)
+    assert code == 0
+    assert recorded(tmp_path, "own") == (2, 2)
+    assert f"own is run as recorded in {tmp_path / 'runs/own'}; to run the file own.toml of this folder" in printed
+
+    for prepared in (tmp_path / "runs/data").glob("npz-*/*"):
+        prepared.unlink()
+    with pytest.raises(DatasetUnavailable, match=r"there is neither a prepared copy in .*/data nor .*mine.npz\n"):
+        ran(study="own", changes=(), more=1)
+    data.write_bytes(content)
+    assert ran(study="own", changes=("confirm.top=3",), more=1)[0] == 0
+    assert recorded(tmp_path, "own") == (3, 3)
+
+
+def test_the_same_data_may_be_named_by_another_path(ran, own_data, tmp_path, monkeypatch):
+    """A path on the command line is relative to the current folder, and the data are compared by their content."""
+    monkeypatch.chdir(tmp_path)
+    ran(study=own_data, changes=(*QUICK, "dataset=given/mine.npz"), trials=1)
+    monkeypatch.chdir(own_data.parent)
+    code, _ = ran(study=own_data, changes=(*QUICK, "dataset=mine.npz"), trials=2)
+
+    assert code == 0
+    assert recorded(tmp_path, "own") == (2, 2)
+
+
+def test_a_proposed_study_is_run_by_name(ran, study_file, tmp_path, monkeypatch):
+    """The file that the report wrote into the folder of the reported study."""
+    (tmp_path / "runs/tiny").mkdir(parents=True)
+    study_file.rename(tmp_path / "runs/tiny/tiny-2.toml")
+    monkeypatch.chdir(tmp_path)
+
+    assert ran(study="tiny-2", trials=1)[0] == 0
+    assert recorded(tmp_path, "tiny-2") == (1, 1)
+
+
+def test_a_printed_command_names_the_home_folder_unless_it_is_the_default(monkeypatch, tmp_path):
+    """Also the default folder, if SWEEP_HOME would be used instead."""
+    monkeypatch.delenv("SWEEP_HOME", raising=False)
+    monkeypatch.setattr("sys.argv", ["sweep"])
+    monkeypatch.delenv("SWEEP_TRACKING", raising=False)
+    default = type(tmp_path)("runs")
+
+    assert command_here(default, None, "sync", "x").endswith("sync x")
+    assert command_here(tmp_path, None, "sync", "x").endswith(f"sync x --home {tmp_path}")
+    monkeypatch.setenv("SWEEP_HOME", "/other")
+    assert command_here(default, None, "sync", "x").endswith("sync x --home runs")
