@@ -190,6 +190,22 @@ class Study(Strict):
         encoded = [dimension.encode(key, getattr(settings, key)) for key, dimension in self.space.items()]
         return {name: value for params in encoded for name, value in params.items()}
 
+    def encode_some(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna's parameters for some hyperparameters by name.
+
+        Raises:
+            ValueError: a name is unknown, a value is invalid or outside the space, or differs from the baseline's
+                although the hyperparameter is not searched.
+        """
+        found: dict[str, Any] = {}
+        for key, value in hyperparameters.items():
+            if key not in FIELDS:
+                raise ValueError(unknown(key, FIELDS, "hyperparameter"))
+            self._require_in_space([key], checked := check(key, value))
+            if key in self.space:
+                found |= self.space[key].encode(key, checked)
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """All keys of the study, ready for JSON; it is recorded and compared in this form.
 

@@ -1,8 +1,11 @@
 """The sweep's objective function as a callable for Optuna, for use in notebooks.
 
+    objective = Objective("digits")
     study = optuna.create_study(direction="minimize")
-    study.optimize(Objective("digits"), n_trials=20)
-    Objective("digits")(optuna.trial.FixedTrial({...}))
+    study.enqueue_trial(objective.params(hidden_sizes=[64], beta2=0.99))
+    study.optimize(objective, n_trials=20)
+    objective.hyperparameters(study.best_trial)
+    objective.fit(study.best_trial).predict(images)
 
 The same settings, seed and trial number give the same numbers as `sweep run` records.
 """
@@ -10,14 +13,19 @@ The same settings, seed and trial number give the same numbers as `sweep run` re
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial
 
+from model.classifier import Classifier
 from model.data import datasets
 from model.epoch import EpochSelection
+from model.hyperparameters import Hyperparameters
 from model.training import Diverged, TrainingState, train
 from studies.definition import Study
 from studies.study_file import load
+from sweep.champion_classifier import ChampionClassifier
 
 __all__ = ["Objective"]
 
@@ -33,23 +41,103 @@ class Objective:
         StudyError, DatasetError: the study or its data cannot be used.
     """
 
-    def __init__(self, study: Study | str, cache: Path = Path("runs/data")) -> None:
-        self._study = study if isinstance(study, Study) else load(study)
-        self._data = datasets.load(datasets.prepare(self._study.source, cache), self._study.seed)
+    def __init__(self, study: Study | str | Path, cache: str | Path = "runs/data") -> None:
+        self._study = study if isinstance(study, Study) else load(str(study))
+        self._data = datasets.load(datasets.prepare(self._study.source, Path(cache)), self._study.seed)
+        self._names = self._study.encode(self._study.baseline).keys()
 
-    def __call__(self, trial: optuna.trial.BaseTrial) -> float:
-        """Return the objective; raises `TrialPruned` if the trial is pruned or diverges."""
-        study, data = self._study, self._data
-        selection, seed = EpochSelection(study.objective, study.epoch), [study.seed, trial.number]
-        state = TrainingState.of(study.draw(trial), data, seed, selection)
+    def __call__(self, trial: BaseTrial) -> float:
+        """The objective of a trial. A `FixedTrial` may have Optuna's parameters, or hyperparameters by name.
+
+        Raises:
+            TrialPruned: the trial is pruned or diverges.
+            ValueError: the Optuna study has another direction, or the trial has parameters that cannot be used.
+        """
+        if isinstance(trial, Trial):
+            self._require_direction(trial.study)
+        state = self._state(trial.number, self._settings(trial))
         try:
-            for epoch in train(state, data.train, data.validation):
+            for epoch in train(state, self._data.train, self._data.validation):
                 trial.report(self._value(state), epoch.index)
                 if trial.should_prune():
                     raise optuna.TrialPruned(f"behind the other trials after epoch {epoch.index + 1}")
         except Diverged as error:
             raise optuna.TrialPruned(str(error)) from error
         return self._value(state)
+
+    def params(self, **hyperparameters: Any) -> dict[str, Any]:
+        """Optuna's parameters for hyperparameters by name, for `optuna.Study.enqueue_trial`.
+
+        Optuna draws those that are not named. Its own names differ where it searches another quantity, such as
+        `one_minus_beta2` and `hidden_sizes.layers`.
+
+        Raises:
+            ValueError: a name is unknown or not searched, or a value is invalid or outside the search space.
+        """
+        return self._study.encode_some(hyperparameters)
+
+    def hyperparameters(self, trial: BaseTrial) -> Hyperparameters:
+        """The hyperparameters of a trial, such as `study.best_trial`.
+
+        Raises:
+            ValueError: the trial lacks parameters of this study.
+        """
+        return self._study.draw(trial)
+
+    def fit(self, trial: FrozenTrial) -> ChampionClassifier:
+        """Train the network of a trial again, to the same bits; the weights are those of the selected epoch.
+
+        Returns:
+            A scikit-learn classifier of raw examples, as they are in the dataset.
+
+        Raises:
+            Diverged: the loss is no longer finite.
+        """
+        state = self._state(trial.number, self.hyperparameters(trial))
+        for _ in train(state, self._data.train, self._data.validation):
+            pass
+        return ChampionClassifier(
+            Classifier(state.selected_network(), self._data.preprocessing, self._data.class_names)
+        )
+
+    def _state(self, number: int, settings: Hyperparameters) -> TrainingState:
+        selection = EpochSelection(self._study.objective, self._study.epoch)
+        return TrainingState.of(settings, self._data, [self._study.seed, number], selection)
+
+    def _settings(self, trial: BaseTrial) -> Hyperparameters:
+        """The hyperparameters of a trial; nothing that it was given is dropped."""
+        if isinstance(trial, FixedTrial) and trial._params.keys() != self._names:
+            given = {**self._study.encode(self._study.baseline), **self.params(**trial._params)}
+            return self._study.draw(FixedTrial(given, number=trial.number))
+        if isinstance(trial, Trial):
+            self._require_usable(trial)
+        return self._study.draw(trial)
+
+    def _require_direction(self, study: optuna.Study) -> None:
+        found = [direction.name.lower() for direction in study.directions]
+        if found != [self._study.direction]:
+            raise ValueError(
+                f"{self._study.objective} needs an Optuna study with direction {self._study.direction!r}, but this one "
+                f"has {', '.join(map(repr, found))}; create it with "
+                f"optuna.create_study(direction={self._study.direction!r})"
+            )
+
+    def _require_usable(self, trial: Trial) -> None:
+        """Check the parameters of an enqueued trial: Optuna ignores unknown names, and only warns of wrong values."""
+        given = trial.study._storage.get_trial_system_attrs(trial._trial_id).get("fixed_params", {})
+        try:
+            if unknown := given.keys() - self._names:
+                raise ValueError(f"{min(unknown)!r} is not a parameter of this study")
+            fixed = FixedTrial({**self._study.encode(self._study.baseline), **given})
+            self._study.draw(fixed)
+            for name, kind in fixed.distributions.items():
+                if not kind._contains(kind.to_internal_repr(fixed.params[name])):
+                    raise ValueError(f"{name} is not in {kind}")
+        except ValueError as error:
+            raise ValueError(
+                f"trial {trial.number} was enqueued with {given}: {error}\n"
+                "enqueue hyperparameters by name with study.enqueue_trial(objective.params(...))"
+            ) from error
 
     def _value(self, state: TrainingState) -> float:
         assert state.selected is not None
