@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from model.data import datasets
 from studies.definition import NAME, NAME_RULE, Confirm, Study, file_table
 from studies.messages import reason
+from studies.record.folder import RESERVED
 
 FOLDER = Path(__file__).parent
 MAX_BYTES = 1 << 20
@@ -39,6 +40,8 @@ def load(study: str, changes: Sequence[str] = ()) -> Study:
     path = _find(study)
     if not NAME.fullmatch(path.stem):
         raise StudyError(f"{path.name}: rename the file; a study is named by its file, and {NAME_RULE}")
+    if path.stem in RESERVED:
+        raise StudyError(f"{path.name}: rename the file; {path.stem!r} is what the home folder's own file is called")
     text = _text(path)
     try:
         table = tomllib.loads(text)

@@ -35,6 +35,10 @@ REPORT = "report.pdf"
 ARTIFACTS = "mlartifacts"
 
 
+RESERVED = frozenset({"data", "mlflow.db", ARTIFACTS, "test-set-openings.jsonl", "default-study"})
+"""Names in the home folder that no study may have."""
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """The folder of one trial: its checkpoint while it runs, its weights once it is complete."""

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,6 +15,7 @@ from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study, from_record
 from studies.dimensions import Choice, Float, Int, Layers
+from studies.record.folder import RESERVED, Home
 from studies.record.schema import upgraded_study
 from studies.study_file import StudyError, load, names
 
@@ -325,6 +328,21 @@ def test_names_have_only_allowed_characters(written, name):
     """The name is used as a folder name."""
     with pytest.raises(StudyError, match=r"\.toml: rename the file; .*letters, digits"):
         load(written(name=name))
+
+
+@pytest.mark.parametrize("name", ["data", "default-study", "mlflow.db", "mlartifacts", "test-set-openings.jsonl"])
+def test_names_of_files_in_the_home_folder_are_refused(written, name):
+    """The study's folder would be in their place."""
+    with pytest.raises(StudyError, match=rf"^{re.escape(name)}\.toml: rename the file; '{re.escape(name)}' is what"):
+        load(written(name=name))
+
+
+def test_the_names_in_the_home_folder_are_all_reserved():
+    """A property of `Home` that is a path in it."""
+    home = Home(Path("home"))
+    paths = {getattr(home, name) for name, kind in vars(Home).items() if isinstance(kind, property)}
+
+    assert {path.name for path in paths if path.parent == home.path} == RESERVED
 
 
 def test_other_files_are_reported_by_their_type(tmp_path):
