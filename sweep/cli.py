@@ -174,6 +174,23 @@ def fetch(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     click.echo("\n".join(datasets.fetch(name, Home(home).data, notify=click.echo)))
 
 
+@data.command(
+    "describe", epilog="Examples: sweep data describe flowers.csv --target species; sweep data describe mnist"
+)
+@shared_options
+@click.argument("name")
+@click.option("--target", metavar="COLUMN", help="The column to predict; default: label, target, class, y or the last.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def describe_data(name: str, home: Path, tracking: str | None, target: str | None, as_json: bool, debug: bool) -> None:
+    """Show the rows, columns, classes and gaps of NAME (digits, mnist, or the path of a data file)."""
+    from model.data.datasets import Source
+    from sweep.commands.describe import lines, read_dataset, summary
+
+    arrays = read_dataset(Source(name, target), Home(home).data, lambda line: click.echo(line, err=True))
+    shown = Path(name).name
+    click.echo(json.dumps(summary(shown, arrays), indent=2) if as_json else "\n".join(lines(shown, arrays)))
+
+
 @data.command(epilog="Example: sweep data verify mnist")
 @shared_options
 @click.argument("name")

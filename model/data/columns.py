@@ -89,7 +89,7 @@ def choose_inputs(frame: pd.DataFrame, keep: Sequence[str], where: str, place: C
         columns.append(column)
         parts.append(lossless(numbers))
     values = _stacked(parts)
-    return Inputs(values, tuple(columns), (*_kinds(columns), *notes, *_remarks(values, columns)))
+    return Inputs(values, tuple(columns), (*notes, *_remarks(values, columns)))
 
 
 def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -214,14 +214,6 @@ def _is_written(different: Sequence[str]) -> bool:
 
 
 # ------------------------------------------------------------------ notes
-
-
-def _kinds(columns: Sequence[Column]) -> list[str]:
-    """How many columns there are of each kind."""
-    numbers = [column.name for column in columns if column.categories is None]
-    texts = [column.name for column in columns if column.categories is not None]
-    named = (("number", numbers), ("category", texts))
-    return [f"{len(names):,} {kind} column{'s' * (len(names) > 1)}: {listed(names)}" for kind, names in named if names]
 
 
 def _remarks(values: NDArray[Any], columns: Sequence[Column]) -> list[str]:
