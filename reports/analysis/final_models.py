@@ -1,4 +1,4 @@
-"""How accurate the final models are on the test set."""
+"""How good the final models are on the test set: their accuracy, and the objective where it is another metric."""
 
 from __future__ import annotations
 
@@ -45,3 +45,29 @@ def final_accuracy(record: SweepRecord) -> FinalAccuracy | None:
     mean = math.fsum(accuracies) / len(accuracies)
     opening, epochs = int(test["opening"]), int(record.verdict["epochs"])
     return FinalAccuracy(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), opening, epochs)
+
+
+@dataclass(frozen=True)
+class FinalObjective:
+    """The study's objective on the test set.
+
+    Attributes:
+        values: of each final model, as `FinalAccuracy.accuracies`.
+        mean: of the values.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+
+
+def final_objective(record: SweepRecord) -> FinalObjective | None:
+    """The objective on the test set where it is neither accuracy nor loss.
+
+    None before the test set is opened, and in records of versions that did not record it.
+    """
+    name = record.metric.name
+    recorded = record.verdict["test"].get("metrics", []) if record.verdict else []
+    values = tuple(float(metrics[name]) for metrics in recorded if metrics.get(name) is not None)
+    if name in ("accuracy", "loss") or not values or len(values) < len(recorded):
+        return None
+    return FinalObjective(values, math.fsum(values) / len(values))

@@ -10,7 +10,8 @@ from reports.analysis import wording
 from reports.analysis.checks import INCONCLUSIVE, PASS, WARN
 from reports.analysis.confirmation import PairedDifference, confirmed_trials, paired_difference
 from reports.analysis.failures import failure_causes
-from reports.analysis.final_models import final_accuracy
+from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, listed, setting
 from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
@@ -31,6 +32,9 @@ def answer(report: Report) -> list[Page]:
         page.figures(_key_figures(report))
         page.space(0.08)
     page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    if uneven := imbalance(report.record):
+        page.space(0.08)
+        page.paragraph(" ".join(uneven.sentences()), BODY, bold=True, most=4)
     _checks(page, report)
     _settings(page, report)
     if page.room > COMMAND_HEIGHT:
@@ -121,6 +125,13 @@ def _test_figure(report: Report) -> tuple[str, str]:
         return "not evaluated", f"test set: {report.why_closed()}"
     metric = wording.accuracy(test.examples)
     models = counted(len(test.accuracies), "final model")
+    if objective := final_objective(report.record):
+        low, high = (metric.text(end(objective.values)) for end in (min, max))
+        name = f"mean test {report.record.metric.label}"
+        return (
+            metric.text(objective.mean),
+            f"{name} of {models} ({low} to {high}); mean test accuracy {metric.text(test.mean)}",
+        )
     ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
     return metric.text(test.mean), f"mean test accuracy of {models}; 95\u00a0% interval over examples {ends}"
 

@@ -17,6 +17,7 @@ from reports.pages.context import Report
 from studies.record.reader import SweepRecord, TrialRecord
 
 MOST_CAUSES = 8
+MOST_NOTES = 10
 
 
 def origin(report: Report) -> list[Page]:
@@ -98,6 +99,7 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     control = percent(float(study.get("control") or 0))
     return [
         ("data", f"{data['name']}: {sizes} examples"),
+        *_preparation(data.get("notes") or ()),
         ("data's SHA-256", str(data["digest"])),
         ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch"),
         ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}{start}"),
@@ -108,6 +110,13 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
         ("created", wording.moment(record.created) + (f", last finish {wording.moment(end)}" if end else "")),
         ("study", f"{record.name}, uid {record.uid}"),
     ]
+
+
+def _preparation(notes: Sequence[str]) -> list[tuple[str, str]]:
+    """What was done with the source of the data, a line each."""
+    left = len(notes) - MOST_NOTES
+    shown = [*notes[:MOST_NOTES], *([f"and {left} more, listed by sweep data describe"] if left > 0 else [])]
+    return [("" if index else "preparation", note) for index, note in enumerate(shown)]
 
 
 def _flat(value: Any) -> str:

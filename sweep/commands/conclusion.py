@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from reports.analysis.final_models import final_accuracy
+from reports.analysis.final_models import final_accuracy, final_objective
 from studies.record.reader import SweepRecord
-from sweep.commands.status import one_line
+from sweep.commands.status import imbalance_lines, one_line
 
 
 def conclusion(record: SweepRecord) -> list[str]:
-    """State of the trials, best trial, champion against baseline, test accuracy; what is not known yet is left out."""
+    """Trials, best trial, champion against baseline, test results, imbalance; what is not known yet is left out."""
     lines = [one_line(record)]
     if best := record.ranked()[:1]:
         value = record.metric.format(best[0].value or 0.0)
@@ -17,12 +17,18 @@ def conclusion(record: SweepRecord) -> list[str]:
         mean = record.metric.format(record.verdict["confirm_mean"])
         number = record.verdict["champion"]
         lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
+    if objective := final_objective(record):
+        low, high = (record.metric.format(end(objective.values)) for end in (min, max))
+        lines.append(
+            f"test {record.metric.label}: {record.metric.format(objective.mean)}, mean of"
+            f" {len(objective.values)} final models ({low} to {high})"
+        )
     if test := final_accuracy(record):
         lines.append(
             f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
             f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
         )
-    return lines
+    return lines + imbalance_lines(record)
 
 
 def _against_baseline(record: SweepRecord) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from reports.analysis.final_models import final_accuracy
+from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.imbalance import imbalance
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.progress import duration, reading
 
@@ -14,10 +16,13 @@ def summary(record: SweepRecord) -> dict[str, Any]:
 
     Keys: study, question, dataset, objective, trials (requested), begun, done, outcomes, best, baseline, champion,
     confirmed (the champion's mean on fresh seeds; its paired difference to the baseline, positive where it is better,
-    and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval.
+    and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval,
+    mean_test_objective (if the objective is neither accuracy nor loss), imbalance (the fields of `Imbalance`, if one
+    class is in a clear majority).
     """
     ranked = record.ranked()
-    verdict, tested = record.verdict, final_accuracy(record)
+    verdict, tested, objective = record.verdict, final_accuracy(record), final_objective(record)
+    uneven = imbalance(record)
     return {
         "study": record.name,
         "question": record.study["question"],
@@ -33,7 +38,15 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "confirmed": {"mean": verdict["confirm_mean"], **(verdict["paired"] or {})} if verdict else None,
         "mean_test_accuracy": tested.mean if tested else None,
         "test_interval": [tested.low, tested.high] if tested else None,
+        "mean_test_objective": objective.mean if objective else None,
+        "imbalance": asdict(uneven) if uneven else None,
     }
+
+
+def imbalance_lines(record: SweepRecord) -> list[str]:
+    """The majority class and the lowest recall, if the classes are imbalanced."""
+    found = imbalance(record)
+    return [sentence.replace("\u00a0", " ") for sentence in found.sentences()] if found else []
 
 
 def lines(record: SweepRecord) -> list[str]:
@@ -44,7 +57,7 @@ def lines(record: SweepRecord) -> list[str]:
     if record.verdict and (tested := final_accuracy(record)):
         mean = 100 * tested.mean
         found.append(f"champion: trial {record.verdict['champion']}, mean test accuracy {mean:.2f} %")
-    return found
+    return found + imbalance_lines(record)
 
 
 def one_line(record: SweepRecord) -> str:

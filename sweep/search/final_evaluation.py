@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -57,11 +58,18 @@ def evaluate_once(
         "examples": len(data.test),
         "accuracies": [METRICS["accuracy"].compute(predictions) for predictions in found],
         "losses": [METRICS["loss"].compute(predictions) for predictions in found],
+        "metrics": [_metrics(predictions) for predictions in found],
         "confusion": first.confusion.tolist(),
         "calibration": calibration(first.predicted == first.labels, first.probabilities.max(axis=1)),
         "mistakes": _mistakes(data, first),
         "opening": opening,
     }
+
+
+def _metrics(found: Predictions) -> dict[str, float | None]:
+    """Every metric by its name; None for what is not a number, as the area under the curve of a single class."""
+    values = {name: metric.compute(found) for name, metric in METRICS.items()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _network(path: Path, data: Dataset) -> MLP:

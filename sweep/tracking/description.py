@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.metrics import metric_of
-from reports.analysis.final_models import final_accuracy
+from reports.analysis.confusion import LONGEST_NAME
+from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.imbalance import imbalance
 from reports.analysis.importance import Importance
 from reports.analysis.standing import winner
+from reports.analysis.wording import short_names
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.tracking import expected_runs
 from sweep.tracking.trial_run import trial_key, trial_name
+
+MOST_CLASSES = 10
+"""Classes whose names are written out."""
 
 
 def description(record: SweepRecord, state: str, links: Mapping[str, str], found: Importance | None) -> str:
@@ -24,8 +30,12 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
         *([f"[All trials side by side]({links['charts']}), best first."] if "charts" in links else []),
         f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
-        f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.",
+        f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.{_classes(record)}",
     ]
+    if notes := record.dataset.get("notes"):
+        lines.append(f"**Preparation.** {'; '.join(notes)}.")
+    if uneven := imbalance(record):
+        lines.append(f"**Imbalance.** {' '.join(uneven.sentences())}")
     if found is not None and (clear := found.clear()):
         lines.append(f"**What matters.** {', '.join(clear)}, most important first: each more than chance explains.")
     if StudyFolder(record.folder).report.is_file():
@@ -49,6 +59,15 @@ def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
         return ["**Answer.** None yet: no trial is complete."]
     lines = [f"**Answer.** {_link(best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
     return [*lines, *_confirmation(record, champion_number(record))]
+
+
+def _classes(record: SweepRecord) -> str:
+    """Number and names of the classes, where names were recorded."""
+    names = record.dataset.get("class_names") or ()
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""
+    return f" {len(names)} classes: {', '.join(short_names(names[:MOST_CLASSES], LONGEST_NAME))}{more}."
 
 
 def _link(trial: TrialRecord, links: Mapping[str, str]) -> str:
@@ -81,10 +100,12 @@ def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     if paired:
         lines[0] += " Better by the paired 95 % interval." if paired["better"] else " The difference may be chance."
     low, high = _amount("accuracy", test.low), _amount("accuracy", test.high)
+    objective = final_objective(record)
+    also = f" Mean {record.metric.label} {_amount(record.objective, objective.mean)}." if objective else ""
     return [
         *lines,
         f"**On the test set.** Mean accuracy of {len(test.accuracies)} final models "
-        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).",
+        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).{also}",
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.analysis.checks import checks, summary
-from reports.analysis.final_models import final_accuracy
+from reports.analysis.final_models import final_accuracy, final_objective
 from reports.analysis.importance import Importance, importance
 from studies.record.folder import REPORT, StudyFolder
 from studies.record.reader import SweepRecord
@@ -95,6 +95,7 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found
         "trials": record.study["trials"],
         "checks": summary(checks(record)),
         "question": record.study.get("question"),
+        "classes": ", ".join(record.dataset.get("class_names") or ()),
         "dataset_digest": record.dataset["digest"],
         "machine": expected_runs.text(record.provenance.get("machine")),
         "command": expected_runs.text(record.provenance.get("command")),
@@ -136,13 +137,14 @@ def _finished_counts(record: SweepRecord) -> dict[str, int]:
 
 def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
     number = champion_number(record)
-    test = final_accuracy(record)
+    test, objective = final_accuracy(record), final_objective(record)
     if test is None or number is None:
         return {}
     return {
         "champion_trial": number,
         "champion_confirm_mean": confirmed_mean(record, number),
         "baseline_confirm_mean": confirmed_mean(record, 0),
+        **({record.metric.objective.replace("validation", "mean_test"): objective.mean} if objective else {}),
         "mean_test_accuracy": test.mean,
         "mean_test_accuracy_low": test.low,
         "mean_test_accuracy_high": test.high,

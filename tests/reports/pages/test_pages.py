@@ -11,9 +11,11 @@ from reports import pages
 from reports.analysis.calibration import calibration
 from reports.analysis.statistics import wilson
 from reports.drawing.layout import HEIGHT, settings
+from reports.pages.answer import answer
 from reports.pages.context import report
 from reports.pages.cost import _front
 from reports.pages.errors import mistakes
+from reports.pages.provenance import origin
 from reports.pages.winner import steps
 
 RATE = {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}}
@@ -132,4 +134,35 @@ def test_many_classes_are_listed_by_their_mistakes(made_up):
     assert "most often species 3 as species 7 (6\u00d7)" in page.finding
     assert words[words.index("6") - 2 :][:4] == ["species 3", "species 7", "6", "40.0\u00a0%"]
     assert "The 18 most confident mistakes on the test set, whose rows are counted from 0" in words
+    assert page.y < HEIGHT
+
+
+def test_the_first_page_names_an_imbalance_and_the_objective_on_the_test_set(made_up):
+    record = made_up(12, outcome="complete", confirmed=True)
+    metrics = [{"macro_f1": value} for value in (0.61, 0.62, 0.63)]
+    test = {**record.verdict["test"], "confusion": [[9700, 60], [200, 40]], "metrics": metrics}
+    record = replace(
+        record,
+        study={**record.study, "objective": "validation_macro_f1"},
+        dataset={**record.dataset, "classes": 2, "class_names": ["honest", "fraud"]},
+        verdict={**record.verdict, "test": test},
+    )
+    with matplotlib.rc_context(settings()):
+        words = " ".join(text.get_text() for text in answer(report(record))[0].figure.texts)
+
+    assert "62.00\u00a0% mean test macro f1 of 3 final models" in words
+    assert 'are of class "honest"' in words
+    assert 'class "fraud": 16.7\u00a0% of its 240' in words
+
+
+def test_the_notes_on_the_data_are_part_of_the_provenance(made_up):
+    record = made_up(12, outcome="complete")
+    notes = [f"column {k} is constant and not used" for k in range(12)]
+    with matplotlib.rc_context(settings()):
+        page = origin(report(replace(record, dataset={**record.dataset, "notes": notes})))[0]
+    words = [text.get_text() for text in page.figure.texts]
+
+    assert notes[9] in words
+    assert notes[10] not in words
+    assert "and 2 more, listed by sweep data describe" in words
     assert page.y < HEIGHT

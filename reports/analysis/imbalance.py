@@ -1,0 +1,80 @@
+"""Whether one class is so frequent that accuracy says little, and what the rarely found class's recall is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.analysis.confusion import confusion
+from reports.analysis.statistics import wilson
+from reports.analysis.wording import percent
+from studies.record.reader import SweepRecord
+
+MOST_ODDS = 2.0
+"""A majority class with more than this many times the mean number of examples of the other classes is named. It is then
+above twice its fair share 1 / classes for many classes, and above two thirds for two, where twice 1 / 2 cannot be."""
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """A majority class, and the class of the lowest recall.
+
+    Attributes:
+        split: `test` or `validation`, the predicted examples.
+        majority: name of the most frequent class.
+        share: of the examples that are of the majority class, in 0..1: the accuracy of always predicting it.
+        balanced: the balanced accuracy of always predicting it: 1 / classes.
+        worst: name of the class with the lowest recall.
+        recall: of the worst class, in 0..1.
+        low, high: its 95 % Wilson interval over examples.
+        examples: number of examples of the worst class.
+    """
+
+    split: str
+    majority: str
+    share: float
+    balanced: float
+    worst: str
+    recall: float
+    low: float
+    high: float
+    examples: int
+
+    def sentences(self) -> list[str]:
+        """What always predicting the majority class would reach, and the lowest recall."""
+        return [
+            f'{percent(self.share, 1)} of the {self.split} examples are of class "{self.majority}": always predicting'
+            f" it has an accuracy of {percent(self.share, 1)} and a balanced accuracy of {percent(self.balanced, 1)}.",
+            f'The lowest recall is that of class "{self.worst}": {percent(self.recall, 1)} of its {self.examples}'
+            f" examples (95\u00a0% interval {percent(self.low, 1)} to {percent(self.high, 1)}).",
+        ]
+
+
+def imbalance(record: SweepRecord) -> Imbalance | None:
+    """The imbalance of the test set if that was opened, else of the validation set.
+
+    None if no class is in a clear majority (see `MOST_ODDS`), or nothing was predicted yet.
+    """
+    found = confusion(record)
+    if found is None:
+        return None
+    sizes = found.counts.sum(axis=1)
+    occur, most = int((sizes > 0).sum()), int(sizes.argmax())
+    others = found.examples - int(sizes[most])
+    if occur < 2 or sizes[most] * (occur - 1) <= MOST_ODDS * others:
+        return None
+    recall = found.recall()
+    worst = int(np.nanargmin(recall))
+    low, high = wilson(float(recall[worst]), int(sizes[worst]))
+    return Imbalance(
+        split=found.split,
+        majority=found.names[most],
+        share=float(sizes[most]) / found.examples,
+        balanced=1 / occur,
+        worst=found.names[worst],
+        recall=float(recall[worst]),
+        low=low,
+        high=high,
+        examples=int(sizes[worst]),
+    )
