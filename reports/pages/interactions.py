@@ -93,9 +93,9 @@ def _note(report: Report, found: Sequence[Pair]) -> str:
 def parallel(report: Report) -> list[Page]:
     """The best tenth of the completed trials across the searched axes."""
     ranked = report.record.ranked()
-    if len(ranked) < FEWEST_LINES:
-        return []
     shown = _ordered(report)[:MOST_AXES]
+    if len(ranked) < FEWEST_LINES or not shown:  # no axis varies in a space of one setting
+        return []
     best = ranked[: min(MOST_LINES, max(FEWEST_LINES, round(DECILE * len(ranked))))]
     page = Page(_common(shown, best), _common_note(report, best, len(shown)))
     starred = [trial.number for trial in best if trial.number in report.looks]

@@ -247,7 +247,11 @@ class Coordinator:
         self._count_failure(task, outcome, reason)
 
     def _count_failure(self, task: Task, outcome: Outcome, reason: str) -> None:
-        if outcome in (Outcome.COMPLETE, Outcome.PRUNED):
+        """Count failures of the program. Settings that diverge or exceed a limit are results and do not count.
+
+        With many workers, diverging trials would otherwise end a good study by the order in which they arrive.
+        """
+        if outcome is not Outcome.FAILED:
             self._failures.clear()
             return
         self._failures.append(f"trial {task.trial.number}: {reason}")

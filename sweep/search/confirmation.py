@@ -136,9 +136,17 @@ def run_key(trial: FrozenTrial) -> Key:
 
 
 def candidates(study: Study, record: SweepRecord) -> list[TrialRecord]:
-    """The best trials and the baseline; the baseline once, also where it is among the best."""
-    top = record.ranked()[: study.confirm.top]
-    return [*top, *(trial for trial in record.trials[:1] if trial.number not in [t.number for t in top])]
+    """The best trials of different settings, and the baseline once: repeated settings would compete with themselves."""
+    baseline = record.trials[:1]
+    found: list[TrialRecord] = []
+    for trial in record.ranked():
+        if len(found) < study.confirm.top and not _is_among(trial, found):
+            found += baseline if _is_among(trial, baseline) else [trial]
+    return [*found, *(trial for trial in baseline if not _is_among(trial, found))]
+
+
+def _is_among(trial: TrialRecord, others: Sequence[TrialRecord]) -> bool:
+    return any(trial.hyperparameters == other.hyperparameters for other in others)
 
 
 def confirmation_plan(study: Study, record: SweepRecord) -> list[ConfirmationRun]:

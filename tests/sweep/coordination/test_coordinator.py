@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC
 
 import numpy as np
@@ -14,6 +15,7 @@ from optuna.samplers import QMCSampler
 from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
 from studies.record.folder import StudyFolder
+from studies.record.outcome import Outcome
 from sweep.coordination import coordinator
 from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
@@ -23,6 +25,7 @@ from sweep.search.samplers import make_sampler
 from sweep.search.search import Search, is_control
 from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
+from sweep.workers.messages import Message, MessageKind
 
 
 def numbers(trial):
@@ -349,9 +352,33 @@ def test_unpruned_controls_are_judged_but_never_stopped(tiny, opened, searched):
     assert all("audit" in trial.user_attrs for trial in database.search.trials())  # the name that older versions read
 
 
+class FailingPool(LocalPool):
+    """Reports an error in the code instead of each result."""
+
+    def events(self, timeout):
+        failed = Message(MessageKind.FAILED, {"outcome": Outcome.FAILED, "reason": "an error in the code"})
+        return [
+            replace(event, message=failed) if event.message.kind is MessageKind.DONE else event
+            for event in super().events(timeout)
+        ]
+
+
 def test_repeated_failures_end_the_sweep(tiny, opened, searched):
     """Five failures in a row end the sweep with the first reason; each is recorded, none is the best."""
+    study = tiny("baseline.epochs=1", "pruner=none")
+    database = opened(study)
+    with pytest.raises(TooManyFailures, match="5 trials in a row failed; the first was trial 0: an error in the code"):
+        searched(study, database, pool=FailingPool(1, database.folder))
+    record = records.read(database.folder)
+
+    assert record.counts()["failed"] == 5
+    assert record.ranked() == []
+
+
+def test_settings_that_diverge_do_not_end_the_sweep(tiny, opened, searched):
+    """They are results, and with many workers several may arrive in a row."""
     study = tiny(
+        "trials=7",
         "space.learning_rate={low=5.0, high=9.0}",
         "baseline.learning_rate=5.0",
         "baseline.beta1=0.0",
@@ -361,12 +388,11 @@ def test_repeated_failures_end_the_sweep(tiny, opened, searched):
         "baseline.hidden_sizes=[500,500,500,500,500,500,500,500]",
     )
     database = opened(study)
-    with pytest.raises(TooManyFailures, match="5 trials in a row failed; the first was trial 0: diverged at epoch"):
-        searched(study, database, workers=1)
+    searched(study, database)
     record = records.read(database.folder)
 
-    assert record.counts()["diverged"] == 5
-    assert [trial.state for trial in record.trials[:5]] == ["pruned"] * 5
+    assert record.counts() == {"diverged": 7}
+    assert [trial.state for trial in record.trials] == ["pruned"] * 7
     assert record.ranked() == []
 
 
