@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,11 +79,14 @@ class Confusion:
 
 def confusion(record: SweepRecord) -> Confusion | None:
     """The champion's on the test set if that was opened, else the best trial's on the validation set."""
-    names = wording.short_names(record.class_names, LONGEST_NAME)
     if record.verdict:
-        counts = np.array(record.verdict["test"]["confusion"], dtype=np.int64)
-        return Confusion(counts, names, "test", int(record.verdict["champion"]))
+        return _confusion(record, record.verdict["test"]["confusion"], "test", int(record.verdict["champion"]))
     best = standing(record).best
     if best is None or best.confusion is None:
         return None
-    return Confusion(np.array(best.confusion, dtype=np.int64), names, "validation", best.number)
+    return _confusion(record, best.confusion, "validation", best.number)
+
+
+def _confusion(record: SweepRecord, counts: Sequence[Sequence[int]], split: str, trial: int) -> Confusion:
+    names = wording.short_names(record.class_names, LONGEST_NAME)
+    return Confusion(np.array(counts, dtype=np.int64), names, split, trial)

@@ -287,7 +287,7 @@ def test_unsent_values_are_counted_without_drawing(
     recorded.add("complete", 4)
     tracker.fails = lambda name: REFUSE
     drawn = []
-    monkeypatch.setattr(trial_runs, "confusion_png", drawn.append)
+    monkeypatch.setattr(trial_runs, "confusion_png", lambda *drawing: drawn.append(drawing))
 
     for _ in range(2):
         drawn.clear()
