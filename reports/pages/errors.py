@@ -143,7 +143,9 @@ def _images(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
     if rows < 1:
         return
     shown = shown[: rows * columns]
-    page.heading(f"The {len(shown)} most confident mistakes on the test set: true → predicted class, probability")
+    page.heading(
+        f"The {counted(len(shown), 'most confident mistake')} on the test set: true → predicted class, probability"
+    )
     for ax, mistake in zip(page.tiles(len(shown), columns, height, above), shown, strict=True):
         plots.image(ax, mistake, found.names)
 
@@ -152,7 +154,7 @@ def _rows(page: Page, shown: Sequence[Mistake], found: Confusion) -> None:
     shown = shown[: min(ROWS, int((page.room - HEADING_HEIGHT - 2 * ROW_HEIGHT) / ROW_HEIGHT))]
     if not shown:
         return
-    page.heading(f"The {len(shown)} most confident mistakes on the test set, whose rows are counted from 0")
+    page.heading(f"The {counted(len(shown), 'most confident mistake')} on the test set, whose rows are counted from 0")
     rows = [
         [str(one.row), found.names[one.label], found.names[one.predicted], wording.percent(one.probability, 1)]
         for one in shown
