@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from model.data.arrays import Column
-from model.data.preprocessing import Pixels, Preprocessing, from_dict
+from model.data.named_rows import raw_table
+from model.data.preprocessing import Category, Pixels, Preprocessing, PreprocessingError, Table, from_dict
 from model.network import BATCH, MLP, Floats
 
 
@@ -36,16 +38,67 @@ class Classifier:
         pixels = Pixels((network.sizes[0],), low, high, background=low, whole=high > 1)
         return cls(network, pixels, tuple(map(str, range(network.sizes[-1]))))
 
+    @property
+    def example_shape(self) -> tuple[int, ...] | None:
+        """The shape of an example in an array; None for a table with names, which has no order of columns."""
+        if isinstance(self.preprocessing, Pixels):
+            return self.preprocessing.shape
+        return None if self.preprocessing.width is None else (self.preprocessing.width,)
+
+    def raw_rows(self, values: Mapping[str, ArrayLike]) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
+        """Raw rows of a table for `predict`, and their columns, from one array (n,) a column; others are ignored.
+
+        Args:
+            values: Numbers or text by column name, such as a DataFrame.
+
+        Raises:
+            PreprocessingError: The classifier is not one of a table, a column is missing, or a number column has
+                something else.
+        """
+        if not isinstance(self.preprocessing, Table):
+            raise PreprocessingError(f"expected examples of shape {self.preprocessing.shape}, not a table")
+        columns = self.preprocessing.columns
+        if missing := [column.name for column in columns if column.name not in values]:
+            raise PreprocessingError(f"missing columns: {', '.join(missing)}")
+        text = {column.name for column in columns if isinstance(column, Category)}
+        return raw_table({column.name: values[column.name] for column in columns}, text)
+
+    def array_columns(self, raw: NDArray[Any]) -> tuple[Column, ...]:
+        """The columns for `predict` of an array of examples (n, ...), as it is in the data file.
+
+        Images may be given as rows (n, features), or with an axis of one channel.
+
+        Raises:
+            PreprocessingError: The array has another shape or other values than the classifier takes.
+        """
+        shape, is_table = self.example_shape, isinstance(self.preprocessing, Table)
+        if shape is None:
+            raise PreprocessingError("expected a table with named columns, not an array")
+        if raw.shape[1:] not in (shape, (*shape, 1), (math.prod(shape),)) or not len(raw):
+            raise PreprocessingError(f"expected examples of shape {shape}, got an array of shape {raw.shape}")
+        if raw.dtype.kind not in "buif":
+            raise PreprocessingError(f"expected numbers, got {raw.dtype}")
+        wrong = np.isinf(raw) if is_table else ~np.isfinite(raw)
+        if wrong.any():
+            row = int(np.argmax(wrong.reshape(len(raw), -1).any(axis=1)))
+            raise PreprocessingError("has NaN or an infinite number", row)
+        return tuple(Column(str(place)) for place in range(shape[0])) if is_table else ()
+
     def predict(self, raw: NDArray[Any], columns: Sequence[Column] = ()) -> Floats:
         """Probabilities (n, classes) float32 of raw examples (n, ...), in batches.
 
         Raises:
-            PreprocessingError: The examples have another shape or other columns.
+            PreprocessingError: The examples have another shape or other columns, or so large numbers that the network
+                overflows; the error has the row.
         """
-        parts = [
-            self.network.predict(self.preprocessing.apply(raw[start : start + BATCH], columns))
-            for start in range(0, len(raw), BATCH)
-        ]
+        parts = []
+        for start in range(0, len(raw), BATCH):
+            with np.errstate(over="ignore", invalid="ignore"):
+                inputs = self.preprocessing.apply(raw[start : start + BATCH], columns)
+                parts.append(self.network.predict(inputs))
+            if not np.isfinite(parts[-1]).all():
+                row = start + int(np.argmax(~np.isfinite(parts[-1]).all(axis=1)))
+                raise PreprocessingError("has NaN, or numbers too far from those of the training rows", row)
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
 

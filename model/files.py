@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 PART = ".part"
 """Ending of the names of unfinished files."""
@@ -114,9 +115,24 @@ def write_atomic(path: Path, data: bytes) -> None:
         OSError: The disk is full, the folder is missing or not writable; `path` is unchanged, and no
             temporary file is left.
     """
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, which replaces `path` atomically at the end of the block.
+
+    Raises:
+        OSError: As `write_atomic`. After this or any other error in the block, `path` is unchanged, and no temporary
+            file is left.
+    """
     part = part_name(path)
     try:
-        write_synced(part, data)
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
         # An error during the clean-up must not hide the first error.

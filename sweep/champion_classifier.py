@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from model import weights
 from model.classifier import Classifier
 from model.data.arrays import Column
-from model.data.preprocessing import Category, PreprocessingError, Table, raw_table
+from model.data.named_rows import raw_table
+from model.data.preprocessing import Category, PreprocessingError, Table
 
 
 class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types

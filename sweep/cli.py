@@ -354,19 +354,30 @@ def replay(study: str, trial: int, home: Path, tracking: str | None, debug: bool
     click.echo(replay_trial(read_record(home, study), trial, Home(home).data))
 
 
-@sweep.command(epilog="Examples: sweep predict seven.png; sweep predict *.jpg --photo --study mnist")
+@sweep.command(
+    epilog="Examples: sweep predict seven.png; sweep predict test.csv --out predictions.csv --id PassengerId"
+)
 @shared_options
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--study", help="Study whose champion to use; default: the newest champion.")
-@click.option("--photo", is_flag=True, help="Crop, scale and centre the images, which may have any size and polarity.")
+@click.option("--out", type=click.Path(path_type=Path), callback=output_file, help="CSV file to write.")
+@click.option("--id", "identifiers", multiple=True, metavar="COLUMN", help="Copy COLUMN to the output; repeatable.")
+@click.option("--photo", is_flag=True, help="Crop, scale and centre images, which may have any size and polarity.")
 def predict(
-    images: tuple[Path, ...], home: Path, tracking: str | None, study: str | None, photo: bool, debug: bool
+    files: tuple[Path, ...],
+    home: Path,
+    tracking: str | None,
+    study: str | None,
+    out: Path | None,
+    identifiers: tuple[str, ...],
+    photo: bool,
+    debug: bool,
 ) -> int:
-    """Classify IMAGES of the training images' size, or photographs, with the champion."""
-    from sweep.commands.predict import predict_images
+    """Classify images, or the rows of a .csv, .parquet or .npz file, with the champion."""
+    from sweep.commands.predict import predict_files
     from sweep.commands.recorded import champion_of
 
-    return predict_images(images, champion_of(home, study), photo=photo, debug=debug)
+    return predict_files(files, champion_of(home, study), out, identifiers, photo=photo, debug=debug)
 
 
 def _tracking_uri(home: Path, tracking: str | None) -> str:

@@ -1,11 +1,14 @@
 """Read a table from a CSV or Parquet file into a pandas DataFrame of numbers, text and dates."""
 
+import contextlib
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -50,6 +53,64 @@ def read_frame(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     return frame
 
 
+@dataclass(frozen=True)
+class TableFile:
+    """A CSV or Parquet file that is read in parts, so that its size is limited by the disk only.
+
+    Attributes:
+        path: The file.
+        names: Of its columns.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    _form: CsvFormat | None
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The columns of a file, after the checks of `read_frame` that need only one pass.
+
+        Raises:
+            DatasetInvalid: The file is not such a table.
+            OSError: The file cannot be read.
+        """
+        if not path.is_file():
+            raise DatasetInvalid(f"{path}: there is no such file")
+        if not is_parquet(path):
+            form = csv_format(path, sys.maxsize)
+            return cls(path, form.names, form)
+        with _opened_parquet(path) as file:
+            return cls(path, tuple(_parquet_names(path, file)), None)
+
+    def parts(
+        self, columns: Sequence[str], text: Collection[str], rows: int, *, as_written: bool = False
+    ) -> Iterator[pd.DataFrame]:
+        """Some columns, and perhaps the last one, part by part; all parts but the last have the same number of rows.
+
+        Args:
+            columns: Their names.
+            text: Those that are read as text from a CSV file; pandas guesses the types of the others, part by part.
+            rows: That number is a multiple of it.
+            as_written: Whether text of a CSV file such as "NA" stays as it is, instead of becoming a gap.
+
+        Raises:
+            DatasetInvalid: The file is damaged, or a row of a CSV file has more or fewer values than columns.
+        """
+        size = rows * max(1, PART_VALUES // len(self.names) // rows)
+        if self._form is not None:
+            last, is_checked = self.names[-1], False
+            for part in _parsed(self.path, self._form, text, {*columns, last}, size, as_written):
+                if not is_checked and part[last].isna().any():  # as it is if a row has too few values
+                    check_widths(self.path, self._form)
+                    is_checked = True
+                yield part
+            return
+        with _opened_parquet(self.path) as file:
+            for batch in file.iter_batches(size, columns=list(columns)):
+                table = pa.Table.from_batches([batch]).replace_schema_metadata(None)  # else pandas makes an index
+                yield table.to_pandas(date_as_object=False)
+
+
 def is_parquet(path: Path) -> bool:
     """Whether the file's name is that of a Parquet file."""
     return path.suffix.lower() in (".parquet", ".pq")
@@ -89,9 +150,14 @@ def _joined(parts: Sequence[pd.Series]) -> pd.Series | None:
 
 
 def _parsed(
-    path: Path, form: CsvFormat, text: Collection[str], only: Collection[str] | None = None
+    path: Path,
+    form: CsvFormat,
+    text: Collection[str],
+    only: Collection[str] | None = None,
+    rows: int | None = None,
+    as_written: bool = False,
 ) -> Iterator[pd.DataFrame]:
-    """The rows in parts, with all columns or only some."""
+    """The rows in parts, of so many rows if given, with all columns or only some; see `TableFile.parts`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.DtypeWarning)
         warnings.simplefilter("error", pd.errors.ParserWarning)  # values beyond the last column would be lost
@@ -105,10 +171,11 @@ def _parsed(
                 index_col=False,
                 usecols=None if only is None else list(only),
                 dtype=dict.fromkeys(text, "str"),
+                keep_default_na=not as_written,
                 skipinitialspace=True,
                 encoding="utf-8-sig",
                 compression="gzip" if path.suffix.lower() == ".gz" else None,
-                chunksize=max(1, PART_VALUES // len(form.names)),
+                chunksize=rows or max(1, PART_VALUES // len(form.names)),
             ) as parts:
                 yield from parts
         except pd.errors.ParserError as error:
@@ -134,32 +201,46 @@ def _parser_fault(path: Path, said: str) -> DatasetInvalid:
 
 
 def _parquet_frame(path: Path) -> pd.DataFrame:
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_parquet(path, file)
-            frame: pd.DataFrame = file.read().to_pandas(split_blocks=True, self_destruct=True, date_as_object=False)
-    except pa.ArrowException as error:
-        raise DatasetInvalid(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
-    except OSError as error:
-        if error.errno is not None:  # of the operating system; pyarrow raises OSError for a damaged file too
-            raise
-        raise DatasetInvalid(f"{path}: the Parquet file is damaged ({str(error).splitlines()[0]})") from error
+    with _opened_parquet(path) as file:
+        names = _parquet_names(path, file)
+        _check_size(path, file, len(names))
+        frame: pd.DataFrame = file.read().to_pandas(split_blocks=True, self_destruct=True, date_as_object=False)
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(named) if named else frame.reset_index(drop=True)
     frame.columns = frame.columns.map(str)
     return frame
 
 
-def _check_parquet(path: Path, file: Any) -> None:
-    """Refuse too many values, and names that occur twice, before any data is read."""
-    rows, names = file.metadata.num_rows, file.schema_arrow.names
-    if max(rows * len(names) * VALUE_BYTES, _stored_bytes(file.metadata)) > MAX_BYTES:
-        raise DatasetInvalid(
-            f"{path}: {rows:,} rows of {len(names):,} columns need more than {MAX_BYTES / 2**30:g} GiB of memory\n"
-            "Remove columns, or take a random part of the rows."
-        )
+@contextlib.contextmanager
+def _opened_parquet(path: Path) -> Iterator[Any]:
+    """The opened file; whatever pyarrow raises while it is read becomes a DatasetInvalid."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise DatasetInvalid(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    except OSError as error:
+        if error.errno is not None:  # of the operating system; pyarrow raises OSError for a damaged file too
+            raise
+        raise DatasetInvalid(f"{path}: the Parquet file is damaged ({str(error).splitlines()[0]})") from error
+
+
+def _parquet_names(path: Path, file: Any) -> list[str]:
+    """The names of the columns; one that occurs twice is refused."""
+    names: list[str] = file.schema_arrow.names
     if repeated := [name for name in names if names.count(name) > 1]:
         raise DatasetInvalid(f"{path}: has the column {repeated[0]!r} twice\nRename or remove one of them.")
+    return names
+
+
+def _check_size(path: Path, file: Any, columns: int) -> None:
+    """Refuse too many values before any data is read."""
+    rows = file.metadata.num_rows
+    if max(rows * columns * VALUE_BYTES, _stored_bytes(file.metadata)) > MAX_BYTES:
+        raise DatasetInvalid(
+            f"{path}: {rows:,} rows of {columns:,} columns need more than {MAX_BYTES / 2**30:g} GiB of memory\n"
+            "Remove columns, or take a random part of the rows."
+        )
 
 
 def _stored_bytes(metadata: Any) -> int:

@@ -7,12 +7,12 @@ gaps filled and flagged, and categories become one unit each ("one-hot"). Nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from model.data.arrays import Column
 
@@ -31,7 +31,16 @@ BACKGROUND_IMAGES = 1000
 
 
 class PreprocessingError(ValueError):
-    """Examples do not fit a network's preprocessing; the message has the columns or shapes."""
+    """Examples do not fit a network's preprocessing.
+
+    Attributes:
+        fault: What is wrong, with the columns or shapes.
+        row: The first example that has it, from 0; None if it is not in one example.
+    """
+
+    def __init__(self, fault: str, row: int | None = None) -> None:
+        super().__init__(fault if row is None else f"row {row:,}: {fault}")
+        self.fault, self.row = fault, row
 
 
 @dataclass(frozen=True)
@@ -174,9 +183,15 @@ class Category:
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a table in a fixed order; columns that were constant on the training rows are left out."""
+    """The columns of a table in a fixed order.
+
+    Attributes:
+        columns: Those that are used.
+        dropped: Names of the columns that are not, because they were constant on the training rows.
+    """
 
     columns: tuple[Number | Category, ...]
+    dropped: tuple[str, ...] = ()
     scale = 1.0
     offset = 0.0
 
@@ -184,6 +199,12 @@ class Table:
     def features(self) -> int:
         """Number of inputs of the network."""
         return sum(column.units for column in self.columns)
+
+    @property
+    def width(self) -> int | None:
+        """Number of columns of a table without names, whose columns are "0", "1", ...; None for a table with names."""
+        names = {column.name for column in self.columns} | {*self.dropped}
+        return len(names) if names == {str(place) for place in range(len(names))} else None
 
     def apply(self, raw: NDArray[Any], columns: Sequence[Column]) -> NDArray[np.float32]:
         """The inputs (n, features) of the network for raw rows (n, len(columns)), found by the columns' names.
@@ -205,7 +226,8 @@ class Table:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON; Python writes floats so that they are read back exactly."""
-        return {"kind": "table", "columns": [_without_defaults(column) for column in self.columns]}
+        columns = [_without_defaults(column) for column in self.columns]
+        return {"kind": "table", "columns": columns, "dropped": list(self.dropped)}
 
 
 Preprocessing = Pixels | Table
@@ -232,7 +254,7 @@ def from_dict(table: Mapping[str, Any]) -> Preprocessing:
         return Pixels(shape, low, high, None if background is None else float(background), whole)
     if table["kind"] != "table":
         raise ValueError(f"unknown preprocessing {table['kind']!r}")
-    return Table(tuple(_column(entry) for entry in table["columns"]))
+    return Table(tuple(_column(entry) for entry in table["columns"]), tuple(map(str, table.get("dropped", ()))))
 
 
 def _column(entry: Mapping[str, Any]) -> Number | Category:
@@ -287,7 +309,8 @@ def fit_table(raw: NDArray[Any], columns: Sequence[Column]) -> Table:
             found.append(_fit_category(values, column))
         else:
             found.append(_fit_number(values.astype(np.float64), column.name, shared))
-    return Table(tuple(column for column in found if column is not None))
+    dropped = tuple(column.name for column, kept in zip(columns, found, strict=True) if kept is None)
+    return Table(tuple(column for column in found if column is not None), dropped)
 
 
 def _shared_range(raw: NDArray[Any], columns: Sequence[Column]) -> tuple[float, float] | None:
@@ -338,48 +361,3 @@ def _fit_category(codes: NDArray[Any], column: Column) -> Category | None:
     values = tuple(column.categories[code] for code in sorted(kept))
     fitted = Category(column.name, values, other, bool(missing.any()))
     return fitted if fitted.units > 1 else None
-
-
-# ------------------------------------------------------------------ named columns, as they come to a prediction
-
-
-def raw_table(values: Mapping[str, ArrayLike], text: Collection[str]) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
-    """Raw rows (n, columns) float64 and their columns, from one array (n,) a column.
-
-    Args:
-        values: Numbers or text by column name; None and NaN are gaps.
-        text: Names of the columns that are categories; all others are numbers.
-
-    Raises:
-        PreprocessingError: A number column has text; the message has the row, counted from 0.
-    """
-    columns, parts = [], []
-    for name, given in values.items():
-        codes, column = _encoded(name, given) if name in text else (_numbers(name, given), Column(name))
-        columns.append(column)
-        parts.append(codes)
-    return np.stack(parts, axis=1) if parts else np.empty((0, 0)), tuple(columns)
-
-
-def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
-    try:
-        return np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        for row, value in enumerate(np.asarray(given, object)):
-            try:
-                float(math.nan if value is None else value)
-            except (TypeError, ValueError):
-                raise PreprocessingError(
-                    f"column {name!r} has {value!r} in row {row}, but a number is expected"
-                ) from None
-        raise
-
-
-def _encoded(name: str, given: ArrayLike) -> tuple[NDArray[np.float64], Column]:
-    """Codes (n,) of the values, NaN for a gap, and the column with its categories, sorted."""
-    values = np.asarray(given, object)
-    missing = np.array([value is None or value != value for value in values], bool)
-    names, codes = np.unique(np.array([str(value) for value in values[~missing]], str), return_inverse=True)
-    placed = np.full(len(values), np.nan)
-    placed[~missing] = codes
-    return placed, Column(name, tuple(map(str, names)))

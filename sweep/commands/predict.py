@@ -1,8 +1,9 @@
-"""Classify images with a study's champion."""
+"""Classify images, or the rows of a table, with a study's champion."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 
 import click
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from model import weights
 from model.classifier import Classifier
+from model.data.errors import listed
 from model.data.preprocessing import Pixels
+from model.files import write_atomic
 from model.weights import WeightsError
 from sweep.commands.images import ImageError, has_other_background, read_image
+from sweep.commands.tables import ENDINGS, Summary, predict_rows, prediction_columns
 from sweep.errors import exit_code
 
 
@@ -42,23 +47,81 @@ class Prediction:
     has_other_background: bool
 
 
-def predict_images(images: Sequence[Path], champion: Path, *, photo: bool, debug: bool) -> int:
-    """Print the class of each image on stdout and each bad image on stderr; returns the exit code.
+def predict_files(
+    files: Sequence[Path], champion: Path, out: Path | None, identifiers: Sequence[str], *, photo: bool, debug: bool
+) -> int:
+    """Print or write the classes of images, or of the rows of one table or array; returns the exit code.
+
+    Args:
+        files: Image files; or a single .csv, .parquet or .npz file.
+        champion: The file champion.npz.
+        out: The CSV file to write; None to print the classes of images, or the first rows of a table.
+        identifiers: Columns of a table to copy to the output.
+        photo: Whether images are photographs.
+        debug: Whether an unreadable image raises its error, instead of being one line on stderr.
 
     Raises:
+        click.UsageError: The files or options do not go together.
         WeightsError: As `load_champion`.
+        DatasetInvalid: As `predict_rows`.
         ImageError: As `classify`; with `debug` also of an image.
+        OSError: A table cannot be read, or the output cannot be written.
     """
-    code, turned = 0, []
-    for found in classify(images, load_champion(champion), photo=photo):
+    classifier = load_champion(champion)
+    if not any(file.suffix.lower() in ENDINGS for file in files):
+        if identifiers:
+            raise click.UsageError("--id names columns of a table, but the files are images")
+        return _predict_images(files, classifier, out, photo, debug)
+    if len(files) > 1:
+        raise click.UsageError("give one table or array at a time, or only images")
+    if photo:
+        raise click.UsageError("--photo is for images")
+    if out and out == files[0].resolve():
+        raise click.UsageError(f"--out would replace {files[0]}")
+    target = _read_card(champion.with_suffix(".json"))["target"]
+    _print_summary(predict_rows(files[0], classifier, target, identifiers, out), out)
+    return 0
+
+
+def _print_summary(summary: Summary, out: Path | None) -> None:
+    notes = []
+    if summary.ignored:
+        notes.append(f"not used: {listed(summary.ignored)}")
+    if summary.unseen:
+        counts = [f"{name} {count:,} (such as {summary.examples[name]!r})" for name, count in summary.unseen.items()]
+        notes.append(f"rows with a value that was rare or not among the training rows: {listed(counts)}")
+    if summary.target:
+        share = 100 * summary.right / summary.known if summary.known else math.nan
+        notes.append(
+            f"accuracy {share:.2f} %: {summary.right:,} of {summary.known:,} rows are as {summary.target!r} says"
+        )
+    if out:
+        click.echo(f"{summary.rows:,} rows written to {out}")
+    else:
+        with pd.option_context("display.width", 200, "display.max_columns", 12):
+            click.echo(str(summary.first.round(4)))
+        if summary.rows > len(summary.first):
+            click.echo(f"and {summary.rows - len(summary.first):,} more rows; --out FILE.csv writes all")
+    for note in notes:
+        click.echo(note)
+
+
+def _predict_images(images: Sequence[Path], champion: Classifier, out: Path | None, photo: bool, debug: bool) -> int:
+    code, read = 0, []
+    for found in classify(images, champion, photo=photo):
         if isinstance(found, Prediction):
-            click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
-            turned += [found.image] if found.has_other_background and not photo else []
+            read.append(found)
+            if not out:
+                click.echo(f"{found.image}: {found.label} ({100 * found.probability:.1f} %)")
         elif debug:
             raise found
         else:
             click.echo(f"sweep: {'; '.join(str(found).splitlines())}", err=True)
             code = code or exit_code(found) or 1
+    if out:
+        write_atomic(out, _as_csv(read, champion))
+        click.echo(f"{len(read):,} rows written to {out}")
+    turned = [one.image for one in read if one.has_other_background and not photo]
     if turned:
         click.echo(
             f"sweep: note: {len(turned):,} of {len(images):,} images, such as {turned[0]}, are light where the training"
@@ -66,6 +129,12 @@ def predict_images(images: Sequence[Path], champion: Path, *, photo: bool, debug
             err=True,
         )
     return code
+
+
+def _as_csv(found: Sequence[Prediction], champion: Classifier) -> bytes:
+    images = pd.DataFrame({"image": [str(one.image) for one in found]})
+    probabilities = np.array([one.probabilities for one in found]).reshape(-1, len(champion.classes))
+    return images.assign(**prediction_columns(champion, probabilities)).to_csv(index=False).encode()
 
 
 def classify(
@@ -150,6 +219,7 @@ def _read_card(path: Path) -> dict[str, Any]:
             "shape": tuple(int(length) for length in card["shape"]),
             "classes": int(card["classes"]),
             "weights_sha256": str(card["weights_sha256"]),
+            "target": card.get("target"),
         }
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: the champion's metadata is missing") from error

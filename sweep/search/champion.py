@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from model import weights
 from model.files import write_atomic
 from studies.definition import Study
 from studies.record.folder import StudyFolder
@@ -54,6 +55,7 @@ def name_champion(study: Study, database: Database, record: SweepRecord, dataset
 
 def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:
     """Write the model and then its card, which has the hash of the model."""
+    final_weights = folder.trial("confirm", final).weights
     card = {
         "study": record.name,
         "dataset": record.dataset["name"],
@@ -61,11 +63,13 @@ def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str,
         "shape": record.dataset["shape"],
         "classes": record.dataset["classes"],
         "class_names": list(record.class_names),
+        "target": record.study.get("target"),
+        "preprocessing": weights.load(final_weights).preprocessing.as_dict(),
         "hyperparameters": verdict["hyperparameters"],
         "test_accuracy": verdict["test"]["accuracies"][0],
         "weights_sha256": verdict["weights_sha256"],
     }
-    write_atomic(folder.champion, folder.trial("confirm", final).weights.read_bytes())
+    write_atomic(folder.champion, final_weights.read_bytes())
     failpoint("before_card")
     write_atomic(folder.card, (json.dumps(card, indent=2) + "\n").encode())
 

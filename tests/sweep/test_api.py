@@ -10,7 +10,8 @@ import pytest
 import sweep
 from model.classifier import Classifier
 from model.data.arrays import Column
-from model.data.preprocessing import PreprocessingError, fit_table, raw_table
+from model.data.named_rows import raw_table
+from model.data.preprocessing import PreprocessingError, fit_table
 from model.network import MLP
 from sweep.champion_classifier import ChampionClassifier
 from sweep.result import NoChampion

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import model
 
-NETWORK = ("data/arrays.py", "data/preprocessing.py", "dropout.py", "loss.py", "network.py", "classifier.py")
+NETWORK = (
+    "data/arrays.py",
+    "data/preprocessing.py",
+    "data/named_rows.py",
+    "dropout.py",
+    "loss.py",
+    "network.py",
+    "classifier.py",
+)
 """Modules of `model` that predict, each after those it imports."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from model.data import datasets
 from model.data.arrays import Arrays, Column, lossless
 from model.data.cache import replace_folder
+from model.data.named_rows import raw_table
 from model.data.preprocessing import (
     Pixels,
     PreprocessingError,
@@ -15,7 +16,6 @@ from model.data.preprocessing import (
     fit_pixels,
     fit_table,
     from_dict,
-    raw_table,
 )
 
 NUMBERS = (Column("a"), Column("b"))
@@ -151,7 +151,7 @@ def test_named_columns_become_raw_rows():
 
     assert columns == (Column("a"), Column("town", ("Bonn", "Kiel")))
     assert np.array_equal(raw, [[1, 1], [np.nan, np.nan], [3, 0]], equal_nan=True)
-    with pytest.raises(PreprocessingError, match="column 'a' has 'x' in row 1"):
+    with pytest.raises(PreprocessingError, match="row 1: column 'a' has 'x', but a number"):
         raw_table({"a": [1, "x"]}, ())
 
 
