@@ -1,10 +1,11 @@
-# `make` lists the targets. STUDY, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
+# `make` lists the targets. STUDY, TARGET, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
 .PHONY: help sweep cluster ui dashboard report test test-all chaos bench scaling check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 STUDY ?=
+TARGET ?=
 TRIALS ?=
 MORE ?=
 WORKERS ?=
@@ -15,7 +16,7 @@ PAPER ?=
 SEED ?=
 
 # Values reach the program through the environment, so that the shell does not interpret them.
-export STUDY TRIALS MORE WORKERS CLUSTER PORT PAPER SEED
+export STUDY TARGET TRIALS MORE WORKERS CLUSTER PORT PAPER SEED
 export PYTHONSAFEPATH := 1
 # If it is set, every start compiles every module again: 1.8 s of the 3.2 s in which `sweep run` imports them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,7 +30,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name or file.toml  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
+	@printf '\n  variables: STUDY=name, file.toml or data.csv  TARGET=column  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip does not accept both in one command.
 # Modules are compiled when they are first imported (--no-compile): most are never imported, so this halves the set-up time.
@@ -50,7 +51,7 @@ $(VENV)/.installed-%: $(VENV)/.installed requirements-%.lock
 DRIVER := $(if $(findstring postgres,$(SWEEP_STORAGE)$(SWEEP_TRACKING)),$(VENV)/.installed-postgres)
 
 sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits if MNIST is not available
-	@$(RUN) run $${STUDY:+"$$STUDY"} $${TRIALS:+--trials "$$TRIALS"} $${MORE:+--more "$$MORE"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
+	@$(RUN) run $${STUDY:+"$$STUDY"} $${TARGET:+--target "$$TARGET"} $${TRIALS:+--trials "$$TRIALS"} $${MORE:+--more "$$MORE"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
 

@@ -25,6 +25,7 @@ Examples:
   sweep run mnist --trials 20            20 trials in total, over all runs of the command
   sweep run mnist --more 20              20 trials more than are recorded
   sweep run my-study.toml --set seed=8   your own study file, with one key changed
+  sweep run flowers.csv --target species your own data: writes a study file and runs it
   sweep status mnist                     progress and best trial so far
   sweep ui mnist                         every trial's curves in MLflow
   sweep report mnist                     the PDF
@@ -79,6 +80,7 @@ def sweep() -> None:
     callback=scheduler_address,
     help="Train on a Dask cluster; ADDRESS of its scheduler, such as tcp://10.0.0.1:8786 (docs/cluster.md).",
 )
+@click.option("--target", metavar="COLUMN", help="Of a data file: the column to predict; see `sweep data describe`.")
 @click.option("--no-confirm", is_flag=True, help="Skip confirmation and do not evaluate on the test set.")
 def run(
     study: str | None,
@@ -92,6 +94,7 @@ def run(
     timeout: float | None,
     minutes: float | None,
     cluster: str | None,
+    target: str | None,
     no_confirm: bool,
     debug: bool,
 ) -> int:
@@ -121,6 +124,7 @@ def run(
         minutes=minutes,
         confirm=not no_confirm,
         arguments=sys.argv[1:],
+        target=target,
     )
     return run_study(options, make_console())
 

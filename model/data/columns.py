@@ -103,12 +103,14 @@ def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
 def _check_keep(frame: pd.DataFrame, keep: Sequence[str], where: str) -> None:
     for name in keep:
         if name not in frame.columns:
-            raise DatasetInvalid(f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, frame)}")
+            raise DatasetInvalid(
+                f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, list(frame.columns))}"
+            )
 
 
-def nearest(name: str, frame: pd.DataFrame) -> str:
+def nearest(name: str, names: Sequence[str]) -> str:
     """A hint with the most similar column name, or else the first names."""
-    lower = {str(column).lower(): str(column) for column in frame.columns}
+    lower = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     return f"\nDid you mean {lower[close[0]]!r}?" if close else f"\nThe columns are {listed(list(lower.values()))}."
 

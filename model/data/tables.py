@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.data.arrays import Arrays
 from model.data.columns import choose_inputs, nearest
 from model.data.errors import DatasetInvalid
-from model.data.frames import read_frame, row_finder
+from model.data.frames import TableFile, read_frame, row_finder
 from model.data.labels import Labels, encode_labels
 from model.data.splits import with_test_split
 
@@ -39,7 +39,7 @@ def read_table_dataset(path: Path, target: str | None, keep: tuple[str, ...]) ->
     """
     frame = read_frame(path)
     place = row_finder(path)
-    name = _target(frame, target, path)
+    name = _target([str(column) for column in frame.columns], target, path)
     values = frame.pop(name)
     labels = _labels(values, f"{path}: column {name!r}", place, named=target is not None)
     inputs = choose_inputs(frame, [column for column in keep if column != name], str(path), place)
@@ -55,12 +55,19 @@ def read_table_dataset(path: Path, target: str | None, keep: tuple[str, ...]) ->
     )
 
 
-def _target(frame: pd.DataFrame, target: str | None, path: Path) -> str:
-    """The name of the column to predict."""
-    names = [str(name) for name in frame.columns]
+def target_name(path: Path, target: str | None) -> str:
+    """The name of the column to predict in a table, without reading its values; see `read_table_dataset`.
+
+    Raises:
+        DatasetInvalid, OSError: As `read_table_dataset`.
+    """
+    return _target(list(TableFile.of(path).names), target, path)
+
+
+def _target(names: list[str], target: str | None, path: Path) -> str:
     if target is not None:
         if target not in names:
-            raise DatasetInvalid(f"{path}: there is no column {target!r} to predict{nearest(target, frame)}")
+            raise DatasetInvalid(f"{path}: there is no column {target!r} to predict{nearest(target, names)}")
         return target
     usual = [name for word in TARGETS for name in names if name.lower() == word]
     named = [name for name in names if not name.startswith("Unnamed: ")]

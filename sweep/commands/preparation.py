@@ -47,6 +47,7 @@ class Options:
         minutes: about how long the sweep may take, confirmation included; None for all trials.
         confirm: whether to confirm the winner and open the test set.
         arguments: the command line, to print the command that resumes the study.
+        target: of a data file in place of a study: the column to predict.
         embedded: whether the process is the user's own, such as a notebook, which a second Ctrl-C must not end.
     """
 
@@ -62,6 +63,7 @@ class Options:
     minutes: float | None
     confirm: bool
     arguments: Sequence[str]
+    target: str | None = None
     embedded: bool = False
 
 
@@ -119,7 +121,7 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     cache = Home(options.home).data
-    if options.study is not None and _is_recorded(options.study, options.home):
+    if options.study is not None and is_recorded(options.study, options.home):
         return _recorded_study_and_data(options.study, options, notify)
     if options.study is not None:
         study = _loaded(_proposed(options.study, options.home) or options.study, options)
@@ -147,7 +149,7 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     return study, data
 
 
-def _is_recorded(name: str, home: Path) -> bool:
+def is_recorded(name: str, home: Path) -> bool:
     """Whether a name means a recorded study: no built-in study has it, and it is not the path of a file."""
     if name.endswith(".toml") or name in names() or not NAME.fullmatch(name):
         return False

@@ -22,6 +22,7 @@ from studies.record.folder import Home, StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.commands.conclusion import conclusion
 from sweep.commands.confirmation import Confirmation
+from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options, describe, recorded_command, require_scheduler, study_and_data
 from sweep.commands.printed_command import command_here
 from sweep.coordination.coordinator import Coordinator, Stop
@@ -51,6 +52,7 @@ def run_study(options: Options, console: Console) -> int:
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
+    options = with_study_file(options, lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False))
     study, dataset = study_and_data(options, console)
     folder = Home(options.home).study(study.name).path
     folder.mkdir(exist_ok=True)
