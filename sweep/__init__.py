@@ -3,6 +3,7 @@
     import sweep
 
     result = sweep.run("study.toml")
+    result = sweep.fit(X, y, minutes=3)
 
 The names are imported when they are first used, because a worker process imports this package too and needs none.
 """
@@ -10,9 +11,9 @@ The names are imported when they are first used, because a worker process import
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.api import Objective, Result, run
+    from sweep.api import Objective, Result, fit, run
 
-__all__ = ["Objective", "Result", "run"]
+__all__ = ["Objective", "Result", "fit", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,9 @@
-"""The Python API: run a study. The same engine and record as `sweep`.
+"""The Python API: run a study, or search a network for a DataFrame or arrays; engine and record are those of `sweep`.
 
     import sweep
 
     result = sweep.run("study.toml", minutes=3)
+    result = sweep.fit(X, y, minutes=3)
     result.champion.predict(X_new)
 
 Ctrl-C ends the sweep and keeps what there is; the same call continues it.
@@ -10,23 +11,34 @@ Ctrl-C ends the sweep and keeps what there is; the same call continues it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from model.data import npz
+from model.data.errors import DatasetInvalid
+from model.files import write_atomic
 from studies.record.folder import Home
 from sweep.commands.console import make_console
+from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options
 from sweep.commands.run import run_study
 from sweep.objective import Objective
 from sweep.result import Result
 from sweep.workers.local import cores
 
-__all__ = ["Objective", "Result", "run"]
+__all__ = ["Objective", "Result", "fit", "run"]
 
 
 def run(
     study: str | Path,
     *,
+    target: str | None = None,
     minutes: float | None = None,
     trials: int | None = None,
     workers: int | None = None,
@@ -38,7 +50,8 @@ def run(
     """Run or continue a study, as `sweep run` does, and return what it found.
 
     Args:
-        study: the name of a built-in or recorded study, or the path of a study file.
+        study: the name of a built-in or recorded study, or the path of a study file or a data file.
+        target: of a data file: the column to predict.
         minutes: about how long the sweep may take; None for all trials.
         trials: total number, instead of the study's.
         workers: trials to train at once; None for one per core.
@@ -64,7 +77,68 @@ def run(
         minutes=minutes,
         confirm=confirm,
         arguments=arguments,
+        target=target,
         embedded=True,
     )
-    run_study(options, make_console())
-    return Result(Home(options.home).study(Path(study).stem).path)
+    console = make_console()
+    options = with_study_file(options, console.print)
+    run_study(options, console)
+    return Result(Home(options.home).study(Path(str(options.study)).stem).path)
+
+
+def fit(
+    X: pd.DataFrame | ArrayLike,
+    y: pd.Series | ArrayLike,
+    *,
+    name: str | None = None,
+    home: str | Path = "runs",
+    **options: Any,
+) -> Result:
+    """Search a network for these examples: write them and a study file into the home folder, and run the study.
+
+    Args:
+        X: a DataFrame of numbers and text, with gaps; or an array (n, features), or of images (n, height, width) or
+            (n, height, width, 3).
+        y: (n,) class labels: numbers, bool or text.
+        name: of the study; by default it depends on the data, so that the same call continues it.
+        home: folder for everything that is written.
+        **options: as for `run`.
+
+    Raises:
+        DatasetError: the examples cannot be used; the message says which.
+    """
+    folder = Path(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
+        X = pd.DataFrame(np.asarray(X)).infer_objects()
+    if not isinstance(X, pd.DataFrame):
+        return run(_array_file(np.asarray(X), np.asarray(y), folder, name), home=home, **options)
+    target = _target(X, y)
+    return run(_table_file(X, y, target, folder, name), target=target, home=home, **options)
+
+
+def _target(X: pd.DataFrame, y: Any) -> str:
+    """A name for the labels that no column has: that of y if it has one."""
+    name = str(getattr(y, "name", None) or "target")
+    while name in set(map(str, X.columns)):
+        name += "_"
+    return name
+
+
+def _table_file(X: pd.DataFrame, y: Any, target: str, folder: Path, name: str | None) -> Path:
+    if len(X) != len(y):
+        raise DatasetInvalid(f"X has {len(X):,} rows and y {len(y):,} labels\nGive one label for each row.")
+    table = X.rename(columns=str).reset_index(drop=True).assign(**{target: np.asarray(y)})
+    return _data_file(table.to_parquet(index=False), "parquet", folder, name)
+
+
+def _array_file(X: NDArray[Any], y: NDArray[Any], folder: Path, name: str | None) -> Path:
+    labels = y.astype(str) if y.dtype == object else y
+    return _data_file(npz.write({"x_train": X, "y_train": labels}), "npz", folder, name)
+
+
+def _data_file(content: bytes, ending: str, folder: Path, name: str | None) -> Path:
+    """The written file; without a name it is named by its content, so that the same data have the same study."""
+    path = folder / f"{name or 'fit-' + hashlib.sha256(content).hexdigest()[:8]}.{ending}"
+    write_atomic(path, content)
+    return path

@@ -108,3 +108,39 @@ def test_labels_keep_their_type():
     assert classes("-1", "1").dtype == np.int64
     assert classes("False", "True").tolist() == [False, True]
     assert classes("1", "b").tolist() == ["1", "b"]
+
+
+def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
+    from sklearn.datasets import load_iris
+
+    iris = load_iris(as_frame=True)
+    X, y = iris.data.assign(site=["north", "south"] * 75), pd.Series(iris.target_names[iris.target], name="species")
+    X.loc[::11, "petal width (cm)"] = None
+    changes = ("baseline.epochs=20", "confirm.top=1", "confirm.seeds=2")
+    options = {"trials": 2, "home": tmp_path / "runs", "tracking": "none", "changes": changes}
+
+    result = sweep.fit(X[::2], y[::2], **options)
+
+    champion = result.champion
+    assert champion.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert champion.score(X[1::2], y[1::2]) > 0.85
+    assert any("petal width (cm)" in note for note in result.record.dataset["notes"])
+    assert sweep.fit(X[::2], y[::2], **options).trials.equals(result.trials)  # the same call continues the study
+
+
+def test_fit_takes_arrays_with_labels_of_any_kind(tmp_path, digits):
+    changes = ("baseline.epochs=3", "confirm.top=1", "confirm.seeds=2")
+    images, names = digits.raw_test.reshape(-1, 8, 8), np.array(list("abcdefghij"), object)[digits.test_labels]
+
+    result = sweep.fit(images, names, name="letters", trials=1, home=tmp_path, tracking="none", changes=changes)
+
+    assert result.record.name == "letters"
+    assert result.champion.predict(images).shape == (359,)
+    assert set(result.champion.classes_) == set("abcdefghij")
+
+
+def test_examples_and_labels_must_be_as_many(tmp_path):
+    from model.data.errors import DatasetInvalid
+
+    with pytest.raises(DatasetInvalid, match="X has 3 rows and y 2 labels"):
+        sweep.fit(pd.DataFrame({"a": [1, 2, 3]}), [0, 1], home=tmp_path)
