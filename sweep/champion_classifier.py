@@ -71,6 +71,8 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         preprocessing = self.classifier.preprocessing
         if not isinstance(preprocessing, Table):
             return np.asarray(examples), ()
+        if not isinstance(examples, pd.DataFrame) and np.asarray(examples).dtype.kind in "OUS":
+            examples = pd.DataFrame(np.asarray(examples))
         if not isinstance(examples, pd.DataFrame):
             return _unnamed(np.asarray(examples), hasattr(self, "feature_names_in_"))
         used = {column.name: column for column in preprocessing.columns}
