@@ -39,6 +39,15 @@ class Classifier:
         return cls(network, pixels, tuple(map(str, range(network.sizes[-1]))))
 
     @property
+    def labels(self) -> NDArray[Any]:
+        """The names of the classes (classes,): as int64 if all of them are whole numbers, else as objects of str."""
+        try:
+            numbers = np.array([int(name) for name in self.classes], np.int64)
+        except (ValueError, OverflowError):
+            return np.array(self.classes, object)
+        return numbers if tuple(map(str, numbers.tolist())) == self.classes else np.array(self.classes, object)
+
+    @property
     def example_shape(self) -> tuple[int, ...] | None:
         """The shape of an example in an array; None for a table with names, which has no order of columns."""
         if isinstance(self.preprocessing, Pixels):
@@ -78,10 +87,10 @@ class Classifier:
             raise PreprocessingError(f"expected examples of shape {shape}, got an array of shape {raw.shape}")
         if raw.dtype.kind not in "buif":
             raise PreprocessingError(f"expected numbers, got {raw.dtype}")
-        wrong = np.isinf(raw) if is_table else ~np.isfinite(raw)
+        wrong = np.isinf(raw) if is_table else ~(np.abs(raw) <= np.finfo(np.float32).max)
         if wrong.any():
             row = int(np.argmax(wrong.reshape(len(raw), -1).any(axis=1)))
-            raise PreprocessingError("has NaN or an infinite number", row)
+            raise PreprocessingError("has NaN, an infinite number or one beyond float32", row)
         return tuple(Column(str(place)) for place in range(shape[0])) if is_table else ()
 
     def predict(self, raw: NDArray[Any], columns: Sequence[Column] = ()) -> Floats:
@@ -96,9 +105,10 @@ class Classifier:
             with np.errstate(over="ignore", invalid="ignore"):
                 inputs = self.preprocessing.apply(raw[start : start + BATCH], columns)
                 parts.append(self.network.predict(inputs))
-            if not np.isfinite(parts[-1]).all():
-                row = start + int(np.argmax(~np.isfinite(parts[-1]).all(axis=1)))
-                raise PreprocessingError("has NaN, or numbers too far from those of the training rows", row)
+            is_wrong = ~(np.isfinite(inputs).all(axis=1) & np.isfinite(parts[-1]).all(axis=1))
+            if is_wrong.any():
+                fault = "has NaN, or numbers too far from those of the training rows"
+                raise PreprocessingError(fault, start + int(np.argmax(is_wrong)))
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
 

@@ -133,7 +133,7 @@ def _check_columns(file: TableFile, inputs: Sequence[str], identifiers: Sequence
         )
     for what, wanted in (("columns that the champion needs", inputs), ("the columns named by --id", identifiers)):
         if missing := [name for name in wanted if name not in file.names]:
-            raise DatasetInvalid(f"{file.path}: lacks {what}: {listed(missing)}\nIts columns are {listed(file.names)}.")
+            raise DatasetInvalid(f"{file.path}: lacks {what}: {listed(missing)}\nIts columns are {listed(file.names)}")
 
 
 def _target(names: Sequence[str], used: set[str], target: str | None) -> str | None:

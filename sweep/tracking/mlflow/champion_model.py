@@ -16,6 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from model.classifier import read_classifier
+from model.data.preprocessing import PreprocessingError, Table
 
 
 class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
@@ -29,25 +30,26 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
 
     # Without this hint MLflow warns; any hint that is a schema would convert the input.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> pd.DataFrame:
-        """The predicted class of each row of pixels (n, features), and the probability of every class."""
-        pixels = self._pixels(model_input)
-        with self.lock:
-            probabilities = self.classifier.predict(pixels)
-        names = [f"probability_{label}" for label in range(probabilities.shape[1])]
-        table = pd.DataFrame(probabilities, columns=names)
-        table.insert(0, "class", probabilities.argmax(axis=1))
+        """The class of each row of a DataFrame or array, and the probability of every class.
+
+        Raises:
+            MlflowException: The examples do not fit the champion; a server answers with 400.
+        """
+        try:
+            with self.lock:
+                probabilities = self._probabilities(model_input)
+        except PreprocessingError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+        table = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in self.classifier.classes])
+        table.insert(0, "class", self.classifier.labels[probabilities.argmax(axis=1)])
         return table
 
-    def _pixels(self, given: Any) -> np.ndarray:
-        """Rows of pixels as float32; a server answers anything else with 400."""
-        pixels, features = np.asarray(given), self.classifier.network.sizes[0]
-        if pixels.ndim != 2 or pixels.shape[1] != features or not len(pixels):
-            raise MlflowException.invalid_parameter_value(
-                f"expected rows of pixels (n, {features}), got an array of shape {pixels.shape}"
-            )
-        if pixels.dtype.kind not in "uif" or not (np.abs(pixels) <= np.finfo(np.float32).max).all():
-            raise MlflowException.invalid_parameter_value("every pixel is a number, neither NaN nor infinite")
-        return pixels.astype(np.float32)
+    def _probabilities(self, given: Any) -> np.ndarray:
+        if isinstance(given, pd.DataFrame) and isinstance(self.classifier.preprocessing, Table):
+            values = {str(name): column.to_numpy() for name, column in given.items()}
+            return self.classifier.predict(*self.classifier.raw_rows(values))
+        array = np.asarray(given)
+        return self.classifier.predict(array, self.classifier.array_columns(array))
 
 
 set_model(Champion())

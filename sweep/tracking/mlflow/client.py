@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from model import weights
+from model.classifier import Classifier
+from model.data.preprocessing import Table
 from studies.record.folder import CHAMPION
 from sweep.passwords import without_passwords
 from sweep.tracking.mlflow.champion_script import champion_script
@@ -43,7 +45,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
 REQUEST_TIMEOUT_S = 10
 CHECK_TIMEOUT_S = 2
@@ -334,10 +337,7 @@ def _model_folder(weights_sha256: str) -> str:
 
 def _save_model(model: Model, scratch: Path) -> None:
     """Write an MLflow model of code and .npz to `scratch/model`, with nothing pickled and nothing inferred."""
-    classes = weights.load(model.weights).network.sizes[-1]
-    # No input schema: it would take one of uint8 and float32 and refuse the other. The code checks the shape itself.
-    outputs = [ColSpec(DataType.long, "class")]
-    outputs += [ColSpec(DataType.float, f"probability_{label}") for label in range(classes)]
+    classifier = weights.load(model.weights)
     code = scratch / SCRIPT
     code.write_text(champion_script())
     with warnings.catch_warnings():
@@ -346,7 +346,27 @@ def _save_model(model: Model, scratch: Path) -> None:
             str(scratch / "model"),
             python_model=str(code),
             artifacts={"weights": str(model.weights)},
-            signature=ModelSignature(outputs=Schema(outputs)),
+            signature=ModelSignature(_inputs(classifier), _outputs(classifier)),
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
             metadata=dict(model.metadata),
         )
+
+
+def _inputs(classifier: Classifier) -> Schema:
+    """The columns of a table by name, or the shape of an array's examples.
+
+    Columns are of any type, and the model checks their values itself: MLflow refuses int64, pandas' type of whole
+    numbers, in a `double` column, and turns a null of JSON in a `string` column into the text "None". An array must be
+    float64, which holds all numbers that JSON can send; of a smaller type, MLflow would cast them without a check.
+    """
+    if (shape := classifier.example_shape) is not None:
+        return Schema([TensorSpec(np.dtype(np.float64), (-1, *shape))])
+    assert isinstance(classifier.preprocessing, Table)
+    used = [ColSpec(AnyType(), column.name) for column in classifier.preprocessing.columns]
+    return Schema([*used, *(ColSpec(AnyType(), name, required=False) for name in classifier.preprocessing.dropped)])
+
+
+def _outputs(classifier: Classifier) -> Schema:
+    kind = DataType.long if classifier.labels.dtype == np.int64 else DataType.string
+    probabilities = [ColSpec(DataType.float, f"probability_{name}") for name in classifier.classes]
+    return Schema([ColSpec(kind, "class"), *probabilities])

@@ -1,9 +1,10 @@
-"""The model that MLflow is given computes what the network does, to the last bit, and refuses what is no picture."""
+"""The model that MLflow is given computes what the network does, to the last bit, and refuses what does not fit."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from model import weights
 from model.classifier import Classifier
+from model.data.arrays import Column
+from model.data.preprocessing import fit_pixels, fit_table
 from model.network import MLP
 from sweep.tracking.mlflow.champion_script import champion_script
+from sweep.tracking.mlflow.client import _save_model
+from sweep.tracking.tracker import Model
 
 # MLflow warns of its own type hints as it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
@@ -26,18 +32,23 @@ SCALE = np.float32(1 / 255)
 
 def loaded(path: Path, sizes: tuple[int, ...], activation: str = "relu") -> tuple[Any, MLP]:
     """A random network, and the champion as MLflow loads it from the network's weights."""
+    network = MLP(sizes, activation=activation, scale=float(SCALE))
+    network.theta[...] = np.random.default_rng(0).normal(0, 0.05, network.theta.size)
+    return as_loaded(path, Classifier.of(network)), network
+
+
+def as_loaded(path: Path, classifier: Classifier) -> Any:
+    """The champion as MLflow loads it."""
     code = path / "champion_model.py"
     code.write_text(champion_script())
     spec = importlib.util.spec_from_file_location("champion_model", code)
     module = importlib.util.module_from_spec(spec)
     sys.modules["champion_model"] = module
     spec.loader.exec_module(module)
-    generator, champion = np.random.default_rng(0), module.Champion()
-    network = MLP(sizes, activation=activation, scale=float(SCALE))
-    network.theta[...] = generator.normal(0, 0.05, network.theta.size)
-    weights.save(path / "champion.npz", Classifier.of(network))
+    champion = module.Champion()
+    weights.save(path / "champion.npz", classifier)
     champion.load_context(SimpleNamespace(artifacts={"weights": str(path / "champion.npz")}))
-    return champion, network
+    return champion
 
 
 # A product is summed in blocks of some hundred terms, so that a bias added later can round otherwise: MNIST's 784.
@@ -89,7 +100,6 @@ def test_concurrent_predictions_are_correct(tmp_path: Path) -> None:
         np.full((1, 4), 1e39),
         np.full((1, 4), "7"),
         np.full((1, 4), None),
-        np.full((1, 4), True),
         np.full((1, 4), 1j),
         [[10**400] * 4],
         {"a": 1},
@@ -105,3 +115,125 @@ def test_invalid_input_is_a_client_error(tmp_path: Path, given: object) -> None:
 
     assert refusal.value.error_code == "INVALID_PARAMETER_VALUE"
     assert refusal.value.get_http_status_code() == 400
+
+
+COLUMNS = (Column("age"), Column("town", ("Bonn", "Kiel")), Column("floor"))
+
+
+@pytest.fixture
+def tenants() -> Classifier:
+    """A random network for a table with names, of classes with names."""
+    rng = np.random.default_rng(0)
+    raw = np.stack([rng.normal(size=40), rng.integers(0, 2, 40), rng.integers(0, 9, 40)], axis=1)
+    raw[::5, 1] = np.nan
+    preprocessing = fit_table(raw, COLUMNS)
+    network = MLP((preprocessing.features, 8, 2))
+    network.initialise(rng)
+    return Classifier(network, preprocessing, ("moves", "stays"))
+
+
+def test_columns_of_a_table_are_found_by_name(tmp_path: Path, tenants: Classifier) -> None:
+    champion = as_loaded(tmp_path, tenants)
+    frame = pd.DataFrame({"age": [1.5, None], "town": ["Kiel", None], "floor": [1, 2], "other": "x"})
+    raw = np.array([[1.5, 1, 1], [np.nan, np.nan, 2]])
+
+    expected = tenants.predict(raw, COLUMNS)
+    for given in (frame, frame[frame.columns[::-1]], frame.astype({"floor": "Int64"}), frame.astype(object)):
+        found = champion.predict(None, given)
+        assert list(found) == ["class", "probability_moves", "probability_stays"]
+        assert found.iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
+        assert found["class"].tolist() == [tenants.classes[k] for k in expected.argmax(axis=1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pd.DataFrame({"age": [1.0], "town": ["Kiel"]}), "missing columns: floor"),
+        (pd.DataFrame({"age": ["old"], "town": ["Kiel"], "floor": [1]}), "row 0: column 'age' has 'old'"),
+        (pd.DataFrame({"age": [np.inf], "town": ["Kiel"], "floor": [1]}), "column 'age' has an infinite number"),
+        (pd.DataFrame({"age": [1e300], "town": ["Kiel"], "floor": [1]}), "numbers too far"),
+        (pd.DataFrame({"age": pd.to_datetime(["2020-01-01"]), "town": ["Kiel"], "floor": [1]}), "'age' has dates"),
+        (np.zeros((1, 3)), "expected a table with named columns"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_a_client_error(
+    tmp_path: Path, tenants: Classifier, given: object, message: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=message) as refusal:
+        as_loaded(tmp_path, tenants).predict(None, given)
+    assert refusal.value.get_http_status_code() == 400
+
+
+def stored(folder: Path, classifier: Classifier) -> Any:
+    """The model as MLflow loads it from its own files, which enforces the signature."""
+    import mlflow
+
+    weights.save(folder / "champion.npz", classifier)
+    _save_model(Model("m", folder / "champion.npz", "", "", "", {}, {}), folder)
+    return mlflow.pyfunc.load_model(str(folder / "model"))
+
+
+def test_the_signature_has_the_columns_and_refuses_what_lacks_them(tmp_path: Path, tenants: Classifier) -> None:
+    from mlflow.exceptions import MlflowException
+
+    model = stored(tmp_path, tenants)
+    frame = pd.DataFrame({"age": [3, 4], "town": ["Kiel", "Bonn"], "floor": [1, 2]})  # whole numbers, as CSV files have
+
+    assert model.metadata.get_input_schema().input_names() == ["age", "town", "floor"]
+    assert model.metadata.get_output_schema().input_names() == ["class", "probability_moves", "probability_stays"]
+    expected = tenants.predict(*tenants.raw_rows(frame))
+    for given in (frame, frame[frame.columns[::-1]]):
+        assert model.predict(given).iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
+    for given in (frame.drop(columns="town"), frame.to_numpy(), np.zeros((2, 3))):
+        with pytest.raises(MlflowException, match="missing inputs"):
+            model.predict(given)
+
+
+def test_the_signature_of_an_array_has_its_shape(tmp_path: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    raw = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
+    pixels = fit_pixels(raw, (6, 5))
+    network = MLP((30, 3), scale=pixels.scale, offset=pixels.offset)
+    network.initialise(np.random.default_rng(0))
+    classifier = Classifier(network, pixels, ("2", "4", "8"))
+    model, images = stored(tmp_path, classifier), raw.reshape(20, 6, 5)
+
+    expected = classifier.predict(raw)
+    found = model.predict(images.astype(np.float64))
+    assert [(spec.shape, spec.type) for spec in model.metadata.get_input_schema().inputs] == [((-1, 6, 5), np.float64)]
+    assert found.iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
+    assert found["class"].tolist() == [(2, 4, 8)[k] for k in expected.argmax(axis=1)]
+    for given in (images, raw.astype(np.float64), images[:, :5].astype(np.float64)):
+        with pytest.raises(MlflowException, match=r"dtype of input uint8|Shape of input"):
+            model.predict(given)
+
+
+def answer(model: Any, body: object) -> list[dict[str, Any]]:
+    """What MLflow's server answers to a body of JSON."""
+    from mlflow.pyfunc.scoring_server import invocations
+
+    found = invocations(json.dumps(body), "application/json", model, model.metadata.get_input_schema())
+    assert found.status == 200
+    return json.loads(found.response)["predictions"]
+
+
+def test_a_server_reads_columns_and_gaps_in_every_form_of_json(tmp_path: Path, tenants: Classifier) -> None:
+    model = stored(tmp_path, tenants)
+    records = [{"floor": 1, "age": 1.5, "town": "Kiel"}, {"floor": 2, "age": None, "town": None}]
+    columns = {"age": [1.5, None], "town": ["Kiel", None], "floor": [1, 2]}
+    split = {"columns": list(columns), "data": [[1.5, "Kiel", 1], [None, None, 2]]}
+
+    expected = tenants.predict(*tenants.raw_rows(columns))
+    for body in (
+        {"dataframe_records": records},
+        {"dataframe_split": split},
+        {"inputs": columns},
+        {"inputs": records},
+        {"instances": records},
+    ):
+        rows = answer(model, body)
+        found = np.array([[row["probability_moves"], row["probability_stays"]] for row in rows], np.float32)
+        assert found.tobytes() == expected.tobytes(), body
