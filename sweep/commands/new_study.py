@@ -28,8 +28,8 @@ from sweep.commands.preparation import Options, is_recorded, make_home
 MIN_STEPS, MAX_STEPS = 1500, 10_000
 """Steps of a trial, from small to large data."""
 MAX_EPOCHS = 200
-SMALL_ROWS = 20_000
-"""Below so many training rows a network overfits, and regularisation is searched."""
+MANY_ROWS = 20_000
+"""From so many training rows, three seeds confirm a result as well as five."""
 FINE_ROWS = 1000
 """Fewer validation rows cannot rank trials by accuracy: too many tie."""
 NAME_CHARACTERS = 48
@@ -47,6 +47,10 @@ class _Plan:
         hidden: Hidden layers of the baseline.
         layers: Largest number of layers.
         rate: Learning rate of the baseline.
+        rates: Range of the learning rate.
+        decay: Weight decay of the baseline; None if it is not searched.
+        decays: Range of the weight decay.
+        epoch: Which epoch is selected: with few validation rows, the best one is best by chance.
         trials: Number of trials.
     """
 
@@ -56,15 +60,22 @@ class _Plan:
     hidden: tuple[int, ...]
     layers: int
     rate: float
+    rates: tuple[float, float]
+    decay: float | None
+    decays: tuple[float, float]
+    epoch: str
     trials: int
 
 
 PLANS = (
-    _Plan(1_000, (8, 16, 32), (16, 128), (32,), 2, 0.003, 40),
-    _Plan(10_000, (16, 32, 64), (16, 256), (64,), 2, 0.002, 40),
-    _Plan(100_000, (64, 128, 256), (32, 512), (128, 64), 3, 0.001, 40),
-    _Plan(math.inf, (128, 256, 512), (64, 512), (256, 128), 3, 0.001, 20),
+    _Plan(1_000, (8, 16, 32), (16, 128), (64,), 2, 0.003, (0.001, 0.01), 1.0, (0.3, 5.0), "last", 40),
+    _Plan(10_000, (16, 32, 64), (16, 256), (64,), 2, 0.002, (0.0003, 0.03), 0.1, (0.01, 3.0), "best", 40),
+    _Plan(100_000, (64, 128, 256), (32, 512), (128, 64), 3, 0.001, (0.0003, 0.03), 0.01, (0.001, 1.0), "best", 40),
+    _Plan(math.inf, (128, 256, 512), (64, 512), (256, 128), 3, 0.001, (0.0003, 0.03), None, (0.0, 0.0), "best", 20),
 )
+"""Decoupled weight decay shrinks weights by learning rate x decay x steps: under 1,000 rows, 0.3 is little.
+There the space is narrow too, because so few validation rows cannot tell good settings from lucky ones.
+"""
 WIDE_INPUTS = 200
 """With so many inputs, layers are twice as wide."""
 
@@ -195,7 +206,6 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
     """
     validation = round(len(arrays.labels) * VALIDATION_FRACTION)
     rows, plan = len(arrays.labels) - validation, _plan(arrays)
-    small = rows < SMALL_ROWS
     return "\n".join(
         [
             f"# {len(arrays.labels) + len(arrays.test_labels):,} rows: {rows:,} for training, {validation:,} for"
@@ -205,18 +215,18 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
             f"dataset   = {_quoted(dataset)}",
             *([f"target    = {_quoted(target)}"] if target is not None else []),
             *_objective(arrays, validation),
-            'epoch     = "best"',
+            f'epoch     = "{plan.epoch}"',
             "seed      = 7",
             f"trials    = {plan.trials}",
             'sampler   = "tpe"',
             'pruner    = "median"',
             "control   = 0.1                        # share of trials that are never stopped early",
-            *_baseline(plan, rows, small, arrays),
-            *_space(plan, small, arrays),
+            *_baseline(plan, rows, arrays),
+            *_space(plan, arrays),
             "",
             "[confirm]                              # after the search: the best trials on fresh seeds",
             "top = 3",
-            f"seeds = {5 if small else 3}",
+            f"seeds = {5 if rows < MANY_ROWS else 3}",
             "",
         ]
     )
@@ -252,7 +262,7 @@ def _objective(arrays: Arrays, validation: int) -> list[str]:
     return lines
 
 
-def _baseline(plan: _Plan, rows: int, small: bool, arrays: Arrays) -> list[str]:
+def _baseline(plan: _Plan, rows: int, arrays: Arrays) -> list[str]:
     batch = plan.batches[1]
     epochs = _epochs(rows, batch)
     hidden = [units * _widening(arrays) for units in plan.hidden]
@@ -263,7 +273,7 @@ def _baseline(plan: _Plan, rows: int, small: bool, arrays: Arrays) -> list[str]:
         f"hidden_sizes = {hidden}",
         f"learning_rate = {plan.rate}",
         f"batch_size = {batch}",
-        *(["weight_decay = 0.01"] if small else []),
+        *([] if plan.decay is None else [f"weight_decay = {plan.decay}"]),
         f"epochs = {epochs:<30}# about {round(steps, -2):,} steps",
         'schedule = "cosine"                    # the learning rate falls to 0 over the epochs',
     ]
@@ -276,18 +286,18 @@ def _epochs(rows: int, batch: int) -> int:
     return epochs if epochs < 20 else round(epochs / 10) * 10
 
 
-def _space(plan: _Plan, small: bool, arrays: Arrays) -> list[str]:
+def _space(plan: _Plan, arrays: Arrays) -> list[str]:
     low, high = plan.units[0], plan.units[1] * _widening(arrays)
     lines = [
         "",
         "[space]",
         f"hidden_sizes  = {{ layers = [1, {plan.layers}], units = [{low}, {high}], log = true }}",
-        "learning_rate = { low = 3e-4, high = 3e-2, log = true }",
+        f"learning_rate = {{ low = {plan.rates[0]}, high = {plan.rates[1]}, log = true }}",
         f"batch_size    = {{ choices = {list(plan.batches)} }}",
-        f"dropout       = {{ low = 0.0, high = {0.5 if small else 0.3} }}",
+        "dropout       = { low = 0.0, high = 0.3 }",
     ]
-    if small:
-        lines.append("weight_decay  = { low = 1e-3, high = 1.0, log = true }")
+    if plan.decay is not None:
+        lines.append(f"weight_decay  = {{ low = {plan.decays[0]}, high = {plan.decays[1]}, log = true }}")
     if is_imbalanced(np.bincount(np.concatenate([arrays.labels, arrays.test_labels])).tolist()):
         lines.append('class_weights = { choices = ["none", "balanced"] }')
     return lines
