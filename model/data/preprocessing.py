@@ -21,11 +21,26 @@ MIN_COUNT = 2
 MAX_VALUES = 100
 """Categories of a column that get a unit of their own, the most frequent ones."""
 HEAVY_TAIL_DEVIATIONS = 10.0
-"""A number column with a training value this many standard deviations from the mean is mapped by its quantiles."""
-KNOTS = 65
-"""Quantiles of such a column."""
-PIXELS = 16
-"""Fewest columns that can be the pixels of flattened images."""
+"""A number column with a training value this many standard deviations from the mean is mapped by its quantiles.
+
+Test accuracy on made-up tables of 2,000 rows, mean of 4 seeds, with all columns standardised and with this rule: 76.2
+and 83.3 % (log-normal, sigma 2), 77.1 and 87.1 % (Cauchy), 79.5 and 80.0 % (Student's t, 3 degrees of freedom). With
+500 rows, 2 in 1,000 of which are 1,000 times too large: 68.3 and 82.7 %. It loses where only the largest 3 % of
+log-normal values decide: 97.5 and 91.8 %. From 5 deviations on, the results are the same to within noise.
+"""
+KNOTS = np.array([0, *(1 / (1 + np.exp(-np.linspace(-7, 7, 63)))), 1])
+"""Probabilities of the quantiles of such a column: 0, 1, and between them evenly spaced values of log(p / (1 - p)).
+
+The tails keep some resolution: with evenly spaced probabilities the last case above has 82.7 % instead of 91.8 %, and
+the others are the same to within 0.9 points.
+"""
+PIXELS = 100
+"""Fewest columns that can be the pixels of flattened images.
+
+Test accuracy with one shared range and with standardised columns, mean of 3 splits, learning rate 0.003: 91.8 and
+90.4 % (2,100 images of MNIST), 98.2 and 98.3 % (1,257 of digits, 64 pixels). Questionnaires look the same, but must be
+standardised: 81.4 and 82.7 % (1,400 made-up rows of 20 answers from 1 to 5).
+"""
 BACKGROUND_IMAGES = 1000
 """Training images, evenly spaced, whose borders tell the background."""
 
@@ -102,7 +117,7 @@ class Number:
         name: Of the column.
         mean, deviation: Of the known training values. A deviation of 0 marks a constant column that has gaps.
         gaps: Whether a gap gets a unit of its own, because the training rows have some.
-        quantiles: Empty, or the training values that are mapped evenly to -sqrt(3) .. sqrt(3) (mean 0, variance 1).
+        quantiles: Empty, or the training values that are mapped evenly to -sqrt(3) .. sqrt(3).
     """
 
     name: str
@@ -345,7 +360,7 @@ def _fit_number(values: NDArray[np.float64], name: str, shared: tuple[float, flo
         mean, deviation = float(known.mean()), float(known.std())
         furthest = max(high - mean, mean - low)
     if not math.isfinite(furthest) or not 0 < deviation < math.inf or furthest > HEAVY_TAIL_DEVIATIONS * deviation:
-        quantiles = np.unique(np.quantile(known, np.linspace(0, 1, KNOTS), method="closest_observation"))
+        quantiles = np.unique(np.quantile(known, KNOTS, method="closest_observation"))
         return Number(name, low, 1.0, gaps, tuple(quantiles.tolist()))
     return Number(name, mean, deviation, gaps)
 
