@@ -12,9 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from model import weights
 from model.classifier import Classifier
-from model.data.arrays import Column
-from model.data.named_rows import raw_table
-from model.data.preprocessing import Category, PreprocessingError, Table
+from model.data.preprocessing import Table
 
 
 class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
@@ -29,15 +27,11 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
-        self.classes_ = _labels(classifier.classes)
-        preprocessing = classifier.preprocessing
-        if isinstance(preprocessing, Table):
-            names = [column.name for column in preprocessing.columns]
-            self.n_features_in_ = len(names)
-            if names != [name for name in names if name.isdecimal()]:
-                self.feature_names_in_ = np.array(names, object)
-        else:
-            self.n_features_in_ = preprocessing.features
+        self.classes_ = _labels(classifier)
+        preprocessing, shape = classifier.preprocessing, classifier.example_shape
+        if isinstance(preprocessing, Table) and shape is None:
+            self.feature_names_in_ = np.array([column.name for column in preprocessing.columns], object)
+        self.n_features_in_ = len(self.feature_names_in_) if shape is None else int(np.prod(shape))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -58,8 +52,14 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             PreprocessingError: a column is missing, has text for numbers, or the shape is another.
         """
-        raw, columns = self._raw(X)
-        probabilities: NDArray[np.float32] = self.classifier.predict(raw, columns)
+        if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
+            X = pd.DataFrame(np.asarray(X))
+        if isinstance(X, pd.DataFrame):
+            rows = self.classifier.raw_rows({str(name): column.to_numpy() for name, column in X.items()})
+        else:
+            array = np.asarray(X)
+            rows = array, self.classifier.array_columns(array)
+        probabilities: NDArray[np.float32] = self.classifier.predict(*rows)
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -67,35 +67,9 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return found
 
-    def _raw(self, examples: Any) -> tuple[NDArray[Any], tuple[Column, ...]]:
-        preprocessing = self.classifier.preprocessing
-        if not isinstance(preprocessing, Table):
-            return np.asarray(examples), ()
-        if not isinstance(examples, pd.DataFrame) and np.asarray(examples).dtype.kind in "OUS":
-            examples = pd.DataFrame(np.asarray(examples))
-        if not isinstance(examples, pd.DataFrame):
-            return _unnamed(np.asarray(examples), hasattr(self, "feature_names_in_"))
-        used = {column.name: column for column in preprocessing.columns}
-        values = {str(name): examples[name] for name in examples.columns if str(name) in used}
-        text = {name for name, column in used.items() if isinstance(column, Category)}
-        gaps_as_none = {
-            name: column.astype(object).where(column.notna(), None).to_numpy() if name in text else column
-            for name, column in values.items()
-        }
-        return raw_table(gaps_as_none, text)
 
-
-def _unnamed(array: NDArray[Any], named: bool) -> tuple[NDArray[Any], tuple[Column, ...]]:
-    if named:
-        raise PreprocessingError("the champion was trained on named columns; give it a DataFrame with these columns")
-    return array, tuple(Column(str(place)) for place in range(array.shape[1]))
-
-
-def _labels(names: tuple[str, ...]) -> NDArray[Any]:
-    """The labels behind the names: whole numbers or bool where all names are, else the names."""
-    if set(names) == {"False", "True"}:
-        return np.array([name == "True" for name in names])
-    try:
-        return np.array([int(name) for name in names])
-    except ValueError:
-        return np.array(names)
+def _labels(classifier: Classifier) -> NDArray[Any]:
+    """The labels behind the names: bool where these are False and True."""
+    if set(classifier.classes) == {"False", "True"}:
+        return np.array([name == "True" for name in classifier.classes])
+    return classifier.labels

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.data.balance import is_imbalanced
 from reports.analysis.confusion import confusion
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import percent
 from studies.record.reader import SweepRecord
-
-MOST_ODDS = 2.0
-"""A majority class with more than this many times the mean number of examples of the other classes is named. It is then
-above twice its fair share 1 / classes for many classes, and above two thirds for two, where twice 1 / 2 cannot be."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,14 @@ class Imbalance:
 def imbalance(record: SweepRecord) -> Imbalance | None:
     """The imbalance of the test set if that was opened, else of the validation set.
 
-    None if no class is in a clear majority (see `MOST_ODDS`), or nothing was predicted yet.
+    None if no class is in a clear majority (see `is_imbalanced`), or nothing was predicted yet.
     """
     found = confusion(record)
     if found is None:
         return None
     sizes = found.counts.sum(axis=1)
     occur, most = int((sizes > 0).sum()), int(sizes.argmax())
-    others = found.examples - int(sizes[most])
-    if occur < 2 or sizes[most] * (occur - 1) <= MOST_ODDS * others:
+    if not is_imbalanced(sizes[sizes > 0].tolist()):
         return None
     recall = found.recall()
     worst = int(np.nanargmin(recall))
