@@ -84,7 +84,7 @@ bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole
 	@$(VENV)/bin/python tests/benchmarks/sweeps.py
 
 peers: export PYTHONPATH := tests/benchmarks
-peers: $(VENV)/.installed ## Compare sweeps of tables with scikit-learn and FLAML: an hour; .venv/bin/pip install "flaml[automl]>=2.7,<3"
+peers: $(VENV)/.installed ## Compare sweeps of tables with scikit-learn and FLAML, needs .venv/bin/pip install "flaml[automl]>=2.7,<3"
 	@$(VENV)/bin/python -W ignore tests/benchmarks/peers.py
 
 scaling: export PYTHONPATH := tests/benchmarks

@@ -1,6 +1,6 @@
 """From a CSV file to predictions for another: this program beside scikit-learn and FLAML.
 
-    make peers          about an hour; needs `.venv/bin/pip install "flaml[automl]>=2.7,<3"`
+    make peers          needs `.venv/bin/pip install "flaml[automl]>=2.7,<3"`
     .venv/bin/python tests/benchmarks/peers.py wine digits
 
 Each contender is a process of its own that gets the same two files and writes the class of each test row; its seconds
