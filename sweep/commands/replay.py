@@ -96,7 +96,7 @@ def _compare_epoch(trial: TrialRecord, row: dict[str, Any]) -> None:
     for key, value in row.items():
         if key == "seconds" or value == recorded[key] or (value is None and math.isnan(recorded[key])):
             continue
-        if np.isnan(trial.epochs[key]).all():  # a metric that the version which recorded it did not have
+        if np.isnan(trial.epochs[key][: index + 1]).all():  # the version which recorded these did not have the metric
             continue
         raise RecordMismatch(
             f"trial {trial.number} differs from the record at epoch {index + 1}: {key} is recorded as {recorded[key]}, "

@@ -49,6 +49,9 @@ def test_a_metric_that_an_older_version_did_not_record_is_not_compared(record, c
     epochs["validation_macro_f1"] = np.nan
     assert "equal to the record" in replay_trial(changed(record, 0, epochs=epochs), 0, cache)
 
+    epochs["validation_macro_f1"][2:] = record.trials[0].epochs["validation_macro_f1"][2:]  # continued by a newer one
+    assert "equal to the record" in replay_trial(changed(record, 0, epochs=epochs), 0, cache)
+
     epochs["validation_macro_f1"][0] = 0.5
     with pytest.raises(RecordMismatch, match=r"epoch 1: validation_macro_f1 is recorded as 0\.5"):
         replay_trial(changed(record, 0, epochs=epochs), 0, cache)
