@@ -33,6 +33,7 @@ HYPERPARAMETERS = {
     "dropout": 0.0,
     "input_dropout": 0.0,
     "label_smoothing": 0.0,
+    "class_weights": "none",
     "activation": "relu",
     "schedule": "constant",
     "epochs": 10,

@@ -128,7 +128,7 @@ def test_special_characters_in_names(known, tmp_path):
     )
     study = {**record.study, "space": space, "name": name, "question": name}
     study["baseline"] = {**study["baseline"], **{key: key for key in HOSTILE}}
-    dataset = {**record.dataset, "name": name, "classes": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
+    dataset = {**record.dataset, "name": name, "class_names": [HOSTILE[k % len(HOSTILE)] for k in range(10)]}
     provenance = {"command": name, "machine": name, "versions": {name: name}, "git_commit": name}
 
     told(replace(record, study=study, trials=trials, dataset=dataset, provenance=provenance), tmp_path)

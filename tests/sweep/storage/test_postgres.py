@@ -248,7 +248,7 @@ import sys
 from pathlib import Path
 from studies.study_file import load
 from sweep.storage import database as storage
-storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64}, {})
+storage.open_study(Path(sys.argv[1]), load(sys.argv[2]), {"digest": "0" * 64, "classes": 10}, {})
 """
 
 
