@@ -172,7 +172,7 @@ def _with_data(study: Study, path: Path, source: str) -> Study:
         here, beside = Path.cwd() / name, path.parent.absolute() / name
         places = [here] if source.startswith("--set") else [beside, here]
         found_at = next((place for place in places if place.exists()), None)
-        if found_at or Path(name).suffix in datasets.READERS:
+        if found_at or Path(name).suffix.lower() in datasets.READERS:
             name = str(found_at or places[0])
     try:
         datasets.check_name(name)

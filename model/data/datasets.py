@@ -312,7 +312,7 @@ def check_name(name: str) -> None:
     if name and Path(name).is_dir():
         idx_files(Path(name))
         return
-    if Path(name).suffix not in READERS:
+    if Path(name).suffix.lower() not in READERS:
         nearest = difflib.get_close_matches(name, BUILT_IN, n=1)
         endings = " or ".join(READERS)
         known = f"{', '.join(BUILT_IN)} and paths to {endings} or a folder of IDX files"
@@ -331,7 +331,7 @@ def _folder_name(source: Source) -> str:
     content = [_sha256(file) for file in (idx_files(path) if path.is_dir() else (path,))]
     key = hashlib.sha256(json.dumps([READER_VERSION, content, source.target, sorted(source.keep)]).encode()).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", path.absolute().stem)[:40]
-    return f"{'idx' if path.is_dir() else path.suffix[1:]}-{stem}-{key[:16]}"
+    return f"{'idx' if path.is_dir() else path.suffix[1:].lower()}-{stem}-{key[:16]}"
 
 
 def _sha256(path: Path) -> str:
@@ -353,7 +353,7 @@ def read_source(source: Source) -> Arrays:
     """
     check_name(source.name)
     path = Path(source.name)
-    read = read_idx_dataset if path.is_dir() else READERS[path.suffix]
+    read = read_idx_dataset if path.is_dir() else READERS[path.suffix.lower()]
     arrays = read(path, source.target, source.keep)
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{path}: has only one example of each class, so there is none for validation")

@@ -109,7 +109,7 @@ def _is_data(options: Options) -> bool:
     name = options.study
     if name is None or name in names() or name.endswith(".toml") or is_recorded(name, options.home):
         return False
-    return Path(name).suffix in datasets.READERS or Path(name).is_dir()
+    return Path(name).suffix.lower() in datasets.READERS or Path(name).is_dir()
 
 
 def _write_described(data: Path, options: Options, notify: Callable[[str], None]) -> Path:
@@ -125,7 +125,7 @@ def _write_described(data: Path, options: Options, notify: Callable[[str], None]
 
 def _target(data: Path, target: str | None) -> str | None:
     """The column to predict of a table; None for other data, whose readers refuse a target."""
-    if data.suffix not in datasets.TABLES:
+    if data.suffix.lower() not in datasets.TABLES:
         return target
     from model.data.tables import target_name  # imports pandas
 

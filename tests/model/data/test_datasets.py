@@ -216,3 +216,10 @@ def test_a_folder_of_idx_files_is_a_dataset(tmp_path: Path) -> None:
     assert datasets.prepare(str(folder), tmp_path / "cache") == prepared
     (folder / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 60]) + labels[::-1].tobytes())
     assert datasets.prepare(str(folder), tmp_path / "cache") != prepared
+
+
+def test_the_ending_of_a_file_may_be_in_capitals(tmp_path: Path) -> None:
+    path = tmp_path / "FLOWERS.CSV"
+    path.write_text("width,species\n" + "".join(f"{k / 10},{'ab'[k % 2]}\n" for k in range(40)))
+
+    assert datasets.load(datasets.prepare(str(path), tmp_path / "cache"), 1).class_names == ("a", "b")
