@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from model.data import datasets
+from model.data.cache import read_card
 from model.hyperparameters import Hyperparameters
 from studies.definition import from_record
 from studies.record.reader import SweepRecord, TrialRecord
@@ -49,7 +50,7 @@ def replay_trial(record: SweepRecord, number: int, cache: Path) -> str:
     trial = _trial(record, number)
     study = from_record(record.study)
     dataset = datasets.prepared(record.dataset["digest"], cache) or datasets.prepare(study.source, cache)
-    digest = datasets.load(dataset, study.seed).digest
+    digest = read_card(dataset).digest
     if digest != record.dataset["digest"]:
         raise datasets.DatasetInvalid(
             f"{record.name} was recorded with other data: digest {record.dataset['digest'][:12]}, this is {digest[:12]}"

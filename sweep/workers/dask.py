@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from model.data import datasets
+from model.data.cache import read_card
 from model.data.datasets import Source
 from model.weights import WeightsError
 from studies.record.folder import CHECKPOINT, WEIGHTS
@@ -79,7 +79,7 @@ class DaskPool:
         self._next_fetch = 0.0
         self._inbox: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         self._connection = SchedulerConnection(address, self._inbox)
-        self._digest = datasets.load(folder, 0).digest
+        self._digest = read_card(folder).digest
         self._admission = Admission(source.name, self._digest, notify)
         self._connect()
 

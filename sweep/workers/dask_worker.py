@@ -25,6 +25,7 @@ from distributed import Worker, get_worker
 from distributed.core import Status
 
 from model.data import datasets
+from model.data.cache import read_card
 from model.data.datasets import Source
 from studies.record.folder import CHECKPOINT, WEIGHTS
 from sweep.workers.local import ONE_THREAD, LocalPool
@@ -87,7 +88,7 @@ def check(source: Source, digest: str) -> dict[str, Any]:
     cache = Path(os.environ.get("SWEEP_HOME", "runs")).absolute() / "data"
     try:
         folder = datasets.prepared(digest, cache) or datasets.prepare(source, cache)
-        return {**found, "dataset": str(folder), "digest": datasets.load(folder, 0).digest}
+        return {**found, "dataset": str(folder), "digest": read_card(folder).digest}
     except (datasets.DatasetError, OSError) as error:
         return {**found, "trouble": "; ".join(str(error).splitlines())}
 
