@@ -9,7 +9,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,12 @@ def evaluate_once(
     paths = [folder.trial("confirm", run.number).weights for run in finals]
     found = [predict(_network(path, data), data.test) for path in paths]
     first = found[0]
+    metrics = [{name: metric.compute(predictions) for name, metric in METRICS.items()} for predictions in found]
     return {
         "examples": len(data.test),
-        "accuracies": [METRICS["accuracy"].compute(predictions) for predictions in found],
-        "losses": [METRICS["loss"].compute(predictions) for predictions in found],
-        "metrics": [_metrics(predictions) for predictions in found],
+        "accuracies": [values["accuracy"] for values in metrics],
+        "losses": [values["loss"] for values in metrics],
+        "metrics": [_finite(values) for values in metrics],
         "confusion": first.confusion.tolist(),
         "calibration": calibration(first.predicted == first.labels, first.probabilities.max(axis=1)),
         "mistakes": _mistakes(data, first),
@@ -66,9 +67,8 @@ def evaluate_once(
     }
 
 
-def _metrics(found: Predictions) -> dict[str, float | None]:
-    """Every metric by its name; None for what is not a number, as the area under the curve of a single class."""
-    values = {name: metric.compute(found) for name, metric in METRICS.items()}
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """The values, None for what is not a number, as the area under the curve of a single class."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
