@@ -24,7 +24,7 @@ from model.data import npz
 from model.data.errors import DatasetInvalid
 from model.files import write_atomic
 from studies.record.folder import Home
-from sweep.commands.console import make_console
+from sweep.commands.console import line_printer, make_console
 from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options
 from sweep.commands.run import run_study
@@ -69,11 +69,8 @@ def run(
         tracking=tracking,
         study=str(study),
         trials=trials,
-        more=None,
         workers=workers or cores(),
-        cluster=None,
         changes=changes,
-        timeout=None,
         minutes=minutes,
         confirm=confirm,
         arguments=arguments,
@@ -81,7 +78,7 @@ def run(
         embedded=True,
     )
     console = make_console()
-    options = with_study_file(options, console.print)
+    options = with_study_file(options, line_printer(console))
     run_study(options, console)
     return Result(Home(options.home).study(Path(str(options.study)).stem).path)
 

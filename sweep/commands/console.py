@@ -1,5 +1,7 @@
 """The console that a sweep prints to."""
 
+from collections.abc import Callable
+
 from rich.console import Console
 
 
@@ -13,3 +15,12 @@ class _PipeTolerantConsole(Console):
 def make_console() -> Console:
     """A console on standard output: a live table on a terminal, plain lines otherwise."""
     return _PipeTolerantConsole(highlight=False)
+
+
+def line_printer(console: Console) -> Callable[[str], None]:
+    """A function that prints a line as it is: not wrapped, and with brackets that rich would take for markup."""
+
+    def notify(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    return notify

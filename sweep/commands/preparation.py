@@ -20,6 +20,7 @@ from studies.record import reader
 from studies.record.folder import Home
 from studies.record.reader import SweepRecord
 from studies.study_file import load, load_recorded, names
+from sweep.commands.console import line_printer
 from sweep.commands.recorded import elsewhere
 from sweep.storage.database import UNSAFE_CHARACTERS
 from sweep.workers.pool import EnvironmentFailure
@@ -29,7 +30,7 @@ class HomeError(Exception):
     """The home folder cannot be written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Options of `sweep run`; None means the value of the study file.
 
@@ -54,14 +55,14 @@ class Options:
     home: Path
     tracking: str | None
     study: str | None
-    trials: int | None
-    more: int | None
+    trials: int | None = None
+    more: int | None = None
     workers: int
-    cluster: str | None
-    changes: Sequence[str]
-    timeout: float | None
-    minutes: float | None
-    confirm: bool
+    cluster: str | None = None
+    changes: Sequence[str] = ()
+    timeout: float | None = None
+    minutes: float | None = None
+    confirm: bool = True
     arguments: Sequence[str]
     target: str | None = None
     embedded: bool = False
@@ -116,10 +117,7 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
         HomeError: the home folder cannot be written.
         DatasetError: the dataset is not available or not valid.
     """
-
-    def notify(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-
+    notify = line_printer(console)
     cache = Home(options.home).data
     if options.study is not None and is_recorded(options.study, options.home):
         return _recorded_study_and_data(options.study, options, notify)

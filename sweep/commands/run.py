@@ -22,6 +22,7 @@ from studies.record.folder import Home, StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.commands.conclusion import conclusion
 from sweep.commands.confirmation import Confirmation
+from sweep.commands.console import line_printer
 from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options, describe, recorded_command, require_scheduler, study_and_data
 from sweep.commands.printed_command import command_here
@@ -52,7 +53,7 @@ def run_study(options: Options, console: Console) -> int:
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
-    options = with_study_file(options, lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False))
+    options = with_study_file(options, line_printer(console))
     study, dataset = study_and_data(options, console)
     folder = Home(options.home).study(study.name).path
     folder.mkdir(exist_ok=True)
@@ -196,7 +197,7 @@ def _stopped(options: Options, study: Study, reason: int, console: Console) -> i
     words = _words(options, "--trials", str(study.trials)) if options.more else options.arguments
     command = command_here(options.home, options.tracking, *words)
     line = f"stopped; nothing is lost, continue with: {command}"
-    console.print(line, soft_wrap=True, markup=False, highlight=False)
+    line_printer(console)(line)
     return 128 + reason if reason else 0
 
 
@@ -214,10 +215,7 @@ def _words(options: Options, *number: str) -> list[str]:
 
 def _finished(options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, console: Console) -> int:
     """Print the results and where to look; the report's path is the last line. Returns the exit code."""
-
-    def notify(line: str) -> None:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-
+    notify = line_printer(console)
     for line in conclusion(record):
         notify(line)
     with console.status("updating MLflow"):

@@ -32,10 +32,8 @@ def ran(tmp_path, study_file):
             trials=trials,
             more=more,
             workers=2,
-            cluster=None,
             changes=changes,
             timeout=timeout,
-            minutes=None,
             confirm=False,
             arguments=arguments,
         )
