@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from model.data.arrays import Column
 from model.data.named_rows import raw_table
 from model.data.preprocessing import Category, Pixels, Preprocessing, PreprocessingError, Table, from_dict
 from model.network import BATCH, MLP, Floats
+
+
+class NamedColumns(Protocol):
+    """A dictionary or DataFrame of columns (n,) by name."""
+
+    def items(self) -> Iterable[tuple[Any, Any]]:
+        """Names and columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +61,11 @@ class Classifier:
             return self.preprocessing.shape
         return None if self.preprocessing.width is None else (self.preprocessing.width,)
 
-    def raw_rows(self, values: Mapping[str, ArrayLike]) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
+    def raw_rows(self, values: NamedColumns) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
         """Raw rows of a table for `predict`, and their columns, from one array (n,) a column; others are ignored.
 
         Args:
-            values: Numbers or text by column name, such as a DataFrame.
+            values: Numbers or text by column name; a DataFrame is one, whose names may be numbers.
 
         Raises:
             PreprocessingError: The classifier is not one of a table, a column is missing, or a number column has
@@ -66,11 +73,11 @@ class Classifier:
         """
         if not isinstance(self.preprocessing, Table):
             raise PreprocessingError(f"expected examples of shape {self.preprocessing.shape}, not a table")
-        columns = self.preprocessing.columns
-        if missing := [column.name for column in columns if column.name not in values]:
+        columns, found = self.preprocessing.columns, {str(name): column for name, column in values.items()}
+        if missing := [column.name for column in columns if column.name not in found]:
             raise PreprocessingError(f"missing columns: {', '.join(missing)}")
         text = {column.name for column in columns if isinstance(column, Category)}
-        return raw_table({column.name: values[column.name] for column in columns}, text)
+        return raw_table({column.name: np.asarray(found[column.name]) for column in columns}, text)
 
     def array_columns(self, raw: NDArray[Any]) -> tuple[Column, ...]:
         """The columns for `predict` of an array of examples (n, ...), as it is in the data file.

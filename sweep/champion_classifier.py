@@ -55,7 +55,7 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
             X = pd.DataFrame(np.asarray(X))
         if isinstance(X, pd.DataFrame):
-            rows = self.classifier.raw_rows({str(name): column.to_numpy() for name, column in X.items()})
+            rows = self.classifier.raw_rows(X)
         else:
             array = np.asarray(X)
             rows = array, self.classifier.array_columns(array)

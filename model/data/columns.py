@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from model.data.arrays import Column, lossless
-from model.data.errors import DatasetInvalid
+from model.data.errors import DatasetInvalid, first_names
 from model.data.preprocessing import MAX_VALUES
 
 IDENTIFIER_NAME = re.compile(r"(.*[\s_.-])?(id|ids|uid|uuid|guid|key|idx|index)|.*[a-z](Id|ID|UID|Key|Index)", re.ASCII)
@@ -27,7 +27,6 @@ FEW_ROWS = 10
 MANY_WRITTEN_NUMBERS = 20
 """More different numbers with units or separators are measurements; fewer can be categories, such as 10 % and 20 %."""
 EXACT_INTEGERS = 2**53
-NAMES_SHOWN = 8
 
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = (
@@ -112,13 +111,9 @@ def nearest(name: str, names: Sequence[str]) -> str:
     """A hint with the most similar column name, or else the first names."""
     lower = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"\nDid you mean {lower[close[0]]!r}?" if close else f"\nThe columns are {listed(list(lower.values()))}."
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many there are besides."""
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return (
+        f"\nDid you mean {lower[close[0]]!r}?" if close else f"\nThe columns are {first_names(list(lower.values()))}."
+    )
 
 
 # ------------------------------------------------------------------ columns that are left out
@@ -233,7 +228,7 @@ def _remarks(values: NDArray[Any], columns: Sequence[Column]) -> list[str]:
         ),
         ("whole numbers above 2**53 are rounded to 53 bits", [fact.name for fact in facts if fact.large]),
     ]
-    return [f"{what}: {listed(names)}" for what, names in lines if names]
+    return [f"{what}: {first_names(names)}" for what, names in lines if names]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 NAMES_SHOWN = 10
+NAMES_IN_NOTES = 8
 NAME_CHARACTERS_SHOWN = 40
 
 
@@ -28,7 +29,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(shown + ["..."] * (len(names) > NAMES_SHOWN))
 
 
-def shortened(name: str) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """The first names of a list as they are, and how many there are besides, for a note."""
+    more = len(names) - NAMES_IN_NOTES
+    return ", ".join(names[:NAMES_IN_NOTES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def shortened(name: str, characters: int = NAME_CHARACTERS_SHOWN) -> str:
     """A name from a user's file in one line of a message, whatever it contains."""
     line = " ".join(name.split())
-    return line if len(line) <= NAME_CHARACTERS_SHOWN else f"{line[: NAME_CHARACTERS_SHOWN - 3]}..."
+    return line if len(line) <= characters else f"{line[: characters - 3]}..."

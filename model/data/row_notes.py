@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.arrays import Arrays
-
-NAMES_SHOWN = 8
+from model.data.errors import first_names
 
 
 def row_notes(arrays: Arrays) -> tuple[str, ...]:
@@ -59,5 +58,4 @@ def _single(arrays: Arrays) -> list[str]:
     names = [name for name, count in zip(arrays.classes, counts, strict=True) if count == 1]
     if not names:
         return []
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return [f"classes with a single row, which cannot be tested: {', '.join(names[:NAMES_SHOWN])}{more}"]
+    return [f"classes with a single row, which cannot be tested: {first_names(names)}"]

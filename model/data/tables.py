@@ -1,6 +1,6 @@
 """Read a dataset from a table: a CSV or Parquet file with a column to predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,17 @@ def target_name(path: Path, target: str | None) -> str:
     return _target(list(TableFile.of(path).names), target, path)
 
 
+def usual_targets(names: Sequence[str]) -> list[str]:
+    """The names that are usual for a target, in the order of `TARGETS`."""
+    return [name for word in TARGETS for name in names if name.lower() == word]
+
+
 def _target(names: list[str], target: str | None, path: Path) -> str:
     if target is not None:
         if target not in names:
             raise DatasetInvalid(f"{path}: there is no column {target!r} to predict{nearest(target, names)}")
         return target
-    usual = [name for word in TARGETS for name in names if name.lower() == word]
+    usual = usual_targets(names)
     named = [name for name in names if not name.startswith("Unnamed: ")]
     return (usual or named or names)[-1 if not usual else 0]
 

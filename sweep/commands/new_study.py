@@ -17,6 +17,7 @@ from model.data import datasets
 from model.data.arrays import Arrays
 from model.data.balance import is_imbalanced, majority_share
 from model.data.datasets import Source
+from model.data.errors import shortened
 from model.data.preprocessing import MAX_VALUES
 from model.data.splits import VALIDATION_FRACTION
 from model.files import write_atomic
@@ -237,9 +238,10 @@ def _plan(arrays: Arrays) -> _Plan:
 
 
 def _question(dataset: str, arrays: Arrays, target: str | None) -> str:
-    name = _short(Path(dataset).name)
+    name = shortened(Path(dataset).name, SHOWN_CHARACTERS)
     if target is not None and arrays.columns is not None:
-        what = f"predict {_short(target)} best from the {len(arrays.columns):,} other columns of {name}"
+        column = shortened(target, SHOWN_CHARACTERS)
+        what = f"predict {column} best from the {len(arrays.columns):,} other columns of {name}"
     else:
         what = f"classify the {'images' if arrays.columns is None else 'rows'} of {name} best"
     return f"Which width, learning rate, batch size and regularisation {what}?"
@@ -308,11 +310,6 @@ def _widening(arrays: Arrays) -> int:
     columns = arrays.columns
     units = [1 if column.categories is None else min(len(column.categories), MAX_VALUES) for column in columns or ()]
     return 2 if (math.prod(arrays.shape) if columns is None else sum(units)) >= WIDE_INPUTS else 1
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 3]}..."
 
 
 def _quoted(text: str) -> str:

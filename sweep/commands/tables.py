@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from model.classifier import Classifier
 from model.data import npz
 from model.data.assembly import MAX_BYTES
+from model.data.datasets import READERS
 from model.data.errors import DatasetInvalid, listed
 from model.data.frames import TableFile, as_text, row_finder
 from model.data.preprocessing import Category, PreprocessingError, Table
-from model.data.tables import TARGETS
+from model.data.tables import usual_targets
 from model.files import replacing
 from model.network import BATCH
 
-ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq", ".npz")
+ENDINGS = (*READERS, ".pq")
 """Files with rows; others are images."""
 ARRAY_NAMES = ("x", "x_test", "inputs")
 """Names of the array in a .npz file, in any case."""
@@ -140,14 +141,13 @@ def _target(names: Sequence[str], used: set[str], target: str | None) -> str | N
     """The column with the known classes: the study's target, or by the rule by which it was found."""
     if target is not None:
         return target if target in names and target not in used else None
-    usual = [name for word in TARGETS for name in names if name.lower() == word]
-    return next((name for name in [*usual, names[-1]] if name not in used), None)
+    return next((name for name in [*usual_targets(names), names[-1]] if name not in used), None)
 
 
 def _part_probabilities(path: Path, champion: Classifier, part: pd.DataFrame, summary: Summary) -> NDArray[Any]:
     """Probabilities (n, classes) of a part of the rows; unseen values are counted."""
     try:
-        raw, columns = champion.raw_rows({str(name): values.to_numpy() for name, values in part.items()})
+        raw, columns = champion.raw_rows(part)
         found = champion.predict(raw, columns)
     except PreprocessingError as error:
         place = "" if error.row is None else f", {row_finder(path)(summary.rows + error.row)}"

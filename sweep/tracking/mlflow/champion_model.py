@@ -46,8 +46,7 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
 
     def _probabilities(self, given: Any) -> np.ndarray:
         if isinstance(given, pd.DataFrame) and isinstance(self.classifier.preprocessing, Table):
-            values = {str(name): column.to_numpy() for name, column in given.items()}
-            return self.classifier.predict(*self.classifier.raw_rows(values))
+            return self.classifier.predict(*self.classifier.raw_rows(given))
         array = np.asarray(given)
         return self.classifier.predict(array, self.classifier.array_columns(array))
 
