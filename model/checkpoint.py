@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.data import npz
 from model.epoch import Epoch
@@ -36,7 +37,7 @@ def save(state: TrainingState, path: Path) -> None:
         "epochs": [{"index": epoch.index, **epoch.row()} for epoch in state.epochs],
         "counted": state.selected.index if state.selected else None,
     }
-    arrays = np.stack([state.network.theta, state.optimizer.m, state.optimizer.v, state.selected_theta])
+    arrays = np.stack([*_vectors(state), state.selected_theta])
     write_atomic(path, npz.write({"header": np.frombuffer(json.dumps(header).encode(), np.uint8), "arrays": arrays}))
 
 
@@ -47,17 +48,20 @@ def restore(state: TrainingState, path: Path) -> None:
         CheckpointError: the file is damaged or belongs to another training run; the state is unchanged.
         OSError: it cannot be read.
     """
+    vectors = _vectors(state)
     parameters = state.network.theta.size
 
     def check(name: str, header: npz.Header) -> None:
         """Refuse arrays of another training run before they are read."""
-        dtype, shape = {"header": ("|u1", None), "arrays": ("<f4", (4, parameters))}[name]
+        dtype, shape = {"header": ("|u1", None), "arrays": ("<f4", (len(vectors) + 1, parameters))}[name]
         if header.dtype.str != dtype or shape not in (None, header.shape):
             found = f"{name} is {header.dtype} {header.shape}"
             raise CheckpointError(f"{path} belongs to another training: {found}")
 
     try:
-        kept = npz.read(path, ["header", "arrays"], check=check, max_bytes=HEADER_BYTES + 16 * parameters)
+        kept = npz.read(
+            path, ["header", "arrays"], check=check, max_bytes=HEADER_BYTES + 4 * (len(vectors) + 1) * parameters
+        )
         header = json.loads(kept["header"].tobytes())
         epochs = [Epoch.from_row(index, row) for index, row in enumerate(header["epochs"])]
         same = _with_defaults(header["identity"]) == _identity(state)
@@ -65,11 +69,20 @@ def restore(state: TrainingState, path: Path) -> None:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not same:
         raise CheckpointError(f"{path} belongs to another training")
-    state.network.theta[...], state.optimizer.m[...], state.optimizer.v[...] = kept["arrays"][:3]
+    for vector, saved in zip(vectors, kept["arrays"][:-1], strict=True):
+        vector[...] = saved
     state.optimizer.t = header["step"]
+    if state.average:
+        state.average.t = header["step"]  # every epoch ends with an update
     state.epochs = epochs
     state.selected = epochs[header["counted"]] if header["counted"] is not None else None
-    state.selected_theta = kept["arrays"][3].copy()
+    state.selected_theta = kept["arrays"][-1].copy()
+
+
+def _vectors(state: TrainingState) -> list[NDArray[Any]]:
+    """The vectors (parameters,) that training changes in place."""
+    average = [state.average.mean] if state.average else []
+    return [state.network.theta, state.optimizer.m, state.optimizer.v, *average]
 
 
 def _identity(state: TrainingState) -> list[Any]:

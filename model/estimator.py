@@ -179,7 +179,7 @@ class NumpyMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self._state = TrainingState.fresh(
             settings, self.n_features_in_, len(classes), (seed,), EpochSelection(epoch="last")
         )
-        self.classes_, self.network_ = classes, self._state.network
+        self.classes_, self.network_ = classes, self._state.evaluated
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 

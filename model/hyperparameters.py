@@ -59,6 +59,8 @@ class Hyperparameters:
         class_weights: `none`, or `balanced`: the loss of a training example is multiplied by n / (classes * n_k), with
             n_k of the n training examples in its class (King & Zeng 2001), so that all classes count the same.
         activation: of the hidden layers, `relu` or the exact `gelu` (Hendrycks & Gimpel 2016).
+        averaging: share of the latest steps whose weights are averaged, which is what is evaluated and kept; 0 for the
+            latest weights only. See `model/averaging.py`.
         schedule: `constant`, or `cosine` from the learning rate down to 0 over all epochs.
         epochs: passes over the training examples.
 
@@ -76,6 +78,7 @@ class Hyperparameters:
     dropout: float = _number(0.0, 0, 1, high_open=True)
     input_dropout: float = _number(0.0, 0, 1, high_open=True)
     label_smoothing: float = _number(0.0, 0, 1, high_open=True)
+    averaging: float = _number(0.0, 0, 1)
     class_weights: str = _word("none", "none", "balanced")
     activation: str = _word("relu", "relu", "gelu")
     schedule: str = _word("constant", "constant", "cosine")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.adam import Adam
+from model.averaging import WeightAverage
 from model.batches import Batches
 from model.class_weights import weigh
 from model.data.datasets import Dataset, Examples
@@ -50,6 +51,8 @@ class TrainingState:
         hyperparameters: the settings.
         seed: integers that identify its random streams, for example (study seed, trial number).
         network, optimizer: changed in place.
+        averaged: the network with the running mean of the weights; None where averaging is off.
+        average: updates it.
         selection: the rule of the selected epoch.
         epochs: the finished epochs, in order.
         selected: the epoch selected so far; None before the first.
@@ -64,6 +67,13 @@ class TrainingState:
     epochs: list[Epoch] = field(default_factory=list)
     selected: Epoch | None = None
     selected_theta: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    averaged: MLP | None = field(init=False, default=None)
+    average: WeightAverage | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if share := self.hyperparameters.averaging:
+            self.averaged = self.network.with_weights(self.network.theta)
+            self.average = WeightAverage(self.averaged.theta, share)
 
     @classmethod
     def fresh(
@@ -109,12 +119,17 @@ class TrainingState:
             hyperparameters, inputs.features, data.classes, seed, selection, scale=inputs.scale, offset=inputs.offset
         )
 
+    @property
+    def evaluated(self) -> MLP:
+        """The network that is evaluated and kept: with the averaged weights where averaging is on."""
+        return self.averaged or self.network
+
     def record(self, epoch: Epoch) -> None:
         """Add an epoch, and keep the weights if it is selected."""
         self.epochs.append(epoch)
         if self.selection.prefers(epoch, self.selected):
             self.selected = epoch
-            self.selected_theta = self.network.theta.copy()
+            self.selected_theta = self.evaluated.theta.copy()
 
     def selected_network(self) -> MLP:
         """The network as it was after the selected epoch."""
@@ -156,9 +171,9 @@ def train(
 def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int) -> int:
     """Peak memory in bytes of a training run, to within a fifth; the memory-mapped data are not counted.
 
-    All in float32: weights, gradient, two moments and the best weights; a checkpoint, as arrays and as the bytes of its
-    file; activations, gradients and zeros for a batch of training and one of evaluation; for gelu also slopes and
-    scratch arrays of the largest layer.
+    All in float32: weights, gradient, two moments, the best weights, their mean where averaging is on; a checkpoint,
+    as arrays and as the bytes of its file; activations, gradients and zeros for a batch of training and one of
+    evaluation; for gelu also slopes and scratch arrays of the largest layer.
     """
     sizes = (features, *hyperparameters.hidden_sizes, classes)
     weights = parameters(sizes)
@@ -167,7 +182,8 @@ def memory_needed(hyperparameters: Hyperparameters, features: int, classes: int)
     if hyperparameters.activation == "gelu":
         training += hyperparameters.batch_size * sum(hyperparameters.hidden_sizes)
         training += max(hyperparameters.batch_size, BATCH) * 4 * max(hyperparameters.hidden_sizes)
-    return 4 * (13 * weights + training + evaluation)
+    vectors = 16 if hyperparameters.averaging else 13
+    return 4 * (vectors * weights + training + evaluation)
 
 
 def learning_rate(hyperparameters: Hyperparameters, step: int, steps: int) -> float:
@@ -189,7 +205,9 @@ def _epoch(
     h, started = state.hyperparameters, perf_counter()
     per_epoch = -(-len(examples) // h.batch_size)
     loss, accuracy = _pass(state, batches, examples, example_weights, index)
-    found = evaluate(state.network, validation) if validation else {}
+    if state.average:
+        state.average.update(state.network.theta, state.optimizer.t)
+    found = evaluate(state.evaluated, validation) if validation else {}
     if found and not math.isfinite(found["loss"]):
         raise Diverged(index, per_epoch - 1)
     rate = learning_rate(h, index * per_epoch, h.epochs * per_epoch)
@@ -213,6 +231,8 @@ def _pass(
             raise Diverged(index, step)
         rate = learning_rate(h, index * per_epoch + step, h.epochs * per_epoch)
         optimizer.step(network.theta, network.gradient, rate)
+        if state.average and state.average.is_due(optimizer.t):
+            state.average.update(network.theta, optimizer.t)
         loss += batch_loss * len(labels)
         hits += batch_hits
     total = len(examples) if in_order is None else float(in_order.sum(dtype=np.float64))

@@ -69,6 +69,7 @@ OTHER = {
     "dropout": 0.2,
     "input_dropout": 0.2,
     "label_smoothing": 0.1,
+    "averaging": 0.5,
     "class_weights": "balanced",
     "activation": "gelu",
     "schedule": "cosine",
@@ -84,7 +85,7 @@ def trained(blobs):
     def train_with(changes):
         state = fresh(blobs, replace(SMALL, **changes))
         run(state, blobs)
-        return state.network.theta
+        return state.evaluated.theta
 
     return train_with
 
@@ -95,10 +96,10 @@ def test_every_hyperparameter_changes_the_trained_weights(trained, name):
     assert not np.array_equal(trained({}), trained({name: OTHER[name]}))
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after):
+@pytest.mark.parametrize(("after", "averaging"), [(1, 0.0), (1, 0.4), (3, 0.4), (5, 0.0)])
+def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after, averaging):
     """Interrupted after any epoch, all later epochs and the selected weights equal those of an uninterrupted run."""
-    settings = replace(SMALL, dropout=0.2, weight_decay=0.1, schedule="cosine")
+    settings = replace(SMALL, dropout=0.2, weight_decay=0.1, schedule="cosine", averaging=averaging)
     whole = fresh(blobs, settings)
     expected = numbers(run(whole, blobs))
     broken = fresh(blobs, settings)
