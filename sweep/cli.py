@@ -102,7 +102,8 @@ def run(
 
     A name means the built-in study, or else the recorded one, or else the one that a report proposed.
     """
-    from sweep.commands.console import make_console
+    from sweep.commands.console import line_printer, make_console
+    from sweep.commands.new_study import with_study_file
     from sweep.commands.preparation import Options
     from sweep.commands.run import run_study
     from sweep.workers.local import cores
@@ -126,7 +127,8 @@ def run(
         arguments=sys.argv[1:],
         target=target,
     )
-    return run_study(options, make_console())
+    console = make_console()
+    return run_study(with_study_file(options, line_printer(console)), console)
 
 
 @sweep.command(epilog="Example: sweep status mnist --json")

@@ -22,7 +22,7 @@ from model.data.preprocessing import MAX_VALUES
 from model.data.splits import VALIDATION_FRACTION
 from model.files import write_atomic
 from studies.record.folder import RESERVED, Home
-from studies.study_file import StudyError, names
+from studies.study_file import StudyError, load, names
 from sweep.commands import describe
 from sweep.commands.preparation import Options, is_recorded, make_home
 
@@ -82,7 +82,7 @@ WIDE_INPUTS = 200
 
 
 def with_study_file(options: Options, notify: Callable[[str], None]) -> Options:
-    """The options of `sweep run` with a study file in place of a data file; others are returned as they are.
+    """The options of `run_study` for those of `sweep run`: with a study file in place of a data file.
 
     A study file that was written before for the same data and target is used again. Else the data are prepared and
     described, and a study file is written.
@@ -96,13 +96,14 @@ def with_study_file(options: Options, notify: Callable[[str], None]) -> Options:
             raise StudyError('--target is for a data file; in a study file, write target = "COLUMN"')
         return options
     data = Path(str(options.study))
-    path = find_study(data, options.target)
+    path, folder = find_study(data, options.target), None
     if path is not None:
         notify(f"{path} was written before for these data and is used")
     else:
-        path = _write_described(data, options, notify)
+        path, folder = _write_described(data, options, notify)
         notify(f"wrote {path}: a baseline and a search space for these data, to be changed as you like")
-    return replace(options, study=str(path), target=None)
+    prepared = None if folder is None else (load(str(path)).source, folder)
+    return replace(options, study=str(path), target=None, prepared=prepared)
 
 
 def _is_data(options: Options) -> bool:
@@ -113,7 +114,8 @@ def _is_data(options: Options) -> bool:
     return Path(name).suffix.lower() in datasets.READERS or Path(name).is_dir()
 
 
-def _write_described(data: Path, options: Options, notify: Callable[[str], None]) -> Path:
+def _write_described(data: Path, options: Options, notify: Callable[[str], None]) -> tuple[Path, Path]:
+    """The new study file, and the folder of the prepared data."""
     datasets.check_name(str(data))
     make_home(options.home)
     target = _target(data, options.target)
@@ -121,7 +123,7 @@ def _write_described(data: Path, options: Options, notify: Callable[[str], None]
     arrays = describe.stored_arrays(folder)
     for line in describe.lines(data.name, arrays):
         notify(line)
-    return write_study(data, arrays, target)
+    return write_study(data, arrays, target), folder
 
 
 def _target(data: Path, target: str | None) -> str | None:

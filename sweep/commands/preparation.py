@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from model.data import datasets
+from model.data.datasets import Source
 from model.data.errors import DatasetUnavailable
 from model.files import write_atomic
 from studies.definition import NAME, Study, from_record
@@ -49,6 +50,7 @@ class Options:
         confirm: whether to confirm the winner and open the test set.
         arguments: the command line, to print the command that resumes the study.
         target: of a data file in place of a study: the column to predict.
+        prepared: a dataset that was just prepared, and its folder.
         embedded: whether the process is the user's own, such as a notebook, which a second Ctrl-C must not end.
     """
 
@@ -65,6 +67,7 @@ class Options:
     confirm: bool = True
     arguments: Sequence[str]
     target: str | None = None
+    prepared: tuple[Source, Path] | None = None
     embedded: bool = False
 
 
@@ -124,6 +127,8 @@ def study_and_data(options: Options, console: Console) -> tuple[Study, Path]:
     if options.study is not None:
         study = _loaded(_proposed(options.study, options.home) or options.study, options)
         make_home(options.home)
+        if options.prepared is not None and options.prepared[0] == study.source:
+            return study, options.prepared[1]
         return study, datasets.prepare(study.source, cache, notify=notify)
     make_home(options.home)
     default = Home(options.home).default_study

@@ -23,7 +23,6 @@ from studies.record.reader import SweepRecord
 from sweep.commands.conclusion import conclusion
 from sweep.commands.confirmation import Confirmation
 from sweep.commands.console import line_printer
-from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options, describe, recorded_command, require_scheduler, study_and_data
 from sweep.commands.printed_command import command_here
 from sweep.coordination.coordinator import Coordinator, Stop
@@ -49,11 +48,10 @@ SEARCH_SHARE = 0.6
 
 
 def run_study(options: Options, console: Console) -> int:
-    """Run or resume a study; returns the exit code. The study's lock is held until the report is written."""
+    """Run or resume a study, not a data file; returns the exit code. Its lock is held until the report is written."""
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
-    options = with_study_file(options, line_printer(console))
     study, dataset = study_and_data(options, console)
     folder = Home(options.home).study(study.name).path
     folder.mkdir(exist_ok=True)

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from model.data import datasets
 from model.data.arrays import Arrays, Column
 from studies.definition import Study
 from studies.record import reader
 from studies.study_file import StudyError, load
 from sweep.commands.new_study import find_study, study_text, with_study_file, write_study
-from sweep.commands.preparation import Options
+from sweep.commands.preparation import Options, study_and_data
 from sweep.commands.run import run_study
 
 ONE_EPOCH = ("baseline.epochs=1", "space.hidden_sizes={layers=[1,1], units=[16,64]}", "sampler=random")
@@ -135,15 +136,27 @@ def test_without_write_permission_the_study_is_written_to_the_current_folder(
 
 
 def test_a_data_file_is_described_and_run_and_continued(tmp_path: Path, flowers: Path) -> None:
-    home, output = tmp_path / "runs", io.StringIO()
-    console = Console(file=output, width=200)
+    home, console, lines = tmp_path / "runs", Console(file=io.StringIO()), []
 
-    assert run_study(options(home, flowers, "species"), console) == 0
-    assert "flowers.csv: 120 rows, 24 of them for the test" in output.getvalue()
-    assert f"wrote {tmp_path / 'flowers.toml'}" in output.getvalue()
-    assert run_study(options(home, flowers), console) == 0
-    assert f"{tmp_path / 'flowers.toml'} was written before for these data" in output.getvalue()
+    assert run_study(with_study_file(options(home, flowers, "species"), lines.append), console) == 0
+    assert "flowers.csv: 120 rows, 24 of them for the test" in lines
+    assert lines[-1].startswith(f"wrote {tmp_path / 'flowers.toml'}: ")
+    assert run_study(with_study_file(options(home, flowers), lines.append), console) == 0
+    assert lines[-1] == f"{tmp_path / 'flowers.toml'} was written before for these data and is used"
     assert len(reader.read(home / "flowers").trials) == 2
+
+
+@pytest.mark.parametrize(("changes", "times"), [((), 1), (('keep=["width"]',), 2)])
+def test_a_data_file_is_read_once_unless_the_study_reads_it_in_another_way(
+    tmp_path: Path, flowers: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...], times: int
+) -> None:
+    hashed, sha256 = [], datasets._sha256
+    monkeypatch.setattr("model.data.datasets._sha256", lambda path: hashed.append(path) or sha256(path))
+    given = replace(options(tmp_path / "runs", flowers), changes=(*ONE_EPOCH, *changes))
+    study, folder = study_and_data(with_study_file(given, lambda line: None), Console(file=io.StringIO()))
+
+    assert len(hashed) == times
+    assert folder == datasets.prepare(study.source, tmp_path / "runs" / "data")
 
 
 def test_the_usual_target_is_written_into_the_study(tmp_path: Path, flowers: Path) -> None:
