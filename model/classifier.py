@@ -61,6 +61,26 @@ class Classifier:
             return self.preprocessing.shape
         return None if self.preprocessing.width is None else (self.preprocessing.width,)
 
+    def probabilities(self, examples: Any) -> Floats:
+        """Probabilities (n, classes) float32 of raw examples in any form.
+
+        Args:
+            examples: Of a table with names: a DataFrame or dictionary of its columns, in any order. Of anything else:
+                an array (n, ...) of any dtype, nested lists, or a DataFrame, as in the data file. Columns "0", "1", ...
+                may be given in both ways, also with text.
+
+        Raises:
+            PreprocessingError: As `raw_rows`, `array_columns` and `predict`.
+        """
+        is_table = isinstance(self.preprocessing, Table)
+        if is_table and hasattr(examples, "items"):
+            return self.predict(*self.raw_rows(examples))
+        array = _as_array(examples)
+        if is_table and array.ndim == 2 and array.dtype.kind in "OUST":  # numbers and text in one array
+            return self.predict(*self.raw_rows(dict(enumerate(array.T))))
+        array = _without_objects(array)
+        return self.predict(array, self.array_columns(array))
+
     def raw_rows(self, values: NamedColumns) -> tuple[NDArray[np.float64], tuple[Column, ...]]:
         """Raw rows of a table for `predict`, and their columns, from one array (n,) a column; others are ignored.
 
@@ -117,6 +137,23 @@ class Classifier:
                 fault = "has NaN, or numbers too far from those of the training rows"
                 raise PreprocessingError(fault, start + int(np.argmax(is_wrong)))
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+
+def _as_array(examples: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(examples)
+    except ValueError as error:  # lists of different lengths
+        raise PreprocessingError(f"expected an array: {error}") from error
+
+
+def _without_objects(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, with Python objects, such as the numbers of JSON, as float64."""
+    if array.dtype != object:
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PreprocessingError(f"expected numbers: {error}") from error
 
 
 def describe(classifier: Classifier) -> bytes:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
@@ -52,15 +51,8 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             PreprocessingError: a column is missing, has text for numbers, or the shape is another.
         """
-        if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
-            X = pd.DataFrame(np.asarray(X))
-        if isinstance(X, pd.DataFrame):
-            rows = self.classifier.raw_rows(X)
-        else:
-            array = np.asarray(X)
-            rows = array, self.classifier.array_columns(array)
-        probabilities: NDArray[np.float32] = self.classifier.predict(*rows)
-        return probabilities
+        found: NDArray[np.float32] = self.classifier.probabilities(X)
+        return found
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable label (n,) of each example."""

@@ -183,8 +183,7 @@ def _array_parts(path: Path, champion: Classifier, identifiers: Sequence[str]) -
         raise DatasetInvalid(f"{path}: has no columns for --id, only an array")
     array = _read_array(path)
     try:
-        columns = champion.array_columns(array)
-        probabilities = champion.predict(array, columns)
+        probabilities = champion.probabilities(array)
     except PreprocessingError as error:
         raise DatasetInvalid(f"{path}: {error}") from error
     yield pd.DataFrame(prediction_columns(champion, probabilities))

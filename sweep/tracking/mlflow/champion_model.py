@@ -16,7 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from model.classifier import read_classifier
-from model.data.preprocessing import PreprocessingError, Table
+from model.data.preprocessing import PreprocessingError
 
 
 class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
@@ -37,18 +37,12 @@ class Champion(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
         """
         try:
             with self.lock:
-                probabilities = self._probabilities(model_input)
+                probabilities = self.classifier.probabilities(model_input)
         except PreprocessingError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
         table = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in self.classifier.classes])
         table.insert(0, "class", self.classifier.labels[probabilities.argmax(axis=1)])
         return table
-
-    def _probabilities(self, given: Any) -> np.ndarray:
-        if isinstance(given, pd.DataFrame) and isinstance(self.classifier.preprocessing, Table):
-            return self.classifier.predict(*self.classifier.raw_rows(given))
-        array = np.asarray(given)
-        return self.classifier.predict(array, self.classifier.array_columns(array))
 
 
 set_model(Champion())

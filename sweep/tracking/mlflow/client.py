@@ -338,6 +338,7 @@ def _model_folder(weights_sha256: str) -> str:
 def _save_model(model: Model, scratch: Path) -> None:
     """Write an MLflow model of code and .npz to `scratch/model`, with nothing pickled and nothing inferred."""
     classifier = weights.load(model.weights)
+    shape = classifier.example_shape  # None for a table with names, whose signature says all
     code = scratch / SCRIPT
     code.write_text(champion_script())
     with warnings.catch_warnings():
@@ -348,19 +349,20 @@ def _save_model(model: Model, scratch: Path) -> None:
             artifacts={"weights": str(model.weights)},
             signature=ModelSignature(_inputs(classifier), _outputs(classifier)),
             pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
-            metadata=dict(model.metadata),
+            metadata={**model.metadata, **({} if shape is None else {"example_shape": list(shape)})},
         )
 
 
 def _inputs(classifier: Classifier) -> Schema:
-    """The columns of a table by name, or the shape of an array's examples.
+    """The columns of a table by name, or an array.
 
-    Columns are of any type, and the model checks their values itself: MLflow refuses int64, pandas' type of whole
-    numbers, in a `double` column, and turns a null of JSON in a `string` column into the text "None". An array must be
-    float64, which holds all numbers that JSON can send; of a smaller type, MLflow would cast them without a check.
+    Values are of any type, and the model checks them itself. MLflow refuses int64, pandas' type of whole numbers, in a
+    `double` column, and turns a null of JSON in a `string` column into the text "None". It refuses arrays of every
+    other type than the declared one, and casts numbers of JSON to it without a check; only for objects of shape (-1,)
+    it leaves an array as it is, whatever its type and shape.
     """
-    if (shape := classifier.example_shape) is not None:
-        return Schema([TensorSpec(np.dtype(np.float64), (-1, *shape))])
+    if classifier.example_shape is not None:
+        return Schema([TensorSpec(np.dtype(object), (-1,))])
     assert isinstance(classifier.preprocessing, Table)
     used = [ColSpec(AnyType(), column.name) for column in classifier.preprocessing.columns]
     return Schema([*used, *(ColSpec(AnyType(), name, required=False) for name in classifier.preprocessing.dropped)])

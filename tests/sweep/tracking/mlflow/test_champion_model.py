@@ -20,6 +20,7 @@ from model.classifier import Classifier
 from model.data.arrays import Column
 from model.data.preprocessing import fit_pixels, fit_table
 from model.network import MLP
+from sweep.champion_classifier import ChampionClassifier
 from sweep.tracking.mlflow.champion_script import champion_script
 from sweep.tracking.mlflow.client import _save_model
 from sweep.tracking.tracker import Model
@@ -74,6 +75,14 @@ def test_the_script_imports_numpy_pandas_and_mlflow_only() -> None:
     names = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
 
     assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "pandas", "mlflow"}
+
+
+def test_no_module_of_the_script_replaces_a_function_or_class_of_another() -> None:
+    """All of them share one namespace there."""
+    tree = ast.parse(champion_script())
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+    assert sorted(names) == sorted(set(names))
 
 
 def test_concurrent_predictions_are_correct(tmp_path: Path) -> None:
@@ -191,7 +200,8 @@ def test_the_signature_has_the_columns_and_refuses_what_lacks_them(tmp_path: Pat
             model.predict(given)
 
 
-def test_the_signature_of_an_array_has_its_shape(tmp_path: Path) -> None:
+def test_an_array_may_have_any_type_that_holds_its_numbers(tmp_path: Path) -> None:
+    """MLflow passes it on as it is, and the model itself refuses another shape and what is not a number."""
     from mlflow.exceptions import MlflowException
 
     raw = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
@@ -202,13 +212,39 @@ def test_the_signature_of_an_array_has_its_shape(tmp_path: Path) -> None:
     model, images = stored(tmp_path, classifier), raw.reshape(20, 6, 5)
 
     expected = classifier.predict(raw)
-    found = model.predict(images.astype(np.float64))
-    assert [(spec.shape, spec.type) for spec in model.metadata.get_input_schema().inputs] == [((-1, 6, 5), np.float64)]
-    assert found.iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
-    assert found["class"].tolist() == [(2, 4, 8)[k] for k in expected.argmax(axis=1)]
-    for given in (images, raw.astype(np.float64), images[:, :5].astype(np.float64)):
-        with pytest.raises(MlflowException, match=r"dtype of input uint8|Shape of input"):
+    assert model.metadata.metadata["example_shape"] == [6, 5]
+    for kind in (np.uint8, np.int64, np.uint16, np.float32, np.float64, object):
+        for given in (images, images[..., np.newaxis], raw):
+            found = model.predict(given.astype(kind))
+            assert found.iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
+            assert found["class"].tolist() == [(2, 4, 8)[k] for k in expected.argmax(axis=1)]
+    for given in (images[:, :5], images[0], images.astype(complex), images.astype("datetime64[s]")):
+        with pytest.raises(MlflowException, match=r"expected examples of shape \(6, 5\)|expected numbers"):
             model.predict(given)
+
+
+def test_every_form_of_examples_has_one_answer_in_mlflow_and_scikit_learn(tmp_path: Path, tenants: Classifier) -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(20, 3))
+    numbered = fit_table(raw, tuple(Column(str(place)) for place in range(3)))
+    network = MLP((numbered.features, 2))
+    network.initialise(rng)
+    frame = pd.DataFrame({"age": [1.5, None], "town": ["Kiel", None], "floor": [1, 2]})
+    gaps = [[1.0, None, 2.0]]
+    for number, (classifier, forms) in enumerate(
+        (
+            (tenants, (frame, frame.astype(object), dict(frame))),
+            (Classifier(network, numbered, ("0", "1")), (gaps, np.array(gaps, object), pd.DataFrame(gaps))),
+            (Classifier.of(network), ([[1, 2, 3]], np.array([[1, 2, 3]], np.uint8), pd.DataFrame([[1, 2, 3]]))),
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        served, fitted = as_loaded(folder, classifier), ChampionClassifier(classifier)
+        for given in forms:
+            expected = fitted.predict_proba(forms[0])
+            assert fitted.predict_proba(given).tobytes() == expected.tobytes()
+            assert served.predict(None, given).iloc[:, 1:].to_numpy().tobytes() == expected.tobytes()
 
 
 def answer(model: Any, body: object) -> list[dict[str, Any]]:
