@@ -1,12 +1,13 @@
 """Atomic writes and file locks.
 
 An atomic write puts the bytes into a temporary file beside the target, syncs it to the disk and renames it: after a
-crash the target has the old or the new content. A file whose name ends in `PART` is incomplete: its process died during
-the write. It is never read and may be deleted.
+crash the target has the old or the new content. A file whose name ends in `PART` is incomplete: a process is writing
+it, or died during the write. It is never read; the next write of the same target deletes those of dead processes.
 """
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
 import time
@@ -33,6 +34,20 @@ def fresh_part(path: Path) -> Path:
     for leftover in path.parent.glob(f"{path.name}{PART}*"):
         leftover.unlink()
     return path.with_name(path.name + PART)
+
+
+def remove_parts(folder: Path, name: str = "*") -> None:
+    """Delete temporary files of writes that were killed; those of running writes are locked and stay.
+
+    Without locks, as on Windows and some network file systems, nothing is deleted.
+
+    Args:
+        folder: Where the files are.
+        name: Pattern (as in `Path.glob`) of the names of the files that were to be written.
+    """
+    for part in folder.glob(f".{name}.*{PART}"):
+        with contextlib.suppress(OSError, ModuleNotFoundError), locked(part, shared=True, timeout_s=0):
+            part.unlink()
 
 
 @contextlib.contextmanager
@@ -123,13 +138,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file to write to, which replaces `path` atomically at the end of the block.
 
+    Temporary files of `path` that killed processes left are deleted first.
+
     Raises:
         OSError: As `write_atomic`. After this or any other error in the block, `path` is unchanged, and no temporary
             file is left.
     """
-    part = part_name(path)
+    remove_parts(path.parent, glob.escape(path.name))
+    part, file = _new_part(path)
     try:
-        with part.open("xb") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -140,3 +158,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _new_part(path: Path) -> tuple[Path, BinaryIO]:
+    """A new temporary file of `path`, locked until it is closed; see `remove_parts`."""
+    while True:
+        part = part_name(path)
+        file = part.open("xb")
+        with contextlib.suppress(OSError, ModuleNotFoundError):
+            _take_lock(file.fileno(), part, shared=False, timeout_s=None)
+        if part.exists():  # otherwise `remove_parts` of another process had the lock first
+            return part, file
+        file.close()

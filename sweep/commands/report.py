@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.files import write_atomic
+from model.files import remove_parts, write_atomic
 from model.hyperparameters import HyperparameterError, check
 from reports import pdf
 from reports.analysis.checks import checks
@@ -16,6 +16,8 @@ from studies.record.reader import SweepRecord
 
 def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
     """Write the report to `out`, and the proposed study into the study's folder; remove an outdated proposal.
+
+    The report is written last, so that what it refers to exists.
 
     Args:
         record: the study.
@@ -27,15 +29,15 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
     """
     record.folder.mkdir(parents=True, exist_ok=True)  # a study on a server may have no folder here
     proposal = propose(record, _allowed)
-    pdf.write(record, out, proposal, paper=paper)
-    written = [out]
+    following = [] if proposal is None else [record.folder / f"{proposal.name}.toml"]
     if proposal is not None:
-        written.append(record.folder / f"{proposal.name}.toml")
-        write_atomic(written[-1], proposal.text.encode())
+        write_atomic(following[0], proposal.text.encode())
+    remove_parts(record.folder, "*.toml")
     for path in record.folder.glob("*.toml"):
-        if path not in written and path.read_text(errors="replace").startswith(HEADER):
+        if path not in following and path.read_text(errors="replace").startswith(HEADER):
             path.unlink()
-    return written
+    pdf.write(record, out, proposal, paper=paper)
+    return [out, *following]
 
 
 def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from model.files import PART
+from model.files import remove_parts
 from studies.record.folder import StudyFolder, TrialFolder
 from sweep.coordination.task import Task
 
@@ -18,8 +18,9 @@ def remove_files_of(task: Task) -> None:
     keep_weights = "weights_sha256" in task.trial.user_attrs.get("result", {})
     folder = TrialFolder(Path(task.job.folder))
     unneeded = [folder.checkpoint, folder.damaged_checkpoint, *([] if keep_weights else [folder.weights])]
-    for path in (*unneeded, *folder.path.glob(f".*{PART}")):
+    for path in unneeded:
         path.unlink(missing_ok=True)
+    remove_parts(folder.path)
 
 
 def remove_leftovers(folder: StudyFolder, study: str, finished: Iterable[int]) -> None:
@@ -30,6 +31,7 @@ def remove_leftovers(folder: StudyFolder, study: str, finished: Iterable[int]) -
         study: the Optuna study, `search` or `confirm`.
         finished: numbers of the trials that have ended.
     """
-    parts = [*folder.path.glob(f".*{PART}"), *folder.trials(study).glob(f"*/.*{PART}")]
-    for path in (*parts, *(folder.trial(study, number).checkpoint for number in finished)):
-        path.unlink(missing_ok=True)
+    for written in (folder.path, *folder.trials(study).glob("*")):
+        remove_parts(written)
+    for number in finished:
+        folder.trial(study, number).checkpoint.unlink(missing_ok=True)

@@ -8,24 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from model.files import locked
+from model.files import PART, locked, remove_parts, replacing, write_atomic
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from model.files import locked
+from model.files import PART, locked, remove_parts, replacing, write_atomic
 
 with locked(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+WRITE = """
+import sys, time
+from pathlib import Path
+from model.files import replacing
+
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 class Holder:
-    """A process that holds a lock until it is killed."""
+    """A process that holds a lock, or the temporary file of a write, until it is killed."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        command = [sys.executable, "-c", HOLD, str(path), kind]
+        command = [sys.executable, "-c", WRITE if kind == "write" else HOLD, str(path), kind]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "held\n"
@@ -99,3 +110,52 @@ def test_a_shared_lock_creates_no_file(tmp_path):
         pass
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["next.toml", "a[1].csv", ".hidden"])
+def test_a_write_removes_the_temporary_file_of_a_killed_one(tmp_path, holder, name):
+    path = tmp_path / name
+    holder(path, "write").kill()
+    assert [left.suffix for left in tmp_path.iterdir()] == [PART]
+
+    write_atomic(path, b"whole")
+    assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [(name, b"whole")]
+
+
+def test_the_temporary_file_of_a_running_write_stays(tmp_path, holder):
+    """Two processes may write the same file at once; the later one to end counts."""
+    path = tmp_path / "report.pdf"
+    first = holder(path, "write")
+    write_atomic(path, b"second")
+    remove_parts(tmp_path)
+    assert sorted(left.read_bytes() for left in tmp_path.iterdir()) == [b"half", b"second"]
+
+    first.kill()
+    remove_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_files_of_other_targets_stay(tmp_path):
+    """Also those of a name that a pattern would match."""
+    for name in ("b.csv", "a1.csv"):
+        (tmp_path / f".{name}.0123{PART}").touch()
+    write_atomic(tmp_path / "a[1].csv", b"")
+
+    assert {left.name for left in tmp_path.iterdir()} == {"a[1].csv", f".b.csv.0123{PART}", f".a1.csv.0123{PART}"}
+
+
+def test_a_temporary_file_removed_before_it_was_locked_is_replaced_by_another(tmp_path, monkeypatch):
+    """Between its creation and its lock, another process may take it for that of a dead one."""
+    removed = []
+
+    def remove_first(descriptor: int, part: Path, **options: object) -> None:
+        if not removed:
+            removed.append(part)
+            part.unlink()
+
+    monkeypatch.setattr("model.files._take_lock", remove_first)
+    with replacing(tmp_path / "file") as file:
+        file.write(b"whole")
+
+    assert removed
+    assert (tmp_path / "file").read_bytes() == b"whole"

@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from reports.analysis.next_study import HEADER, Proposal
+from studies.record import reader
 from sweep.cli import sweep
+from sweep.commands import report
 
 
 def run(home, *arguments):
@@ -80,3 +83,23 @@ def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
     assert result.exit_code == 2
     assert "1 different studies were given; compare 2 or 3" in result.output
     assert not list(home.glob("*.pdf"))
+
+
+def test_the_report_is_written_after_the_next_study(tiny, opened, searched, tmp_path, monkeypatch):
+    """If the process is killed in between, there is no report that refers to a study which does not exist."""
+    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
+    folder = tmp_path / "runs" / "tiny"
+    (folder / "old.toml").write_text(HEADER)
+    (folder / ".old.toml.0123.part").touch()
+    found = []
+
+    def killed(*arguments, **options):
+        found.extend(path.name for path in folder.iterdir() if "toml" in path.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.commands.report.propose", lambda *arguments: Proposal("tiny-2", (), HEADER))
+    monkeypatch.setattr("sweep.commands.report.pdf.write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        report.write(reader.read(folder), folder / "report.pdf")
+
+    assert found == ["tiny-2.toml"]
