@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.arrays import Column
-from model.data.named_rows import raw_table
+from model.data.arrays import Column, are_padded
+from model.data.named_rows import check_text, raw_table
 from model.data.preprocessing import Category, Pixels, Preprocessing, PreprocessingError, Table, from_dict
 from model.network import BATCH, MLP, Floats
 
@@ -89,7 +89,7 @@ class Classifier:
 
         Raises:
             PreprocessingError: The classifier is not one of a table, a column is missing, or a number column has
-                something else.
+                something else, or a column of digits with leading zeros has numbers.
         """
         if not isinstance(self.preprocessing, Table):
             raise PreprocessingError(f"expected examples of shape {self.preprocessing.shape}, not a table")
@@ -97,6 +97,9 @@ class Classifier:
         if missing := [column.name for column in columns if column.name not in found]:
             raise PreprocessingError(f"missing columns: {', '.join(missing)}")
         text = {column.name for column in columns if isinstance(column, Category)}
+        for column in columns:
+            if isinstance(column, Category) and are_padded(column.values):
+                check_text(column.name, found[column.name], column.values[0])
         return raw_table({column.name: np.asarray(found[column.name]) for column in columns}, text)
 
     def array_columns(self, raw: NDArray[Any]) -> tuple[Column, ...]:

@@ -1,10 +1,14 @@
 """A complete dataset in memory, as returned by the reader of each format. Nothing is scaled or encoded yet."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,16 @@ class Arrays:
     columns: tuple[Column, ...] | None = None
     scale: float | None = None
     notes: tuple[str, ...] = ()
+
+
+def are_padded(texts: Collection[str]) -> bool:
+    """Whether all texts are digits, and some have a leading zero, as zip codes do: as numbers they would lose it."""
+    return any(len(text) > 1 and text[0] == "0" for text in texts) and are_digits(texts)
+
+
+def are_digits(texts: Collection[str]) -> bool:
+    """Whether all texts consist of digits only."""
+    return all(map(DIGITS.fullmatch, texts))
 
 
 def lossless(array: NDArray[Any]) -> NDArray[Any]:

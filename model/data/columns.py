@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from model.data.arrays import Column, lossless
+from model.data.arrays import Column, are_padded, lossless
 from model.data.errors import DatasetInvalid, first_names
 from model.data.preprocessing import MAX_VALUES
 
@@ -144,9 +144,13 @@ def _text_reason(values: "pd.Series[Any]") -> str | None:
     different = known.unique().tolist()
     if all(DATE.fullmatch(text.strip()) for text in different):
         return "its texts look like dates; add number columns such as year and month"
-    if len(known) > FEW_ROWS and len(different) >= TEXT_IDENTIFIER_SHARE * len(known) and not _is_written(different):
-        return f"{len(different):,} different texts in {len(known):,} rows look like an identifier"
-    return None
+    if len(known) <= FEW_ROWS or len(different) < TEXT_IDENTIFIER_SHARE * len(known):
+        return None
+    if are_padded(different):
+        return f"{len(different):,} different digits with leading zeros in {len(known):,} rows look like an identifier"
+    if _is_written(different):
+        return None
+    return f"{len(different):,} different texts in {len(known):,} rows look like an identifier"
 
 
 def _number_reason(values: "pd.Series[Any]", name: str) -> str | None:
@@ -197,7 +201,7 @@ def _check_numbers(name: str, values: "pd.Series[Any]", where: str, place: Calla
             f"{where}, {place(row)}: column {name!r} has {str(values.iloc[row])[:40]!r}, but {numbers:,} of"
             f" {len(known):,} values are numbers\nWrite a number, leave an unknown value empty, {as_category}"
         )
-    if len(texts) > MANY_WRITTEN_NUMBERS and _is_written(different.tolist()):
+    if len(texts) > MANY_WRITTEN_NUMBERS and _is_written(different.tolist()) and not are_padded(texts.tolist()):
         row = int(np.argmax((codes >= 0) & ~is_number[codes]))
         raise DatasetInvalid(
             f"{where}, {place(row)}: column {name!r} has numbers such as {str(values.iloc[row])!r}\n"
@@ -221,6 +225,10 @@ def _remarks(values: NDArray[Any], columns: Sequence[Column]) -> list[str]:
     gaps = [f"{fact.name} {fact.gaps:,}" for fact in facts if fact.gaps]
     lines = [
         (f"gaps in {rows:,} rows", gaps),
+        (
+            "digits with leading zeros, which are categories (without the zeros they would be numbers)",
+            [column.name for column in columns if are_padded(column.categories or ())],
+        ),
         ("constant, so they are not used", [fact.name for fact in facts if fact.constant]),
         (
             f"more than {MAX_VALUES} categories, the rarer ones count as one",

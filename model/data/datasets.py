@@ -62,10 +62,10 @@ def _read_table(path: Path, target: str | None, keep: tuple[str, ...]) -> Arrays
     return read_table_dataset(path, target, keep)
 
 
-TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
 READERS: dict[str, Reader] = {".npz": read_npz_dataset, **dict.fromkeys(TABLES, _read_table)}
 """The reader of a data file by its ending."""
-READER_VERSION = 2
+READER_VERSION = 3
 """Increase it if a reader gives other arrays for the same file: the file is then prepared again."""
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.data.arrays import are_digits, are_padded
 from model.data.assembly import MAX_BYTES
 from model.data.csv_format import VALUE_BYTES, CsvFormat, check_widths, csv_format, line_of, too_wide
 from model.data.errors import DatasetInvalid
@@ -22,19 +23,19 @@ PART_VALUES = 2**22
 """Values of a CSV file that are read at a time."""
 
 
-def read_frame(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
+def read_frame(path: Path) -> pd.DataFrame:
     """Read a table. Numbers are exact; missing are pandas' usual markers and empty text.
 
     CSV: UTF-8, names in the first line, separated by comma, semicolon, tab or vertical bar; without commas between
     values, the decimal mark may be a comma. A name ending in .gz is decompressed.
 
     Args:
-        path: A file ending in .parquet, or else a CSV file.
-        text: Names of columns that are read as text, also if all their values are numbers.
+        path: A file ending in .parquet or .pq, or else a CSV file.
 
     Returns:
         Columns of numbers (bool, integers, floats; text that is all numbers or all "true" and "false" becomes numbers),
-        of text (dtype str), of dates, or of objects that are none of these. NaN is a gap.
+        of text (dtype str; also digits with leading zeros), of dates, or of objects that are none of these. NaN is a
+        gap.
 
     Raises:
         DatasetInvalid: The file is not such a table; the message has the line and what to do.
@@ -42,12 +43,12 @@ def read_frame(path: Path, *, text: Collection[str] = ()) -> pd.DataFrame:
     """
     if not path.is_file():
         raise DatasetInvalid(f"{path}: there is no such file")
-    frame = _parquet_frame(path) if is_parquet(path) else _csv_frame(path, text)
+    frame = _parquet_frame(path) if is_parquet(path) else _csv_frame(path)
     if not len(frame):
         raise DatasetInvalid(f"{path}: has column names but no rows")
     for name in frame.columns:
         values = frame[name]
-        plain = as_text(values) if name in text else _plain(values)
+        plain = _plain(values)
         if plain is not values:
             frame[name] = plain
     return frame
@@ -126,15 +127,17 @@ def row_finder(path: Path) -> Callable[[int], str]:
 # ------------------------------------------------------------------ CSV
 
 
-def _csv_frame(path: Path, text: Collection[str]) -> pd.DataFrame:
+def _csv_frame(path: Path) -> pd.DataFrame:
     form = csv_format(path, MAX_BYTES)
     # In parts, because pandas needs four times the memory of the numbers to read them at once.
-    parts = list(_parsed(path, form, [name for name in form.names if name in text]))
+    parts = list(_parsed(path, form, ()))
     columns = {name: _joined([part[name] for part in parts]) for name in form.names}
     del parts
-    mixed = [name for name, values in columns.items() if values is None]
-    again = pd.concat(_parsed(path, form, mixed, only=mixed), ignore_index=True) if mixed else columns
-    frame = pd.DataFrame({name: again[name] if name in mixed else columns[name] for name in form.names}, copy=False)
+    text = [name for name, values in columns.items() if values is None]
+    if form.may_be_padded:
+        text += _padded(path, form, [name for name, values in columns.items() if _is_whole(values)])
+    again = pd.concat(_parsed(path, form, text, only=text), ignore_index=True) if text else columns
+    frame = pd.DataFrame({name: again[name] if name in text else columns[name] for name in form.names}, copy=False)
     if frame[form.names[-1]].isna().any():  # as it is if a row has too few values
         check_widths(path, form)
     return frame
@@ -147,6 +150,26 @@ def _joined(parts: Sequence[pd.Series]) -> pd.Series | None:
     """
     kinds = {"f" if values.dtype.kind in "iuf" else str(values.dtype) for values in parts}
     return None if len(kinds) > 1 or kinds == {"object"} else pd.concat(parts, ignore_index=True)
+
+
+def _is_whole(values: pd.Series | None) -> bool:
+    """Whether the values are whole numbers, perhaps with gaps."""
+    return values is not None and (
+        values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool((values.dropna() % 1 == 0).all()))
+    )
+
+
+def _padded(path: Path, form: CsvFormat, names: Sequence[str]) -> list[str]:
+    """Those of the columns that are digits with leading zeros as they are written."""
+    padded, other = set(), set()
+    for part in _parsed(path, form, names, only=names) if names else ():
+        for name in names:
+            texts = part[name].dropna().str.strip().unique().tolist()
+            if are_padded(texts):
+                padded.add(name)
+            elif not are_digits(texts):
+                other.add(name)
+    return [name for name in names if name in padded - other]
 
 
 def _parsed(
@@ -254,12 +277,12 @@ def _stored_bytes(metadata: Any) -> int:
 def as_text(values: pd.Series) -> pd.Series:
     """The column as text; whole numbers are written without a decimal point. Gaps and blank text are gaps."""
     codes, different = pd.factorize(values)
-    names = [str(int(value)) if _is_whole(value) else str(value) for value in different.tolist()]
+    names = [str(int(value)) if _is_whole_float(value) else str(value) for value in different.tolist()]
     known = pd.Series([name if name.strip() else None for name in names], dtype="str")
     return known.reindex(codes).set_axis(values.index)
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole_float(value: object) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
@@ -287,12 +310,16 @@ def _unboxed(values: pd.Series) -> pd.Series:
 
 
 def _numbers_if_all(values: pd.Series) -> pd.Series:
-    """Text that is all numbers, or all true and false, as numbers; in other text, blank text becomes gaps."""
+    """Text that is all numbers, or all true and false, as numbers; in other text, blank text becomes gaps.
+
+    Digits with leading zeros stay text.
+    """
     codes, different = pd.factorize(values)
     known = pd.Series(different, dtype="str").str.strip()
     known = known.mask(known == "")
     logical = known.str.lower().map({"true": 1.0, "false": 0.0})
-    for numbers in (pd.to_numeric(known, errors="coerce"), logical):
-        if known.notna().any() and numbers.notna().equals(known.notna()):
+    is_text = known.isna().all() or are_padded(known.dropna().tolist())
+    for numbers in () if is_text else (pd.to_numeric(known, errors="coerce"), logical):
+        if numbers.notna().equals(known.notna()):
             return numbers.reindex(codes).set_axis(values.index)
     return as_text(values) if known.isna().any() else values

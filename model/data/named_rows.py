@@ -34,6 +34,18 @@ def raw_table(values: Mapping[str, ArrayLike], text: Collection[str]) -> tuple[N
     return np.stack(parts, axis=1) if parts else np.empty((0, 0)), tuple(columns)
 
 
+def check_text(name: str, given: ArrayLike, example: str) -> None:
+    """Refuse numbers in a column of digits with leading zeros: 1234 can be 1234 or 01234.
+
+    Raises:
+        PreprocessingError: There is a number; the error has the row.
+    """
+    for row, value in enumerate(np.asarray(given, object).ravel().tolist()):
+        if not isinstance(value, str) and not _is_gap(value):
+            fault = f"column {name!r} has the number {value}, but text such as {example!r} is expected"
+            raise PreprocessingError(fault, row)
+
+
 def _numbers(name: str, given: ArrayLike) -> NDArray[np.float64]:
     """The numbers (n,), NaN for a gap."""
     try:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from model import weights
 from model.classifier import Classifier
+from model.data.datasets import READERS
 from model.data.errors import listed
 from model.data.preprocessing import Pixels
 from model.files import write_atomic
 from model.weights import WeightsError
 from sweep.commands.images import ImageError, has_other_background, read_image
-from sweep.commands.tables import ENDINGS, Summary, predict_rows, prediction_columns
+from sweep.commands.tables import Summary, predict_rows, prediction_columns
 from sweep.errors import exit_code
 
 
@@ -68,7 +69,7 @@ def predict_files(
         OSError: A table cannot be read, or the output cannot be written.
     """
     classifier = load_champion(champion)
-    if not any(file.suffix.lower() in ENDINGS for file in files):
+    if not any(file.suffix.lower() in READERS for file in files):
         if identifiers:
             raise click.UsageError("--id names columns of a table, but the files are images")
         return _predict_images(files, classifier, out, photo, debug)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from model.classifier import Classifier
 from model.data import npz
+from model.data.arrays import are_padded
 from model.data.assembly import MAX_BYTES
-from model.data.datasets import READERS
 from model.data.errors import DatasetInvalid, listed
 from model.data.frames import TableFile, as_text, row_finder
 from model.data.preprocessing import Category, PreprocessingError, Table
@@ -24,8 +24,6 @@ from model.data.tables import usual_targets
 from model.files import replacing
 from model.network import BATCH
 
-ENDINGS = (*READERS, ".pq")
-"""Files with rows; others are images."""
 ARRAY_NAMES = ("x", "x_test", "inputs")
 """Names of the array in a .npz file, in any case."""
 ROWS_SHOWN = 10
@@ -63,7 +61,7 @@ def predict_rows(
     A table is read in parts, so memory does not depend on its number of rows.
 
     Args:
-        path: A .csv, .parquet or .npz file; see `ENDINGS`. Columns of a table are found by their names.
+        path: A file that `model.data.datasets.READERS` names. Columns of a table are found by their names.
         champion: Of a table, or for a .npz file of anything that has a shape.
         target: The column with the known class, if the file has it; None for the usual names, or else the last column.
         identifiers: Columns of a table that are copied to the output.
@@ -116,6 +114,7 @@ def _table_parts(
     used = [*inputs, *([summary.target] if summary.target else [])]
     summary.ignored = [name for name in file.names if name not in {*used, *table.dropped, *identifiers}]
     text = [column.name for column in table.columns if isinstance(column, Category)]
+    text += [summary.target] if summary.target and are_padded(champion.classes) else []
     # A product of other rows can differ in its last bit: the batches are those of MLflow's model.
     parts = file.parts(used, text, BATCH)
     kept = file.parts(identifiers, identifiers, BATCH, as_written=True) if identifiers else None

@@ -1,5 +1,6 @@
 """Datasets in CSV and Parquet files of the user."""
 
+import csv as csv_module
 import gzip
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from model.data import datasets
 from model.data.arrays import Arrays, Column
+from model.data.datasets import Source, read_source
 from model.data.errors import DatasetInvalid
 from model.data.tables import read_table_dataset
 
@@ -141,6 +143,66 @@ def test_a_column_whose_parts_look_different_is_read_as_text_throughout(tmp_path
 
     assert arrays.columns == (Column("code", ("01", "A")), Column("x"))
     assert sum(column(arrays, "code")) == rows // 4
+
+
+ZIPS = np.resize(["01234", "00501", "90210", "07030"], ROWS)
+
+
+@pytest.mark.parametrize("form", ["a.csv", "quoted.csv", "de.csv", "a.tsv", "a.csv.gz", "a.parquet", "a.pq"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_digits_with_leading_zeros_are_categories(tmp_path: Path, form: str, gaps: bool) -> None:
+    table = frame(zip=pd.Series(ZIPS).mask(np.arange(ROWS) % 5 == 0) if gaps else ZIPS)
+    path = tmp_path / form
+    if form.endswith(("parquet", "pq")):
+        table.to_parquet(path)
+    else:
+        german = {"sep": ";", "decimal": ","} if form == "de.csv" else {}
+        quoting = csv_module.QUOTE_NONNUMERIC if form == "quoted.csv" else csv_module.QUOTE_MINIMAL
+        table.to_csv(path, index=False, quoting=quoting, **{"sep": "\t" if form == "a.tsv" else ",", **german})
+    arrays = read_source(Source(str(path)))
+
+    assert Column("zip", ("00501", "01234", "07030", "90210")) in (arrays.columns or ())
+    assert Column("petals") in (arrays.columns or ())  # whole numbers beside it
+    assert np.isnan(column(arrays, "zip")).sum() == (12 if gaps else 0)
+    assert sum("leading zeros" in note and "zip" in note for note in arrays.notes) == 1
+
+
+def test_a_leading_zero_is_found_in_any_row_and_at_any_place_of_the_file(tmp_path: Path, monkeypatch) -> None:
+    """The file is searched in blocks, and parsed in parts; the one zero may be at a border of both."""
+    rows = [f"{10 + row},{row % 2}" for row in range(40)]
+    for block in range(1, 12):
+        monkeypatch.setattr("model.data.csv_format.BLOCK_BYTES", block)
+        monkeypatch.setattr("model.data.frames.PART_VALUES", 2 * block)
+        for place in (0, 20, 39):
+            text = "\n".join(["code,y", *rows[:place], f"07,{place % 2}", *rows[place + 1 :]])
+            arrays = read(written(tmp_path, text), None, "code")
+            assert "07" in (arrays.columns or ())[0].categories, (block, place)
+
+
+@pytest.mark.parametrize(
+    "values", [["0", "10"], ["0.5", "00.5"], ["-01", "02"], ["1e3", "02"], ["0", "0"], ["0x1", "02"], ["+1", "02"]]
+)
+def test_numbers_that_are_not_all_digits_with_a_leading_zero_stay_as_they_were(tmp_path: Path, values) -> None:
+    table = frame(code=np.resize(values, ROWS))
+    arrays = read(csv(tmp_path, table))
+
+    assert (Column("code") in (arrays.columns or ())) == ("0x1" not in values)  # which is text
+
+
+def test_many_different_zip_codes_are_categories_and_one_a_row_an_identifier(tmp_path: Path) -> None:
+    """They are not refused as numbers with separators of thousands or units."""
+    arrays = read(csv(tmp_path, frame(zip=[f"{k % 30:05}" for k in range(ROWS)])))
+    assert len((arrays.columns or ())[0].categories or ()) == 30
+
+    left_out = read(csv(tmp_path, frame(zip=[f"{k:05}" for k in range(ROWS)])))
+    assert "zip" not in names(left_out)
+    assert any("leading zeros" in note and 'keep = ["zip"]' in note for note in left_out.notes)
+
+
+def test_classes_of_digits_keep_their_leading_zeros(tmp_path: Path) -> None:
+    arrays = read(csv(tmp_path, frame(species=np.resize(["01", "02", "10"], ROWS))))
+
+    assert arrays.classes == ("01", "02", "10")
 
 
 def test_pandas_categories_and_nullable_numbers_of_parquet_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from model.classifier import Classifier
 from model.data import frames
 from model.data.arrays import Column
 from model.data.errors import DatasetInvalid
-from model.data.preprocessing import fit_pixels, fit_table
+from model.data.preprocessing import PreprocessingError, fit_pixels, fit_table
 from model.network import BATCH, MLP
 from sweep.commands.predict import predict_files
 from sweep.commands.tables import predict_rows
@@ -313,3 +313,25 @@ def test_predictions_of_images_are_written_with_their_paths(tmp_path: Path) -> N
     assert code == 2
     assert table["image"].tolist() == [str(file) for file in files]
     assert written(tmp_path / "out.csv")[1].tobytes() == champion.predict(raw[:3]).tobytes()
+
+
+def test_digits_with_leading_zeros_are_found_as_text_and_never_as_numbers(tmp_path: Path) -> None:
+    """Columns and known classes alike; a number has lost its zeros, so that it may be another value."""
+    texts = ("0123", "0456", "123")
+    fitted = fit_table(np.resize(np.arange(3.0), (12, 1)), (Column("zip", texts),))
+    champion = random_champion(fitted, ("00", "01"))
+    rows = pd.DataFrame({"zip": np.resize(texts, 12), "label": "00"})
+    expected = own(champion, rows)
+    for name in ("a.csv", "a.parquet"):
+        summary = predict_rows(save(rows, tmp_path / name), champion, None, [], tmp_path / "out.csv")
+        assert (summary.target, summary.known, summary.unseen.total()) == ("label", 12, 0)
+        assert summary.right == np.count_nonzero(expected.argmax(axis=1) == 0)
+        found = pd.read_csv(tmp_path / "out.csv")[["probability_00", "probability_01"]].to_numpy(np.float32)
+        assert found.tobytes() == expected.tobytes()
+
+    numbers = rows.assign(zip=[*texts[:2], None, *[123] * 9])
+    with pytest.raises(PreprocessingError, match=r"row 3: column 'zip' has the number 123, .* '0123' is expected"):
+        own(champion, numbers)
+    pd.DataFrame({"zip": [123, 456]}).to_parquet(tmp_path / "numbers.parquet")
+    with pytest.raises(DatasetInvalid, match=r"row 1: column 'zip' has the number 123"):
+        predict_rows(tmp_path / "numbers.parquet", champion, None, [], None)
