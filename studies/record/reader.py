@@ -144,6 +144,12 @@ class SweepRecord:
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
         return sorted(complete, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
 
+    def given(self, number: int) -> str | None:
+        """`baseline`, or `start 1`, ..., if the study file has the settings of this trial of the search; else None."""
+        if number == 0:
+            return "baseline"
+        return f"start {number}" if number <= len(self.study.get("start") or ()) else None
+
     def counts(self) -> dict[str, int]:
         """Number of trials by outcome, in the order of first occurrence."""
         found: dict[str, int] = {}

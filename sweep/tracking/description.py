@@ -57,7 +57,7 @@ def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
     best = winner(record)
     if best is None:
         return ["**Answer.** None yet: no trial is complete."]
-    lines = [f"**Answer.** {_link(best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
+    lines = [f"**Answer.** {_link(record, best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
     return [*lines, *_confirmation(record, champion_number(record))]
 
 
@@ -70,9 +70,9 @@ def _classes(record: SweepRecord) -> str:
     return f" {len(names)} classes: {', '.join(short_names(names[:MOST_CLASSES], LONGEST_NAME))}{more}."
 
 
-def _link(trial: TrialRecord, links: Mapping[str, str]) -> str:
-    key = trial_key("search", trial)
-    return f"[{trial_name(trial)}]({links[key]})" if key in links else trial_name(trial)
+def _link(record: SweepRecord, trial: TrialRecord, links: Mapping[str, str]) -> str:
+    key, name = trial_key("search", trial), trial_name(record, trial)
+    return f"[{name}]({links[key]})" if key in links else name
 
 
 def _settings(record: SweepRecord, trial: TrialRecord) -> str:

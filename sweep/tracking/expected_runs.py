@@ -17,7 +17,7 @@ from pathlib import Path
 from sweep.passwords import without_passwords
 from sweep.tracking.tracker import Point
 
-FORMAT = 8
+FORMAT = 9
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
 STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
 """MLflow's word for an outcome; any other outcome is a failure."""

@@ -53,7 +53,7 @@ def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
     curves, scalars = trial_points(record, trial)
     return Run(
         key=trial_key(study, trial),
-        name=trial_name(trial),
+        name=trial_name(record, trial),
         status=trial_status(trial),
         started=started,
         ended=ended,
@@ -81,12 +81,13 @@ def trial_status(trial: TrialRecord) -> str:
     return STATUS.get(trial.outcome, "FAILED")
 
 
-def trial_name(trial: TrialRecord) -> str:
-    """The name of a trial's run: `trial 0 (baseline)`, `confirm 10 seed 1`, `final seed 0`."""
+def trial_name(record: SweepRecord, trial: TrialRecord) -> str:
+    """The name of a trial's run: `trial 0 (baseline)`, `trial 1 (start 1)`, `confirm 10 seed 1`, `final seed 0`."""
     if trial.role:
         candidate = "" if trial.role == "final" or trial.candidate is None else f" {trial.candidate}"
         return f"{trial.role}{candidate} seed {trial.seed_index}"
-    return f"trial {trial.number}" + (" (baseline)" if trial.number == 0 else "")
+    given = record.given(trial.number)
+    return f"trial {trial.number}" + (f" ({given})" if given else "")
 
 
 def _subject(trial: TrialRecord) -> int:
@@ -106,7 +107,7 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
     values = {
         "outcome": trial.outcome,
         "reason": trial.reason,
-        "role": trial.role or ("baseline" if trial.number == 0 else "search"),
+        "role": trial.role or (record.given(trial.number) or "search").partition(" ")[0],
         "attempt": trial.attempt,
         "worker": trial.worker,
         "weights_sha256": trial.weights_sha256,

@@ -3,7 +3,10 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from studies.record.reader import SweepRecord
+import pytest
+from recorded import STUDY, Recorded, expected_runs
+
+from studies.record.reader import SweepRecord, read
 from sweep.tracking.study_run import study_run
 
 
@@ -25,3 +28,17 @@ def test_the_run_of_a_study_has_its_checks_as_a_tag():
 
     assert found.startswith("winner against baseline: not enough evidence; noise: not enough evidence; boundary: ")
     assert len(found) < 500
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_trials_whose_settings_the_study_file_gives_are_named(tmp_path):
+    """The baseline, then the tables [[start]] in their order; those that a sampler drew have a number only."""
+    recorded = Recorded(tmp_path / "given", STUDY | {"start": [{"learning_rate": 0.005}, {"learning_rate": 0.002}]})
+    for _ in range(4):
+        recorded.add("complete", 2)
+    record = read(recorded.close())
+    runs = [run for run in expected_runs(record) if run.key.startswith("search/")]
+
+    assert [record.given(trial.number) for trial in record.trials] == ["baseline", "start 1", "start 2", None]
+    assert [run.name for run in runs] == ["trial 0 (baseline)", "trial 1 (start 1)", "trial 2 (start 2)", "trial 3"]
+    assert [run.tags["role"] for run in runs] == ["baseline", "start", "start", "search"]
