@@ -49,9 +49,10 @@ class Study(Strict):
         objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
         epoch: the rule of the selected epoch, `best` or `last`.
         seed: random seed of the study.
-        trials: total number, over all starts of the sweep.
+        trials: total number, over all starts of the sweep; None if only the time is limited.
+        minutes: wall time of a run for everything up to the report; None if only the number of trials is limited.
         sampler: tpe, random or qmc.
-        pruner: median, hyperband or none.
+        pruner: halving, median, hyperband or none.
         control: fraction of trials that are never pruned, so that the report can estimate the cost of pruning.
             Its former name `audit` is still accepted in study files.
         trial_seconds: longest training time of a trial; a longer one ends as a timeout. None sets no limit.
@@ -72,9 +73,10 @@ class Study(Strict):
     objective: str = "validation_accuracy"
     epoch: Literal["best", "last"] = "best"
     seed: int = Field(0, ge=0, lt=2**63)
-    trials: int = Field(ge=1, le=1_000_000)
+    trials: int | None = Field(None, ge=1, le=1_000_000)
+    minutes: float | None = Field(None, gt=0, le=100_000)
     sampler: Literal["tpe", "random", "qmc"] = "tpe"
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    pruner: Literal["halving", "median", "hyperband", "none"] = "halving"
     control: float = Field(0.0, ge=0, le=1, validation_alias=AliasChoices("control", "audit"))
     trial_seconds: float | None = Field(None, gt=0)
     generation: int | None = Field(None, ge=1, le=1000)
@@ -157,9 +159,21 @@ class Study(Strict):
             raise StudyKeyError(
                 ("generation",),
                 "generation cannot be combined with pruner = 'hyperband', which compares trials that run at the same "
-                "time; use pruner = 'median' or 'none'",
+                "time; use pruner = 'halving', 'median' or 'none'",
             )
         return self
+
+    @model_validator(mode="after")
+    def _is_limited(self) -> Study:
+        if self.trials is None and self.minutes is None:
+            raise StudyKeyError(("trials",), "the study has no end; add minutes = 10, or trials = 40, or both")
+        return self
+
+    @property
+    def longest_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        dimension = self.space.get("epochs")
+        return int(max([self.baseline.epochs, *(dimension.bounds() if dimension else [])]))
 
     @property
     def source(self) -> Source:

@@ -64,6 +64,17 @@ class Float(Strict):
             return {f"one_minus_{name}": min(max(1 - value, 1 - self.high), 1 - self.low)}
         return {name: value}
 
+    def count(self) -> None:
+        """Number of values: infinite."""
+
+    def at(self, index: int) -> float:
+        """A float has no list of values.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("the values of a float cannot be listed")
+
     def bounds(self) -> list[Any]:
         """Extreme values, which the hyperparameter must allow."""
         return [self.low, self.high]
@@ -92,6 +103,14 @@ class Int(Strict):
         """Optuna's parameter for `value`; raises ValueError outside the range."""
         _require_inside(value, self.low, self.high)
         return {name: value}
+
+    def count(self) -> int:
+        """Number of values."""
+        return self.high - self.low + 1
+
+    def at(self, index: int) -> int:
+        """The value at a place in the list of all, from 0."""
+        return self.low + index
 
     def bounds(self) -> list[Any]:
         """Extreme values, which the hyperparameter must allow."""
@@ -126,6 +145,14 @@ class Choice(Strict):
             if _equal(choice, value):
                 return {name: _label(choice)}
         raise ValueError(f"{_label(value)} is not among the choices {', '.join(map(_label, self.choices))}")
+
+    def count(self) -> int:
+        """Number of values."""
+        return len(self.choices)
+
+    def at(self, index: int) -> Any:
+        """The value at a place in the list of all, from 0."""
+        return self.choices[index]
 
     def bounds(self) -> list[Any]:
         """Extreme values, which the hyperparameter must allow."""
@@ -172,6 +199,22 @@ class Layers(Strict):
         middle = round(math.sqrt(self.units[0] * self.units[1]) if self.log else sum(self.units) / 2)
         sizes = [*value, *[middle] * (self.layers[1] - len(value))]
         return {f"{name}.layers": len(value), **{f"{name}.{i}": size for i, size in enumerate(sizes, start=1)}}
+
+    def count(self) -> int:
+        """Number of values."""
+        return sum(self._widths**layers for layers in range(self.layers[0], self.layers[1] + 1))
+
+    def at(self, index: int) -> tuple[int, ...]:
+        """The value at a place in the list of all, from 0."""
+        layers = self.layers[0]
+        while index >= self._widths**layers:
+            index -= self._widths**layers
+            layers += 1
+        return tuple(self.units[0] + index // self._widths**i % self._widths for i in range(layers))
+
+    @property
+    def _widths(self) -> int:
+        return self.units[1] - self.units[0] + 1
 
     def bounds(self) -> list[Any]:
         """Extreme values, which the hyperparameter must allow."""

@@ -97,7 +97,7 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
     found += [Change(f"space.{key}", study["space"][key], new, why) for key, (new, why) in ranges.items()]
     found += _epochs(record, warned, allowed)
     if "enough trials" in warned:
-        new = min(MOST_TRIALS, MORE_TRIALS * int(study["trials"]))
+        new = min(MOST_TRIALS, MORE_TRIALS * record.planned)
         found.append(Change("trials", study["trials"], new, "more trials still improved the best value"))
     if "pruning" in warned:
         found.append(

@@ -9,7 +9,7 @@ from datetime import datetime
 from studies.record.reader import SweepRecord, TrialRecord
 
 BASELINE = 0  # trial 0 of every study is its baseline
-UNFINISHED = ("running", "interrupted")
+UNFINISHED = ("running", "paused", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Standing:
         finished: number of trials that have ended, with any outcome.
         unfinished: number of running or interrupted trials.
         complete: number of completed trials.
+        confirmed: whether the winner was confirmed, which ends a search whose time was over before its last trial.
     """
 
     best: TrialRecord | None
@@ -33,11 +34,12 @@ class Standing:
     finished: int
     unfinished: int
     complete: int
+    confirmed: bool
 
     @property
     def over(self) -> bool:
-        """Whether the search has ended: all planned trials have finished."""
-        return self.finished >= self.planned and not self.unfinished
+        """Whether the search has ended: nothing is unfinished, and all trials or the time are used up."""
+        return not self.unfinished and (self.finished >= self.planned or self.confirmed)
 
 
 def standing(record: SweepRecord) -> Standing:
@@ -50,10 +52,11 @@ def standing(record: SweepRecord) -> Standing:
         best=best,
         baseline=base,
         gain=oriented(record, best, base),
-        planned=int(record.study["trials"]),
+        planned=record.planned,
         finished=len(record.trials) - unfinished,
         unfinished=unfinished,
         complete=len(ranked),
+        confirmed=record.verdict is not None,
     )
 
 

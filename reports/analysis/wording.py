@@ -15,7 +15,7 @@ from studies.record.reader import SweepRecord
 
 # With this many validation examples, a hundredth of a percentage point is at least half an example.
 MANY_EXAMPLES = 5_000
-OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "interrupted")
+OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "paused", "interrupted")
 
 
 @dataclass(frozen=True)

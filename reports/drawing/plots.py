@@ -261,7 +261,13 @@ def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
 
 def outcomes(ax: Axes, counts: Mapping[str, float], words: Mapping[str, str]) -> None:
     """Outcomes of trials as one stacked bar, with labels inside where they fit."""
-    colours = {"complete": "#7fb3d5", "pruned": "#d9c79a", "running": "#e5e8eb", "interrupted": "#e5e8eb"}
+    colours = {
+        "complete": "#7fb3d5",
+        "pruned": "#d9c79a",
+        "running": "#e5e8eb",
+        "paused": "#e5e8eb",
+        "interrupted": "#e5e8eb",
+    }
     left, total = 0.0, sum(counts.values()) or 1
     for name, count in counts.items():
         ax.barh([0], [count], left=left, height=1, color=colours.get(name, "#e6a89f"), edgecolor="white", linewidth=1.2)

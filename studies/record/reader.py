@@ -24,6 +24,8 @@ from studies.record.schema import (
     CONTROL,
     EPOCH,
     EPOCH_COLUMNS,
+    LEG,
+    REPEATS,
     SEALED,
     require_sealed,
     require_sealed_trial,
@@ -53,8 +55,8 @@ class TrialRecord:
     Attributes:
         number: 0-based; the baseline is trial 0 of the search.
         state: as in Optuna: running, complete, pruned or failed.
-        outcome: complete, pruned, diverged, out of memory, timeout, failed, running, or interrupted
-            (running in the record, but no process is working on the study).
+        outcome: complete, pruned, diverged, out of memory, timeout, failed, running, paused (at a rung, may be
+            continued), or interrupted (running in the record, but no process is working on the study).
         reason: why it ended; None if it is running.
         hyperparameters: decoded; `hidden_sizes` is a tuple.
         epochs: (epochs,) of dtype `EPOCH`, read-only: `epochs["train_loss"]` is a curve, `epochs[3]` a row; accuracies
@@ -66,6 +68,7 @@ class TrialRecord:
         started, finished: UTC.
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
         control: {"would_prune_at": epoch or None} of an unpruned control trial; None of others.
+        repeats: number of the first trial with the same settings, if all settings of the space were tried.
         role, candidate, seed_index: only in the confirm study.
     """
 
@@ -87,6 +90,7 @@ class TrialRecord:
     weights_sha256: str | None
     confusion: tuple[tuple[int, ...], ...] | None
     control: Mapping[str, Any] | None = None
+    repeats: int | None = None
     role: str | None = None
     candidate: int | None = None
     seed_index: int | None = None
@@ -149,6 +153,22 @@ class SweepRecord:
         if number == 0:
             return "baseline"
         return f"start {number}" if number <= len(self.study.get("start") or ()) else None
+    def contenders(self) -> list[TrialRecord]:
+        """Trials that may be the best, best first: the completed ones, then those that were stopped.
+
+        A stopped one comes the earlier, the larger the share of its epochs that it ran; then as in `ranked`.
+        """
+        cost = self.metric.cost
+        stopped = [t for t in self.trials if t.outcome in ("pruned", "paused", "timeout") and t.value is not None]
+        share = {t.number: len(t.epochs) / t.hyperparameters["epochs"] for t in stopped}
+        stopped.sort(key=lambda t: (-share[t.number], cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
+        return [*self.ranked(), *stopped]
+
+    @property
+    def planned(self) -> int:
+        """Number of trials of the study; of one that only the time limits, the number of trials so far."""
+        trials = self.study["trials"]
+        return len(self.trials) if trials is None else int(trials)
 
     def counts(self) -> dict[str, int]:
         """Number of trials by outcome, in the order of first occurrence."""
@@ -314,7 +334,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=state,
-        outcome=attributes.get("outcome", state) if state != "running" else "running" if active else "interrupted",
+        outcome=attributes.get("outcome", state) if state != "running" else _unfinished(attributes, active),
         reason=attributes.get("reason"),
         hyperparameters={
             key: tuple(value) if isinstance(value, list) else value
@@ -333,10 +353,18 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         weights_sha256=result.get("weights_sha256"),
         confusion=tuple(tuple(row) for row in confusion) if confusion else None,
         control=attributes.get(CONTROL),
+        repeats=attributes.get(REPEATS),
         role=attributes.get("role"),
         candidate=attributes.get("candidate"),
         seed_index=attributes.get("seed_index"),
     )
+
+
+def _unfinished(attributes: Mapping[str, Any], active: bool) -> str:
+    """The outcome so far of a trial that has not ended."""
+    if attributes.get(LEG, {}).get("paused"):
+        return "paused"
+    return "running" if active else "interrupted"
 
 
 def _epochs(attributes: Mapping[str, Any]) -> NDArray[np.void]:

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.definition import Study
-from studies.record.reader import Reader
+from studies.definition import Confirm, Study
+from studies.record.reader import Reader, SweepRecord
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
-from sweep.search.champion import name_champion
-from sweep.search.confirmation import ConfirmationRun, ConfirmationRuns, confirmation_plan, failed_runs, final_plan
+from sweep.search.budget import Budget
+from sweep.search.champion import name_champion, name_unconfirmed
+from sweep.search.confirmation import (
+    ConfirmationRun,
+    ConfirmationRuns,
+    candidates,
+    confirmation_plan,
+    failed_runs,
+    final_plan,
+    training_seconds,
+    whole_seeds,
+)
 from sweep.search.verdict import candidate_results, choose_champion
 from sweep.storage.database import Database
 
@@ -31,6 +41,7 @@ class Confirmation:
         coordinator: runs the training.
         progress: shows it on the terminal.
         stop: whether the user asked to stop.
+        budget: the wall time of the run; None for no limit.
     """
 
     study: Study
@@ -39,6 +50,7 @@ class Confirmation:
     coordinator: Coordinator
     progress: Progress
     stop: Stop
+    budget: Budget | None
 
     def run(self) -> None:
         """Train on fresh seeds, train the final models, evaluate on the test set; returns early after a stop.
@@ -48,28 +60,77 @@ class Confirmation:
         """
         records = Reader(self.database.folder)  # reads each finished trial once
         record = records.read(active=True)
-        if not record.ranked():
-            self.progress.note("no trial completed, so there is no winner to confirm")
-            return
-        self._train("confirm", confirmation_plan(self.study, record))
+        if not record.contenders():
+            self.progress.note("no trial has a result, so there is no winner to confirm")
+            return None
+        if (study := self._affordable(record)) is None:
+            return self._leave_unconfirmed(record)
+        self._train(study, "confirm", confirmation_plan(study, record))
         confirmed = records.read(active=True)
-        results = candidate_results(self.study, confirmed)
-        if self.stop.asked() or not results:
-            return
-        if failed := failed_runs(self.study, confirmed):
+        if self.stop.asked():
+            return None
+        if (study := self._confirmed(study, confirmed)) is None:
+            return self._leave_unconfirmed(record)
+        results = candidate_results(study, confirmed)
+        if failed := failed_runs(study, confirmed):
             raise ConfirmationFailed(
                 f"the winner is not named: {', '.join(failed)} failed\nthe same command tries again"
             )
-        self._train("final", final_plan(self.study, record, choose_champion(self.study, results)))
-        if self.stop.asked():
-            return
-        if name_champion(self.study, self.database, records.read(active=True), self.dataset) is None:
-            raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
+        if not results:
+            return None
+        self._train(study, "final", final_plan(study, record, choose_champion(study, results)))
+        if not self.stop.asked():
+            self._name(study, records.read(active=True))
+        return None
 
-    def _train(self, phase: str, plan: Sequence[ConfirmationRun]) -> None:
+    def _affordable(self, record: SweepRecord) -> Study | None:
+        """The study with the confirmation for which there is time; None if there is none."""
+        if self.budget is None or self._runs(self.study, confirmation_plan(self.study, record)).remaining() == 0:
+            return self.study
+        chosen = [trial for trial in candidates(self.study, record) if trial.number] + list(record.trials[:1])
+        plan = self.budget.affordable(training_seconds([trial for trial in chosen if len(trial.epochs)]))
+        return None if plan is None else self._with(plan, "there is time for")
+
+    def _confirmed(self, study: Study, record: SweepRecord) -> Study | None:
+        """The study with the seeds that were trained before the time was over; None with fewer than two."""
+        seeds = whole_seeds(study, record)
+        if seeds < study.confirm.seeds and seeds < 2:
+            return None
+        return self._with(Confirm(top=study.confirm.top, seeds=seeds), "the time was over after")
+
+    def _with(self, plan: Confirm, why: str) -> Study:
+        if (wanted := self.study.confirm) != plan:
+            self.progress.note(
+                f"{why} {plan.seeds} of {wanted.seeds} fresh seeds and {plan.top} of {wanted.top} candidates"
+            )
+        return self.study.model_copy(update={"confirm": plan})
+
+    def _leave_unconfirmed(self, record: SweepRecord) -> None:
+        if record.verdict is not None:
+            self.progress.note("there was no time to confirm a winner again, so the champion stays the same")
+            return
+        name_unconfirmed(self.study, self.database, record, self.dataset)
+        self.progress.note(
+            f"there was no time to confirm the winner: trial {record.contenders()[0].number} is the champion as it is, "
+            "and the test set stays closed"
+        )
+
+    def _name(self, study: Study, record: SweepRecord) -> None:
+        in_time = self.budget is not None
+        if name_champion(study, self.database, record, self.dataset, in_time=in_time) is not None:
+            return None
+        if in_time:
+            return self._leave_unconfirmed(record)
+        raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
+
+    def _train(self, study: Study, phase: str, plan: Sequence[ConfirmationRun]) -> None:
         """Run the part of the plan that is not recorded yet."""
-        runs = ConfirmationRuns(self.study, self.database, self.dataset, plan)
+        runs = self._runs(study, plan)
         open_runs = runs.remaining() + len(runs.interrupted())
         done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
         self.progress.begin(phase, len(plan), done, None)
         self.coordinator.run(runs)
+
+    def _runs(self, study: Study, plan: Sequence[ConfirmationRun]) -> ConfirmationRuns:
+        until = self.budget.trainings_until() if self.budget else None
+        return ConfirmationRuns(study, self.database, self.dataset, plan, until)

@@ -18,7 +18,7 @@ from model.hyperparameters import Hyperparameters
 from studies.definition import from_record
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.errors import RecordMismatch
-from sweep.search.search import search_job
+from sweep.search.legs import search_job
 from sweep.workers.local import LocalPool
 from sweep.workers.messages import Message, MessageKind
 from sweep.workers.pool import Job
@@ -57,7 +57,7 @@ def replay_trial(record: SweepRecord, number: int, cache: Path) -> str:
         )
     with tempfile.TemporaryDirectory() as folder:
         job = search_job(study, number, Hyperparameters(**trial.hyperparameters), Path(folder), dataset)
-        if trial.outcome in ("pruned", "running", "interrupted"):
+        if trial.outcome in ("pruned", "running", "interrupted", "paused"):
             job = replace(job, stop_after=len(trial.epochs))
         epochs = 0
         for message in _messages(job, Path(folder)):

@@ -29,6 +29,7 @@ from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.coordination.progress import Progress
 from sweep.failpoints import failpoint
+from sweep.search.budget import Budget
 from sweep.search.search import Search
 from sweep.storage.database import Database, open_study, study_lock
 from sweep.storage.provenance import provenance
@@ -43,12 +44,13 @@ A working MLflow may need this long. If MLflow fails, the mirror process itself 
 """
 
 
-SEARCH_SHARE = 0.6
-"""Fraction of the minutes after which no trial is proposed; the rest is for running trials and the confirmation."""
+LEAST_SHARE = 0.25
+"""Share of the study's minutes that a start has at least: one that was killed late is still confirmed."""
 
 
 def run_study(options: Options, console: Console) -> int:
     """Run or resume a study, not a data file; returns the exit code. Its lock is held until the report is written."""
+    started = time.monotonic()
     if options.cluster is not None:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
@@ -62,7 +64,7 @@ def run_study(options: Options, console: Console) -> int:
         try:
             _record_data_file(study, database)
             study = _with_more(study, options.more, database)
-            reason = _train_all(options, study, dataset, database, console)
+            reason = _train_all(options, study, dataset, database, console, started)
         finally:
             database.close()
         if reason is not None:
@@ -87,38 +89,61 @@ def _with_more(study: Study, more: int | None, database: Database) -> Study:
     """The study with `more` trials than are recorded, and recorded so; unchanged for None."""
     if more is None:
         return study
-    larger = study.model_copy(update={"trials": database.search.count() + more})
+    larger = study.model_copy(update={"trials": database.search.count() + more, "minutes": None})
     database.record("study", larger.as_dict())
     return larger
 
 
-def _train_all(options: Options, study: Study, dataset: Path, database: Database, console: Console) -> int | None:
+def _train_all(
+    options: Options, study: Study, dataset: Path, database: Database, console: Console, started: float
+) -> int | None:
     """Search and confirm; returns the reason of an early stop (a signal number, 0 for a timeout), else None."""
     folder = database.folder
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
-    until = time.monotonic() + SEARCH_SHARE * 60 * options.minutes if options.minutes else None
-    search = Search(study, database.search, folder, dataset, until)
-    for name, log in (("search", database.search), ("confirm", database.confirm)):
-        remove_leftovers(StudyFolder(folder), name, log.finished())
+    budget = _budget(options, study, folder, started)
+    search = Search(study, database.search, folder, dataset, budget)
+    _remove_leftovers(database)
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console, options.embedded), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
-        if search.begun >= study.trials and (search.begun > study.trials or not search.resumes):
-            command = command_here(options.home, options.tracking, *_words(options, "--more", "20"))
-            progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {command}")
-        progress.begin("search", max(study.trials, search.begun), search.counts, search.best)
+        _announce(options, search, progress)
+        total = None if study.trials is None else max(study.trials, search.begun)
+        progress.begin("search", total, search.counts, search.best, budget.search_until([]) if budget else None)
         try:
             coordinator.run(search)
-            if search.begun < study.trials and stop.reason is None:
-                progress.note(f"the time for the search is over after {search.begun} of {study.trials} trials")
             if options.confirm and not stop.asked():
-                Confirmation(study, database, dataset, coordinator, progress, stop).run()
+                Confirmation(study, database, dataset, coordinator, progress, stop, budget).run()
         except DatabaseUnavailable:
             if stop.reason is None:  # otherwise the user stopped the sweep while the server was unreachable
                 raise
+    _remove_leftovers(database)
     return stop.reason
+
+
+def _budget(options: Options, study: Study, folder: Path, started: float) -> Budget | None:
+    """The wall time of this run: that of the command line, or what is left of the study's."""
+    if options.minutes is not None:
+        seconds = 60 * options.minutes
+    elif study.minutes is not None:
+        spent = sum(trial.seconds for trial in reader.read(folder, active=True).trials) / options.workers
+        seconds = max(60 * study.minutes - spent, LEAST_SHARE * 60 * study.minutes)
+    else:
+        return None
+    return Budget(started, started + seconds, options.workers, study.confirm if options.confirm else None)
+
+
+def _remove_leftovers(database: Database) -> None:
+    for name, log in (("search", database.search), ("confirm", database.confirm)):
+        remove_leftovers(StudyFolder(database.folder), name, log.finished())
+
+
+def _announce(options: Options, search: Search, progress: Progress) -> None:
+    """Say that no trial is added, and how to add some."""
+    if search.remaining() == 0 and not search.resumes:
+        command = command_here(options.home, options.tracking, *_words(options, "--more", "20"))
+        progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {command}")
 
 
 def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress: Progress) -> Pool:
@@ -194,8 +219,8 @@ def _stopped(options: Options, study: Study, reason: int, console: Console) -> i
     """Print the command that resumes the study, with the total instead of --more; returns the exit code."""
     words = _words(options, "--trials", str(study.trials)) if options.more else options.arguments
     command = command_here(options.home, options.tracking, *words)
-    line = f"stopped; nothing is lost, continue with: {command}"
-    line_printer(console)(line)
+    what = "stopped" if reason else "stopped by --timeout before a champion was named"
+    line_printer(console)(f"{what}; nothing is lost, continue with: {command}")
     return 128 + reason if reason else 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.analysis.final_models import final_accuracy, final_objective
 from reports.analysis.imbalance import imbalance
+from reports.analysis.standing import UNFINISHED
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.progress import duration, reading
 
@@ -63,10 +64,10 @@ def lines(record: SweepRecord) -> list[str]:
 def one_line(record: SweepRecord) -> str:
     """Name, progress and outcomes in one line."""
     counts = record.counts()
-    open_ = [f", {count} {outcome}" for outcome in ("running", "interrupted") if (count := counts.pop(outcome, 0))]
+    open_ = [f", {count} {outcome}" for outcome in UNFINISHED if (count := counts.pop(outcome, 0))]
     done = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none"
     spent = duration(sum(trial.seconds for trial in record.trials))
-    total = record.study["trials"]
+    total = record.planned
     return f"{record.name}: {sum(counts.values())} of {total} trials done ({done}){''.join(open_)}, {spent} of training"
 
 

@@ -7,7 +7,7 @@ its own number. There is no other recovery code.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from studies.record.folder import TrialFolder
 from studies.record.outcome import Outcome
 from sweep.coordination.leftovers import remove_files_of
 from sweep.coordination.progress import Progress
-from sweep.coordination.task import Task
+from sweep.coordination.task import Task, state_of
 from sweep.coordination.trial_source import TrialSource
 from sweep.errors import RecordMismatch
 from sweep.failpoints import failpoint
@@ -92,32 +92,42 @@ class Coordinator:
         self._source = source
         self._waiting = [task for task in source.interrupted() if not self._prune_if_behind(task)]
         while not self._stop.asked():
+            if over := source.over():
+                return self._end_all(*over)
+            self._give_up(source.given_up())
             # One task per round: a proposal may take 0.1 s, and the messages of all workers wait for it.
             has_room = self._pool.free > 0
             task = self._next() if has_room else None
             if task:
                 self._dispatch(task)
-            if not self._running and (has_room or not self._remaining()):
-                return  # without free workers, wait: those of a cluster may still join
+            if not self._running and (has_room or self._remaining() == 0):
+                return self._give_up(source.given_up(at_end=True))
+            # Without free workers, wait: those of a cluster may still join.
             events, received = self._pool.events(0 if task else POLL_INTERVAL_S), time.monotonic()
             for event in events:
                 self._handle(event)
             self._check_timeouts(received)
             self._progress.refresh(self._remaining())
         self._wind_down()
+        return None
 
     def _next(self) -> Task | None:
         return self._waiting.pop(0) if self._waiting else self._source.ask()
 
-    def _remaining(self) -> int:
-        return self._source.remaining() + len(self._waiting)
+    def _remaining(self) -> int | None:
+        """Number of tasks that wait or will come; None if only the time is limited."""
+        more = self._source.remaining()
+        return None if more is None else more + len(self._waiting)
 
     def _dispatch(self, task: Task) -> None:
-        """Give a task to a worker. The attempt is recorded before it starts."""
-        attempt = task.trial.user_attrs.get("attempt", 0) + 1
-        task.trial.user_attrs["attempt"] = attempt
-        task.log.attribute(task.trial._trial_id, "attempt", attempt)
-        failpoint("after_attempt")
+        """Give a task to a worker. The attempt is recorded before it starts; a promotion is none."""
+        if task.paused:
+            task.paused = False
+        else:
+            attempt = task.trial.user_attrs.get("attempt", 0) + 1
+            task.trial.user_attrs["attempt"] = attempt
+            task.log.attribute(task.trial._trial_id, "attempt", attempt)
+            failpoint("after_attempt")
         self._running[task.job.id] = task
         task.begin()
         worker = self._pool.start(task.job)
@@ -177,6 +187,10 @@ class Coordinator:
         match message.kind:
             case MessageKind.DONE:
                 self._finish(task, Outcome.COMPLETE, "all epochs run", content)
+            case MessageKind.PAUSED:
+                task.paused = True
+                self._source.pause(task)
+                self._progress.paused(task.job, task.trial.number, task.value)
             case MessageKind.FAILED:
                 self._finish(task, content["outcome"], content["reason"])
             case MessageKind.ENVIRONMENT_FAILURE:
@@ -235,8 +249,7 @@ class Coordinator:
             content: of the worker's last message, if the trial is complete.
         """
         task.ended = True
-        state = _STATES.get(outcome, TrialState.PRUNED)
-        system = self._source.tell(task, state)
+        state, system = state_of(outcome), self._source.tell(task, outcome)
         value = None if state == TrialState.FAIL else task.value
         attributes = {"outcome": outcome.value, "reason": reason, "result": {**(content or {}), **_summary(task)}}
         task.trial.user_attrs.update(attributes)
@@ -258,6 +271,25 @@ class Coordinator:
         if len(self._failures) >= MAX_FAILURES_IN_A_ROW:
             raise TooManyFailures(f"{MAX_FAILURES_IN_A_ROW} trials in a row failed; the first was {self._failures[0]}")
 
+    def _give_up(self, tasks: Iterable[tuple[Task, str]]) -> None:
+        """End paused tasks as pruned."""
+        for task, reason in tasks:
+            self._finish(task, Outcome.PRUNED, reason)
+            remove_files_of(task)
+
+    def _end_all(self, outcome: Outcome, reason: str) -> None:
+        """End all tasks with the epochs that they have."""
+        tasks = [*self._running.values(), *self._waiting]
+        self._wind_down()
+        for job in self._pool.busy:
+            self._pool.end(job)
+        for task in tasks:
+            if not (task.ended or task.paused):
+                self._finish(task, outcome, reason)
+                remove_files_of(task)
+        self._waiting.clear()
+        self._give_up((task, f"{why}; {reason}") for task, why in self._source.given_up(at_end=True))
+
     def _wind_down(self) -> None:
         """Let workers finish and record their epoch. Their trials stay running in the record, to be continued."""
         for job in self._pool.busy:
@@ -268,10 +300,6 @@ class Coordinator:
                 if event.message.kind not in (MessageKind.DIED, MessageKind.LOST):
                     self._handle(event)
         self._running.clear()
-
-
-_STATES = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.FAILED: TrialState.FAIL}
-"""Optuna's states. All other outcomes are PRUNED: samplers ignore FAIL and would try the same settings again."""
 
 
 def _summary(task: Task) -> dict[str, Any]:

@@ -57,9 +57,13 @@ class Progress:
         drawn = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._live = Live(console=console, auto_refresh=False, transient=True) if drawn else None
         self._running: dict[str, _Running] = {}
+        self._paused: dict[str, _Running] = {}
         self._counts: dict[str, int] = {}
         self._best: tuple[float, int] | None = None
-        self._phase, self._total, self._left = "search", 0, 0
+        self._phase = "search"
+        self._total: int | None = 0
+        self._left: int | None = 0
+        self._until: float | None = None
         self._began, self._ended_here, self._drawn = time.monotonic(), 0, 0.0
 
     def __enter__(self) -> Progress:
@@ -72,19 +76,39 @@ class Progress:
             self._live.update(Text(""), refresh=True)
             self._live.stop()
 
-    def begin(self, phase: str, total: int, counts: Mapping[str, int], best: tuple[float, int] | None) -> None:
-        """Begin a phase (a key of `TITLES`) of `total` training runs; `counts` are those that ended earlier."""
-        self._phase, self._total, self._counts, self._best = phase, total, dict(counts), best
+    def begin(
+        self,
+        phase: str,
+        total: int | None,
+        counts: Mapping[str, int],
+        best: tuple[float, int] | None,
+        until: float | None = None,
+    ) -> None:
+        """Begin a phase.
+
+        Args:
+            phase: a key of `TITLES`.
+            total: number of its training runs; None if only the time is limited.
+            counts: the outcomes of those that ended earlier.
+            best: value and number of the best of them.
+            until: of `time.monotonic()`, when the phase ends; None if only the number is limited.
+        """
+        self._phase, self._total, self._counts, self._best, self._until = phase, total, dict(counts), best, until
         self._running.clear()
+        self._paused.clear()
         self._began, self._ended_here = time.monotonic(), 0
         done = sum(counts.values())
-        if done < total:
-            self.note(f"{TITLES[phase]}: {total} trainings" + (f", {done} of them done" if done else ""))
+        if total is None or done < total:
+            size = f"{total} trainings" if total is not None else ""
+            limit = f"{duration(until - self._began)}" if until is not None else ""
+            earlier = f", {done} of them done" if done and total is not None else ""
+            self.note(f"{TITLES[phase]}: {' or '.join(filter(None, (size, limit)))}{earlier}")
 
     def started(self, job: Job, number: int, worker: int, done: int) -> None:
         """A trial was given to a worker."""
         settings = ", ".join(f"{key} {reading(job.hyperparameters[key])}" for key in self._searched)
-        epochs = job.stop_after or int(job.hyperparameters["epochs"])
+        epochs = job.pause_after or job.stop_after or int(job.hyperparameters["epochs"])
+        self._paused.pop(job.id, None)
         self._running[job.id] = _Running(number, worker, epochs, done, settings)
 
     def epoch(self, job: Job, index: int, value: float | None) -> None:
@@ -92,15 +116,24 @@ class Progress:
         if running := self._running.get(job.id):
             running.done, running.value = index + 1, value
 
+    def paused(self, job: Job, number: int, value: float | None) -> None:
+        """A trial paused and may be continued later."""
+        self._paused[job.id] = running = self._running.pop(job.id)
+        self._compare(number, value)
+        if not self._live:
+            said = f" at {self._metric.format(value)}" if value is not None else ""
+            self.note(f"{NAMES[self._phase]} {number}: paused{said} after {running.done} epochs; {running.settings}")
+
     def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None) -> None:
         """A trial ended; without a table, print a line."""
-        if job.id not in self._running:  # pruned before it was given to a worker
+        running = self._running.pop(job.id, None) or self._paused.pop(job.id, None)
+        if running is None:  # pruned before it was given to a worker
             self.started(job, number, 0, 0)
-        running = self._running.pop(job.id)
+            running = self._running.pop(job.id)
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
         self._ended_here += 1
-        if outcome == "complete" and value is not None and self._is_better(value):
-            self._best = value, number
+        if outcome == "complete":
+            self._compare(number, value)
         if not self._live:
             said = f" {self._metric.format(value)}" if value is not None else ""
             why = f" ({reason})" if outcome not in ("complete", "pruned") else ""
@@ -112,15 +145,17 @@ class Progress:
         """Print a line above the table."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def refresh(self, left: int) -> None:
-        """Redraw the table, at most every REFRESH_INTERVAL_S; `left` trials have not begun."""
+    def refresh(self, left: int | None) -> None:
+        """Redraw the table, at most every REFRESH_INTERVAL_S; `left` trials have not begun, None if unknown."""
         self._left = left
         if self._live and time.monotonic() - self._drawn > REFRESH_INTERVAL_S:
             self._drawn = time.monotonic()
             self._live.update(self._picture(), refresh=True)
 
-    def _is_better(self, value: float) -> bool:
-        return self._best is None or self._metric.is_better(value, self._best[0])
+    def _compare(self, number: int, value: float | None) -> None:
+        """Note the value of a trial if it is the best so far."""
+        if value is not None and (self._best is None or self._metric.is_better(value, self._best[0])):
+            self._best = value, number
 
     def _picture(self) -> RenderableType:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -141,9 +176,11 @@ class Progress:
         return Group(table, *([Text(f"and {more:,} more running", style="dim")] if more > 0 else []), self._summary())
 
     def _summary(self) -> Text:
-        done = sum(self._counts.values())
-        parts = [f"{TITLES[self._phase]}: {done} of {self._total}"]
+        done = sum(self._counts.values()) + len(self._paused)
+        of_all = f"of {self._total}" if self._total is not None else "trials"
+        parts = [f"{TITLES[self._phase]}: {done} {of_all}"]
         parts += [f"{count} {outcome}" for outcome, count in self._counts.items()]
+        parts += [f"{len(self._paused)} paused"] if self._paused else []
         if self._best:
             parts.append(f"best {self._metric.format(self._best[0])} (trial {self._best[1]})")
         if (seconds := self._seconds_left()) is not None:
@@ -151,11 +188,13 @@ class Progress:
         return Text("  ·  ".join(parts), style="bold")
 
     def _seconds_left(self) -> float | None:
-        """Estimated time left, from the mean time of the trials that ended since the start."""
-        if not self._ended_here:
-            return None
-        pace = (time.monotonic() - self._began) / self._ended_here
-        return pace * (self._left + len(self._running) / 2)
+        """The time left: to the limit, or estimated from the mean time of the trials that ended or paused here."""
+        now, found = time.monotonic(), []
+        if self._until is not None:
+            found.append(max(0.0, self._until - now))
+        if (seen := self._ended_here + len(self._paused)) and self._left is not None:
+            found.append((now - self._began) / seen * (self._left + len(self._running) / 2))
+        return min(found, default=None)
 
 
 def reading(value: object) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from model.epoch import Epoch, EpochSelection
 from model.hyperparameters import Hyperparameters
+from studies.record.outcome import Outcome
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 
@@ -29,6 +30,7 @@ class Task:
         values: the objective at the selected epoch, after each of them.
         selected: the selected epoch so far.
         deaths: number of exits of its workers.
+        paused: whether it waits at a rung for its promotion, or has just been promoted.
         ended: whether its outcome is recorded; later messages are ignored.
         seconds_before: training time of the epochs recorded before its current worker got it.
         started: `time.monotonic()` when its current worker got it.
@@ -44,6 +46,7 @@ class Task:
     values: list[float | None] = field(default_factory=list)
     selected: Epoch | None = None
     deaths: int = 0
+    paused: bool = False
     ended: bool = False
     seconds_before: float = 0.0
     started: float = 0.0
@@ -86,6 +89,15 @@ class Task:
         self.values.append(self.value)
 
 
+def state_of(outcome: Outcome) -> TrialState:
+    """Optuna's state of a trial; those that led to no result are PRUNED.
+
+    Samplers ignore FAIL and would try the same settings again.
+    """
+    states = {Outcome.COMPLETE: TrialState.COMPLETE, Outcome.FAILED: TrialState.FAIL}
+    return states.get(outcome, TrialState.PRUNED)
+
+
 def task_from(log: TrialLog, trial: FrozenTrial, job: Job) -> Task:
     """The task of a recorded trial, with the epochs recorded so far."""
     task = Task(log, trial, job, EpochSelection(job.objective, job.epoch), deaths=trial.user_attrs.get("deaths", 0))
@@ -105,6 +117,7 @@ def job_for(
     *,
     whole: bool = False,
     stop_after: int | None = None,
+    pause_after: int | None = None,
     seconds: float | None = None,
 ) -> Job:
     """A `Job`, whose fields can all be written as JSON."""
@@ -119,5 +132,6 @@ def job_for(
         epoch=selection.epoch,
         whole=whole,
         stop_after=stop_after,
+        pause_after=pause_after,
         seconds=seconds,
     )

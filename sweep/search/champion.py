@@ -9,8 +9,13 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from model import weights
+from model import checkpoint, weights
+from model.classifier import Classifier
+from model.data import datasets
+from model.epoch import EpochSelection
 from model.files import write_atomic
+from model.hyperparameters import Hyperparameters
+from model.training import TrainingState
 from studies.definition import Study
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
@@ -21,10 +26,19 @@ from sweep.search.verdict import candidate_results, choose_champion, verdict_of
 from sweep.storage.database import Database
 
 
-def name_champion(study: Study, database: Database, record: SweepRecord, dataset: Path) -> dict[str, Any] | None:
+def name_champion(
+    study: Study, database: Database, record: SweepRecord, dataset: Path, *, in_time: bool = False
+) -> dict[str, Any] | None:
     """Evaluate on the test set, record the verdict, and write `champion.npz` and `champion.json`.
 
     Repeated on the same final models, it neither evaluates nor changes anything.
+
+    Args:
+        study: the study definition, with the confirmation that was made.
+        database: the study's database.
+        record: its record.
+        dataset: the prepared dataset's folder.
+        in_time: whether a single final model is enough, because the time was over before the others ended.
 
     Returns:
         The verdict, or None where the confirm runs or the final models did not all complete.
@@ -36,7 +50,7 @@ def name_champion(study: Study, database: Database, record: SweepRecord, dataset
     champion = choose_champion(study, results)
     plan = [run.key for run in final_plan(study, record, champion)]
     finals = [run for run in database.confirm.trials() if run_key(run) in plan and run.state == TrialState.COMPLETE]
-    if len(finals) < len(plan):
+    if len(finals) < (1 if in_time else len(plan)):
         return None
     verdict = verdict_of(study, record, results, champion, finals)
     old = record.verdict
@@ -45,7 +59,9 @@ def name_champion(study: Study, database: Database, record: SweepRecord, dataset
     else:
         verdict["test"] = evaluate_once(study, record, dataset, folder, finals)
     if not _is_written(folder, verdict):
-        _write_files(folder, record, verdict, finals[0].number)
+        network = folder.trial("confirm", finals[0].number).weights
+        accuracy = verdict["test"]["accuracies"][0]
+        _write_files(folder, record, network, verdict["hyperparameters"], verdict["weights_sha256"], accuracy)
     if verdict != old:
         failpoint("before_verdict")
         database.record("verdict", verdict)
@@ -53,9 +69,33 @@ def name_champion(study: Study, database: Database, record: SweepRecord, dataset
     return verdict
 
 
-def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str, Any], final: int) -> None:
+def name_unconfirmed(study: Study, database: Database, record: SweepRecord, dataset: Path) -> None:
+    """Write the network of the best trial of the search as the champion; there is no verdict, and no test.
+
+    The network of a trial that was stopped is in its checkpoint.
+    """
+    folder, best = StudyFolder(database.folder), record.contenders()[0]
+    files = folder.trial("search", best.number)
+    if not files.weights.exists():
+        data = datasets.load(dataset, study.seed)
+        selection = EpochSelection(study.objective, study.epoch)
+        settings = Hyperparameters(**best.hyperparameters)
+        state = TrainingState.of(settings, data, [study.seed, best.number], selection)
+        checkpoint.restore(state, files.checkpoint)
+        weights.save(files.weights, Classifier(state.selected_network(), data.preprocessing, data.class_names))
+    digest = weights.sha256(weights.load(files.weights).network.theta)
+    _write_files(folder, record, files.weights, best.hyperparameters, digest, None)
+
+
+def _write_files(
+    folder: StudyFolder,
+    record: SweepRecord,
+    network: Path,
+    hyperparameters: Mapping[str, Any],
+    digest: str,
+    test_accuracy: float | None,
+) -> None:
     """Write the model and then its card, which has the hash of the model."""
-    final_weights = folder.trial("confirm", final).weights
     card = {
         "study": record.name,
         "dataset": record.dataset["name"],
@@ -64,12 +104,12 @@ def _write_files(folder: StudyFolder, record: SweepRecord, verdict: Mapping[str,
         "classes": record.dataset["classes"],
         "class_names": list(record.class_names),
         "target": record.study.get("target"),
-        "preprocessing": weights.load(final_weights).preprocessing.as_dict(),
-        "hyperparameters": verdict["hyperparameters"],
-        "test_accuracy": verdict["test"]["accuracies"][0],
-        "weights_sha256": verdict["weights_sha256"],
+        "preprocessing": weights.load(network).preprocessing.as_dict(),
+        "hyperparameters": dict(hyperparameters),
+        "test_accuracy": test_accuracy,
+        "weights_sha256": digest,
     }
-    write_atomic(folder.champion, final_weights.read_bytes())
+    write_atomic(folder.champion, network.read_bytes())
     failpoint("before_card")
     write_atomic(folder.card, (json.dumps(card, indent=2) + "\n").encode())
 

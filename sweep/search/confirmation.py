@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from model.epoch import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.folder import StudyFolder
+from studies.record.outcome import Outcome
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.task import Task, job_for, task_from
 from sweep.storage.database import Database
@@ -28,6 +30,8 @@ from sweep.workers.pool import Job
 
 CONFIRM_STREAM, FINAL_STREAM = 0x434F4E46, 0x46494E41
 """Seed-stream identifiers: fresh seeds differ from the seeds of trials and from each other."""
+
+OUT_OF_TIME = "the time for the confirmation was over"
 
 Key = tuple[str, int, int, int | None]
 """Role, candidate, seed index and last epoch, which identify a run."""
@@ -65,16 +69,24 @@ class ConfirmationRuns:
         database: the study's database.
         dataset: the prepared dataset's folder.
         plan: the runs, in this order.
+        until: of `time.monotonic()`, when they have to end; None for no limit.
     """
 
-    def __init__(self, study: Study, database: Database, dataset: Path, plan: Sequence[ConfirmationRun]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        database: Database,
+        dataset: Path,
+        plan: Sequence[ConfirmationRun],
+        until: float | None = None,
+    ) -> None:
         self._study = study
         self._log = database.confirm
         self._folder = StudyFolder(database.folder)
         self._dataset = dataset
         wanted = [run.key for run in plan]
-        # A run that failed is repeated. A divergence is not: it would only diverge again.
-        recorded = {run_key(trial): trial for trial in self._log.trials() if trial.state != TrialState.FAIL}
+        self._until = until
+        recorded = {run_key(trial): trial for trial in self._log.trials() if not _is_repeated(trial)}
         self._running = [t for t in recorded.values() if t.state == TrialState.RUNNING and run_key(t) in wanted]
         self._plan = [run for run in plan if run.key not in recorded]
 
@@ -105,7 +117,21 @@ class ConfirmationRuns:
         """Never."""
         return False
 
-    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
+    def pause(self, task: Task) -> None:
+        """Never called: these jobs have no pause."""
+        raise AssertionError(f"{task.job.id} paused")
+
+    def given_up(self, *, at_end: bool = False) -> Sequence[tuple[Task, str]]:
+        """None."""
+        return ()
+
+    def over(self) -> tuple[Outcome, str] | None:
+        """Runs that are not finished in time are repeated by the next start."""
+        if self._until is None or time.monotonic() < self._until:
+            return None
+        return Outcome.TIMEOUT, OUT_OF_TIME
+
+    def tell(self, task: Task, outcome: Outcome) -> Mapping[str, Any]:
         """The sampler does not learn from these runs."""
         return {}
 
@@ -129,6 +155,11 @@ class ConfirmationRuns:
         )
 
 
+def _is_repeated(trial: FrozenTrial) -> bool:
+    """Whether to repeat a run: if it failed, or the time was over. If it diverged, it would only diverge again."""
+    return trial.state == TrialState.FAIL or trial.user_attrs.get("reason") == OUT_OF_TIME
+
+
 def run_key(trial: FrozenTrial) -> Key:
     """The key of a recorded run."""
     what = trial.user_attrs
@@ -136,10 +167,13 @@ def run_key(trial: FrozenTrial) -> Key:
 
 
 def candidates(study: Study, record: SweepRecord) -> list[TrialRecord]:
-    """The best trials of different settings, and the baseline once: repeated settings would compete with themselves."""
+    """The best trials of different settings, and the baseline once: repeated settings would compete with themselves.
+
+    Stopped trials are among them only if too few were completed.
+    """
     baseline = record.trials[:1]
     found: list[TrialRecord] = []
-    for trial in record.ranked():
+    for trial in record.contenders():
         if len(found) < study.confirm.top and not _is_among(trial, found):
             found += baseline if _is_among(trial, baseline) else [trial]
     return [*found, *(trial for trial in baseline if not _is_among(trial, found))]
@@ -156,6 +190,23 @@ def confirmation_plan(study: Study, record: SweepRecord) -> list[ConfirmationRun
         for seed in range(study.confirm.seeds)
         for trial in candidates(study, record)
     ]
+
+
+def training_seconds(trials: Sequence[TrialRecord]) -> list[float]:
+    """Seconds of a whole training of each trial, by the mean time of the epochs that it ran."""
+    return [trial.seconds / len(trial.epochs) * trial.hyperparameters["epochs"] for trial in trials]
+
+
+def whole_seeds(study: Study, record: SweepRecord) -> int:
+    """Number of first seeds on which every candidate's confirm run was trained before the time was over."""
+    ended = {
+        (run.candidate, run.seed_index)
+        for run in record.confirm
+        if run.role == "confirm" and run.state != "running" and run.reason != OUT_OF_TIME
+    }
+    numbers = [trial.number for trial in candidates(study, record)]
+    seeds = range(study.confirm.seeds)
+    return next((seed for seed in seeds if any((n, seed) not in ended for n in numbers)), study.confirm.seeds)
 
 
 def failed_runs(study: Study, record: SweepRecord) -> list[str]:

@@ -18,15 +18,23 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.definition import Study
 
+LEAST_COMPARED = 5
+"""Completed trials that a trial is compared with at least."""
+
 
 class Median(MedianPruner):
     """Prune a trial whose best value is worse than the median of the completed trials at the same epoch.
 
-    Prunes only after five completed trials, and from the third epoch on.
+    Prunes only against five completed trials, and from the third epoch on. The steps are those of the longest trial; a
+    shorter one reports at some of them, and is compared by its latest report at the others.
+
+    Args:
+        steps: epochs of the longest trial.
     """
 
-    def __init__(self) -> None:
-        super().__init__(n_startup_trials=5, n_warmup_steps=2)
+    def __init__(self, steps: int) -> None:
+        super().__init__(n_startup_trials=LEAST_COMPARED, n_warmup_steps=2)
+        self._steps = steps
         self._completed = 0
         self._reported: defaultdict[int, list[float]] = defaultdict(list)
 
@@ -36,7 +44,9 @@ class Median(MedianPruner):
         if trial.state != TrialState.COMPLETE:
             return
         self._completed += 1
-        for step, value in trial.intermediate_values.items():
+        value = math.nan
+        for step in range(self._steps):
+            value = trial.intermediate_values.get(step, value)
             if not math.isnan(value):
                 insort(self._reported[step], value)
 
@@ -46,7 +56,8 @@ class Median(MedianPruner):
         if step is None or step < self._n_warmup_steps or self._completed < self._n_startup_trials:
             return False
         values = [value for value in trial.intermediate_values.values() if not math.isnan(value)]
-        if not values or not (others := self._reported[step]):
+        others = self._reported[step]
+        if not values or len(others) < self._n_startup_trials:
             return not values
         low, high = others[(len(others) - 1) // 2], others[len(others) // 2]
         median = high - (high - low) * 0.5  # as NumPy's percentile rounds it
@@ -99,12 +110,7 @@ class Hyperband(HyperbandPruner):
 def make_pruner(study: Study) -> BasePruner:
     """The pruner of a study."""
     if study.pruner == "median":
-        return Median()
+        return Median(study.longest_epochs)
     if study.pruner == "hyperband":
-        return Hyperband(_most_epochs(study))
-    return NopPruner()
-
-
-def _most_epochs(study: Study) -> int:
-    dimension = study.space.get("epochs")
-    return int(max([study.baseline.epochs, *(dimension.bounds() if dimension else [])]))
+        return Hyperband(study.longest_epochs)
+    return NopPruner()  # `none`, and `halving`, which pauses trials instead of pruning them

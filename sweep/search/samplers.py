@@ -11,20 +11,29 @@ from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from studies.definition import Study
-from sweep.search.tpe import CachedTPESampler, TrialCache
+from sweep.search.rungs import Standings
+from sweep.search.tpe import LogCost, RungTPESampler, TrialCache
 
 SAMPLER_STREAM = 0x53414D50
 """Seed-stream identifier of the samplers."""
 
 
-def make_sampler(study: Study, begun: int, cache: TrialCache) -> BaseSampler:
-    """The sampler for the next trial, seeded by (study seed, trials so far), so that a resumed study repeats none."""
+def make_sampler(study: Study, begun: int, cache: TrialCache, standings: Standings, log_cost: LogCost) -> BaseSampler:
+    """The sampler for the next trial, seeded by (study seed, trials so far), so that a resumed study repeats none.
+
+    Args:
+        study: the study definition.
+        begun: number of trials proposed so far.
+        cache: shared by the samplers of a search.
+        standings: of the trials, from which TPE learns.
+        log_cost: of an epoch, for TPE.
+    """
     seed = int(np.random.SeedSequence([study.seed, begun, SAMPLER_STREAM]).generate_state(1)[0])
     if study.sampler == "qmc":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # since 3.0; its interface is pinned
             return _NumberedQMCSampler(study.seed, max(0, begun - 1 - len(study.start)))
-    return CachedTPESampler(seed, cache) if study.sampler == "tpe" else RandomSampler(seed=seed)
+    return RungTPESampler(seed, cache, standings, log_cost) if study.sampler == "tpe" else RandomSampler(seed=seed)
 
 
 class _NumberedQMCSampler(QMCSampler):

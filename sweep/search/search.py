@@ -1,44 +1,39 @@
-"""The search: an in-memory Optuna study proposes settings and decides on pruning.
+"""The search: it decides which trial runs next, a new one or a paused one, and when a trial is given up.
 
-With generations of K, trials K g to K g + K - 1 are proposed with the outcomes of earlier generations only. In memory
-they all count as running until the last of them has ended, and are then told in order of their numbers. So Optuna's
-input depends on the numbers of the trials only, not on their speed or on when the sweep was killed.
-
-The in-memory study is rebuilt from the database at start. A proposal is written to the database in one commit before it
-is used: `ask` and `suggest` on SQLite would need a dozen commits, and a kill between two of them would continue a trial
-with other settings.
+Work comes in legs. With the pruner `halving` a leg leads from one rung to the next, otherwise from the first epoch to
+the last. With generations of K, K legs form a round: they are chosen together from the results of earlier rounds, and
+their own results count once the last of them has ended, in the order of their numbers. So every decision depends on the
+numbers of the trials only, not on their speed or on when the sweep was killed. Without generations, each leg is chosen
+when a worker is free, from all that is known.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import optuna
-from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
-from model.epoch import EpochSelection
+from model.cost import CostModel
+from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.folder import StudyFolder
-from studies.record.schema import CONTROL
-from sweep.coordination.task import Task, job_for, task_from
+from studies.record.outcome import Outcome
+from studies.record.schema import CONTROL, LEG
+from sweep.coordination.task import Task, state_of, task_from
 from sweep.failpoints import failpoint
-from sweep.search.pruners import Hyperband, Median, make_pruner
-from sweep.search.samplers import make_sampler
-from sweep.search.tpe import TrialCache
+from sweep.search.budget import Budget
+from sweep.search.halving import Halving
+from sweep.search.legs import Leg, Result, is_control, leg_of, recorded_result, result_of, rungs_of, search_job
+from sweep.search.proposals import Proposals
+from sweep.search.rungs import Standings, rung_epochs
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
-
-CONTROL_STREAM = 0x41554454
-"""Seed-stream identifier of the draw that makes a trial an unpruned control."""
 
 
 class Search:
@@ -49,7 +44,7 @@ class Search:
         log: the log that records the trials.
         folder: the study's folder.
         dataset: the prepared dataset's folder.
-        until: of `time.monotonic()`: no trial is proposed after it; None for no limit.
+        budget: the wall time of the run; None for no limit.
 
     Attributes:
         begun: number of proposed trials, over all starts.
@@ -60,153 +55,281 @@ class Search:
         RecordError: recorded trials were changed since they were written.
     """
 
-    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path, until: float | None = None) -> None:
+    def __init__(self, study: Study, log: TrialLog, folder: Path, dataset: Path, budget: Budget | None = None) -> None:
         self._definition = study
-        self._until = until
         self._log = log
         self._folder = StudyFolder(folder)
         self._dataset = dataset
-        self._storage = InMemoryStorage()
-        self._study = optuna.create_study(
-            storage=self._storage, study_name="search", direction=study.direction, pruner=make_pruner(study)
-        )
-        self._cache = TrialCache()
-        self._trials: dict[int, Trial] = {}
-        self._outcomes: dict[int, tuple[TrialState, float | None]] = {}
+        self._budget = budget
+        self._epoch_seconds: dict[int, float] = {}
+        self._cost = CostModel.of(datasets.load(dataset, study.seed))
+        self._standings = Standings(len(rung_epochs(study.longest_epochs, study.longest_epochs)))
+        self._halving = Halving(self._standings, study.trials, study.confirm.top) if study.pruner == "halving" else None
+        self._proposals = Proposals(study, self._standings, self._cost)
+        self._settings: dict[int, Hyperparameters] = {}
+        self._waiting: dict[int, Task] = {}
+        self._given_up: set[int] = set()
+        self._round = 0
+        self._open: set[int] = set()
+        self._promotions: list[int] = []
+        self._new = 0
+        self._ended: dict[int, Result] = {}
         self._interrupted: list[FrozenTrial] = []
+        self.begun = 0
         self.counts: Counter[str] = Counter()
         self.best: tuple[float, int] | None = None
-        recorded = [self._noted(trial) for trial in log.trials()]
-        self.begun, told = len(recorded), self._told(recorded)
-        for trial in recorded:
-            self._rebuild(trial, running=trial.number >= told)
+        self._rebuild(list(log.trials()))
 
     def interrupted(self) -> Sequence[Task]:
         """Trials recorded as running; their epochs except the last are reported to the pruner again."""
         tasks = [task_from(self._log, trial, self._job(trial)) for trial in self._interrupted]
         for task in tasks:
-            for index, value in enumerate(task.values[:-1]):
-                self._report(task.trial.number, index, value)
+            for epoch in range(len(task.values) - 1):
+                self._is_behind(task, epoch)
         return tasks
 
     def ask(self) -> Task | None:
-        """The next trial, recorded as running before it is returned."""
-        begun = self.begun
-        if not self.remaining() or (begun % (self._definition.generation or 1) == 0 and self._untold()):
-            return None
-        self._study.sampler = make_sampler(self._definition, begun, self._cache)
-        given = self._definition.given(begun)
-        if given is not None:
-            self._study.enqueue_trial(self._definition.encode(given))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            drawn = self._study.ask()
-            settings = self._definition.draw(drawn)
-        self._trials[drawn.number] = drawn
-        self.begun += 1
-        failpoint("before_begin")
-        trial = self._log.begin(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=drawn.params,
-                distributions=drawn.distributions,
-                user_attrs={"hyperparameters": (given or settings).as_dict()},
-            )
-        )
-        failpoint("after_begin")
-        return task_from(self._log, trial, self._job(trial))
+        """The next leg, of a paused trial or of a new one, recorded as running before it is returned."""
+        if self._definition.generation is None:
+            self._choose(1)
+        elif not self._is_in_round():
+            self._choose(self._definition.generation)
+        if self._promotions:
+            return self._promote(self._promotions.pop(0))
+        if self._new and self.remaining() != 0:
+            self._new -= 1
+            return self._propose()
+        return None
 
     def should_prune(self, task: Task, epoch: int) -> bool:
         """Whether the pruner gives the trial up; the baseline and unpruned controls are never stopped."""
-        number = task.trial.number
-        given_up = self._report(number, epoch, task.value)
-        if not given_up or CONTROL in task.trial.user_attrs:
+        if not self._is_behind(task, epoch) or CONTROL in task.trial.user_attrs:
             return False
-        if number == 0 or is_control(self._definition, number):
+        if self._is_exempt(task.trial.number):
             self._note_control(task, epoch)
             return False
-        return epoch + 1 < int(task.job.hyperparameters["epochs"])  # pruning after the last epoch would save nothing
+        return epoch + 1 < self._settings[task.trial.number].epochs  # pruning after the last epoch would save nothing
 
-    def tell(self, task: Task, state: TrialState) -> Mapping[str, Any]:
-        """Tell the sampler; returns what the pruner stored about the trial, to be recorded for the next start."""
+    def pause(self, task: Task) -> None:
+        """Record that a trial waits at a rung, and compare it with the others there."""
+        result = result_of(self._definition, task, None)
+        failpoint("before_pause")
+        self._record(task, Leg(max(result.marks), leg_of(self._definition, task.trial).round, paused=True))
+        failpoint("after_pause")
+        self._waiting[task.trial.number] = task
+        self._end_leg(result)
+
+    def given_up(self, *, at_end: bool = False) -> Sequence[tuple[Task, str]]:
+        """Paused trials that will not be continued, with the reason; all of them `at_end`."""
+        if self._halving is None or (self._is_in_round() and not at_end):
+            return ()
+        hopeless = [n for n in self._halving.out_of_reach(self.begun) if not self._is_exempt(n)]
+        numbers = sorted(self._waiting) if at_end else hopeless
+        tasks = [self._waiting.pop(number) for number in numbers]
+        found = [(task, self._reason(task)) for task in tasks]
+        for number in numbers:
+            self._halving.paused.pop(number, None)
+        self._given_up.update(numbers)
+        return found
+
+    def over(self) -> tuple[Outcome, str] | None:
+        """How running trials end because the time for the search is over; None while it is not."""
+        if self._budget is None or time.monotonic() < self._budget.search_until(self.trainings()):
+            return None
+        return Outcome.PRUNED, "the time for the search was over"
+
+    def trainings(self) -> list[float]:
+        """Seconds of a whole training of each likely candidate, the baseline last; empty if not known yet."""
+        if 0 not in self._epoch_seconds:
+            return []
+        ahead = self._standings.ahead(self._definition.confirm.top)
+        return [self._epoch_seconds[number] * self._settings[number].epochs for number in (*ahead, 0)]
+
+    def tell(self, task: Task, outcome: Outcome) -> Mapping[str, Any]:
+        """Use a trial's result; returns what the pruner stored about it, to be recorded for the next start."""
         number = task.trial.number
         if is_control(self._definition, number) and CONTROL not in task.trial.user_attrs:
-            self._note_control(task, None)
-        self._outcomes[number] = state, task.value if state == TrialState.COMPLETE else None
-        if len(self._outcomes) < (self._definition.generation or 1):
-            return {}
-        for told in sorted(self._outcomes):
-            state, value = self._outcomes[told]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._study.tell(self._trials[told], value, state=state)
-            ended = self._storage.get_trial(self._trials.pop(told)._trial_id)
-            if isinstance(self._study.pruner, Median):
-                self._study.pruner.learn(self._study, ended)
-        self._outcomes.clear()
-        noted = self._storage.get_trial(number).system_attrs  # in this storage a trial's id is its number
-        return {key: content for key, content in noted.items() if key.startswith("completed_rung_")}
+            self._note_control(task, self._left_behind_at(number))
+        if number not in self._given_up:  # otherwise it was compared when it paused
+            self._end_leg(result_of(self._definition, task, outcome))
+        return self._proposals.stored(number)
 
     @property
     def resumes(self) -> bool:
         """Whether a recorded trial is still to be finished."""
-        return bool(self._interrupted)
+        return bool(self._interrupted or self._waiting)
 
-    def remaining(self) -> int:
-        """Number of trials that have not been proposed yet; none when the time is over."""
-        over = self._until is not None and time.monotonic() > self._until
-        return 0 if over else max(0, self._definition.trials - self.begun)
+    def remaining(self) -> int | None:
+        """Number of trials that have not been proposed yet, 0 when the time for it is over; None without a total."""
+        if self._budget is not None and time.monotonic() > self._budget.proposals_until(self.trainings()):
+            return 0
+        total = self._definition.trials
+        return None if total is None else max(0, total - self.begun)
 
-    def _untold(self) -> bool:
-        """Whether a generation is running."""
-        return self._definition.generation is not None and bool(self._trials)
+    def _choose(self, size: int) -> None:
+        """Choose the legs of a round: first the promotions, the cheapest first, then new trials."""
+        new = self.remaining()
+        self._promotions = self._to_promote(closing=new == 0)[:size]
+        room = size - len(self._promotions)
+        self._new = room if new is None else min(room, new)
 
-    def _told(self, recorded: Sequence[FrozenTrial]) -> int:
-        """Number of first trials whose outcome Optuna may use; without generations, each trial is checked by itself."""
+    def _to_promote(self, *, closing: bool) -> list[int]:
+        if self._halving is None:
+            return []
+        exempt = [number for number in self._halving.paused if self._is_exempt(number)]
+        return sorted(self._halving.promotable(closing=closing, always=exempt), key=self._cost_of_next_leg)
+
+    def _cost_of_next_leg(self, number: int) -> tuple[float, int]:
+        """What the next leg of a paused trial costs, and its number."""
+        assert self._halving is not None
+        settings, rung = self._settings[number], self._halving.paused[number]
+        rungs = rungs_of(self._definition, settings)
+        return (rungs[rung + 1] - rungs[rung]) * self._cost.epoch(settings), number
+
+    def _is_in_round(self) -> bool:
+        """Whether legs of a generation are running, or still to be given out."""
+        return self._definition.generation is not None and bool(self._open or self._promotions or self._new)
+
+    def _promote(self, number: int) -> Task:
+        """Continue a paused trial to its next rung."""
+        assert self._halving is not None
+        task, rung = self._waiting.pop(number), self._halving.paused.pop(number) + 1
+        failpoint("before_promotion")
+        self._record(task, Leg(rung, self._round_now()))
+        failpoint("after_promotion")
+        task.job = self._job(task.trial)
+        self._open.add(number)
+        return task
+
+    def _propose(self) -> Task:
+        """Propose the next trial."""
+        template = self._proposals.propose(self.begun)
+        self.begun += 1
+        if self._halving:
+            template.user_attrs[LEG] = vars(Leg(0, self._round_now()))
+        failpoint("before_begin")
+        trial = self._log.begin(template)
+        failpoint("after_begin")
+        self._open.add(trial.number)
+        self._settings[trial.number] = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        return task_from(self._log, trial, self._job(trial))
+
+    def _record(self, task: Task, leg: Leg) -> None:
+        task.trial.user_attrs[LEG] = vars(leg)
+        self._log.attribute(task.trial._trial_id, LEG, vars(leg))
+
+    def _round_now(self) -> int | None:
+        return self._round if self._definition.generation is not None else None
+
+    def _end_leg(self, result: Result) -> None:
+        """Use the result of a leg, or of all legs of a generation once the last of them has ended."""
+        self._open.discard(result.number)
+        self._ended[result.number] = result
+        if not self._is_in_round():
+            self._end_round()
+
+    def _end_round(self) -> None:
+        """Use the results of all legs of a round, in the order of their numbers."""
+        for number in sorted(self._ended):
+            self._use(self._ended[number])
+        self._ended.clear()
+        self._round += 1
+
+    def _use(self, result: Result) -> None:
+        """Compare a trial with the others, and let the sampler and the pruner see it."""
+        self._compare(result)
+        state = TrialState.PRUNED if result.outcome is None else state_of(result.outcome)
+        self._proposals.end(result.number, state, result.value)
+
+    def _compare(self, result: Result) -> None:
+        """Enter a trial into the standings, and into the list of paused trials if it paused."""
+        if result.epochs:
+            self._epoch_seconds[result.number] = result.seconds / result.epochs
+        for rung, (cost, loss) in result.marks.items():
+            self._standings.add(result.number, rung, cost, loss)
+        if result.outcome is None and self._halving:
+            self._halving.paused[result.number] = max(result.marks)
+        elif result.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT):
+            self._standings.add_worst(result.number)
+
+    def _rebuild(self, recorded: Sequence[FrozenTrial]) -> None:
+        """Restore the state from the record: what is known, what is running, and the rest of the last round."""
+        self.begun = len(recorded)
+        legs = {trial.number: leg_of(self._definition, trial) for trial in recorded}
+        self._round = max((leg.round or 0 for leg in legs.values()), default=0)
         size = self._definition.generation
-        if size is None:
-            return len(recorded)
-        ended = next((n for n, trial in enumerate(recorded) if not trial.state.is_finished()), len(recorded))
-        return ended - ended % size
+        latest = {n: leg for n, leg in legs.items() if size is not None and leg.round == self._round}
+        for trial in recorded:
+            self._restore(trial, legs[trial.number], hidden=trial.number in latest)
+        if size is not None and latest:
+            self._choose_rest(size, latest)
+            if not self._is_in_round():
+                self._end_round()
 
-    def _noted(self, trial: FrozenTrial) -> FrozenTrial:
-        """Store what is needed from a recorded trial, and return it without its other attributes."""
-        if trial.state == TrialState.RUNNING:
-            self._interrupted.append(copy(trial))
+    def _restore(self, trial: FrozenTrial, leg: Leg, *, hidden: bool) -> None:
+        """Restore a recorded trial; the result of its last leg is not used yet if it is `hidden`."""
+        number, ended = trial.number, trial.state.is_finished()
+        settings = self._settings[number] = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        result = recorded_result(self._definition, trial, settings)
+        state = trial.state if ended else TrialState.PRUNED
+        if ended:
+            self._count(trial)
+        elif leg.paused:
+            self._waiting[number] = task_from(self._log, copy(trial), self._job(trial))
         else:
-            self.counts[trial.user_attrs["outcome"]] += 1
-        if trial.state == TrialState.COMPLETE and trial.value is not None and self._is_better(trial.value):
+            self._interrupted.append(copy(trial))
+            self._open.add(number)
+        if not hidden and number not in self._open:
+            self._compare(result)
+        else:
+            for rung in range(leg.rung):
+                self._standings.add(number, rung, *result.marks[rung])
+            state = TrialState.PRUNED if leg.rung else TrialState.RUNNING
+            if number not in self._open:
+                self._ended[number] = result
+        self._proposals.restore(trial, settings, state)
+
+    def _choose_rest(self, size: int, latest: Mapping[int, Leg]) -> None:
+        """Choose the legs of the last recorded round again, and keep those that were not begun."""
+        promoted = {number: leg.rung - 1 for number, leg in latest.items() if leg.rung}
+        new = len(latest) - len(promoted)
+        self.begun -= new
+        if self._halving:
+            self._halving.paused |= promoted
+        self._choose(size)
+        self.begun += new
+        if self._halving:
+            self._halving.paused = {n: rung for n, rung in self._halving.paused.items() if n not in promoted}
+        self._promotions = [number for number in self._promotions if number not in promoted]
+        self._new = max(0, self._new - new)
+
+    def _count(self, trial: FrozenTrial) -> None:
+        """Count a trial that ended before this start."""
+        self.counts[trial.user_attrs["outcome"]] += 1
+        if trial.state != TrialState.COMPLETE or trial.value is None:
+            return
+        if self.best is None or self._definition.metric.is_better(trial.value, self.best[0]):
             self.best = trial.value, trial.number
-        trial.user_attrs = {}
-        trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if k.startswith("completed_rung_")}
-        return trial
 
-    def _is_better(self, value: float) -> bool:
-        return self.best is None or self._definition.metric.is_better(value, self.best[0])
+    def _is_exempt(self, number: int) -> bool:
+        """Whether a trial is never stopped: the baseline and unpruned controls."""
+        return number == 0 or is_control(self._definition, number)
 
-    def _rebuild(self, trial: FrozenTrial, *, running: bool) -> None:
-        """Add a recorded trial to the in-memory study, as running if it or its generation is not finished."""
-        running = running or trial.state == TrialState.RUNNING
-        ended, value, points = trial.state, trial.value, trial.intermediate_values
-        if running:
-            trial.state, trial.values, trial.intermediate_values = TrialState.RUNNING, None, {}
-        # Replaces a new trial: passing it as a template would deep-copy it, half of the time of a start.
-        trial._trial_id = trial_id = self._storage.create_new_trial(self._study._study_id)
-        self._storage._set_trial(trial_id, trial)
-        if isinstance(self._study.pruner, Median | Hyperband):
-            self._study.pruner.learn(self._study, trial)
-        if running:
-            self._trials[trial.number] = Trial(self._study, trial_id)
-            if ended.is_finished():
-                self._outcomes[trial.number] = ended, value if ended == TrialState.COMPLETE else None
-                for step, reported in points.items():
-                    self._trials[trial.number].report(reported, step)
-
-    def _report(self, number: int, epoch: int, value: float | None) -> bool:
+    def _is_behind(self, task: Task, epoch: int) -> bool:
+        """Report a trial's value after an epoch; return whether the pruner would stop it."""
+        value, number = task.values[epoch], task.trial.number
         assert value is not None  # every trial of a search is evaluated on validation examples
-        drawn = self._trials[number]
-        drawn.report(value, epoch)
-        return bool(drawn.should_prune())
+        if self._halving:
+            return False
+        return self._proposals.should_prune(number, self._settings[number], epoch, value)
+
+    def _left_behind_at(self, number: int) -> int | None:
+        """The epoch, from 0, at which an unpruned control would have been paused for good; None if never."""
+        if self._halving is None:
+            return None
+        rungs = rungs_of(self._definition, self._settings[number])
+        behind = (rungs[rung] - 1 for rung in range(len(rungs) - 1) if self._halving.is_behind(number, rung))
+        return next(behind, None)
 
     def _note_control(self, task: Task, epoch: int | None) -> None:
         verdict = {"would_prune_at": epoch}
@@ -214,20 +337,16 @@ class Search:
         if is_control(self._definition, task.trial.number):
             self._log.attribute(task.trial._trial_id, CONTROL, verdict)
 
+    def _reason(self, task: Task) -> str:
+        """Why a paused trial is not continued."""
+        assert self._halving is not None
+        epochs, of = len(task.epochs), self._settings[task.trial.number].epochs
+        place = self._halving.place(task.trial.number)
+        return f"paused after epoch {epochs} of {of}" + (f": {place} there" if place else "")
+
     def _job(self, trial: FrozenTrial) -> Job:
-        settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        """The job of a trial's last recorded leg."""
+        rung = leg_of(self._definition, trial).rung if self._halving else None
+        settings = self._settings[trial.number]
         folder = self._folder.trial("search", trial.number).path
-        return search_job(self._definition, trial.number, settings, folder, self._dataset)
-
-
-def search_job(study: Study, number: int, settings: Hyperparameters, folder: Path, dataset: Path) -> Job:
-    """The job of trial `number` of a study; (study seed, number) identify its random streams."""
-    selection = EpochSelection(study.objective, study.epoch)
-    seed, limit = [study.seed, number], study.trial_seconds
-    return job_for(f"search/{number}", folder, dataset, study.seed, settings, seed, selection, seconds=limit)
-
-
-def is_control(study: Study, number: int) -> bool:
-    """Whether a trial is an unpruned control: judged but never stopped. Decided by (study seed, trial number) alone."""
-    words = np.random.SeedSequence([study.seed, number, CONTROL_STREAM])
-    return study.pruner != "none" and bool(np.random.default_rng(words).random() < study.control)
+        return search_job(self._definition, trial.number, settings, folder, self._dataset, rung)

@@ -1,4 +1,6 @@
-"""Optuna's TPE with bit-identical proposals, faster after many trials.
+"""Optuna's TPE that learns from paused and pruned trials by their rung, knows costs, and is fast after many trials.
+
+With completed trials only, and equal costs, its proposals are Optuna's to the bit.
 
 After 10,000 trials Optuna spends most of the time on the logarithm of the normal distribution function, which it
 evaluates in a Python loop for every kernel, and on repeated conversion of the parameters of finished trials.
@@ -7,9 +9,8 @@ evaluates in a Python loop for every kernel, and on repeated conversion of the p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from heapq import nsmallest
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,13 +24,21 @@ from optuna.samplers._tpe.probability_distributions import (
     _MixtureOfProductDistribution,
     _unique_inverse_2d,
 )
-from optuna.samplers._tpe.sampler import _get_pruned_trial_score, default_gamma
+from optuna.samplers._tpe.sampler import default_gamma
 from optuna.search_space import IntersectionSearchSpace
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+from sweep.search.rungs import Standings
+
 Array = NDArray[np.float64]
+LogCost = Callable[[Mapping[str, Any]], float]
+"""The logarithm of the cost of an epoch with these of Optuna's parameters."""
+
+COST_WEIGHT = 0.25
+"""How much the logarithm of the cost counts beside that of the density ratio.
+
+A setting that costs 18 times another's must be 2 times as promising (18^0.25). See tests/benchmarks/README.md.
+"""
 
 TIE_TOLERANCE = 1e-6
 """Log density ratios closer than this are recomputed by Optuna; the values here differ from Optuna's by 1e-10."""
@@ -72,30 +81,55 @@ class TrialCache:
             self._rows = np.concatenate([self._rows, np.full((more, len(names)), math.nan)])
 
 
-class CachedTPESampler(TPESampler):
-    """Optuna's `TPESampler` with cached parameters and a vectorised acquisition function.
+class RungTPESampler(TPESampler):
+    """Optuna's `TPESampler` that compares trials at a rung, and prefers cheap settings among equally promising ones.
 
     Args:
         seed: of its draws.
         cache: shared by the samplers of a search.
+        standings: of the trials at each rung.
+        log_cost: the logarithm of the cost of Optuna's parameters.
     """
 
-    def __init__(self, seed: int, cache: TrialCache) -> None:
+    def __init__(self, seed: int, cache: TrialCache, standings: Standings, log_cost: LogCost) -> None:
         super().__init__(seed=seed)
         self._cache = cache
         self._search_space = cache.space
+        self._standings = standings
+        self._log_cost = log_cost
 
-    def _sample(
+    def _sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Optuna's method for one objective without constraints, where only the best 25 trials are needed."""
-        known = [other for other in study.get_trials(deepcopy=False, states=_COUNTED) if other.number != trial.number]
-        below, above = _split(study, known)
+        """Optuna's method, but for the trials that it learns from."""
+        known = self._standings.known
+        split = self._standings.best_and_rest(known, default_gamma(known))
+        if split is None or not search_space:
+            return {}
+        trials = study.get_trials(deepcopy=False)
+        running = [t.number for t in trials if t.state == TrialState.RUNNING and t.number != trial.number]
+        below, above = ([trials[number] for number in sorted(numbers)] for numbers in (split[0], [*split[1], *running]))
         better = self._build_parzen_estimator(study, search_space, below, handle_below=True)
         others = self._build_parzen_estimator(study, search_space, above, handle_below=False)
         candidates = better.sample(self._rng.rng, self._n_ei_candidates)
-        drawn = self._compare(candidates, self._compute_acquisition_func(candidates, better, others))
+        scores = self._compute_acquisition_func(candidates, better, others)
+        fixed = {name: value for name, value in trials[0].params.items() if name not in search_space}
+        drawn = self._compare(candidates, scores - COST_WEIGHT * self._log_costs(candidates, search_space, fixed))
         return {name: kind.to_external_repr(drawn[name]) for name, kind in search_space.items()}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw at random: the parameters of the first trials, and those that have a single value."""
+        return self._random_sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _log_costs(
+        self, candidates: Mapping[str, Array], space: Mapping[str, BaseDistribution], fixed: Mapping[str, Any]
+    ) -> Array:
+        """(candidates,): the logarithm of the cost of each; `fixed` are parameters that have a single value."""
+        columns = [map(kind.to_external_repr, candidates[name].tolist()) for name, kind in space.items()]
+        rows = (dict(zip(space, row, strict=True)) for row in zip(*columns, strict=True))
+        return np.array([self._log_cost({**fixed, **row}) for row in rows])
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
@@ -118,25 +152,6 @@ class CachedTPESampler(TPESampler):
         if np.isfinite(ratios).all() and (best == best[0]).all():
             return ratios
         return super()._compute_acquisition_func(samples, mpe_below, mpe_above)
-
-
-def _split(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-    """The best tenth of the finished trials, at most 25, and all others including running ones; both by number.
-
-    Completed ones come first, by value; then pruned ones, by their last step. Optuna sorts all of them.
-    """
-    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
-    size = default_gamma(len(complete) + len(pruned))
-    best = nsmallest(size, complete, key=lambda trial: sign * cast(float, trial.value))
-    best += nsmallest(size - len(best), pruned, key=lambda trial: _get_pruned_trial_score(trial, study))
-    numbers = {trial.number for trial in best}
-    below: list[FrozenTrial] = []
-    above: list[FrozenTrial] = []
-    for trial in trials:
-        (below if trial.number in numbers else above).append(trial)
-    return below, above
 
 
 def _density(points: Array, mixture: _MixtureOfProductDistribution) -> Array:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sweep.storage.postgres import Connection
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` prints what Optuna logs at INFO
-GROWING = ("trials", "confirm")
+GROWING = ("trials", "minutes", "confirm")
 """Keys of a study that may change after it was started."""
 LOCK_TIMEOUT_S = 1.0
 """Longest wait for a study's lock: `is_active` holds it for some microseconds."""
@@ -164,7 +164,9 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
         _require_same(folder, recorded, study, dataset)
         begun = database.search.count()
         _require_growth(folder, recorded["study"]["confirm"], study.as_dict()["confirm"])
-        wanted = {**study.as_dict(), "trials": max(study.trials, begun)}
+        wanted = study.as_dict()
+        if study.trials is not None:
+            wanted["trials"] = max(study.trials, begun)
         if recorded["study"] != wanted:
             database.record("study", wanted)
     except BaseException:

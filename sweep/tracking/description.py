@@ -28,7 +28,7 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
         f"**Question.** {question}",
         *_answer(record, links),  # second, because MLflow folds a description after five lines
         *([f"[All trials side by side]({links['charts']}), best first."] if "charts" in links else []),
-        f"**State.** {state.capitalize()}: {len(record.trials)} of {record.study['trials']} trials ({counts}).",
+        f"**State.** {state.capitalize()}: {len(record.trials)} of {record.planned} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
         f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.{_classes(record)}",
     ]

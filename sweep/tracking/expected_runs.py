@@ -19,7 +19,13 @@ from sweep.tracking.tracker import Point
 
 FORMAT = 9
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
-STATUS = {"complete": "FINISHED", "pruned": "KILLED", "running": "RUNNING", "interrupted": "SCHEDULED"}
+STATUS = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "running": "RUNNING",
+    "paused": "SCHEDULED",
+    "interrupted": "SCHEDULED",
+}
 """MLflow's word for an outcome; any other outcome is a failure."""
 _TAG_LENGTH = 8000  # MLflow's limit; a longer value would be cut there, and differ from ours at every comparison
 

@@ -12,6 +12,7 @@ import pandas as pd
 from reports.analysis.checks import checks, summary
 from reports.analysis.final_models import final_accuracy, final_objective
 from reports.analysis.importance import Importance, importance
+from reports.analysis.standing import UNFINISHED
 from studies.record.folder import REPORT, StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.tracking import expected_runs
@@ -76,9 +77,11 @@ def study_state(record: SweepRecord, *, active: bool) -> str:
     if active:
         return "running"
     unfinished = any(trial.state == "running" for trial in (*record.trials, *record.confirm))
-    if unfinished or len(record.trials) < int(record.study["trials"]):
+    if unfinished:
         return "interrupted"
-    return "finished" if record.verdict is not None else "searched"
+    if record.verdict is not None:
+        return "finished"
+    return "interrupted" if len(record.trials) < record.planned else "searched"
 
 
 def _study_params(record: SweepRecord) -> dict[str, str]:
@@ -132,7 +135,7 @@ def _study_scalars(record: SweepRecord, time: int) -> tuple[Point, ...]:
 
 
 def _finished_counts(record: SweepRecord) -> dict[str, int]:
-    return {outcome: count for outcome, count in record.counts().items() if outcome not in ("running", "interrupted")}
+    return {outcome: count for outcome, count in record.counts().items() if outcome not in UNFINISHED}
 
 
 def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:

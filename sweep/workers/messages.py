@@ -28,6 +28,8 @@ class MessageKind(StrEnum):
 
     DONE = "done"
     """{weights_sha256, confusion}: all epochs were run and weights.npz is written. Ends the job, as all that follow."""
+    PAUSED = "paused"
+    """All epochs up to the job's pause were run, and the checkpoint is written."""
     STOPPED = "stopped"
     """Stopped as requested, with a checkpoint."""
     FAILED = "failed"

@@ -30,6 +30,7 @@ class Job:
         objective, epoch: the rule of the selected epoch, as in `EpochSelection`.
         whole: train on the validation examples too, and evaluate nothing.
         stop_after: last epoch to run, counted from 1; None for all.
+        pause_after: epoch, counted from 1, after which to save a checkpoint and report `PAUSED`; None for no pause.
         seconds: longest training time, enforced by the coordinator; None for no limit.
     """
 
@@ -43,6 +44,7 @@ class Job:
     epoch: str
     whole: bool = False
     stop_after: int | None = None
+    pause_after: int | None = None
     seconds: float | None = None
 
 

@@ -5,7 +5,7 @@ during the next one. When the pipe from the coordinator is closed, the coordinat
 
 | line from the coordinator | |
 |---|---|
-| {"command": "train", ...Job} | train, from the checkpoint if there is one |
+| {"command": "train", ...Job} | train, from the checkpoint if there is one, to the job's pause or end |
 | {"command": "stop", "id": id} | after the current epoch, save a checkpoint and report `stopped` |
 
 A line to the coordinator is a message (see `sweep/workers/messages.py`) with the id of its job added.
@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
@@ -144,17 +145,24 @@ def run(job: Job, inbox: Inbox) -> None:
 
 
 def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
-    data = datasets.load(Path(job.dataset), None if job.whole else job.split_seed)
+    data = _dataset(job.dataset, None if job.whole else job.split_seed)
     state = _state(job, data, folder)
     for epoch in state.epochs:
         send(job, MessageKind.EPOCH, epoch={"index": epoch.index, **epoch.row()})
     with heartbeat(job, state):
         stopped = _train_until_stopped(job, state, data, folder, inbox)
-    if stopped:
+    if stopped or job.pause_after is not None:
+        failpoint("before_pause")
         checkpoint.save(state, folder.checkpoint)
-        send(job, MessageKind.STOPPED)
+        send(job, MessageKind.PAUSED if len(state.epochs) == job.pause_after else MessageKind.STOPPED)
         return
     send(job, MessageKind.DONE, **_finish(job, state, data, folder))
+
+
+@lru_cache(maxsize=1)
+def _dataset(folder: str, split_seed: int | None) -> Dataset:
+    """The dataset of a job; the next job of this worker most likely has the same."""
+    return datasets.load(Path(folder), split_seed)
 
 
 def _train_until_stopped(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder, inbox: Inbox) -> bool:
@@ -186,7 +194,8 @@ def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
 def _train(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) -> Iterator[Epoch]:
     """Train, and save checkpoints at intervals."""
     saved, cost = perf_counter(), 0.0
-    for epoch in train(state, data.train, None if job.whole else data.validation, job.stop_after):
+    validation, end = None if job.whole else data.validation, job.pause_after or job.stop_after
+    for epoch in train(state, data.train, validation, end):
         if perf_counter() - saved > max(CHECKPOINT_INTERVAL_S, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")

@@ -21,8 +21,10 @@ from sweep.coordination.coordinator import Stop, TooManyFailures
 from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
 from sweep.objective import Objective
+from sweep.search.legs import is_control
+from sweep.search.rungs import Standings
 from sweep.search.samplers import make_sampler
-from sweep.search.search import Search, is_control
+from sweep.search.search import Search
 from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
 from sweep.workers.messages import Message, MessageKind
@@ -431,7 +433,7 @@ def test_qmc_has_low_discrepancy(tiny):
     memory = optuna.create_study()
     memory.enqueue_trial(study.encode(study.baseline))
     for begun in range(65):
-        memory.sampler = make_sampler(study, begun, TrialCache())
+        memory.sampler = make_sampler(study, begun, TrialCache(), Standings(1), lambda params: 0.0)
         trial = memory.ask()
         if begun:  # the baseline's settings are not drawn
             space, own = (kind.infer_relative_search_space for kind in (type(memory.sampler), QMCSampler))

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from sweep.search.pruners import Hyperband, Median
 
 RULES = {
-    "median": (Median, lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)),
+    "median": (lambda: Median(27), lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)),
     "hyperband": (lambda: Hyperband(27), lambda: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=27)),
 }
 
@@ -72,3 +72,33 @@ def test_a_pruner_restored_from_the_record_decides_the_same(rule):
 
     kept = {"median": lambda pruner: (pruner._completed, pruner._reported), "hyperband": lambda pruner: pruner._reached}
     assert kept[rule](fresh) == kept[rule](study.pruner)
+
+
+def test_trials_of_other_lengths_are_compared_at_the_same_share():
+    """A short trial has fewer reports; between them it is compared by its latest one."""
+    rule, study = Median(9), optuna.create_study(direction="minimize")
+    for number in range(5):  # three epochs each, at a third, two thirds and the whole of the nine steps
+        trial = study.ask()
+        for step, value in ((2, 0.5), (5, 0.3), (8, 0.1)):
+            trial.report(value + number / 1000, step)
+        study.tell(trial, 0.1)
+        rule.learn(study, study.trials[number])
+    for value, step, behind in [(0.4, 2, False), (0.6, 3, True), (0.4, 4, False), (0.31, 5, True), (0.2, 7, False)]:
+        trial = study.ask()
+        trial.report(value, step)
+        assert rule.prune(study, study.trials[trial.number]) is behind
+
+
+def test_a_trial_is_not_pruned_against_fewer_than_five():
+    rule, study = Median(9), optuna.create_study(direction="minimize")
+    for number in range(5):
+        trial = study.ask()
+        trial.report(0.1, 8 if number == 0 else 2)  # the first has no report before the last step
+        study.tell(trial, 0.1)
+        rule.learn(study, study.trials[number])
+    early, late = study.ask(), study.ask()
+    early.report(0.9, 2)
+    late.report(0.9, 8)
+
+    assert not rule.prune(study, study.trials[early.number])
+    assert rule.prune(study, study.trials[late.number])

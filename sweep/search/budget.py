@@ -1,0 +1,90 @@
+"""A budget in minutes: how the wall time of a run is divided between search, confirmation, final models and report.
+
+The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
+trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
+everything, it is given up in this order: fresh seeds down to two, then candidates down to one, then the confirmation as
+a whole; the champion is then the best trial of the search, and the test set stays closed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from studies.definition import Confirm
+
+REPORT_S = 8.0
+"""Time for the test set and the report."""
+RUN_S = 0.3
+"""Time of a training run besides its epochs: to start it, to write its weights and to record it."""
+MARGIN = 1.2
+"""Factor of estimated times: workers that wait for the longest run, and a load that grows."""
+LARGEST_SHARE = 0.5
+"""Share of the time that is kept for the confirmation at most; before anything is measured, it is kept."""
+LEAST_CLOSING, MOST_CLOSING = 0.1, 0.4
+"""Limits of the share of the search's time in which paused trials are promoted and no new ones are proposed."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The wall time of a run.
+
+    Attributes:
+        start, deadline: of `time.monotonic()`.
+        workers: training runs at once.
+        confirm: what the study asks for; None where nothing is to be confirmed.
+    """
+
+    start: float
+    deadline: float
+    workers: int
+    confirm: Confirm | None
+
+    def search_until(self, trainings: Sequence[float]) -> float:
+        """When the search has to end, of `time.monotonic()`.
+
+        Args:
+            trainings: seconds of a whole training of each candidate, the baseline last; empty if not known yet.
+        """
+        training = self.deadline - REPORT_S - self.start
+        if self.confirm is None:
+            return self.start + training
+        most = LARGEST_SHARE * training
+        needed = self._needed(self.confirm, trainings) if trainings else most
+        return self.start + training - min(needed, most)
+
+    def proposals_until(self, trainings: Sequence[float]) -> float:
+        """When the search has to propose its last new trial: what is paused then may still be promoted."""
+        until = self.search_until(trainings)
+        share = MARGIN * max(trainings, default=0.0) / max(until - self.start, 1e-9)
+        return until - min(max(share, LEAST_CLOSING), MOST_CLOSING) * (until - self.start)
+
+    def affordable(self, trainings: Sequence[float]) -> Confirm | None:
+        """The largest confirmation for which the time is left; None if there is none.
+
+        Args:
+            trainings: as for `search_until`.
+        """
+        left = self.deadline - REPORT_S - time.monotonic()
+        return next((plan for plan in self._plans() if self._needed(plan, trainings) <= left), None)
+
+    def trainings_until(self) -> float:
+        """When the last training run has to end, of `time.monotonic()`."""
+        return self.deadline - REPORT_S
+
+    def _plans(self) -> Iterator[Confirm]:
+        """The confirmations from the full one to the smallest."""
+        if self.confirm is not None:
+            for seeds in range(self.confirm.seeds, 1, -1):
+                yield Confirm(top=self.confirm.top, seeds=seeds)
+            for top in range(self.confirm.top - 1, 0, -1):
+                yield Confirm(top=top, seeds=2)
+
+    def _needed(self, plan: Confirm, trainings: Sequence[float]) -> float:
+        """Seconds of wall time for the confirmation and the final models."""
+        *candidates, baseline = trainings
+        chosen = [*candidates[: plan.top], baseline]
+        confirm = [seconds + RUN_S for seconds in chosen for _ in range(plan.seeds)]
+        final = [max(chosen) + RUN_S] * plan.seeds
+        return MARGIN * sum(max(sum(runs) / self.workers, max(runs)) for runs in (confirm, final))

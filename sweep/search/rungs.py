@@ -1,0 +1,101 @@
+"""Rungs: the shares of a trial's epochs at which trials are compared, and the standings of the trials there."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+FACTOR = 3
+"""Each rung has this many times the epochs of the one before: 1, 4 and 12 of 12."""
+MOST_STEPS = 4
+"""Rungs below the last. An 81st of the epochs says little about the end, and earlier still says less."""
+LEAST_MODELLED = 10
+"""Trials that a rung needs before the sampler uses it; Optuna's TPE draws as many at random first."""
+
+Key = tuple[float, float, int]
+"""How trials are ordered: cost (lower is better), validation loss, number."""
+
+
+def rung_epochs(epochs: int, longest: int) -> tuple[int, ...]:
+    """The epoch, counted from 1, at which a trial reaches each rung; the last rung is its last epoch.
+
+    The number of rungs follows from the longest trial of the study, and their shares from that number. So trials of
+    different lengths are compared at the same share of their own schedules; a short one reaches several rungs at once.
+
+    Args:
+        epochs: of the trial.
+        longest: epochs of the study's longest trial.
+    """
+    steps = min(MOST_STEPS, int(math.log(longest) / math.log(FACTOR) + 1e-9))
+    return tuple(max(1, round(epochs / FACTOR**step)) for step in range(steps, -1, -1))
+
+
+class Standings:
+    """Where the trials of a search stand at each rung.
+
+    Attributes:
+        reached: for each rung the keys of the trials that reached it, best first.
+        worst: numbers of the trials that diverged, ran out of memory or of time: worse than all others.
+    """
+
+    def __init__(self, rungs: int) -> None:
+        self.reached: list[list[Key]] = [[] for _ in range(rungs)]
+        self.worst: list[int] = []
+        self._keys: list[dict[int, Key]] = [{} for _ in range(rungs)]
+
+    def add(self, number: int, rung: int, cost: float, loss: float) -> None:
+        """Note that a trial reached a rung; a second time changes nothing.
+
+        Args:
+            number: of the trial.
+            rung: from 0.
+            cost: the objective at the selected epoch so far, such that less is better; NaN is the worst.
+            loss: the validation loss there.
+        """
+        if number not in self._keys[rung]:
+            key = (math.inf if math.isnan(cost) else cost, math.inf if math.isnan(loss) else loss, number)
+            self._keys[rung][number] = key
+            insort(self.reached[rung], key)
+
+    def add_worst(self, number: int) -> None:
+        """Note that the settings of a trial led to no result."""
+        self.worst.append(number)
+
+    def has(self, number: int, rung: int) -> bool:
+        """Whether a trial reached a rung."""
+        return number in self._keys[rung]
+
+    def rank(self, number: int, rung: int) -> int:
+        """The place of a trial among all that reached the rung, from 1."""
+        return bisect_left(self.reached[rung], self._keys[rung][number]) + 1
+
+    def best_and_rest(self, known: int, best: int) -> tuple[Sequence[int], Sequence[int]] | None:
+        """Numbers of the best trials and of the others, at the highest rung that enough trials reached.
+
+        As in BOHB (Falkner et al. 2018, arXiv 1807.01774, section 3.2) trials are compared only where all of them were
+        measured; those that were stopped before say nothing about that rung. Those without a result are the worst.
+
+        Args:
+            known: number of trials that reached a rung or are among the worst.
+            best: how many of `known` trials count as the best; a rung needs twice as many trials.
+
+        Returns:
+            None with too few trials.
+        """
+        if known < LEAST_MODELLED:
+            return None
+        enough = (r for r in reversed(self.reached) if len(r) >= max(LEAST_MODELLED, 2 * best))
+        worst = set(self.worst)
+        order = [number for _, _, number in next(enough, self.reached[0]) if number not in worst]
+        return order[:best], [*order[best:], *self.worst]
+
+    def ahead(self, count: int) -> list[int]:
+        """Numbers of the trials that are likely to be the best `count`: by the rung they reached, then by place."""
+        found = dict.fromkeys(number for reached in reversed(self.reached) for _, _, number in reached[:count])
+        return list(found)[:count]
+
+    @property
+    def known(self) -> int:
+        """Number of trials that reached a rung or are among the worst."""
+        return len(self.reached[0]) + len(set(self.worst) - self._keys[0].keys())
