@@ -153,6 +153,7 @@ class SweepRecord:
         if number == 0:
             return "baseline"
         return f"start {number}" if number <= len(self.study.get("start") or ()) else None
+
     def contenders(self) -> list[TrialRecord]:
         """Trials that may be the best, best first: the completed ones, then those that were stopped.
 

@@ -60,12 +60,11 @@ class Proposals:
             settings: its hyperparameters.
             state: RUNNING if its result must not be used yet, PRUNED if it is paused, else its own.
         """
-        points, values = trial.intermediate_values, trial.values
+        steps = {self._step(settings, epoch): value for epoch, value in trial.intermediate_values.items()}
+        trial.intermediate_values = steps if trial.state.is_finished() else {}  # a running one reports them again
         trial.user_attrs = {}
         trial.system_attrs = {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG_PREFIX)}
-        trial.state, trial.values = state, values if state == TrialState.COMPLETE else None
-        steps = {self._step(settings, epoch): value for epoch, value in points.items()}
-        trial.intermediate_values = steps if state.is_finished() else {}
+        trial.state, trial.values = state, trial.values if state == TrialState.COMPLETE else None
         # Replaces a new trial: passing it as a template would deep-copy it, half of the time of a start.
         trial._trial_id = self._storage.create_new_trial(self._study._study_id)
         self._storage._set_trial(trial._trial_id, trial)

@@ -11,8 +11,10 @@ from sweep.storage.trial_log import TrialLog
 START = (
     "start=[{ learning_rate = 0.01 }, { hidden_sizes = [24, 12] }, { hidden_sizes = [32] }, { learning_rate = 0.02 }]"
 )
-CHANGES = (START, "generation=4", "trials=18", "pruner=median", "control=0.1", "baseline.epochs=5", "seed=5")
+MEDIAN = (START, "generation=4", "trials=18", "pruner=median", "control=0.1", "baseline.epochs=5", "seed=5")
 """Eighteen trials are four generations and a half; five are given, five drawn at random, the rest by TPE."""
+HALVING = (START, "generation=4", "trials=22", "pruner=halving", "control=0.1", "baseline.epochs=9", "seed=5")
+"""Three rungs, after one, three and nine epochs."""
 
 
 class Crash(BaseException):
@@ -35,6 +37,12 @@ def numbers(record):
     return table, [trial.number for trial in record.ranked()]
 
 
+@pytest.fixture(params=[MEDIAN, HALVING], ids=["median", "halving"])
+def changes(request):
+    """What makes the study."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
 def expected():
     """The result of one worker, shared by the tests that compare with it."""
@@ -42,21 +50,21 @@ def expected():
 
 
 @pytest.fixture
-def reference(tiny, opened, searched, expected):
+def reference(tiny, opened, searched, expected, changes):
     """What one undisturbed worker finds."""
-    if not expected:
-        database = opened(tiny(*CHANGES), "reference")
-        searched(tiny(*CHANGES), database, workers=1)
-        expected["numbers"] = numbers(records.read(database.folder))
-    return expected["numbers"]
+    if changes not in expected:
+        database = opened(tiny(*changes), "reference")
+        searched(tiny(*changes), database, workers=1)
+        expected[changes] = numbers(records.read(database.folder))
+    return expected[changes]
 
 
-def test_the_reference_study_has_all_cases(reference):
+def test_the_reference_study_has_all_cases(reference, changes):
     """Pruned and completed trials, and more than TPE's random startup trials."""
     table, ranked = reference
     outcomes = [row[1] for row in table]
 
-    assert len(table) == 18
+    assert len(table) == (18 if changes == MEDIAN else 22)
     assert {"complete", "pruned"} == set(outcomes)
     assert [row[0]["learning_rate"] for row in table[:5]] == [0.003, 0.01, 0.003, 0.003, 0.02]
     assert [row[0]["hidden_sizes"] for row in table[:5]] == [(16,), (16,), (24, 12), (32,), (16,)]
@@ -64,22 +72,22 @@ def test_the_reference_study_has_all_cases(reference):
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searched, reference, workers):
+def test_the_result_does_not_depend_on_the_number_of_workers(tiny, opened, searched, reference, changes, workers):
     """With two and four workers, trials end in another order than with one."""
-    database = opened(tiny(*CHANGES))
-    searched(tiny(*CHANGES), database, workers=workers)
+    database = opened(tiny(*changes))
+    searched(tiny(*changes), database, workers=workers)
 
     assert numbers(records.read(database.folder)) == reference
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, monkeypatch, after):
+def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference, changes, monkeypatch, after):
     """The coordinator is killed before or after every 13th write to the database, until the study is complete.
 
     A start makes four writes before its workers can have ended an epoch.
     """
-    study, writes = tiny(*CHANGES), itertools.count(1)
+    study, writes = tiny(*changes), itertools.count(1)
 
     def deadly(method):
         def write(self, *arguments):
@@ -113,7 +121,7 @@ def test_a_crash_at_any_write_changes_nothing(tiny, opened, searched, reference,
 
 def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder):
     """Four trials can be proposed; the fifth has to wait."""
-    study = tiny(*CHANGES)
+    study = tiny(*MEDIAN)
     database = opened(study)
     search = Search(study, database.search, database.folder, digits_folder)
 
@@ -123,13 +131,14 @@ def test_a_generation_uses_only_earlier_generations(tiny, opened, digits_folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [3, pytest.param(6, marks=pytest.mark.slow)])
-def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, first):
-    """Also if it is stopped inside a generation or at the end of the shorter study."""
-    database = opened(tiny(*CHANGES, f"trials={first}"))
-    searched(tiny(*CHANGES, f"trials={first}"), database)
+@pytest.mark.parametrize("changes", [MEDIAN], indirect=True, ids=["median"])
+@pytest.mark.parametrize("first", [3, 6])
+def test_an_extended_study_equals_one_that_was_larger_from_the_start(tiny, opened, searched, reference, changes, first):
+    """Also if it is stopped inside a generation or at the end of the shorter study. Halving ends paused ones there."""
+    database = opened(tiny(*changes, f"trials={first}"))
+    searched(tiny(*changes, f"trials={first}"), database)
     database.close()
-    grown = opened(tiny(*CHANGES))
-    searched(tiny(*CHANGES), grown)
+    grown = opened(tiny(*changes))
+    searched(tiny(*changes), grown)
 
     assert numbers(records.read(grown.folder)) == reference
