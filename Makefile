@@ -1,6 +1,6 @@
 # `make` lists the targets. STUDY, TARGET, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
-.PHONY: help sweep cluster ui dashboard report test test-all chaos bench peers scaling check format lock clean
+.PHONY: help sweep cluster ui dashboard report test test-all chaos bench peers race scaling check format lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -86,6 +86,9 @@ bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole
 peers: export PYTHONPATH := tests/benchmarks
 peers: $(VENV)/.installed ## Compare sweeps of tables with scikit-learn and FLAML, needs .venv/bin/pip install "flaml[automl]>=2.7,<3"
 	@$(VENV)/bin/python -W ignore tests/benchmarks/peers.py
+
+race: $(VENV)/.installed ## Race the search against Optuna, Ray Tune, scikit-learn and FLAML, for hours; needs .venv/bin/pip install -e ".[bench]"
+	@$(VENV)/bin/python -W ignore tests/benchmarks/race/race.py $(RACE)
 
 scaling: export PYTHONPATH := tests/benchmarks
 scaling: $(VENV)/.installed ## Simulate up to 1,000 workers and 100,000 trials, for hours; rewrites docs/scaling.json and .png

@@ -132,7 +132,7 @@ def test_no_other_package_names_a_hyperparameter():
 
 def test_scripts_import_existing_names():
     """The benchmarks and the chaos script are not run by the fast tests, and mypy does not check them."""
-    scripts = [*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "tests" / "chaos" / "chaos.py"]
+    scripts = [*(ROOT / "tests" / "benchmarks").rglob("*.py"), ROOT / "tests" / "chaos" / "chaos.py"]
     imported = {name for script in scripts for name in modules(script) if name.split(".")[0] in LAYERS}
 
     assert len(imported) >= 20
