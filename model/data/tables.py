@@ -39,9 +39,10 @@ def read_table_dataset(path: Path, target: str | None, keep: tuple[str, ...]) ->
     """
     frame = read_frame(path)
     place = row_finder(path)
-    name = _target([str(column) for column in frame.columns], target, path)
+    columns = [str(column) for column in frame.columns]
+    name, usual = _target(columns, target, path), _target(columns, None, path)
     values = frame.pop(name)
-    labels = _labels(values, f"{path}: column {name!r}", place, named=target is not None)
+    labels = _labels(values, f"{path}: column {name!r}", place, is_usual=name == usual)
     inputs = choose_inputs(frame, [column for column in keep if column != name], str(path), place)
     notes = [f"target {name!r}{'' if target else ' (if another is meant, name it with --target COLUMN)'}"]
     notes += [labels.note] if labels.note else []
@@ -79,13 +80,13 @@ def _target(names: list[str], target: str | None, path: Path) -> str:
     return (usual or named or names)[-1 if not usual else 0]
 
 
-def _labels(values: "pd.Series[Any]", where: str, place: Callable[[int], str], *, named: bool) -> Labels:
-    """The codes of the labels; an error says how to name another target if none was named."""
+def _labels(values: "pd.Series[Any]", where: str, place: Callable[[int], str], *, is_usual: bool) -> Labels:
+    """The codes of the labels; an error says how to name another target, unless one was chosen."""
     try:
         _refuse_missing(values, where, place)
         return encode_labels(_plain_array(values), where)
     except DatasetInvalid as error:
-        if named:
+        if not is_usual:
             raise
         lines = str(error).splitlines()[:2]
         raise DatasetInvalid("\n".join([*lines, "Or name another column to predict with --target COLUMN."])) from error

@@ -123,6 +123,8 @@ def _write_described(data: Path, options: Options, notify: Callable[[str], None]
     arrays = describe.stored_arrays(folder)
     for line in describe.lines(data.name, arrays):
         notify(line)
+    if target is not None and options.target is None:
+        notify(f"if another column than {target!r} is meant, name it with --target COLUMN")
     return write_study(data, arrays, target), folder
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from model.data import datasets
 from model.data.arrays import Arrays, Column
+from model.data.errors import DatasetInvalid
 from studies.definition import Study
 from studies.record import reader
 from studies.study_file import StudyError, load
@@ -163,6 +164,24 @@ def test_the_usual_target_is_written_into_the_study(tmp_path: Path, flowers: Pat
     found = with_study_file(options(tmp_path / "runs", flowers), lambda line: None)
 
     assert (load(str(found.study)).target, found.target) == ("code", None)
+
+
+def test_a_target_that_was_not_named_is_said_to_be_one(tmp_path: Path, flowers: Path) -> None:
+    told: list[str] = []
+    with_study_file(options(tmp_path / "runs", flowers), told.append)
+    assert "if another column than 'code' is meant, name it with --target COLUMN" in told
+
+    flowers.with_suffix(".toml").unlink()
+    pd.read_csv(flowers).assign(code=None).to_csv(flowers, index=False)
+    with pytest.raises(DatasetInvalid, match=r"labels are missing.*\n.*\nOr name another column to predict"):
+        with_study_file(options(tmp_path / "runs", flowers), told.append)
+
+
+def test_a_target_that_was_named_is_not_doubted(tmp_path: Path, flowers: Path) -> None:
+    told: list[str] = []
+    with_study_file(options(tmp_path / "runs", flowers, "species"), told.append)
+
+    assert not any("--target" in line for line in told)
 
 
 def test_a_target_without_a_data_file_is_refused(tmp_path: Path) -> None:
