@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from studies.definition import Confirm
 
 REPORT_S = 8.0
-"""Time for the test set and the report."""
+"""Time for the test set and the report; half of a run that is shorter than twice this."""
 RUN_S = 0.3
 """Time of a training run besides its epochs: to start it, to write its weights and to record it."""
 MARGIN = 1.2
@@ -47,7 +47,7 @@ class Budget:
         Args:
             trainings: seconds of a whole training of each candidate, the baseline last; empty if not known yet.
         """
-        training = self.deadline - REPORT_S - self.start
+        training = self.trainings_until() - self.start
         if self.confirm is None:
             return self.start + training
         most = LARGEST_SHARE * training
@@ -57,7 +57,7 @@ class Budget:
     def proposals_until(self, trainings: Sequence[float]) -> float:
         """When the search has to propose its last new trial: what is paused then may still be promoted."""
         until = self.search_until(trainings)
-        share = MARGIN * max(trainings, default=0.0) / max(until - self.start, 1e-9)
+        share = MARGIN * max(trainings, default=0.0) / (until - self.start)
         return until - min(max(share, LEAST_CLOSING), MOST_CLOSING) * (until - self.start)
 
     def affordable(self, trainings: Sequence[float]) -> Confirm | None:
@@ -66,12 +66,12 @@ class Budget:
         Args:
             trainings: as for `search_until`.
         """
-        left = self.deadline - REPORT_S - time.monotonic()
+        left = self.trainings_until() - time.monotonic()
         return next((plan for plan in self._plans() if self._needed(plan, trainings) <= left), None)
 
     def trainings_until(self) -> float:
         """When the last training run has to end, of `time.monotonic()`."""
-        return self.deadline - REPORT_S
+        return self.deadline - min(REPORT_S, (self.deadline - self.start) / 2)
 
     def _plans(self) -> Iterator[Confirm]:
         """The confirmations from the full one to the smallest."""

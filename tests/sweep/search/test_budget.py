@@ -1,0 +1,122 @@
+"""How the minutes of a run are divided: the search gets what the confirmation does not need."""
+
+import pytest
+
+from studies.definition import Confirm
+from sweep.search import budget as budgets
+from sweep.search.budget import LARGEST_SHARE, LEAST_CLOSING, MARGIN, MOST_CLOSING, REPORT_S, RUN_S, Budget
+
+FULL = Confirm(top=3, seeds=3)
+
+
+def budget(seconds, confirm=FULL, workers=2, start=1000.0):
+    return Budget(start, start + seconds, workers, confirm)
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets the clock."""
+    return lambda now: monkeypatch.setattr(budgets.time, "monotonic", lambda: now)
+
+
+def test_nothing_is_kept_for_a_confirmation_that_is_not_wanted():
+    assert budget(600, confirm=None).search_until([5.0, 5.0]) == 1600 - REPORT_S
+
+
+def test_before_anything_is_measured_half_of_the_time_is_kept():
+    assert budget(600).search_until([]) == 1000 + LARGEST_SHARE * (600 - REPORT_S)
+
+
+def test_the_search_gets_what_the_rest_does_not_need():
+    """Three candidates and the baseline on three seeds, two at a time, and three final models of the slowest."""
+    trainings = [10.0, 4.0, 2.0, 3.0]
+    confirm = 3 * (10 + 4 + 2 + 3 + 4 * RUN_S) / 2
+    final = 3 * (10 + RUN_S) / 2
+
+    assert budget(600).search_until(trainings) == pytest.approx(1600 - REPORT_S - MARGIN * (confirm + final))
+    assert budget(600).search_until([1.0] * 4) > budget(600).search_until([2.0] * 4)
+    assert budget(600, workers=4).search_until(trainings) > budget(600).search_until(trainings)
+
+
+def test_more_workers_do_not_shorten_the_longest_training():
+    one, many = (budget(600, workers=workers).search_until([20.0, 1.0]) for workers in (12, 1000))
+
+    assert one == many == pytest.approx(1600 - REPORT_S - MARGIN * 2 * (20 + RUN_S))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1, REPORT_S, REPORT_S + 1, 60, 6000])
+@pytest.mark.parametrize("trainings", [[], [0.0, 0.0], [1.0, 2.0], [1e6, 1e6, 1e6, 1e6]])
+@pytest.mark.parametrize("confirm", [None, FULL, Confirm(top=20, seeds=50)])
+def test_no_share_is_negative(seconds, trainings, confirm):
+    """Start, last proposal, end of the search, end of the last training, end: in this order, however short the run."""
+    run = budget(seconds, confirm)
+    proposals, search = run.proposals_until(trainings), run.search_until(trainings)
+
+    assert run.start < proposals < search <= run.trainings_until()
+    assert run.trainings_until() < run.deadline
+    assert search - run.start >= (1 - LARGEST_SHARE) * max(seconds - REPORT_S, seconds / 2) * 0.999
+
+
+@pytest.mark.parametrize(
+    ("longest", "share"),
+    [(0.0, LEAST_CLOSING), (200.0, MARGIN * 200 / 992), (10_000.0, MOST_CLOSING)],
+    ids=["short", "in between", "long"],
+)
+def test_proposals_end_a_whole_training_before_the_search(longest, share):
+    """But not before six tenths of it, nor after nine tenths."""
+    run = budget(1000, confirm=None)
+
+    assert run.proposals_until([longest, 0.0]) == pytest.approx(1000 + (1 - share) * 992)
+
+
+def test_seeds_are_given_up_before_candidates_and_candidates_before_the_confirmation(at):
+    """With ever less time: one seed after the other down to two, then one candidate after the other, then all."""
+    run, trainings = budget(1000, Confirm(top=3, seeds=5)), [10.0, 10.0, 10.0, 10.0]
+    found = []
+    for left in range(300, 0, -1):
+        at(run.trainings_until() - left)
+        plan = run.affordable(trainings)
+        if not found or found[-1] != plan:
+            found.append(plan)
+
+    plans = [(5, 3), (4, 3), (3, 3), (2, 3), (2, 2), (2, 1)]
+    assert found == [*(Confirm(top=top, seeds=seeds) for seeds, top in plans), None]
+
+
+def test_what_is_affordable_fits_into_the_time_that_is_left(at):
+    """As estimated; and the next larger plan does not fit."""
+    run, trainings = budget(1000, Confirm(top=2, seeds=4)), [8.0, 6.0, 7.0]
+
+    def needed(top, seeds):
+        confirm = seeds * (sum(trainings[:top]) + 7.0 + (top + 1) * RUN_S) / 2
+        final = seeds * (8.0 + RUN_S) / 2
+        return MARGIN * (confirm + final)
+
+    at(run.trainings_until() - needed(2, 3) - 0.01)
+    assert run.affordable(trainings) == Confirm(top=2, seeds=3)
+    at(run.trainings_until() - needed(2, 3) + 0.01)
+    assert run.affordable(trainings) == Confirm(top=2, seeds=2)
+    assert needed(1, 2) > max(trainings)
+
+
+def test_nothing_is_affordable_after_the_end(at):
+    run = budget(1000)
+    at(run.deadline + 1)
+
+    assert run.affordable([0.0, 0.0]) is None
+
+
+def test_fewer_candidates_than_wanted_cost_less(at):
+    """A study of one setting has a single candidate, its baseline."""
+    run = budget(1000)
+    at(run.trainings_until() - 40)
+
+    assert run.affordable([10.0]) == FULL
+    assert run.affordable([10.0] * 4) == Confirm(top=1, seeds=2)
+
+
+def test_a_run_that_is_shorter_than_its_report_still_searches():
+    """Half of the time is for the report then, which takes longer; the other half is searched."""
+    run = budget(REPORT_S / 2, confirm=None)
+
+    assert run.search_until([]) == 1000 + REPORT_S / 4
