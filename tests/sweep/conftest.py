@@ -3,9 +3,11 @@
 import contextlib
 import io
 
+import empty_report
 import pytest
 from rich.console import Console
 
+from studies.record.folder import StudyFolder
 from studies.study_file import load
 from sweep.commands.preparation import describe
 from sweep.coordination.coordinator import Coordinator, Stop
@@ -50,6 +52,17 @@ def study_file(tmp_path):
 def tiny(study_file):
     """The study as a value; call it with changes."""
     return lambda *changes: load(str(study_file), changes)
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Sweeps of this process write empty reports: to draw one takes longer than a small sweep."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "sweep.commands.run._write_report",
+            lambda record: empty_report.write(record, StudyFolder(record.folder).report),
+        )
+        yield
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from model.network import MLP
 from sweep.champion_classifier import ChampionClassifier
 from sweep.result import NoChampion
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("baseline.epochs=2", "space.hidden_sizes={layers=[1,1], units=[8,64]}", "sampler=random", "confirm.top=1",
          "confirm.seeds=2")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory):
+def result(undrawn, tmp_path_factory):
     """A small sweep of the digits."""
     home = tmp_path_factory.mktemp("api") / "runs"
     return sweep.run("digits", trials=3, home=home, tracking="none", changes=QUICK)
@@ -119,7 +120,7 @@ def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
     iris = load_iris(as_frame=True)
     X, y = iris.data.assign(site=["north", "south"] * 75), pd.Series(iris.target_names[iris.target], name="species")
     X.loc[::11, "petal width (cm)"] = None
-    changes = ("confirm.top=1", "confirm.seeds=2")
+    changes = ("baseline.epochs=60", "confirm.top=1", "confirm.seeds=2")
     options = {"trials": 2, "home": tmp_path / "runs", "tracking": "none", "changes": changes}
 
     result = sweep.fit(X[::2], y[::2], **options)

@@ -19,6 +19,7 @@ from sweep.commands.new_study import find_study, study_text, with_study_file, wr
 from sweep.commands.preparation import Options, study_and_data
 from sweep.commands.run import run_study
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ONE_EPOCH = ("baseline.epochs=1", "space.hidden_sizes={layers=[1,1], units=[16,64]}", "sampler=random")
 
 

@@ -14,6 +14,7 @@ from sweep.commands.printed_command import command_here
 from sweep.commands.run import run_study
 from sweep.coordination import coordinator
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("baseline.epochs=1", "space.hidden_sizes={layers=[1,1], units=[8,16]}", "sampler=random")
 
 

@@ -107,9 +107,9 @@ def test_memory_does_not_grow_with_the_number_of_rows(
 ) -> None:
     monkeypatch.setattr(frames, "PART_VALUES", 6 * 2 * BATCH)
     peaks = []
-    for times in (120, 360):
+    predict_rows(save(frame, tmp_path / "a.csv"), champion, None, [], None)
+    for times in (30, 90):
         path = save(pd.concat([frame] * times), tmp_path / f"{times}.csv")
-        predict_rows(path, champion, None, [], tmp_path / "out.csv")
         tracemalloc.start()
         predict_rows(path, champion, None, [], tmp_path / "out.csv")
         peaks.append(tracemalloc.get_traced_memory()[1])
