@@ -250,10 +250,10 @@ def image(ax: Axes, shown: Mistake, names: Sequence[str]) -> None:
     ax.set_yticks([])
     ax.spines[:].set_color(RULE)
     width = 1.2 * ax.get_position().width * WIDTH  # into the gap between two images
-    true, predicted = names[shown.label], names[shown.predicted]
+    true, predicted = printable(names[shown.label]), printable(names[shown.predicted])
     probability = f", {100 * shown.probability:.0f}\u00a0%"
     text = f"{true} → {predicted}{probability}"
-    if measure(printable(text), TINY) > width:
+    if measure(text, TINY) > width:
         room = width - measure(f"→ {probability}", TINY)
         text = f"{shorten(true, width, TINY)}\n→ {shorten(predicted, room, TINY)}{probability}"
     ax.set_title(text, fontsize=TINY, color=INK, pad=3, parse_math=False)
