@@ -1,6 +1,7 @@
 """Made-up records: seeded, realistic in size and shape, and with every kind of ending."""
 
 import base64
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -83,10 +84,11 @@ def _matrix(rng: np.random.Generator, examples: int, accuracy: float) -> list[li
     wrong = round(examples * (1 - accuracy))
     counts = np.diag(np.full(10, (examples - wrong) // 10))
     counts[0, 0] += examples - wrong - counts.sum()
-    for _ in range(wrong):
-        true, other = rng.choice(10, 2, replace=False)
-        counts[(4, 9) if rng.random() < 0.15 else (true, other)] += 1
-    return [[int(cell) for cell in row] for row in counts]
+    true = rng.integers(0, 10, wrong)
+    other = (true + rng.integers(1, 10, wrong)) % 10
+    common = rng.random(wrong) < 0.15
+    np.add.at(counts, (np.where(common, 4, true), np.where(common, 9, other)), 1)
+    return counts.tolist()
 
 
 def _trial(
@@ -322,7 +324,7 @@ def _mistake(shape: list[int], rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made_up() -> Callable[..., SweepRecord]:
     """The builder of made-up records; see `make_record` for what can be asked of it."""
     return make_record
@@ -396,7 +398,7 @@ def _judged(
     champion = max(candidates, key=lambda one: one["mean"])
     base = next(one for one in candidates if one["trial"] == 0)
     comparison = paired_comparison(champion["values"], base["values"], METRICS["accuracy"], len(candidates) - 1)
-    made = make_record(30, confirmed=True).verdict or {}
+    made = _verdict()
     verdict = {
         **made,
         "champion": champion["trial"],
@@ -408,7 +410,12 @@ def _judged(
     return replace(record, verdict=verdict)
 
 
-@pytest.fixture
+@functools.cache
+def _verdict() -> Mapping[str, Any]:
+    return make_record(30, confirmed=True).verdict or {}
+
+
+@pytest.fixture(scope="session")
 def known() -> Callable[..., SweepRecord]:
     """The builder of studies with known truth; see `make_study`."""
     return make_study

@@ -24,7 +24,7 @@ def score(settings):
     return 0.9 + 0.02 * (math.log10(settings["learning_rate"]) + 4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two(known):
     """The same question; the second sweep had three times the trials and a wider range."""
     wide = {"learning_rate": {**RATE["learning_rate"], "high": 3e-2}}
