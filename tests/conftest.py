@@ -6,11 +6,16 @@ import re
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from model.data import datasets
 from model.data.datasets import Dataset, Examples
 from model.data.preprocessing import Pixels
 
+threadpool_limits(1, "blas")
+"""A second thread of BLAS waits in a loop for the next product: it takes more processor time than all of the tests'
+networks, and the core of another test process. Not by environment variables, which the tests' processes would inherit.
+"""
 SLOW_FILE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.slow\b", re.MULTILINE)
 WITHOUT_SLOW = ("not slow", "not mnist and not slow", "not slow and not mnist")
 

@@ -15,6 +15,25 @@ from sweep.cli import sweep
 from sweep.commands import report
 
 
+@pytest.fixture(scope="module")
+def recorded():
+    """The home folder that each test gets a copy of, once it is made."""
+    return []
+
+
+@pytest.fixture
+def home(recorded, tiny, opened, searched, tmp_path, tmp_path_factory):
+    """A home folder with a study of two trials."""
+    if not recorded:
+        recorded.append(tmp_path_factory.mktemp("recorded") / "runs")
+        database = opened(tiny("trials=2"))
+        searched(tiny("trials=2"), database, workers=1)
+        database.close()
+        (tmp_path / "runs").rename(recorded[0])
+    shutil.copytree(recorded[0], tmp_path / "runs")
+    return tmp_path / "runs"
+
+
 def run(home, *arguments):
     result = CliRunner().invoke(sweep, [*arguments, "--home", str(home)])
     assert result.exit_code == 0, result.output
@@ -22,11 +41,8 @@ def run(home, *arguments):
 
 
 @pytest.mark.slow
-def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
+def test_a_report_and_its_checks_as_json(home, tmp_path):
     """The checks equal those of the record, and the printed paths exist."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
-    home = tmp_path / "runs"
-
     told = json.loads(run(home, "report", "tiny", "--json"))
     assert told["study"] == "tiny"
     assert Path(told["report"]).read_bytes().startswith(b"%PDF-")
@@ -34,10 +50,9 @@ def test_a_report_and_its_checks_as_json(tiny, opened, searched, tmp_path):
     assert "boundary" in [check["name"] for check in told["checks"]]
 
 
-def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_path):
+def test_an_export_has_one_row_per_trial_or_epoch(home, tmp_path):
     """The two tables share `number`, and the selected epoch is the trial's."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
-    home, out = tmp_path / "runs", tmp_path / "out.csv"
+    out = tmp_path / "out.csv"
 
     run(home, "export", "tiny", "--out", str(out))
     trials = pd.read_csv(out)
@@ -52,10 +67,9 @@ def test_an_export_has_one_row_per_trial_or_epoch(tiny, opened, searched, tmp_pa
     assert list(counted["validation_loss"]) == list(trials["validation_loss"])
 
 
-def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
+def test_only_regular_files_are_written(home, tmp_path):
     """To the target of a link or to standard output; not to a device or into a missing folder."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
-    home, target, link = tmp_path / "runs", tmp_path / "target.csv", tmp_path / "link.csv"
+    target, link = tmp_path / "target.csv", tmp_path / "link.csv"
     link.symlink_to(target)
     os.mkfifo(tmp_path / "pipe")
 
@@ -73,10 +87,8 @@ def test_only_regular_files_are_written(tiny, opened, searched, tmp_path):
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
+def test_a_study_is_not_compared_with_itself(home, tmp_path):
     """Bad input, reported in one line; a copy of the folder contains the same study."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
-    home = tmp_path / "runs"
     shutil.copytree(home / "tiny", home / "copy")
     result = CliRunner().invoke(sweep, ["report", "tiny", "copy", "--home", str(home)])
 
@@ -85,10 +97,9 @@ def test_a_study_is_not_compared_with_itself(tiny, opened, searched, tmp_path):
     assert not list(home.glob("*.pdf"))
 
 
-def test_the_report_is_written_after_the_next_study(tiny, opened, searched, tmp_path, monkeypatch):
+def test_the_report_is_written_after_the_next_study(home, tmp_path, monkeypatch):
     """If the process is killed in between, there is no report that refers to a study which does not exist."""
-    searched(tiny("trials=2"), opened(tiny("trials=2")), workers=1)
-    folder = tmp_path / "runs" / "tiny"
+    folder = home / "tiny"
     (folder / "old.toml").write_text(HEADER)
     (folder / ".old.toml.0123.part").touch()
     found = []

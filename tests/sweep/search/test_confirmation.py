@@ -45,9 +45,22 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
     return run
 
 
-def test_the_verdict_follows_from_the_recorded_runs(confirmed):
+@pytest.fixture(scope="module")
+def found():
+    """What the tests that only read it share, once it is made."""
+    return []
+
+
+@pytest.fixture
+def verdict_and_record(found, confirmed):
+    if not found:
+        found.append(confirmed())
+    return found[0]
+
+
+def test_the_verdict_follows_from_the_recorded_runs(verdict_and_record):
     """Means, pairs, epochs of the final models, and test results, recomputed from the record."""
-    verdict, record = confirmed()
+    verdict, record = verdict_and_record
 
     assert record.verdict == json.loads(json.dumps(verdict))
     runs = [run for run in record.confirm if run.role == "confirm"]
@@ -71,9 +84,9 @@ def test_the_verdict_follows_from_the_recorded_runs(confirmed):
     assert found.low < found.mean < found.high
 
 
-def test_the_champion_is_saved_with_its_metadata(confirmed):
+def test_the_champion_is_saved_with_its_metadata(verdict_and_record):
     """champion.npz has the recorded hash; champion.json has its data and results."""
-    verdict, record = confirmed()
+    verdict, record = verdict_and_record
     card = json.loads((record.folder / "champion.json").read_text())
 
     assert weights.sha256(weights.load(record.folder / "champion.npz").network.theta) == verdict["weights_sha256"]

@@ -22,7 +22,6 @@ from model.data.preprocessing import fit_pixels, fit_table
 from model.network import MLP
 from sweep.champion_classifier import ChampionClassifier
 from sweep.tracking.mlflow.champion_script import champion_script
-from sweep.tracking.mlflow.client import _save_model
 from sweep.tracking.tracker import Model
 
 # MLflow warns of its own type hints as it is imported.
@@ -180,6 +179,8 @@ def stored(folder: Path, classifier: Classifier) -> Any:
     import mlflow
 
     weights.save(folder / "champion.npz", classifier)
+    from sweep.tracking.mlflow.client import _save_model  # imports MLflow, 2 s
+
     _save_model(Model("m", folder / "champion.npz", "", "", "", {}, {}), folder)
     return mlflow.pyfunc.load_model(str(folder / "model"))
 
