@@ -132,5 +132,5 @@ class Confirmation:
         self.coordinator.run(runs)
 
     def _runs(self, study: Study, plan: Sequence[ConfirmationRun]) -> ConfirmationRuns:
-        until = self.budget.trainings_until() if self.budget else None
+        until = self.budget.trainings_until if self.budget else None
         return ConfirmationRuns(study, self.database, self.dataset, plan, until)

@@ -224,7 +224,7 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
             "seed      = 7",
             f"trials    = {plan.trials}",
             'sampler   = "tpe"',
-            'pruner    = "median"',
+            'pruner    = "halving"                # trials pause after a few epochs; the best are continued',
             "control   = 0.1                        # share of trials that are never stopped early",
             *_baseline(plan, rows, arrays),
             *_space(plan, arrays),
@@ -281,7 +281,7 @@ def _baseline(plan: _Plan, rows: int, arrays: Arrays) -> list[str]:
         f"batch_size = {batch}",
         *([] if plan.decay is None else [f"weight_decay = {plan.decay}"]),
         f"epochs = {epochs:<30}# about {round(steps, -2):,} steps",
-        'schedule = "cosine"                    # the learning rate falls to 0 over the epochs',
+        "averaging = 0.33                       # weights are averaged over the latest third of the steps",
     ]
 
 

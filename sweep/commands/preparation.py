@@ -201,7 +201,8 @@ def _loaded(name: str, options: Options) -> Study:
 
 
 def _with_trials(study: Study, options: Options) -> Study:
-    return study.model_copy(update={"trials": options.trials}) if options.trials else study
+    """The study with the number of trials of the command line, which ends the search instead of the study's minutes."""
+    return study.model_copy(update={"trials": options.trials, "minutes": None}) if options.trials else study
 
 
 def recorded_command(options: Options, study: Study) -> str:

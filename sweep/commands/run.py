@@ -131,7 +131,7 @@ def _budget(options: Options, study: Study, folder: Path, started: float) -> Bud
         seconds = max(60 * study.minutes - spent, LEAST_SHARE * 60 * study.minutes)
     else:
         return None
-    return Budget(started, started + seconds, options.workers, study.confirm if options.confirm else None)
+    return Budget(started, seconds, options.workers, study.confirm if options.confirm else None)
 
 
 def _remove_leftovers(database: Database) -> None:

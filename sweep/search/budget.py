@@ -8,14 +8,15 @@ a whole; the champion is then the best trial of the search, and the test set sta
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from studies.definition import Confirm
 
-REPORT_S = 8.0
-"""Time for the test set and the report; half of a run that is shorter than twice this."""
+REPORT_S = 7.0
+"""Time for the test set and the report on an idle core."""
 RUN_S = 0.3
 """Time of a training run besides its epochs: to start it, to write its weights and to record it."""
 MARGIN = 1.2
@@ -26,20 +27,34 @@ LEAST_CLOSING, MOST_CLOSING = 0.1, 0.4
 """Limits of the share of the search's time in which paused trials are promoted and no new ones are proposed."""
 
 
+def _slowness() -> float:
+    """How many times longer than on an idle core a process takes beside those that are running now."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1.0, (os.getloadavg()[0] + 1) / cores)
+
+
 @dataclass(frozen=True)
 class Budget:
     """The wall time of a run.
 
     Attributes:
-        start, deadline: of `time.monotonic()`.
+        start: of `time.monotonic()`.
+        seconds: of wall time from then on.
         workers: training runs at once.
         confirm: what the study asks for; None where nothing is to be confirmed.
+        slowness: how many times longer than on an idle core the report takes, by the load of the machine at the start.
     """
 
     start: float
-    deadline: float
+    seconds: float
     workers: int
     confirm: Confirm | None
+    slowness: float = field(default_factory=_slowness)
+
+    @property
+    def trainings_until(self) -> float:
+        """When the last training run has to end, of `time.monotonic()`."""
+        return self.start + self.seconds - min(REPORT_S * self.slowness, LARGEST_SHARE * self.seconds)
 
     def search_until(self, trainings: Sequence[float]) -> float:
         """When the search has to end, of `time.monotonic()`.
@@ -47,17 +62,16 @@ class Budget:
         Args:
             trainings: seconds of a whole training of each candidate, the baseline last; empty if not known yet.
         """
-        training = self.trainings_until() - self.start
         if self.confirm is None:
-            return self.start + training
-        most = LARGEST_SHARE * training
+            return self.trainings_until
+        most = LARGEST_SHARE * (self.trainings_until - self.start)
         needed = self._needed(self.confirm, trainings) if trainings else most
-        return self.start + training - min(needed, most)
+        return self.trainings_until - min(needed, most)
 
     def proposals_until(self, trainings: Sequence[float]) -> float:
         """When the search has to propose its last new trial: what is paused then may still be promoted."""
         until = self.search_until(trainings)
-        share = MARGIN * max(trainings, default=0.0) / (until - self.start)
+        share = MARGIN * max(trainings, default=0.0) / max(until - self.start, 1e-9)
         return until - min(max(share, LEAST_CLOSING), MOST_CLOSING) * (until - self.start)
 
     def affordable(self, trainings: Sequence[float]) -> Confirm | None:
@@ -66,12 +80,8 @@ class Budget:
         Args:
             trainings: as for `search_until`.
         """
-        left = self.trainings_until() - time.monotonic()
+        left = self.trainings_until - time.monotonic()
         return next((plan for plan in self._plans() if self._needed(plan, trainings) <= left), None)
-
-    def trainings_until(self) -> float:
-        """When the last training run has to end, of `time.monotonic()`."""
-        return self.deadline - min(REPORT_S, (self.deadline - self.start) / 2)
 
     def _plans(self) -> Iterator[Confirm]:
         """The confirmations from the full one to the smallest."""

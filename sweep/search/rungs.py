@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 FACTOR = 3
 """Each rung has this many times the epochs of the one before: 1, 4 and 12 of 12."""
-MOST_STEPS = 4
-"""Rungs below the last. An 81st of the epochs says little about the end, and earlier still says less."""
+MOST_STEPS = 2
+"""Rungs below the last. With three steps, so few of 40 trials may be given up at each that half of them run to the end;
+the number must not depend on the number of trials, which may grow.
+"""
 LEAST_MODELLED = 10
 """Trials that a rung needs before the sampler uses it; Optuna's TPE draws as many at random first."""
 

@@ -15,14 +15,14 @@ from sweep.search.rungs import Standings, rung_epochs
         (2, (2,)),
         (3, (1, 3)),
         (12, (1, 4, 12)),
-        (30, (1, 3, 10, 30)),
-        (81, (1, 3, 9, 27, 81)),
-        (100, (1, 4, 11, 33, 100)),
-        (1000, (12, 37, 111, 333, 1000)),
+        (30, (3, 10, 30)),
+        (81, (9, 27, 81)),
+        (100, (11, 33, 100)),
+        (1000, (111, 333, 1000)),
     ],
 )
 def test_each_rung_has_three_times_the_epochs_of_the_one_before(longest, rungs):
-    """At most four below the last."""
+    """At most two below the last."""
     assert rung_epochs(longest, longest) == rungs
 
 
