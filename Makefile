@@ -1,4 +1,4 @@
-# `make` lists the targets. STUDY, TARGET, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
+# `make` lists the targets. STUDY, TARGET, MINUTES, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
 .DEFAULT_GOAL := help
 .PHONY: help sweep cluster ui dashboard report test test-all chaos bench peers race scaling check format lock clean
 .DELETE_ON_ERROR:
@@ -6,6 +6,7 @@
 PYTHON ?= python3
 STUDY ?=
 TARGET ?=
+MINUTES ?=
 TRIALS ?=
 MORE ?=
 WORKERS ?=
@@ -16,7 +17,7 @@ PAPER ?=
 SEED ?=
 
 # Values reach the program through the environment, so that the shell does not interpret them.
-export STUDY TARGET TRIALS MORE WORKERS CLUSTER PORT PAPER SEED
+export STUDY TARGET MINUTES TRIALS MORE WORKERS CLUSTER PORT PAPER SEED
 export PYTHONSAFEPATH := 1
 # If it is set, every start compiles every module again: 1.8 s of the 3.2 s in which `sweep run` imports them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,7 +31,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name, file.toml or data.csv  TARGET=column  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
+	@printf '\n  variables: STUDY=name, file.toml or data.csv  TARGET=column  MINUTES=10  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip does not accept both in one command.
 # Modules are compiled when they are first imported (--no-compile): most are never imported, so this halves the set-up time.
@@ -51,7 +52,7 @@ $(VENV)/.installed-%: $(VENV)/.installed requirements-%.lock
 DRIVER := $(if $(findstring postgres,$(SWEEP_STORAGE)$(SWEEP_TRACKING)),$(VENV)/.installed-postgres)
 
 sweep: $(VENV)/.installed$(if $(CLUSTER),-cluster) $(DRIVER) ## Run or continue a study; without STUDY: mnist, or digits if MNIST is not available
-	@$(RUN) run $${STUDY:+"$$STUDY"} $${TARGET:+--target "$$TARGET"} $${TRIALS:+--trials "$$TRIALS"} $${MORE:+--more "$$MORE"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
+	@$(RUN) run $${STUDY:+"$$STUDY"} $${TARGET:+--target "$$TARGET"} $${MINUTES:+--minutes "$$MINUTES"} $${TRIALS:+--trials "$$TRIALS"} $${MORE:+--more "$$MORE"} $${WORKERS:+--workers "$$WORKERS"} $${CLUSTER:+--cluster "$$CLUSTER"}
 
 cluster: $(VENV)/.installed-cluster ## Set up a machine for a Dask cluster (docs/cluster.md)
 

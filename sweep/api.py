@@ -52,7 +52,7 @@ def run(
     Args:
         study: the name of a built-in or recorded study, or the path of a study file or a data file.
         target: of a data file: the column to predict.
-        minutes: about how long the sweep may take; None for all trials.
+        minutes: wall time for everything up to the report; None for the study's, or no limit.
         trials: total number, instead of the study's.
         workers: trials to train at once; None for one per core.
         home: folder for everything that is written.

@@ -42,11 +42,14 @@ def sweep() -> None:
 
 
 @sweep.command(
-    epilog="Examples: sweep run mnist --trials 20 --set confirm.seeds=5; sweep run mnist --cluster tcp://10.0.0.1:8786"
+    epilog="Examples: sweep run mnist --minutes 3; sweep run mnist --trials 20 --set confirm.seeds=5; "
+    "sweep run mnist --cluster tcp://10.0.0.1:8786"
 )
 @shared_options
 @click.argument("study", required=False)
-@click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number.")
+@click.option(
+    "--trials", type=click.IntRange(1, 1_000_000), help="Trials in total, instead of the study's number or minutes."
+)
 @click.option("--more", type=click.IntRange(1, 1_000_000), help="Trials in addition to those that are recorded.")
 @click.option(
     "--workers",
@@ -72,7 +75,7 @@ def sweep() -> None:
     "--minutes",
     type=Seconds(min=0, min_open=True),
     metavar="M",
-    help="Take about M minutes, the confirmation included: the search ends early.",
+    help="Wall time for everything up to the report; run again with M to work on for as long.",
 )
 @click.option(
     "--cluster",

@@ -7,6 +7,7 @@ import numpy as np
 from reports.analysis import wording
 from reports.analysis.checks import FEWEST
 from reports.analysis.pruning import Control, Foresight, controls, foresight, misjudged, spared
+from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
@@ -35,6 +36,7 @@ def pruning(report: Report) -> list[Page]:
         ax.axhline(GOOD, color=style.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
         ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
         scales.whole_numbers(ax, up_to=float(found.epoch[-1]))
+    _rungs(page, rungs(report.record))
     page.heading("Saved time")
     page.paragraph(
         f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run. At each trial's own epoch"
@@ -47,6 +49,29 @@ def pruning(report: Report) -> list[Page]:
     page.heading("What it cost: the unpruned control trials")
     _controls(page, report, seen)
     return [page]
+
+
+def _rungs(page: Page, found: list[Rung]) -> None:
+    """A row for each rung: who reached it, what it cost, and what its ranking was worth at the next."""
+    if not found:
+        return
+    page.heading("What each rung cost, and what its ranking was worth")
+    page.paragraph(
+        "Every trial pauses at a rung, and the best there are continued to the next. The correlation compares the"
+        " ranking at a rung with that at the next one, over the trials that reached both (95\u00a0% interval)."
+    )
+    rows = [
+        [
+            str(one.epochs),
+            str(one.reached),
+            str(one.continued) if one is not found[-1] else "",
+            wording.duration(one.seconds),
+            "" if one.correlation is None else f"{one.correlation:.2f} ({one.low:.2f} to {one.high:.2f})",
+        ]
+        for one in found
+    ]
+    head = ["epochs", "trials that reached it", "continued", "training time", "rank correlation with the next"]
+    page.table(head, rows, right=(0, 1, 2, 3, 4))
 
 
 def _controls(page: Page, report: Report, seen: list[Control]) -> None:

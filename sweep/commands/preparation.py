@@ -46,7 +46,7 @@ class Options:
         cluster: address of a Dask scheduler; None for processes on this machine.
         changes: `key=value` pairs that override the study file.
         timeout: seconds after which the sweep stops; running it again resumes it.
-        minutes: about how long the sweep may take, confirmation included; None for all trials.
+        minutes: wall time of this run for everything up to the report; None for the study's, or no limit.
         confirm: whether to confirm the winner and open the test set.
         arguments: the command line, to print the command that resumes the study.
         target: of a data file in place of a study: the column to predict.

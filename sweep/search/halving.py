@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from sweep.search.rungs import Standings
+from sweep.search.standings import Standings
 
 LEAST_REDUCTION, MOST_REDUCTION = 2.0, 4.0
 """A trial in two to four is promoted."""

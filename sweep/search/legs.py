@@ -16,8 +16,8 @@ from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.outcome import Outcome
 from studies.record.schema import LEG
+from studies.rungs import rung_epochs
 from sweep.coordination.task import Task, job_for
-from sweep.search.rungs import rung_epochs
 from sweep.workers.pool import Job
 
 CONTROL_STREAM = 0x41554454

@@ -23,8 +23,8 @@ from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.schema import REPEATS
 from sweep.search.pruners import Hyperband, Median, make_pruner
-from sweep.search.rungs import Standings
 from sweep.search.samplers import make_sampler
+from sweep.search.standings import Standings
 from sweep.search.tpe import TrialCache
 from sweep.search.untried import untried
 

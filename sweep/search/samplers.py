@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial
 
 from studies.definition import Study
-from sweep.search.rungs import Standings
+from sweep.search.standings import Standings
 from sweep.search.tpe import LogCost, RungTPESampler, TrialCache
 
 SAMPLER_STREAM = 0x53414D50

@@ -25,13 +25,14 @@ from studies.definition import Study
 from studies.record.folder import StudyFolder
 from studies.record.outcome import Outcome
 from studies.record.schema import CONTROL, LEG
+from studies.rungs import rung_epochs
 from sweep.coordination.task import Task, state_of, task_from
 from sweep.failpoints import failpoint
 from sweep.search.budget import Budget
 from sweep.search.halving import Halving
 from sweep.search.legs import Leg, Result, is_control, leg_of, recorded_result, result_of, rungs_of, search_job
 from sweep.search.proposals import Proposals
-from sweep.search.rungs import Standings, rung_epochs
+from sweep.search.standings import Standings
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
 

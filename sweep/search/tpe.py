@@ -28,7 +28,7 @@ from optuna.samplers._tpe.sampler import default_gamma
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.search.rungs import Standings
+from sweep.search.standings import Standings
 
 Array = NDArray[np.float64]
 LogCost = Callable[[Mapping[str, Any]], float]

@@ -22,9 +22,9 @@ from sweep.coordination.leftovers import remove_leftovers
 from sweep.errors import RecordMismatch
 from sweep.objective import Objective
 from sweep.search.legs import is_control
-from sweep.search.rungs import Standings
 from sweep.search.samplers import make_sampler
 from sweep.search.search import Search
+from sweep.search.standings import Standings
 from sweep.search.tpe import TrialCache
 from sweep.workers.local import LocalPool
 from sweep.workers.messages import Message, MessageKind

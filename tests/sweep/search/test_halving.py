@@ -5,7 +5,7 @@ import random
 import pytest
 
 from sweep.search.halving import Halving, reduction
-from sweep.search.rungs import Standings
+from sweep.search.standings import Standings
 
 
 def paused_at(rung, costs, *, trials=None, rungs=3, finalists=2):

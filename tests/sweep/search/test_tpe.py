@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from scipy.stats import norm
 
 from studies.study_file import load
-from sweep.search.rungs import Standings
+from sweep.search.standings import Standings
 from sweep.search.tpe import RungTPESampler, TrialCache, _mass
 
 STUDY = """\

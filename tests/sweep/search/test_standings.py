@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from sweep.search.rungs import Standings, rung_epochs
+from studies.rungs import rung_epochs
+from sweep.search.standings import Standings
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""What pausing and promoting bought: who reached each rung, what that cost, and what the ranking there was worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.analysis.statistics import NORMAL_975, spearman
+from studies.record.reader import SweepRecord, TrialRecord
+from studies.rungs import rung_epochs
+
+FEWEST = 6
+"""Trials that a rank correlation needs."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of a search that pauses and promotes.
+
+    Attributes:
+        epochs: at which a trial of the baseline's length reaches it.
+        reached: number of trials that did.
+        continued: number of those that ran on; 0 at the last rung.
+        seconds: training time between the rung before and this one.
+        correlation: Spearman's rank correlation of the objective here with that at the next rung, over the trials that
+            reached both; None with fewer than `FEWEST`, and at the last rung. Only the better trials reached both, and
+            they are more similar, so that it is lower than among all.
+        low, high: its 95 % interval (Bonett and Wright 2000, https://doi.org/10.1007/BF02294183).
+    """
+
+    epochs: int
+    reached: int
+    continued: int
+    seconds: float
+    correlation: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+
+
+def rungs(record: SweepRecord) -> list[Rung]:
+    """The rungs of a study with the pruner `halving`, from the first; empty for another one."""
+    if record.study["pruner"] != "halving":
+        return []
+    longest = _longest(record)
+    steps = [rung_epochs(int(trial.hyperparameters["epochs"]), longest) for trial in record.trials]
+    return [_rung(record, steps, rung) for rung in range(len(rung_epochs(longest, longest)))]
+
+
+def _rung(record: SweepRecord, steps: Sequence[Sequence[int]], rung: int) -> Rung:
+    pairs = list(zip(record.trials, steps, strict=True))
+    here = [(trial, step) for trial, step in pairs if len(trial.epochs) >= step[rung]]
+    before = [step[rung - 1] if rung else 0 for _, step in pairs]
+    seconds = math.fsum(
+        trial.epochs["seconds"][start : step[rung]].sum() for (trial, step), start in zip(pairs, before, strict=True)
+    )
+    base = rung_epochs(int(record.study["baseline"]["epochs"]), _longest(record))
+    both = [(trial, step) for trial, step in here if rung + 1 < len(step) and len(trial.epochs) >= step[rung + 1]]
+    going_on = sum(len(trial.epochs) > step[rung] for trial, step in here)
+    found = Rung(base[rung], len(here), going_on, seconds)
+    return found if len(both) < FEWEST else _with_correlation(record, found, both, rung)
+
+
+def _with_correlation(
+    record: SweepRecord, found: Rung, both: Sequence[tuple[TrialRecord, Sequence[int]]], rung: int
+) -> Rung:
+    one, other = (
+        np.array([record.metric.cost(_best(record, trial, step[place])) for trial, step in both])
+        for place in (rung, rung + 1)
+    )
+    correlation, n = spearman(one, other), len(both)
+    z = np.arctanh(np.clip(correlation, -0.999999, 0.999999))
+    width = NORMAL_975 * math.sqrt((1 + correlation**2 / 2) / (n - 3))
+    low, high = float(np.tanh(z - width)), float(np.tanh(z + width))
+    return Rung(found.epochs, found.reached, found.continued, found.seconds, correlation, low, high)
+
+
+def _best(record: SweepRecord, trial: TrialRecord, epochs: int) -> float:
+    """The objective at the selected epoch of the first `epochs`."""
+    values = trial.epochs[record.objective][:epochs]
+    if record.study["epoch"] == "last" or np.isnan(values).all():
+        return float(values[-1])
+    return float(np.nanmax(values) if record.maximize else np.nanmin(values))
+
+
+def _longest(record: SweepRecord) -> int:
+    """Epochs of the study's longest trial."""
+    space = record.study["space"].get("epochs", {})
+    ends = space.get("choices") or [space.get("high", 0)]
+    return max(int(record.study["baseline"]["epochs"]), *map(int, ends))
