@@ -3,6 +3,7 @@
 import gc
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ threadpool_limits(1, "blas")
 networks, and the core of another test process. Not by environment variables, which the tests' processes would inherit.
 """
 SLOW_FILE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.slow\b", re.MULTILINE)
+OF_MLFLOW = re.compile("tests/(test_sweep.py|sweep/tracking/)")
+"""Files whose fast tests import MLflow, which takes 2 s, and create its tables, which takes 2 s more."""
 WITHOUT_SLOW = ("not slow", "not mnist and not slow", "not slow and not mnist")
 
 
@@ -29,6 +32,20 @@ def pytest_ignore_collect(collection_path, config):
         return None
     named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
     return True if collection_path not in named and SLOW_FILE.search(collection_path.read_text()) else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """By file, but all fast tests with MLflow in one process, so that only one imports it."""
+    if config.option.dist != "loadfile" or config.option.markexpr not in WITHOUT_SLOW:
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFileOrLibrary(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "mlflow" if OF_MLFLOW.match(nodeid) else nodeid.partition("::")[0]
+
+    return ByFileOrLibrary(config, log)
 
 
 def pytest_collection_finish():
@@ -64,3 +81,16 @@ def blobs():
 def is_nan():
     """NaN equals nothing, itself included; this says whether a number is one."""
     return math.isnan
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory):
+    """A database with MLflow's tables: 2 s of migrations once, not in every test."""
+    from sqlalchemy.exc import SADeprecationWarning
+
+    from sweep.tracking.mlflow.local_store import make_ready
+
+    path = tmp_path_factory.mktemp("migrated") / "mlflow.db"
+    with warnings.catch_warnings(action="ignore", category=SADeprecationWarning):  # MLflow's own
+        make_ready(path)
+    return path

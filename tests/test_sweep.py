@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,7 +30,7 @@ question = "Which width and learning rate?"
 dataset = "digits"
 objective = "validation_loss"
 seed = 3
-trials = 5
+trials = 3
 pruner = "median"
 
 [baseline]
@@ -119,14 +120,16 @@ def mlflow_counts(home):
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory):
+def road(tmp_path_factory, migrated):
     """A sweep that was interrupted by Ctrl-C, then killed, then run to its end."""
     folder = tmp_path_factory.mktemp("road")
     study, home = folder / "tiny.toml", folder / "home"
     study.write_text(STUDY)
+    home.mkdir()
+    shutil.copy(migrated, home)
     stopped = interrupted(home, study, signal.SIGINT, lambda record: at_work(record, 0))
     after_stop = records.read(home / "tiny")
-    killed = interrupted(home, study, signal.SIGKILL, lambda record: at_work(record, 2))
+    killed = interrupted(home, study, signal.SIGKILL, lambda record: at_work(record, 1))
     orphans = settled(home, 2) if killed[0] == -signal.SIGKILL else []
     argv, environment = command(home, "run", study)
     finished = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
@@ -168,11 +171,11 @@ def _is_worker(pid):
 
 
 def test_the_same_command_ends_with_the_requested_number(road):
-    """Five trials, contiguous, all finished; the report's path is the last line."""
+    """Three trials, contiguous, all finished; the report's path is the last line."""
     finished, record = road["finished"], road["record"]
 
     assert finished.returncode == 0, finished.stderr
-    assert [trial.number for trial in record.trials] == list(range(5))
+    assert [trial.number for trial in record.trials] == list(range(3))
     assert {trial.outcome for trial in record.trials} <= {"complete", "pruned"}
     assert finished.stdout.strip().splitlines()[-1] == str(road["home"] / "tiny" / "report.pdf")
     assert any(trial.attempt > 1 for trial in record.trials)
@@ -234,17 +237,17 @@ def test_the_verdict_is_recorded_and_printed(road):
     assert test["opening"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
 def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
     """One parent run, one run per trial; numbers of runs, metrics, params and tags are equal after another sync."""
     record, home = road["record"], road["home"]
     before = mlflow_counts(home)
-    again = call(home, "sync", "tiny")
+    again = told(home, "sync", "tiny")
 
-    assert again.returncode == 0, again.stderr
     assert before["runs"] == 1 + len(record.trials) + len(record.confirm)
     assert before["model_versions"] == 1
     assert mlflow_counts(home) == before
-    assert "MLflow is already up to date" in again.stdout
+    assert "MLflow is already up to date" in again
 
 
 @pytest.mark.slow
@@ -301,7 +304,7 @@ def test_the_csv_has_one_row_per_trial(road, tmp_path):
     told(road["home"], "export", "tiny", "--out", out)
     lines = out.read_text().splitlines()
 
-    assert len(lines) == 6
+    assert len(lines) == 4
     assert "learning_rate" in lines[0]
 
 

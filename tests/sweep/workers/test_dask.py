@@ -156,6 +156,7 @@ def disturbed(tiny, opened, searched, joined, alone):
     return run
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, alone):
     """Every setting, epoch and hash; the coordinator has the weights, and no other files of the trials are left."""
     database = opened(tiny(*CHANGES))
@@ -475,6 +476,7 @@ def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
     assert own.alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
