@@ -169,7 +169,9 @@ def settle(contest: Contest, log: Path) -> None:
     for place in _at_marks([row["seconds"] for row in rows], contest.seconds):
         model = pickle.loads(models[place].read_bytes())[1]
         rows[place]["test_error"] = contest.test.error(model.predict(contest.test.inputs))
-    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial = log.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.replace(log)
 
 
 def _at_marks(seconds: Sequence[float], end: float) -> set[int]:

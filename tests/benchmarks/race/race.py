@@ -133,7 +133,7 @@ def main() -> None:
     if not arguments.summary:
         for data in arguments.data:
             race(data, arguments.seconds, arguments.seeds, arguments.contenders)
-    for folder in sorted(OUT.glob("*-*")):
+    for folder in sorted(path for path in OUT.glob("*-*") if path.is_dir()):
         summarise(folder)
 
 
