@@ -43,6 +43,7 @@ from sweep.storage import database as storage
 from sweep.tracking.trial_run import trial_key, trial_points
 
 ROOT = Path(__file__).parent.parent.parent
+EMPTY_REPORT = ROOT / "tests/sweep/empty_report.py"
 TRIALS = 8
 STUDY = """\
 question = "Does it survive?"
@@ -98,10 +99,12 @@ class Chain:
         deaths: how many processes died, by kind.
         runs: how often the sweep was begun or continued.
         complaints: what was found wrong.
+        reports: whether its runs draw reports, which takes longer than all of its trials; else they are empty files.
     """
 
     home: Path
     dice: random.Random
+    reports: bool = True
     acknowledged: dict[tuple[str, str], str] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
     runs: int = 0
@@ -124,8 +127,9 @@ class Chain:
         study.parent.mkdir(parents=True, exist_ok=True)
         study.write_text(STUDY)
         self.runs += 1
+        program = [sys.executable, "-P", *(("-m", "sweep") if self.reports else (str(EMPTY_REPORT),))]
         return subprocess.Popen(
-            [*(prefix or []), sys.executable, "-P", "-m", "sweep", "run", str(study), "--workers", str(workers)],
+            [*(prefix or []), *program, "run", str(study), "--workers", str(workers)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -337,7 +341,7 @@ def finish(chain: Chain) -> None:
     """Run to the end and check everything."""
     chain.end(chain.start(), (0,), "the last run")
     chain.complaints += invariants(chain)
-    chain.complaints += drawn(chain)
+    chain.complaints += drawn(chain) if chain.reports else []
 
 
 _DRAWING = threading.Lock()
@@ -486,9 +490,9 @@ def settled(home: Path, seconds: float) -> list[int]:
 
 
 @contextlib.contextmanager
-def chain_of(seed: int, place: Path, name: str) -> Iterator[Chain]:
+def chain_of(seed: int, place: Path, name: str, *, reports: bool) -> Iterator[Chain]:
     """A chain in a home folder of its own, whose dice are thrown by (seed, name)."""
-    chain = Chain(place / name, random.Random(f"{seed} {name}"))
+    chain = Chain(place / name, random.Random(f"{seed} {name}"), reports)
     try:
         yield chain
     finally:
@@ -506,10 +510,12 @@ def reference(place: Path) -> None:
         REFERENCE.update(findings(record))
 
 
-def run(name: str, times: int, seed: int, place: Path) -> Chain:
-    """One chain under one nemesis, to its end."""
-    with chain_of(seed, place, name) as chain:
-        NEMESES[name][0](chain, times)
+def run(name: str, seed: int, place: Path, *, quick: bool) -> Chain:
+    """One chain under one nemesis, to its end; in the quick form only the last run of one chain draws a report."""
+    nemesis, few, many = NEMESES[name]
+    with chain_of(seed, place, name, reports=not quick) as chain:
+        nemesis(chain, few if quick else many)
+        chain.reports = not quick or name == REPORTED
         finish(chain)
         if name == MIRRORED:
             chain.complaints += mirrored(chain)
@@ -521,8 +527,8 @@ def run_all(seed: int, place: Path, *, quick: bool) -> dict[str, Chain]:
     reference(place)
     with ThreadPoolExecutor(len(NEMESES)) as pool:
         running = {
-            name: pool.submit(run, name, few if quick else many, seed, place)
-            for name, (_, few, many) in NEMESES.items()
+            name: pool.submit(run, name, seed, place, quick=quick)
+            for name, (_, few, _) in NEMESES.items()
             if few or not quick
         }
         for future in as_completed(running.values()):
@@ -532,6 +538,8 @@ def run_all(seed: int, place: Path, *, quick: bool) -> dict[str, Chain]:
 
 MIRRORED = "coordinator"
 """The chain whose end MLflow is compared with; a first `sweep sync` takes six seconds of a processor."""
+REPORTED = "failpoints"
+"""The chain that dies before and after its report is written."""
 NEMESES: dict[str, tuple[Callable[[Chain, int], None], int, int]] = {
     "failpoints": (kill_at_failpoints, 1, 3),
     "workers": (kill_workers, 10, 200),

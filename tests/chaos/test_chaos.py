@@ -20,9 +20,18 @@ def chaos():
     return module
 
 
+@pytest.fixture(scope="module")
+def undisturbed(chaos, tmp_path_factory):
+    """A folder with the home of the undisturbed sweep."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    chaos.reference(place)
+    return place
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, to kill at a system call")
+@pytest.mark.usefixtures("undisturbed")
 def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
     """The result equals that of an undisturbed sweep in every digit and hash."""
     chains = chaos.run_all(20, tmp_path, quick=True)
@@ -35,11 +44,10 @@ def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_checker_detects_faults(chaos, tmp_path, monkeypatch):
+def test_the_checker_detects_faults(chaos, undisturbed, tmp_path, monkeypatch):
     """A lost trial, a changed number and a leftover file."""
-    monkeypatch.setattr(chaos, "REFERENCE", {})  # another test's is of another folder
-    chaos.reference(tmp_path)
-    chain = chaos.Chain(tmp_path / "reference", None)
+    shutil.copytree(undisturbed / "reference", tmp_path / "home")
+    chain = chaos.Chain(tmp_path / "home", None)
     assert chaos.invariants(chain) == []
     chain.acknowledged["trial", "1"] = "0.0001"
     (chain.folder / "trials" / "0001" / "checkpoint.npz").touch()
