@@ -32,9 +32,9 @@ class Leg:
     """The last leg of a trial, as it is recorded.
 
     Attributes:
-        rung: that it leads to.
+        rung: that it leads to; a short trial may reach the next ones after the same epoch.
         round: of its generation; None without generations.
-        paused: whether the trial waits at the rung.
+        paused: whether the trial waits there.
     """
 
     rung: int

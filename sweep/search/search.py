@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Search:
         """Record that a trial waits at a rung, and compare it with the others there."""
         result = result_of(self._definition, task, None)
         failpoint("before_pause")
-        self._record(task, Leg(max(result.marks), leg_of(self._definition, task.trial).round, paused=True))
+        self._record(task, replace(leg_of(self._definition, task.trial), paused=True))
         failpoint("after_pause")
         self._waiting[task.trial.number] = task
         self._end_leg(result)

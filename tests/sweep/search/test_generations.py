@@ -15,6 +15,8 @@ MEDIAN = (START, "generation=4", "trials=18", "pruner=median", "control=0.1", "b
 """Eighteen trials are four generations and a half; five are given, five drawn at random, the rest by TPE."""
 HALVING = (START, "generation=4", "trials=22", "pruner=halving", "control=0.1", "baseline.epochs=9", "seed=5")
 """Three rungs, after one, three and nine epochs."""
+LENGTHS = (*HALVING, "trials=18", "space.epochs={low=2, high=20}")
+"""A trial of two or three epochs reaches several rungs at once."""
 
 
 class Crash(BaseException):
@@ -37,7 +39,7 @@ def numbers(record):
     return table, [trial.number for trial in record.ranked()]
 
 
-@pytest.fixture(params=[MEDIAN, HALVING], ids=["median", "halving"])
+@pytest.fixture(params=[MEDIAN, HALVING, LENGTHS], ids=["median", "halving", "lengths"])
 def changes(request):
     """What makes the study."""
     return request.param
@@ -64,7 +66,7 @@ def test_the_reference_study_has_all_cases(reference, changes):
     table, ranked = reference
     outcomes = [row[1] for row in table]
 
-    assert len(table) == (18 if changes == MEDIAN else 22)
+    assert len(table) == (22 if changes == HALVING else 18)
     assert {"complete", "pruned"} == set(outcomes)
     assert [row[0]["learning_rate"] for row in table[:5]] == [0.003, 0.01, 0.003, 0.003, 0.02]
     assert [row[0]["hidden_sizes"] for row in table[:5]] == [(16,), (16,), (24, 12), (32,), (16,)]
