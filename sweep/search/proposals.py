@@ -89,11 +89,12 @@ class Proposals:
             drawn = self._study.ask()
             settings = self._definition.draw(drawn)
         settings = given or self._different(drawn, settings)
+        params = self._storage.get_trial(begun).params  # `drawn` has those that were drawn, not their replacement
         attributes: dict[str, Any] = {"hyperparameters": settings.as_dict()}
         if self._first.setdefault(settings, begun) != begun:
             attributes[REPEATS] = self._first[settings]
         return create_trial(
-            state=TrialState.RUNNING, params=drawn.params, distributions=drawn.distributions, user_attrs=attributes
+            state=TrialState.RUNNING, params=params, distributions=drawn.distributions, user_attrs=attributes
         )
 
     def should_prune(self, number: int, settings: Hyperparameters, epoch: int, value: float) -> bool:

@@ -1,14 +1,17 @@
 """A study recorded by an older version, with fewer keys, can be resumed, replayed and reported."""
 
+import gzip
 import json
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from studies.record import reader as records
 from studies.record.schema import seal, trial_seal
 from studies.record.trials import read_trials
+from studies.study_file import load
 from sweep.commands import report
 from sweep.commands.replay import replay_trial
 from sweep.coordination.coordinator import Stop
@@ -73,3 +76,51 @@ def test_a_record_without_a_hyperparameter_continues_and_is_reported(
     assert "equal to the record" in replay_trial(record, 0, tmp_path / "cache")
     (written, *_) = report.write(record, tmp_path / "report.pdf")
     assert written.read_bytes().startswith(b"%PDF")
+
+
+BEFORE_HALVING = """\
+question = "Which width and learning rate?"
+dataset = "digits"
+objective = "validation_loss"
+seed = 9
+trials = 19
+generation = 4
+sampler = "random"
+pruner = "median"
+control = 0.2
+
+[baseline]
+hidden_sizes = [16]
+learning_rate = 0.003
+epochs = 5
+
+[space]
+hidden_sizes = { layers = [1, 2], units = [8, 32], log = true }
+learning_rate = { low = 1e-3, high = 3e-2, log = true }
+
+[confirm]
+top = 1
+seeds = 2
+"""
+"""The study of before_halving.db.gz, which has 14 trials: three and a half generations."""
+
+
+def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, tmp_path):
+    """With its pruner, generations and controls; nothing of what was recorded changes."""
+    (tmp_path / "older.toml").write_text(BEFORE_HALVING)
+    study = load(str(tmp_path / "older.toml"))
+    folder = tmp_path / "runs/older"
+    folder.mkdir(parents=True)
+    compressed = Path(__file__).parent / "before_halving.db.gz"
+    (folder / "study.db").write_bytes(gzip.decompress(compressed.read_bytes()))
+    before = records.read(folder)
+    assert before.study["minutes"] is None
+    database = opened(study)
+    searched(study, database)
+    record = records.read(folder)
+
+    assert before.counts() == {"complete": 12, "pruned": 2}
+    assert [str(trial) for trial in record.trials[:14]] == [str(trial) for trial in before.trials]
+    assert len(record.trials) == 19
+    assert {trial.outcome for trial in record.trials} == {"complete", "pruned"}
+    assert not any("leg" in trial.user_attrs for trial in database.search.trials())
