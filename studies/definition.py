@@ -30,10 +30,16 @@ NAME_RULE = "a study's name is 1 to 64 letters, digits, dots, dashes and undersc
 
 
 class Confirm(Strict):
-    """The confirmation of the winner: the `top` trials and the baseline, each on `seeds` fresh seeds."""
+    """The confirmation of the winner.
+
+    Attributes:
+        top: different settings that are screened: each is trained once on a fresh split and seed, and the best wins.
+        repeats: further fresh splits and seeds on which champion, runner-up and baseline are trained; its former name
+            `seeds` is still accepted in study files.
+    """
 
     top: int = Field(3, ge=1, le=20)
-    seeds: int = Field(3, ge=2, le=50)
+    repeats: int = Field(5, ge=2, le=50, validation_alias=AliasChoices("repeats", "seeds"))
 
 
 class Study(Strict):

@@ -42,7 +42,7 @@ def sweep() -> None:
 
 
 @sweep.command(
-    epilog="Examples: sweep run mnist --minutes 3; sweep run mnist --trials 20 --set confirm.seeds=5; "
+    epilog="Examples: sweep run mnist --minutes 3; sweep run mnist --trials 20 --set confirm.repeats=5; "
     "sweep run mnist --cluster tcp://10.0.0.1:8786"
 )
 @shared_options

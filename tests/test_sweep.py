@@ -45,7 +45,7 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 
 [confirm]
 top = 1
-seeds = 2
+repeats = 2
 """
 
 
@@ -314,7 +314,7 @@ def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
     found = []
     for workers in (1, 4):
         home = tmp_path / str(workers)
-        smaller = ("--trials", 16, "--generation", 8, "--set", "confirm.top=1", "--set", "confirm.seeds=2")
+        smaller = ("--trials", 16, "--generation", 8, "--set", "confirm.top=1", "--set", "confirm.repeats=2")
         done = undrawn(home, "run", "digits", *smaller, "--workers", workers, "--tracking", "none")
         assert (done.returncode, done.stderr) == (0, "")
         found.append(results(records.read(home / "digits")))

@@ -16,7 +16,7 @@ import numpy as np
 from reports.analysis import wording
 from reports.analysis.axes import Axis, at_bounds, axes, values
 from reports.analysis.best_epochs import best_epochs
-from reports.analysis.confirmation import paired_difference, seed_noise
+from reports.analysis.confirmation import is_split, paired_difference, repeat_word, seed_noise
 from reports.analysis.failures import BROKEN, failure_causes
 from reports.analysis.learning_curves import Course, course
 from reports.analysis.pruning import controls, misjudged
@@ -247,23 +247,24 @@ def enough_trials(record: SweepRecord) -> Check:
 
 
 def noise(record: SweepRecord) -> Check:
-    """Are the differences between trials larger than those between seeds?
+    """Are the differences between trials larger than those between repeats of a trial?
 
-    The noise is the standard deviation over the fresh seeds, pooled over the confirmed trials. The spread of the
+    The noise is the standard deviation over the repeats, pooled over the confirmed trials. The spread of the
     completed trials is their interquartile range divided by 1.349, the standard deviation of a normal distribution.
     """
     name, found = "noise", seed_noise(record)
     every = np.array([trial.value for trial in record.ranked()], dtype=np.float64)
     if found is None or found.freedom < FEWEST_REPEATS:
-        return Check(name, INCONCLUSIVE, "Without repeats on fresh seeds the noise between seeds is unknown.")
+        return Check(name, INCONCLUSIVE, "Without repeats the noise between them is unknown.")
     if len(every) < FEWEST:
         return _too_few(name, len(every), FEWEST)
     metric = wording.objective(record)
     spread = float(np.subtract(*np.quantile(every, [0.75, 0.25]))) / 1.349
     near = int((np.abs(every - every[0]) <= 1.96 * math.sqrt(2) * found.deviation).sum()) - 1
     numbers = {"noise": found.deviation, "freedom": found.freedom, "spread": spread, "near the best": near}
-    text = f"Standard deviation {metric.gain(found.deviation)} between seeds, {metric.gain(spread)} between trials"
-    others = f"; {counted(near, 'other')} not distinguishable from the best by one seed each" if near else ""
+    what = "repeats on other splits" if is_split(record) else "seeds"
+    text = f"Standard deviation {metric.gain(found.deviation)} between {what}, {metric.gain(spread)} between trials"
+    others = f"; {counted(near, 'other')} not distinguishable from the best by one run each" if near else ""
     return Check(name, PASS if spread >= SPREAD * found.deviation else WARN, f"{text}{others}.", numbers)
 
 
@@ -290,19 +291,21 @@ def pruning(record: SweepRecord) -> Check:
 
 
 def winner_against_baseline(record: SweepRecord) -> Check:
-    """Is the winner better than the baseline on fresh seeds? The paired 95 % interval decides."""
+    """Is the winner better than the baseline on fresh splits? The paired 95 % interval decides."""
     name, found = "winner against baseline", paired_difference(record)
     if not record.verdict:
-        return Check(name, INCONCLUSIVE, "The winner has not been confirmed on fresh seeds.")
+        return Check(name, INCONCLUSIVE, "The winner has not been confirmed.")
     if found is None:
         ahead = record.verdict["champion"] == BASELINE
-        words = "No candidate beat the baseline on fresh seeds." if ahead else "The baseline was not confirmed."
+        words = (
+            f"No candidate beat the baseline on {repeat_word(record)}s." if ahead else "The baseline was not confirmed."
+        )
         return Check(name, WARN if ahead else INCONCLUSIVE, words)
     metric = wording.objective(record)
     finite = math.isfinite(found.low)
     numbers = {"difference": found.difference, "pairs": found.n}
     numbers |= {"low": found.low, "high": found.high} if finite else {}
-    text = f"{metric.oriented(found.difference)} on {counted(found.n, 'fresh seed')}: {found.finding}"
+    text = f"{metric.oriented(found.difference)} on {counted(found.n, repeat_word(record))}: {found.finding}"
     return Check(name, PASS if found.finding == "better" else WARN, f"{text}.", numbers)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reports.analysis import wording
-from reports.analysis.confirmation import PairedDifference, confirmed_trials
+from reports.analysis.confirmation import PairedDifference, confirmed_trials, is_split, repeat_word
 from reports.analysis.progress import Progress, search_progress
 from reports.analysis.statistics import Floats, t_quantile_975
 from studies.record.reader import SweepRecord
@@ -153,7 +153,7 @@ def _at(course: Best, x: float) -> float:
 
 @dataclass(frozen=True)
 class Gap:
-    """How much better the second side's champion is than the first's, on fresh seeds.
+    """How much better the second side's champion is than the first's, on fresh splits and seeds.
 
     Attributes:
         paired: the difference with its 95 % interval, positive where the second is better.
@@ -168,7 +168,7 @@ def gap(one: Side, other: Side) -> Gap | None:
     """The difference of two champions; None unless both are confirmed.
 
     If both sides were repeated, the interval is over sweeps (Welch 1947: mean of the champion of each sweep). Otherwise
-    it is over fresh seeds; it is paired if both studies have the same seed, and so the same fresh seeds and data split.
+    it is over the repeats; it is paired if both studies have the same seed, and so the same fresh splits and seeds.
     """
     values = [[_champion(record) for record in side.records] for side in (one, other)]
     if any(found is None for side in values for found in side):
@@ -178,11 +178,14 @@ def gap(one: Side, other: Side) -> Gap | None:
         means = [np.array([float(np.mean(found)) for found in side if found is not None]) for side in values]
         return Gap(welch(sign * means[0], sign * means[1]), "other seeds of both sweeps")
     a, b = (sign * side[0] for side in values if side[0] is not None)
-    if one.records[0].study["seed"] == other.records[0].study["seed"]:
-        both = min(len(a), len(b))  # the first seeds of the larger confirmation are those of the smaller one
-        some = "" if len(a) == len(b) else f", of the {both} that both have"
-        return Gap(in_pairs(a[:both], b[:both]), f"other fresh seeds, seed by seed{some}")
-    return Gap(welch(a, b), "other fresh seeds; the splits of the data differ, which the interval does not include")
+    first, second = one.records[0], other.records[0]
+    noun = repeat_word(first).removeprefix("fresh ")
+    if first.study["seed"] != second.study["seed"] or is_split(first) != is_split(second):
+        return Gap(welch(a, b), f"other fresh {noun}s; those of the two studies differ")
+    both = min(len(a), len(b))  # the first repeats of the larger confirmation are those of the smaller one
+    some = "" if len(a) == len(b) else f", of the {both} that both have"
+    overlap = first.dataset["validation"] / first.dataset["train"] if is_split(first) else 0.0
+    return Gap(in_pairs(a[:both], b[:both], overlap), f"other fresh {noun}s, {noun} by {noun}{some}")
 
 
 def _champion(record: SweepRecord) -> Floats | None:
@@ -192,13 +195,20 @@ def _champion(record: SweepRecord) -> Floats | None:
     return rows.get(int(record.verdict["champion"]))
 
 
-def in_pairs(a: Floats, b: Floats) -> PairedDifference:
-    """Mean of b - a with Student's 95 % interval."""
+def in_pairs(a: Floats, b: Floats, overlap: float = 0.0) -> PairedDifference:
+    """Mean of b - a with its 95 % interval by Student's distribution.
+
+    Args:
+        a: values on the repeats.
+        b: other values on the same repeats.
+        overlap: validation examples divided by training examples, where the repeats have splits that share training
+            examples (Nadeau & Bengio 2003); else 0.
+    """
     difference, n = b - a, len(a)
     mean = float(difference.mean())
     if n < 2:
         return PairedDifference(mean, math.nan, math.nan, n)
-    half = t_quantile_975(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
+    half = t_quantile_975(n - 1) * float(difference.std(ddof=1)) * math.sqrt(1 / n + overlap)
     return PairedDifference(mean, mean - half, mean + half, n)
 
 

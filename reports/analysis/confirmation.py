@@ -1,4 +1,4 @@
-"""The repeats on fresh seeds: confirmed trials, champion against baseline, and the noise between seeds."""
+"""The repeats on fresh splits and seeds: champion against baseline and runner-up, and the noise between repeats."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from studies.record.reader import SweepRecord
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A paired difference on fresh seeds, positive where the champion is better than the baseline.
+    """A paired difference on fresh splits, positive where the champion is better than the other trial.
 
     Attributes:
         difference: mean of the differences, in the objective's unit.
         low, high: its 95 % interval; NaN with only one pair.
         n: number of pairs.
-        among: number of candidates that the champion was chosen from; the interval is corrected for it.
+        among: in records of the first protocol, number of candidates that the champion was chosen from on these very
+            seeds; the interval is corrected for it.
+        trial: number of the other trial.
     """
 
     difference: float
@@ -30,6 +32,7 @@ class PairedDifference:
     high: float
     n: int
     among: int = 1
+    trial: int = BASELINE
 
     @property
     def finding(self) -> str:
@@ -39,16 +42,35 @@ class PairedDifference:
 
 def paired_difference(record: SweepRecord) -> PairedDifference | None:
     """The verdict's paired difference; None without a verdict, or when the champion is the baseline itself."""
-    found = (record.verdict or {}).get("paired")
+    return _paired((record.verdict or {}).get("paired"))
+
+
+def runner_up_difference(record: SweepRecord) -> PairedDifference | None:
+    """The champion's paired difference to the runner-up; None without a runner-up, and in older records."""
+    return _paired((record.verdict or {}).get("runner_up"))
+
+
+def is_split(record: SweepRecord) -> bool:
+    """Whether every repeat has a split of its own; in records of the first protocol, all have the search's."""
+    return record.verdict is None or record.verdict.get("protocol", 1) > 1
+
+
+def repeat_word(record: SweepRecord) -> str:
+    """What a repeat is on: `fresh split`, or `fresh seed` in records of the first protocol."""
+    return "fresh split" if is_split(record) else "fresh seed"
+
+
+def _paired(found: Mapping[str, Any] | None) -> PairedDifference | None:
     if not found:
         return None
     low, high = (math.nan if found[end] is None else float(found[end]) for end in ("low", "high"))
-    return PairedDifference(float(found["difference"]), low, high, int(found["n"]), int(found.get("among", 1)))
+    among, trial = int(found.get("among", 1)), int(found.get("trial", BASELINE))
+    return PairedDifference(float(found["difference"]), low, high, int(found["n"]), among, trial)
 
 
 @dataclass(frozen=True)
 class ConfirmedTrial:
-    """One trial of the search, repeated on fresh seeds.
+    """One trial of the search, repeated on fresh splits and seeds.
 
     Attributes:
         trial: its number in the search.
@@ -74,9 +96,13 @@ def confirmed_trials(record: SweepRecord) -> list[ConfirmedTrial]:
 
 def _from_verdict(candidates: Sequence[Mapping[str, Any]]) -> list[ConfirmedTrial]:
     rows = [
-        ConfirmedTrial(c["trial"], float(c["search_value"]), np.array(c["values"], dtype=float)) for c in candidates
+        ConfirmedTrial(c["trial"], _number(c["search_value"]), np.array(c["values"], dtype=float)) for c in candidates
     ]
     return [row for row in rows if row.values.size]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _from_repeats(record: SweepRecord) -> list[ConfirmedTrial]:
@@ -90,10 +116,10 @@ def _from_repeats(record: SweepRecord) -> list[ConfirmedTrial]:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of the objective between seeds.
+    """Noise of the objective between repeats.
 
     Attributes:
-        deviation: standard deviation between seeds, pooled over the repeated trials.
+        deviation: standard deviation between repeats, pooled over the repeated trials.
         freedom: its degrees of freedom: repeats minus trials.
     """
 

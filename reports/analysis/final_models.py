@@ -11,7 +11,7 @@ from studies.record.reader import SweepRecord
 
 @dataclass(frozen=True)
 class FinalAccuracy:
-    """Test accuracy of the final models, one for each fresh seed.
+    """Test accuracy of the champion's final models, each with a seed of its own.
 
     Attributes:
         examples: number of test examples.
@@ -45,6 +45,32 @@ def final_accuracy(record: SweepRecord) -> FinalAccuracy | None:
     mean = math.fsum(accuracies) / len(accuracies)
     opening, epochs = int(test["opening"]), int(record.verdict["epochs"])
     return FinalAccuracy(n, accuracies, mean, *wilson(mean, n), *wilson(accuracies[0], n), opening, epochs)
+
+
+@dataclass(frozen=True)
+class FinalDifference:
+    """Champion against baseline on the test set, paired over its examples.
+
+    Attributes:
+        baseline: mean test accuracy of the baseline's final models.
+        mean: the champion's mean test accuracy less the baseline's.
+        low, high: its 95 % interval over test examples.
+    """
+
+    baseline: float
+    mean: float
+    low: float
+    high: float
+
+
+def final_difference(record: SweepRecord) -> FinalDifference | None:
+    """The difference of the test accuracies; None if the baseline is the champion, and in older records."""
+    test = record.verdict["test"] if record.verdict else {}
+    found = (test.get("difference") or {}).get("accuracy")
+    if not found:
+        return None
+    accuracies = test["baseline"]["accuracies"]
+    return FinalDifference(math.fsum(accuracies) / len(accuracies), found["mean"], found["low"], found["high"])
 
 
 @dataclass(frozen=True)

@@ -239,17 +239,17 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
 
 
 def _seeds(record: SweepRecord) -> list[Change]:
-    """The number of fresh seeds for which half the interval would be shorter than the observed difference."""
+    """The number of repeats for which half the interval would be shorter than the observed difference."""
     confirm, found = record.study.get("confirm"), paired_difference(record)
     if not confirm:
         return []
-    old = int(confirm["seeds"])
+    old = int(confirm["repeats"])
     half = (found.high - found.low) / 2 if found and math.isfinite(found.low) else math.inf
     size = abs(found.difference) if found else 0.0
     needed = math.ceil(old * (half / size) ** 2) if size > 0 and half < size * MOST_SEEDS else 2 * old
     new = max(old, min(MOST_SEEDS, max(needed, old + 1)))
     why = "too few to distinguish the winner from the baseline, or the best trials from each other"
-    return [Change("confirm.seeds", old, new, why)]
+    return [Change("confirm.repeats", old, new, why)]
 
 
 def _next_name(name: str) -> str:

@@ -8,9 +8,15 @@ from typing import Any
 
 from reports.analysis import wording
 from reports.analysis.checks import INCONCLUSIVE, PASS, WARN
-from reports.analysis.confirmation import PairedDifference, confirmed_trials, paired_difference
+from reports.analysis.confirmation import (
+    PairedDifference,
+    confirmed_trials,
+    paired_difference,
+    repeat_word,
+    runner_up_difference,
+)
 from reports.analysis.failures import failure_causes
-from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, listed, setting
@@ -64,16 +70,21 @@ def headline(report: Report) -> str:
 
 
 def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDifference | None) -> str:
+    word = repeat_word(report.record)
     if paired is None:
-        return "The baseline remains the best: no candidate did better on fresh seeds"
+        return f"The baseline remains the best: no candidate did better on {word}s"
     who, metric = name(best.number), report.metric
+    test, tested = final_accuracy(report.record), final_difference(report.record)
+    if paired.finding == "better" and test and tested and tested.low > 0:
+        shown = wording.accuracy(test.examples)
+        return f"Tuning raises test accuracy from {shown.text(tested.baseline)} to {shown.text(test.mean)}"
     if paired.finding == "better":
         difference = metric.gain(paired.difference)
         side = "more" if metric.maximize else "less"
-        return f"{who} beats the baseline: {difference} {side} {metric.name} on fresh seeds"
+        return f"{who} beats the baseline: {difference} {side} {metric.name} on {word}s"
     if paired.finding == "worse":
-        return f"{who} was the best of the search but is worse than the baseline on fresh seeds"
-    return f"{who} leads, but on {paired.n} fresh seeds it is not distinguishable from the baseline"
+        return f"{who} was the best of the search but is worse than the baseline on {word}s"
+    return f"{who} leads, but on {paired.n} {word}s it is not distinguishable from the baseline"
 
 
 def _no_answer(report: Report) -> str:
@@ -98,7 +109,7 @@ def _value_figure(report: Report) -> tuple[str, str]:
         mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
         return (
             metric.text(mean),
-            f"{metric.name} of {name(best.number).lower()}, mean of {counted(seeds, 'fresh seed')} (in the"
+            f"{metric.name} of {name(best.number).lower()}, mean of {counted(seeds, repeat_word(record))} (in the"
             f" search: {searched})",
         )
     return metric.text(
@@ -109,14 +120,14 @@ def _value_figure(report: Report) -> tuple[str, str]:
 def _gain_figure(report: Report) -> tuple[str, str]:
     metric, paired = report.metric, paired_difference(report.record)
     if paired:
-        return metric.oriented(paired.difference), f"against the baseline on the same seeds; {interval(metric, paired)}"
+        return metric.oriented(
+            paired.difference
+        ), f"against the baseline on the same splits and seeds; {interval(metric, paired)}"
     if report.standing.gain is None:
         return "–", "against the baseline: it has not completed"
     if report.standing.best and report.standing.best.number == BASELINE:
         return "none", "over the baseline, which is itself the best trial"
-    return metric.oriented(
-        report.standing.gain
-    ), "against the baseline in the search, one seed each; not confirmed on fresh seeds"
+    return metric.oriented(report.standing.gain), "against the baseline in the search, one seed each; not confirmed"
 
 
 def _test_figure(report: Report) -> tuple[str, str]:
@@ -147,7 +158,7 @@ def _answer(report: Report) -> list[str]:
     if best is None:
         return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
     found += _comparison(report)
-    found += _tested(record)
+    found += [*_tested(record), *_tested_against_baseline(record)]
     n = int(record.dataset["validation"])
     se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
     if metric.maximize and se > 0:
@@ -160,7 +171,7 @@ def _answer(report: Report) -> list[str]:
 def _comparison(report: Report) -> list[str]:
     metric, paired = report.metric, paired_difference(report.record)
     if report.record.verdict and paired is None:
-        return ["The baseline has the best mean on fresh seeds; it is the champion."]
+        return [f"No candidate was better on {repeat_word(report.record)}s, so the baseline is the champion."]
     if paired is None:
         return (
             [
@@ -176,9 +187,25 @@ def _comparison(report: Report) -> list[str]:
         "not distinguishable": "is not distinguishable from the baseline: the interval contains 0",
     }
     return [
-        f"On {counted(paired.n, 'fresh seed')}, paired with the baseline, the champion {words[paired.finding]}"
-        f" ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
-        + (f", Bonferroni-corrected for {paired.among} candidates)." if paired.among > 1 else ").")
+        f"On {counted(paired.n, repeat_word(report.record))}, paired with the baseline, the champion"
+        f" {words[paired.finding]} ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
+        + (f", Bonferroni-corrected for {paired.among} candidates)." if paired.among > 1 else ")."),
+        *_against_runner_up(report),
+    ]
+
+
+def _against_runner_up(report: Report) -> list[str]:
+    """The champion against the runner-up; if they cannot be told apart, which of them is cheaper."""
+    found, best = runner_up_difference(report.record), winner(report.record)
+    if found is None or best is None:
+        return []
+    other = report.record.trials[found.trial]
+    if found.finding != "not distinguishable":
+        return [f"It is {found.finding} than the runner-up, {name(other.number).lower()}."]
+    cheaper = min((best, other), key=lambda trial: trial.seconds / max(1, len(trial.epochs)))
+    return [
+        f"It is not distinguishable from the runner-up, {name(other.number).lower()}; an epoch of"
+        f" {name(cheaper.number).lower()} is the cheaper one."
     ]
 
 
@@ -198,6 +225,18 @@ def _tested(record: SweepRecord) -> list[str]:
         f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
         f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; per model {listed(several)}). The test set of"
         f" {record.dataset['name']} has been opened {times}."
+    ]
+
+
+def _tested_against_baseline(record: SweepRecord) -> list[str]:
+    test, found = final_accuracy(record), final_difference(record)
+    if test is None or found is None:
+        return []
+    metric = wording.accuracy(test.examples)
+    return [
+        f"That is an accuracy {metric.gain(found.mean)} {'higher' if found.mean >= 0 else 'lower'} than that of the"
+        f" baseline's final models ({metric.text(found.baseline)}; 95\u00a0% interval of the difference, paired over"
+        f" test examples, {metric.signed(found.low)} to {metric.signed(found.high)})."
     ]
 
 

@@ -48,7 +48,7 @@ def _verdict(compared: Sequence[Side], metric: MetricFormat) -> Page:
         " Wilson interval over test examples. All use the same test set; choosing between them by it would bias it.",
         SMALL,
     )
-    page.heading("The champions on fresh seeds")
+    page.heading("The champions on fresh splits and seeds")
     for one, other in _couples(compared):
         page.paragraph(_gap_in_words(one, other, metric), BODY)
     page.heading("What differs in the study files")

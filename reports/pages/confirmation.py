@@ -1,4 +1,4 @@
-"""The best trials and the baseline on fresh seeds."""
+"""Champion, runner-up and baseline on fresh splits and seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.analysis.confirmation import ConfirmedTrial, PairedDifference, confirmed_trials, paired_difference
+from reports.analysis.confirmation import (
+    ConfirmedTrial,
+    PairedDifference,
+    confirmed_trials,
+    is_split,
+    paired_difference,
+    repeat_word,
+    runner_up_difference,
+)
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted
 from reports.drawing import plots, style
@@ -16,7 +24,7 @@ from reports.pages.context import Report, interval, name
 
 
 def confirmation(report: Report) -> list[Page]:
-    """The best trials and the baseline on fresh seeds."""
+    """Champion, runner-up and baseline on fresh splits and seeds."""
     rows = confirmed_trials(report.record)
     if not rows:
         return []
@@ -24,8 +32,8 @@ def confirmation(report: Report) -> list[Page]:
     seeds = max(len(row.values) for row in rows)
     page = Page(
         _confirmation_finding(report, rows, paired),
-        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, 'fresh seed')}, the same seeds for"
-        " each. Dot: one seed. Bar: mean. Hollow diamond: the value in the search.",
+        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, repeat_word(report.record))}, the same for each."
+        f" Dot: one of them. Bar: mean. Hollow diamond: the value in the search.{_old_protocol(report)}",
     )
     names = [name(row.trial) for row in rows]
     ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
@@ -47,21 +55,22 @@ def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired
             f"Confirmation is running: {name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
         )
     if paired is None:
-        return "On fresh seeds the baseline has the best mean"
+        return f"On {repeat_word(report.record)}s no candidate is better than the baseline"
     who = name(report.record.verdict["champion"])
     ends = {
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
         "not distinguishable": "is not distinguishable from the baseline",
     }
-    return f"{who} {ends[paired.finding]} on fresh seeds: {metric.oriented(paired.difference)} {metric.name}"
+    gain = f"{metric.oriented(paired.difference)} {metric.name}"
+    return f"{who} {ends[paired.finding]} on {repeat_word(report.record)}s: {gain}"
 
 
 def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     metric = report.metric
     assert report.record.verdict is not None
     look = report.looks[report.record.verdict["champion"]]
-    page.heading("Paired difference to the baseline, seed by seed")
+    page.heading("Paired difference to the baseline")
     page.space(-0.16)
     ax = page.grid(1, 1, 1.25, left=0.8)[0]
     sign = metric.scale if metric.maximize else -metric.scale
@@ -70,7 +79,24 @@ def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     )
     plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
     page.space(0.04)
-    page.paragraph(f"{interval(metric, paired)} ({counted(paired.n, 'pair')}).{_allowance(paired)}", BODY)
+    words = [f"{interval(metric, paired)} ({counted(paired.n, 'pair')}).{_allowance(paired)}"]
+    if is_split(report.record):
+        words.append(
+            "The interval allows for the training examples that the splits share (Nadeau and Bengio 2003); the champion"
+            " was chosen before, on another split."
+        )
+    if (other := runner_up_difference(report.record)) is not None:
+        words.append(
+            f"Against the runner-up, {name(other.trial).lower()}: {metric.oriented(other.difference)}"
+            f" ({interval(metric, other)}), {other.finding}."
+        )
+    page.paragraph(" ".join(words), BODY)
+
+
+def _old_protocol(report: Report) -> str:
+    if is_split(report.record):
+        return ""
+    return " An older protocol: all repeats have the split of the search, so that the interval is of this split only."
 
 
 def _allowance(paired: PairedDifference) -> str:
@@ -96,7 +122,7 @@ def _confirmation_table(page: Page, report: Report, rows: Sequence[ConfirmedTria
         ]
         for row in rows
     ]
-    page.table(["trial", "search", "mean", "each seed", "search minus mean"], body, right=(1, 2, 4))
+    page.table(["trial", "search", "mean", "each repeat", "search minus mean"], body, right=(1, 2, 4))
 
 
 def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
@@ -108,6 +134,6 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
     word = "optimistic" if better else "pessimistic"
     return (
         f"The search's own values of these {counted(len(tops), 'trial')} were {word} by {report.metric.gain(lost)} on"
-        " average: the best of many is selected partly by chance. The fresh seeds do not have this selection bias"
-        + (", except that the champion is again the best of several." if len(tops) > 1 else ".")
+        " average: the best of many is selected partly by chance. The repeats do not have this selection bias"
+        + (", except that the champion is again the best of several." if not is_split(report.record) else ".")
     )

@@ -83,8 +83,8 @@ class Report:
         if not self.record.study.get("confirm"):
             return "this study has no confirmation, and only a confirmed winner is tested"
         if self.record.confirm:
-            return "the confirmation on fresh seeds has not ended"
-        return "it is opened once, after the winner is confirmed on fresh seeds"
+            return "the confirmation has not ended"
+        return "it is opened once, after the winner is confirmed"
 
 
 def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:

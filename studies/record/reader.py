@@ -69,7 +69,7 @@ class TrialRecord:
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
         control: {"would_prune_at": epoch or None} of an unpruned control trial; None of others.
         repeats: number of the first trial with the same settings, if all settings of the space were tried.
-        role, candidate, seed_index: only in the confirm study.
+        role, candidate, seed_index, split: only in the confirm study.
     """
 
     number: int
@@ -94,6 +94,7 @@ class TrialRecord:
     role: str | None = None
     candidate: int | None = None
     seed_index: int | None = None
+    split: int | None = None
 
     @property
     def annealed(self) -> bool:
@@ -358,6 +359,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         role=attributes.get("role"),
         candidate=attributes.get("candidate"),
         seed_index=attributes.get("seed_index"),
+        split=attributes.get("split"),
     )
 
 

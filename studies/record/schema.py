@@ -27,7 +27,8 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `result` | once finished: selected_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
 | `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null} |
 | `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
-| `role`, `candidate`, `seed_index` | in `confirm`: "confirm" or "final", the trial of `search` it repeats, which fresh seed |
+| `role`, `candidate`, `seed_index`, `stop_after` | in `confirm`: "screen", "confirm" or "final", the trial of `search` it repeats, which fresh seed, the last epoch |
+| `split` | in `confirm`: index of the split of training and validation examples, 0 the search's; null of a final model; absent in older records, whose runs all have the search's split |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
         for key, field in Study.model_fields.items()
         if not field.is_required() and key not in known and key != "confirm"
     }
+    if "seeds" in known.get("confirm", {}):
+        known["confirm"] = {"top": known["confirm"]["top"], "repeats": known["confirm"]["seeds"]}
     return {**known, **defaults, "baseline": upgraded_hyperparameters(study["baseline"])}
 
 

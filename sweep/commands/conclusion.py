@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.confirmation import repeat_word
+from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from studies.record.reader import SweepRecord
 from sweep.commands.status import imbalance_lines, one_line
 
@@ -16,7 +17,8 @@ def conclusion(record: SweepRecord) -> list[str]:
     if record.verdict:
         mean = record.metric.format(record.verdict["confirm_mean"])
         number = record.verdict["champion"]
-        lines.append(f"champion on fresh seeds: trial {number}, {mean} on average; {_against_baseline(record)}")
+        on = f"champion on {repeat_word(record)}s"
+        lines.append(f"{on}: trial {number}, {mean} on average; {_against_baseline(record)}")
     if objective := final_objective(record):
         low, high = (record.metric.format(end(objective.values)) for end in (min, max))
         lines.append(
@@ -27,6 +29,11 @@ def conclusion(record: SweepRecord) -> list[str]:
         lines.append(
             f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
             f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
+        )
+    if found := final_difference(record):
+        lines.append(
+            f"against the baseline's {100 * found.baseline:.2f} %: {100 * found.mean:+.2f} points"
+            f" (95 % interval over test examples {100 * found.low:+.2f} to {100 * found.high:+.2f})"
         )
     return lines + imbalance_lines(record)
 

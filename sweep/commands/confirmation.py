@@ -19,8 +19,10 @@ from sweep.search.confirmation import (
     confirmation_plan,
     failed_runs,
     final_plan,
+    finalists,
+    screening_plan,
     training_seconds,
-    whole_seeds,
+    whole_repeats,
 )
 from sweep.search.verdict import candidate_results, choose_champion
 from sweep.storage.database import Database
@@ -53,7 +55,7 @@ class Confirmation:
     budget: Budget | None
 
     def run(self) -> None:
-        """Train on fresh seeds, train the final models, evaluate on the test set; returns early after a stop.
+        """Screen, confirm, train the final models, evaluate on the test set; returns early after a stop.
 
         Raises:
             ConfirmationFailed: a training run that the verdict requires has failed.
@@ -65,43 +67,46 @@ class Confirmation:
             return None
         if (study := self._affordable(record)) is None:
             return self._leave_unconfirmed(record)
-        self._train(study, "confirm", confirmation_plan(study, record))
-        confirmed = records.read(active=True)
+        record = self._train(study, "screen", screening_plan(study, record), records)
+        if self.stop.asked() or not finalists(study, record):
+            return None
+        record = self._train(study, "confirm", confirmation_plan(study, record), records)
         if self.stop.asked():
             return None
-        if (study := self._confirmed(study, confirmed)) is None:
+        if (study := self._confirmed(study, record)) is None:
             return self._leave_unconfirmed(record)
-        results = candidate_results(study, confirmed)
-        if failed := failed_runs(study, confirmed):
-            raise ConfirmationFailed(
-                f"the winner is not named: {', '.join(failed)} failed\nthe same command tries again"
-            )
-        if not results:
+        if not (results := candidate_results(study, record)):
             return None
-        self._train(study, "final", final_plan(study, record, choose_champion(study, results)))
+        champion = choose_champion(record, results)
+        record = self._train(study, "final", final_plan(study, record, champion), records)
         if not self.stop.asked():
-            self._name(study, records.read(active=True))
+            self._name(study, record)
         return None
 
     def _affordable(self, record: SweepRecord) -> Study | None:
         """The study with the confirmation for which there is time; None if there is none."""
-        if self.budget is None or self._runs(self.study, confirmation_plan(self.study, record)).remaining() == 0:
+        if self.budget is None or self._is_confirmed(record):
             return self.study
         chosen = [trial for trial in candidates(self.study, record) if trial.number] + list(record.trials[:1])
         plan = self.budget.affordable(training_seconds([trial for trial in chosen if len(trial.epochs)]))
         return None if plan is None else self._with(plan, "there is time for")
 
+    def _is_confirmed(self, record: SweepRecord) -> bool:
+        """Whether nothing of the study's own confirmation is left to train."""
+        plan = confirmation_plan(self.study, record)
+        return bool(plan) and self._runs(self.study, plan).remaining() == 0
+
     def _confirmed(self, study: Study, record: SweepRecord) -> Study | None:
-        """The study with the seeds that were trained before the time was over; None with fewer than two."""
-        seeds = whole_seeds(study, record)
-        if seeds < study.confirm.seeds and seeds < 2:
+        """The study with the repeats that were trained before the time was over; None with fewer than two."""
+        repeats = whole_repeats(study, record)
+        if repeats < study.confirm.repeats and repeats < 2:
             return None
-        return self._with(Confirm(top=study.confirm.top, seeds=seeds), "the time was over after")
+        return self._with(Confirm(top=study.confirm.top, repeats=repeats), "the time was over after")
 
     def _with(self, plan: Confirm, why: str) -> Study:
         if (wanted := self.study.confirm) != plan:
             self.progress.note(
-                f"{why} {plan.seeds} of {wanted.seeds} fresh seeds and {plan.top} of {wanted.top} candidates"
+                f"{why} {plan.repeats} of {wanted.repeats} repeats and {plan.top} of {wanted.top} candidates"
             )
         return self.study.model_copy(update={"confirm": plan})
 
@@ -121,15 +126,27 @@ class Confirmation:
             return None
         if in_time:
             return self._leave_unconfirmed(record)
-        raise ConfirmationFailed("a final model failed, so the test set stays closed\nthe same command tries again")
+        raise ConfirmationFailed("a final model has no result, so the test set stays closed")
 
-    def _train(self, study: Study, phase: str, plan: Sequence[ConfirmationRun]) -> None:
-        """Run the part of the plan that is not recorded yet."""
+    def _train(self, study: Study, phase: str, plan: Sequence[ConfirmationRun], records: Reader) -> SweepRecord:
+        """Run the part of the plan that is not recorded yet; returns the record with its results.
+
+        Raises:
+            ConfirmationFailed: a run failed.
+        """
         runs = self._runs(study, plan)
         open_runs = runs.remaining() + len(runs.interrupted())
         done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
-        self.progress.begin(phase, len(plan), done, None)
-        self.coordinator.run(runs)
+        if plan:
+            self.progress.begin(phase, len(plan), done, None)
+            self.coordinator.run(runs)
+        record = records.read(active=True)
+        if (failed := failed_runs(record, plan)) and not self.stop.asked():
+            more = "; the test set stays closed" if phase == "final" else ""
+            raise ConfirmationFailed(
+                f"the winner is not named: {', '.join(failed)} failed{more}\nthe same command tries again"
+            )
+        return record
 
     def _runs(self, study: Study, plan: Sequence[ConfirmationRun]) -> ConfirmationRuns:
         until = self.budget.trainings_until if self.budget else None

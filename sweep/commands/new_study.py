@@ -229,9 +229,9 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
             *_baseline(plan, rows, arrays),
             *_space(plan, arrays),
             "",
-            "[confirm]                              # after the search: the best trials on fresh seeds",
+            "[confirm]                              # after the search: is the winner real?",
             "top = 3",
-            f"seeds = {5 if rows < MANY_ROWS else 3}",
+            f"repeats = {5 if rows < MANY_ROWS else 3}                            # on fresh splits and seeds",
             "",
         ]
     )

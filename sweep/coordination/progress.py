@@ -19,10 +19,11 @@ from sweep.workers.pool import Job
 
 TITLES = {
     "search": "search",
-    "confirm": "confirmation on fresh seeds",
+    "screen": "screening of the best trials on a fresh split",
+    "confirm": "confirmation on fresh splits",
     "final": "final models on training and validation data",
 }
-NAMES = {"search": "trial", "confirm": "confirm run", "final": "final model"}
+NAMES = {"search": "trial", "screen": "screening run", "confirm": "confirm run", "final": "final model"}
 REFRESH_INTERVAL_S = 0.25
 NARROW_COLUMNS = 72
 """A terminal with fewer columns shows no progress bar."""

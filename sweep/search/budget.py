@@ -2,7 +2,7 @@
 
 The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
 trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
-everything, it is given up in this order: fresh seeds down to two, then candidates down to one, then the confirmation as
+everything, it is given up in this order: repeats down to two, then candidates down to one, then the confirmation as
 a whole; the champion is then the best trial of the search, and the test set stays closed.
 """
 
@@ -86,15 +86,17 @@ class Budget:
     def _plans(self) -> Iterator[Confirm]:
         """The confirmations from the full one to the smallest."""
         if self.confirm is not None:
-            for seeds in range(self.confirm.seeds, 1, -1):
-                yield Confirm(top=self.confirm.top, seeds=seeds)
+            for repeats in range(self.confirm.repeats, 1, -1):
+                yield Confirm(top=self.confirm.top, repeats=repeats)
             for top in range(self.confirm.top - 1, 0, -1):
-                yield Confirm(top=top, seeds=2)
+                yield Confirm(top=top, repeats=2)
 
     def _needed(self, plan: Confirm, trainings: Sequence[float]) -> float:
-        """Seconds of wall time for the confirmation and the final models."""
-        *candidates, baseline = trainings
-        chosen = [*candidates[: plan.top], baseline]
-        confirm = [seconds + RUN_S for seconds in chosen for _ in range(plan.seeds)]
-        final = [max(chosen) + RUN_S] * plan.seeds
-        return MARGIN * sum(max(sum(runs) / self.workers, max(runs)) for runs in (confirm, final))
+        """Seconds of wall time for screening, confirmation and final models, if the slowest candidates win."""
+        *candidates, baseline = (seconds + RUN_S for seconds in trainings)
+        chosen = sorted(candidates[: plan.top])
+        screening = chosen if len(chosen) > 1 else []
+        confirm = [*chosen[-2:], baseline] * plan.repeats
+        final = [*chosen[-1:], baseline] * plan.repeats
+        phases = (runs for runs in (screening, confirm, final) if runs)
+        return MARGIN * sum(max(sum(runs) / self.workers, max(runs)) for runs in phases)

@@ -47,17 +47,19 @@ def name_champion(
     if not results:
         return None
     folder = StudyFolder(database.folder)
-    champion = choose_champion(study, results)
+    champion = choose_champion(record, results)
     plan = [run.key for run in final_plan(study, record, champion)]
-    finals = [run for run in database.confirm.trials() if run_key(run) in plan and run.state == TrialState.COMPLETE]
-    if len(finals) < (1 if in_time else len(plan)):
+    trained = [run for run in database.confirm.trials() if run_key(run) in plan and run.state == TrialState.COMPLETE]
+    finals = [run for run in trained if run.user_attrs["candidate"] == champion]
+    if not finals or len(trained) < (1 if in_time else len(plan)):
         return None
-    verdict = verdict_of(study, record, results, champion, finals)
+    verdict = verdict_of(record, results, champion, finals)
     old = record.verdict
     if old and old["final_trials"] == verdict["final_trials"]:
         verdict |= {"test": old["test"], "time": old["time"]}
     else:
-        verdict["test"] = evaluate_once(study, record, dataset, folder, finals)
+        others = [run for run in trained if run not in finals]
+        verdict["test"] = evaluate_once(record, dataset, folder, finals, others)
     if not _is_written(folder, verdict):
         network = folder.trial("confirm", finals[0].number).weights
         accuracy = verdict["test"]["accuracies"][0]

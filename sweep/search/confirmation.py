@@ -1,9 +1,12 @@
-"""Confirmation: the training runs on fresh seeds that decide the winner, and the final models.
+"""Confirmation: the training runs on fresh splits and seeds that decide the winner, and the final models.
 
-The best trials and the baseline are trained again on fresh seeds, each seed with the same streams for all of them, so
-that differences are paired. The champion's settings are then trained on training and validation examples together.
+1. Screening: each of the best different settings is trained once on a fresh split and seed. The best is the champion,
+   the next one the runner-up.
+2. Champion, runner-up and baseline are trained on further fresh splits and seeds, the same for all of them, for as many
+   epochs as the final models will be. Their differences are paired, and the champion was chosen before, on other data.
+3. Final models of champion and baseline are trained on all but the test examples.
 
-Both are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but hidden from the sampler.
+All are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but hidden from the sampler.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.epoch import EpochSelection
@@ -28,13 +32,14 @@ from sweep.coordination.task import Task, job_for, task_from
 from sweep.storage.database import Database
 from sweep.workers.pool import Job
 
-CONFIRM_STREAM, FINAL_STREAM = 0x434F4E46, 0x46494E41
+CONFIRM_STREAM, FINAL_STREAM, SPLIT_STREAM = 0x434F4E46, 0x46494E41, 0x53504C54
 """Seed-stream identifiers: fresh seeds differ from the seeds of trials and from each other."""
-
 OUT_OF_TIME = "the time for the confirmation was over"
+SCREENING_SPLIT = 1
+"""Index of the split of the screening; 0 is the search's, and those of the confirmation follow."""
 
-Key = tuple[str, int, int, int | None]
-"""Role, candidate, seed index and last epoch, which identify a run."""
+Key = tuple[str, int, int, int | None, int | None]
+"""Role, candidate, seed index, split and last epoch, which identify a run."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +47,25 @@ class ConfirmationRun:
     """One training of a candidate on a fresh seed.
 
     Attributes:
-        role: `confirm`, evaluated on the validation examples, or `final`, trained on them too.
+        role: `screen` or `confirm`, evaluated on the validation examples, or `final`, trained on them too.
         candidate: number of the trial in the search.
         seed_index: from 0.
+        split: index of the split of training and validation examples; None for a final model.
         hyperparameters: the candidate's.
-        stop_after: last epoch, counted from 1, of a final model.
+        stop_after: last epoch, counted from 1; None for all, of which one is selected as in the search.
     """
 
     role: str
     candidate: int
     seed_index: int
+    split: int | None
     hyperparameters: Hyperparameters
     stop_after: int | None = None
 
     @property
     def key(self) -> Key:
         """Identifies the run."""
-        return self.role, self.candidate, self.seed_index, self.stop_after
+        return self.role, self.candidate, self.seed_index, self.split, self.stop_after
 
 
 class ConfirmationRuns:
@@ -98,19 +105,9 @@ class ConfirmationRuns:
         """The next run of the plan."""
         if not self._plan:
             return None
-        run = self._plan.pop(0)
-        trial = self._log.begin(
-            create_trial(
-                state=TrialState.RUNNING,
-                user_attrs={
-                    "hyperparameters": run.hyperparameters.as_dict(),
-                    "role": run.role,
-                    "candidate": run.candidate,
-                    "seed_index": run.seed_index,
-                    "stop_after": run.stop_after,
-                },
-            )
-        )
+        run = asdict(self._plan.pop(0))
+        settings = Hyperparameters(**run.pop("hyperparameters")).as_dict()
+        trial = self._log.begin(create_trial(state=TrialState.RUNNING, user_attrs={"hyperparameters": settings, **run}))
         return task_from(self._log, trial, self._job(trial))
 
     def should_prune(self, task: Task, epoch: int) -> bool:
@@ -142,54 +139,108 @@ class ConfirmationRuns:
     def _job(self, trial: FrozenTrial) -> Job:
         what = trial.user_attrs
         final = what["role"] == "final"
+        selected = self._study.epoch if what["stop_after"] is None else "last"
         return job_for(
             f"confirm/{trial.number}",
             self._folder.trial("confirm", trial.number).path,
             self._dataset,
-            self._study.seed,
+            split_seed(self._study, what.get("split") or 0),
             Hyperparameters(**what["hyperparameters"]),
             [self._study.seed, FINAL_STREAM if final else CONFIRM_STREAM, what["seed_index"]],
-            EpochSelection(self._study.objective, "last" if final else self._study.epoch),
+            EpochSelection(self._study.objective, selected),
             whole=final,
             stop_after=what["stop_after"],
         )
 
 
-def _is_repeated(trial: FrozenTrial) -> bool:
-    """Whether to repeat a run: if it failed, or the time was over. If it diverged, it would only diverge again."""
-    return trial.state == TrialState.FAIL or trial.user_attrs.get("reason") == OUT_OF_TIME
+def split_seed(study: Study, index: int) -> int:
+    """The seed of a split of training and validation examples; index 0 is the search's."""
+    if not index:
+        return study.seed
+    return int(np.random.SeedSequence([study.seed, index, SPLIT_STREAM]).generate_state(1)[0])
 
 
 def run_key(trial: FrozenTrial) -> Key:
-    """The key of a recorded run."""
+    """The key of a recorded run; an older version recorded no split, and trained all on the search's."""
     what = trial.user_attrs
-    return what["role"], what["candidate"], what["seed_index"], what["stop_after"]
+    return what["role"], what["candidate"], what["seed_index"], what.get("split", 0), what["stop_after"]
 
 
 def candidates(study: Study, record: SweepRecord) -> list[TrialRecord]:
-    """The best trials of different settings, and the baseline once: repeated settings would compete with themselves.
+    """The best trials of different settings: repeated settings would compete with themselves.
 
-    Stopped trials are among them only if too few were completed.
+    Stopped trials are among them only if too few were completed. The baseline stands for trials with its settings.
     """
     baseline = record.trials[:1]
     found: list[TrialRecord] = []
     for trial in record.contenders():
         if len(found) < study.confirm.top and not _is_among(trial, found):
             found += baseline if _is_among(trial, baseline) else [trial]
-    return [*found, *(trial for trial in baseline if not _is_among(trial, found))]
+    return found
 
 
-def _is_among(trial: TrialRecord, others: Sequence[TrialRecord]) -> bool:
-    return any(trial.hyperparameters == other.hyperparameters for other in others)
+def screening_plan(study: Study, record: SweepRecord) -> list[ConfirmationRun]:
+    """Every candidate once; nothing if there is only one."""
+    found = candidates(study, record)
+    runs = [ConfirmationRun("screen", trial.number, 0, SCREENING_SPLIT, _settings(trial)) for trial in found]
+    return runs if len(runs) > 1 else []
+
+
+def finalists(study: Study, record: SweepRecord) -> list[TrialRecord]:
+    """The champion, then the runner-up if there is one, then the baseline; each of them once.
+
+    Empty if every screening run diverged.
+    """
+    found = candidates(study, record)
+    if len(found) > 1:
+        screened = screening_values(record)
+        found = sorted((t for t in found if t.number in screened), key=lambda trial: screened[trial.number])
+    if not found:
+        return []
+    return [*found[:2], *(trial for trial in record.trials[:1] if not _is_among(trial, found[:2]))]
+
+
+def screening_values(record: SweepRecord) -> dict[int, tuple[float, float, int]]:
+    """The order of the screened trials by number: cost, validation loss, number."""
+    return {
+        run.candidate: (record.metric.cost(run.value), run.validation_loss or 0.0, run.candidate)
+        for run in record.confirm
+        if run.role == "screen" and run.state == "complete" and run.candidate is not None and run.value is not None
+    }
 
 
 def confirmation_plan(study: Study, record: SweepRecord) -> list[ConfirmationRun]:
-    """Every candidate on every fresh seed, seed by seed, so that an early stop leaves whole pairs."""
+    """Every finalist on every further split, split by split, so that an early stop leaves whole pairs."""
+    chosen = [(trial, epochs_to_ship(study, record, trial)) for trial in finalists(study, record)]
     return [
-        ConfirmationRun("confirm", trial.number, seed, Hyperparameters(**trial.hyperparameters))
-        for seed in range(study.confirm.seeds)
-        for trial in candidates(study, record)
+        ConfirmationRun("confirm", trial.number, repeat, SCREENING_SPLIT + 1 + repeat, _settings(trial), epochs)
+        for repeat in range(study.confirm.repeats)
+        for trial, epochs in chosen
     ]
+
+
+def final_plan(study: Study, record: SweepRecord, champion: int) -> list[ConfirmationRun]:
+    """The champion and then the baseline, on training and validation examples."""
+    shipped = list(dict.fromkeys([champion, 0]))
+    return [
+        ConfirmationRun("final", number, seed, None, _settings(trial), epochs_to_ship(study, record, trial))
+        for number in shipped
+        for trial in [record.trials[number]]
+        for seed in range(study.confirm.repeats)
+    ]
+
+
+def epochs_to_ship(study: Study, record: SweepRecord, trial: TrialRecord) -> int:
+    """For how many epochs the final models of a trial are trained: the median of its selected epochs, rounded up.
+
+    Those of the search, if it was trained to its end there, and of the screening.
+    """
+    length = int(trial.hyperparameters["epochs"])
+    screened = [run for run in record.confirm if run.role == "screen" and run.candidate == trial.number]
+    whole = [run for run in (trial, *screened) if run.state == "complete" and run.selected_epoch is not None]
+    if study.epoch == "last" or not whole:
+        return length
+    return math.ceil(statistics.median((run.selected_epoch or 0) + 1 for run in whole))
 
 
 def training_seconds(trials: Sequence[TrialRecord]) -> list[float]:
@@ -197,33 +248,38 @@ def training_seconds(trials: Sequence[TrialRecord]) -> list[float]:
     return [trial.seconds / len(trial.epochs) * trial.hyperparameters["epochs"] for trial in trials]
 
 
-def whole_seeds(study: Study, record: SweepRecord) -> int:
-    """Number of first seeds on which every candidate's confirm run was trained before the time was over."""
+def whole_repeats(study: Study, record: SweepRecord) -> int:
+    """Number of first splits on which every finalist was trained before the time was over."""
+    planned = confirmation_plan(study, record)
     ended = {
-        (run.candidate, run.seed_index)
+        (run.candidate, run.split)
         for run in record.confirm
         if run.role == "confirm" and run.state != "running" and run.reason != OUT_OF_TIME
     }
-    numbers = [trial.number for trial in candidates(study, record)]
-    seeds = range(study.confirm.seeds)
-    return next((seed for seed in seeds if any((n, seed) not in ended for n in numbers)), study.confirm.seeds)
+    missing = (run.seed_index for run in planned if (run.candidate, run.split) not in ended)
+    return next(missing, study.confirm.repeats)
 
 
-def failed_runs(study: Study, record: SweepRecord) -> list[str]:
-    """Confirm runs that failed, so that no winner can be named, as text; empty if there is none."""
+def failed_runs(record: SweepRecord, plan: Sequence[ConfirmationRun]) -> list[str]:
+    """Runs of a plan that failed, so that no winner can be named, as text; empty if there is none."""
 
-    def recorded(*states: str) -> set[tuple[int | None, int | None]]:
-        return {(r.candidate, r.seed_index) for r in record.confirm if r.role == "confirm" and r.state in states}
+    def recorded(*states: str) -> set[tuple[Any, ...]]:
+        return {(r.role, r.candidate, r.seed_index, r.split) for r in record.confirm if r.state in states}
 
-    planned = {(run.candidate, run.seed_index) for run in confirmation_plan(study, record)}
+    planned = {(run.role, run.candidate, run.seed_index, run.split) for run in plan}
     failed = (planned & recorded("failed")) - recorded("complete", "pruned")
-    return [f"confirm run of trial {candidate} on seed {seed}" for candidate, seed in sorted(failed)]
+    names = {"screen": "screening run", "confirm": "confirm run", "final": "final model"}
+    return [f"{names[role]} {index + 1} of trial {candidate}" for role, candidate, index, _ in sorted(failed, key=str)]
 
 
-def final_plan(study: Study, record: SweepRecord, champion: Mapping[str, Any]) -> list[ConfirmationRun]:
-    """The champion's settings on training and validation examples, stopped at the median of its best epochs."""
-    settings = Hyperparameters(**record.trials[champion["trial"]].hyperparameters)
-    stop_after = math.ceil(statistics.median(champion["best_epochs"]))
-    return [
-        ConfirmationRun("final", champion["trial"], seed, settings, stop_after) for seed in range(study.confirm.seeds)
-    ]
+def _is_repeated(trial: FrozenTrial) -> bool:
+    """Whether to repeat a run: if it failed, or the time was over. If it diverged, it would only diverge again."""
+    return trial.state == TrialState.FAIL or trial.user_attrs.get("reason") == OUT_OF_TIME
+
+
+def _is_among(trial: TrialRecord, others: Sequence[TrialRecord]) -> bool:
+    return any(trial.hyperparameters == other.hyperparameters for other in others)
+
+
+def _settings(trial: TrialRecord) -> Hyperparameters:
+    return Hyperparameters(**trial.hyperparameters)

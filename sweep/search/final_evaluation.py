@@ -9,12 +9,13 @@ import base64
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from model import weights
@@ -24,7 +25,6 @@ from model.evaluation import calibration, predict
 from model.files import locked
 from model.metrics import METRICS, Predictions
 from model.network import MLP
-from studies.definition import Study
 from studies.record.errors import RecordError
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
@@ -35,36 +35,77 @@ MOST_MISTAKES = 20
 
 
 def evaluate_once(
-    study: Study, record: SweepRecord, dataset: Path, folder: StudyFolder, finals: Sequence[FrozenTrial]
+    record: SweepRecord,
+    dataset: Path,
+    folder: StudyFolder,
+    finals: Sequence[FrozenTrial],
+    baseline: Sequence[FrozenTrial],
 ) -> dict[str, Any]:
     """Log the evaluation, then score all final models; confusion, calibration and mistakes are of the first one.
 
+    Champion and baseline are compared example by example: on each, the mean over the champion's models less that over
+    the baseline's.
+
     Args:
-        study: the study definition.
         record: the study's record.
         dataset: the prepared dataset's folder.
         folder: the study's folder.
-        finals: the final models' trials; the first one's model is the champion.
+        finals: the trials of the champion's final models; the first one's model is shipped.
+        baseline: those of the baseline's; empty if the baseline is the champion.
     """
     data = datasets.load(dataset, None)  # preprocessed as for the final models: fitted on all but the test rows
-    hashes = [run.user_attrs["result"]["weights_sha256"] for run in finals]
+    hashes = [run.user_attrs["result"]["weights_sha256"] for run in (*finals, *baseline)]
     failpoint("before_opening")
     opening = _count_opening(folder.home.openings, record, data, hashes)
     failpoint("after_opening")
-    paths = [folder.trial("confirm", run.number).weights for run in finals]
-    found = [predict(_network(path, data), data.test) for path in paths]
+    found, theirs = (
+        [predict(_network(folder.trial("confirm", run.number).weights, data), data.test) for run in runs]
+        for runs in (finals, baseline)
+    )
     first = found[0]
-    metrics = [{name: metric.compute(predictions) for name, metric in METRICS.items()} for predictions in found]
     return {
         "examples": len(data.test),
-        "accuracies": [values["accuracy"] for values in metrics],
-        "losses": [values["loss"] for values in metrics],
-        "metrics": [_finite(values) for values in metrics],
+        **_scores(found),
+        "baseline": _scores(theirs) if theirs else None,
+        "difference": {name: _difference(f, found, theirs) for name, f in PER_EXAMPLE.items()} if theirs else None,
         "confusion": first.confusion.tolist(),
         "calibration": calibration(first.predicted == first.labels, first.probabilities.max(axis=1)),
         "mistakes": _mistakes(data, first),
         "opening": opening,
     }
+
+
+def _scores(models: Sequence[Predictions]) -> dict[str, Any]:
+    """The metrics of each model."""
+    metrics = [{name: metric.compute(predictions) for name, metric in METRICS.items()} for predictions in models]
+    return {
+        "accuracies": [values["accuracy"] for values in metrics],
+        "losses": [values["loss"] for values in metrics],
+        "metrics": [_finite(values) for values in metrics],
+    }
+
+
+def _is_right(found: Predictions) -> NDArray[np.float64]:
+    return np.asarray(found.predicted == found.labels, dtype=np.float64)
+
+
+def _log_loss(found: Predictions) -> NDArray[np.float64]:
+    chosen = found.probabilities[np.arange(len(found.labels)), found.labels]
+    return -np.log(np.maximum(chosen.astype(np.float64), np.finfo(np.float64).tiny))
+
+
+PER_EXAMPLE = {"accuracy": _is_right, "loss": _log_loss}
+"""Metrics that are means over examples: their value (examples,) at each."""
+
+
+def _difference(
+    value: Callable[[Predictions], NDArray[np.float64]], ours: Sequence[Predictions], theirs: Sequence[Predictions]
+) -> dict[str, float]:
+    """The mean over examples of the paired differences, and its 95 % interval by the normal distribution."""
+    one, other = (np.mean([value(found) for found in models], axis=0) for models in (ours, theirs))
+    differences = one - other
+    mean, half = float(differences.mean()), 1.959964 * float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,7 +1,4 @@
-"""The verdict: which candidate is the champion, and whether it is better than the baseline.
-
-The champion is the candidate with the best mean over the fresh seeds, and its interval allows for that choice.
-"""
+"""The verdict: whether the champion is better than the baseline and than the runner-up, on fresh splits and seeds."""
 
 from __future__ import annotations
 
@@ -17,94 +14,105 @@ from model.hyperparameters import Hyperparameters
 from model.metrics import Metric
 from studies.definition import Study
 from studies.record.reader import SweepRecord
-from sweep.search.confirmation import candidates
+from sweep.search.confirmation import epochs_to_ship, finalists, screening_values
+
+PROTOCOL = 2
+"""1, in older records: the champion was the best of all candidates on fresh seeds, all on the search's split."""
 
 
 def candidate_results(study: Study, record: SweepRecord) -> list[dict[str, Any]]:
-    """Each candidate whose confirm runs all completed: its value on every seed, their mean, its best epochs."""
+    """The finalists whose confirm runs all completed, the champion first: their value on every split, and the mean."""
     found = []
-    for trial in candidates(study, record):
+    screened = screening_values(record)
+    for trial in finalists(study, record):
         runs = {
             run.seed_index: run
             for run in record.confirm
-            if (run.role, run.candidate, run.state) == ("confirm", trial.number, "complete")
+            if (run.role, run.candidate, run.state) == ("confirm", trial.number, "complete") and run.split
         }
-        values = [runs[seed].value for seed in range(study.confirm.seeds) if seed in runs]
-        if len(values) < study.confirm.seeds:
+        chosen = [runs[index] for index in range(study.confirm.repeats) if index in runs]
+        values = [run.value for run in chosen if run.value is not None]
+        if len(values) < study.confirm.repeats:
             continue
-        epochs = [(runs[seed].selected_epoch or 0) + 1 for seed in range(study.confirm.seeds)]
-        mean = math.fsum(value for value in values if value is not None) / len(values)
-        losses = [runs[seed].validation_loss or 0.0 for seed in range(study.confirm.seeds)]
+        screening = next((r.value for r in record.confirm if r.role == "screen" and r.candidate == trial.number), None)
         found.append(
             {
                 "trial": trial.number,
                 "search_value": trial.value,
+                "screening_value": screening if trial.number in screened else None,
                 "values": values,
-                "best_epochs": epochs,
-                "mean": mean,
-                "mean_validation_loss": math.fsum(losses) / len(losses),
+                "epochs": epochs_to_ship(study, record, trial),
+                "mean": math.fsum(values) / len(values),
+                "mean_validation_loss": math.fsum(run.validation_loss or 0.0 for run in chosen) / len(chosen),
             }
         )
     return found
 
 
-def choose_champion(study: Study, results: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The candidate with the best mean; ties go to the lower mean validation loss, then to the lower trial number."""
-    return min(results, key=lambda one: (study.metric.cost(one["mean"]), one["mean_validation_loss"], one["trial"]))
+def paired_comparison(one: Sequence[float], other: Sequence[float], metric: Metric, overlap: float) -> dict[str, Any]:
+    """Mean of the paired differences with its 95 % interval by the corrected resampled t test.
 
-
-def paired_comparison(
-    champion: Sequence[float], baseline: Sequence[float], metric: Metric, among: int
-) -> dict[str, Any]:
-    """Mean of the paired differences with its 95 % interval by Student's t, made wider for the choice.
-
-    The champion is the best of `among` candidates on these very seeds. Each of their intervals is one of
-    1 - 0.05 / among (Bonferroni), so that all of them hold together in 95 % of studies: without any true difference a
-    champion is called better in at most 2.5 %, where Student's own interval would say so in up to 2.5 % times `among`.
+    The training examples of any two splits overlap, so that the values on them are correlated. The variance of the mean
+    of n differences is therefore estimated as s^2 (1 / n + overlap) instead of s^2 / n (Nadeau & Bengio 2003, Machine
+    Learning 52, equation 8).
 
     Args:
-        champion: its values on the fresh seeds.
-        baseline: the baseline's values on the same seeds.
-        metric: of the values; a positive difference says that the champion is better.
-        among: number of candidates, the baseline excepted.
+        one: the objective on each split.
+        other: that of another trial on the same splits and seeds.
+        metric: of the values; a positive difference says that `one` is better.
+        overlap: number of validation examples divided by that of training examples.
     """
     from scipy.special import stdtrit  # a second to import, once a sweep
 
-    differences = [metric.cost(other - one) for one, other in zip(champion, baseline, strict=True)]
-    mean = statistics.fmean(differences)
-    quantile = float(stdtrit(len(differences) - 1, 1 - 0.025 / among))
-    half = quantile * statistics.stdev(differences) / math.sqrt(len(differences))
-    return {
-        "difference": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "n": len(differences),
-        "among": among,
-        "better": mean - half > 0,
-    }
+    differences = [metric.cost(theirs - ours) for ours, theirs in zip(one, other, strict=True)]
+    n, mean = len(differences), statistics.fmean(differences)
+    quantile = float(stdtrit(n - 1, 0.975))
+    half = quantile * statistics.stdev(differences) * math.sqrt(1 / n + overlap)
+    return {"difference": mean, "low": mean - half, "high": mean + half, "n": n, "better": mean - half > 0}
+
+
+def compare(record: SweepRecord, results: Sequence[Mapping[str, Any]], one: int, other: int) -> dict[str, Any] | None:
+    """The paired comparison of two trials; None if one of them has no results, or they are the same."""
+    values = {result["trial"]: result["values"] for result in results}
+    if one == other or one not in values or other not in values:
+        return None
+    overlap = record.dataset["validation"] / record.dataset["train"]
+    return {"trial": other, **paired_comparison(values[one], values[other], record.metric, overlap)}
+
+
+def choose_champion(record: SweepRecord, results: Sequence[Mapping[str, Any]]) -> int:
+    """The best trial of the screening, unless the baseline is better on the further splits."""
+    first = int(results[0]["trial"])
+    against = compare(record, results, first, 0)
+    return 0 if against is not None and against["high"] < 0 else first
 
 
 def verdict_of(
-    study: Study,
-    record: SweepRecord,
-    results: Sequence[Mapping[str, Any]],
-    champion: Mapping[str, Any],
-    finals: Sequence[FrozenTrial],
+    record: SweepRecord, results: Sequence[Mapping[str, Any]], champion: int, finals: Sequence[FrozenTrial]
 ) -> dict[str, Any]:
-    """The verdict as it is recorded, but for the test set's part."""
-    baseline = next((one for one in results if one["trial"] == 0), None)
-    comparison = None
-    if baseline is not None and baseline is not champion:
-        comparison = paired_comparison(champion["values"], baseline["values"], study.metric, len(results) - 1)
+    """The verdict as it is recorded, but for the test set's part.
+
+    Args:
+        record: of the study.
+        results: as returned by `candidate_results`.
+        champion: number of the trial.
+        finals: the champion's final models.
+    """
+    own = next(one for one in results if one["trial"] == champion)
+    screened = screening_values(record)
+    runner_up = next((one["trial"] for one in results if one["trial"] not in (champion, 0)), None)
     return {
-        "champion": champion["trial"],
-        "hyperparameters": Hyperparameters(**record.trials[champion["trial"]].hyperparameters).as_dict(),
+        "protocol": PROTOCOL,
+        "champion": champion,
+        "hyperparameters": Hyperparameters(**record.trials[champion].hyperparameters).as_dict(),
         "baseline": 0,
+        "screened": sorted(screened, key=lambda number: screened[number]),
         "candidates": [dict(one) for one in results],
-        "paired": comparison,
-        "search_value": champion["search_value"],
-        "confirm_mean": champion["mean"],
-        "epochs": finals[0].user_attrs["stop_after"],
+        "paired": compare(record, results, champion, 0),
+        "runner_up": None if runner_up is None else compare(record, results, champion, runner_up),
+        "search_value": own["search_value"],
+        "confirm_mean": own["mean"],
+        "epochs": own["epochs"],
         "final_trials": [run.number for run in finals],
         "weights_sha256": finals[0].user_attrs["result"]["weights_sha256"],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

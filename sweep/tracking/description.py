@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.metrics import metric_of
+from reports.analysis.confirmation import repeat_word
 from reports.analysis.confusion import LONGEST_NAME
 from reports.analysis.final_models import final_accuracy, final_objective
 from reports.analysis.imbalance import imbalance
@@ -92,10 +93,10 @@ def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
 def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     test = final_accuracy(record)
     if record.verdict is None or test is None or champion is None:
-        return ["Not confirmed on fresh seeds yet. The best of many trials is partly luck."]
+        return ["Not confirmed yet. The best of many trials is partly luck."]
     paired = record.verdict.get("paired")
     mean = _amount(record.objective, confirmed_mean(record, champion))
-    lines = [f"**On fresh seeds.** Mean {_words(record.objective)} {mean}"]
+    lines = [f"**On {repeat_word(record)}s.** Mean {_words(record.objective)} {mean}"]
     lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
     if paired:
         lines[0] += " Better by the paired 95 % interval." if paired["better"] else " The difference may be chance."

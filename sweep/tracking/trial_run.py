@@ -82,9 +82,9 @@ def trial_status(trial: TrialRecord) -> str:
 
 
 def trial_name(record: SweepRecord, trial: TrialRecord) -> str:
-    """The name of a trial's run: `trial 0 (baseline)`, `trial 1 (start 1)`, `confirm 10 seed 1`, `final seed 0`."""
+    """The name of a trial's run: `trial 0 (baseline)`, `trial 1 (start 1)`, `confirm 10 seed 1`, `final 10 seed 0`."""
     if trial.role:
-        candidate = "" if trial.role == "final" or trial.candidate is None else f" {trial.candidate}"
+        candidate = "" if trial.candidate is None else f" {trial.candidate}"
         return f"{trial.role}{candidate} seed {trial.seed_index}"
     given = record.given(trial.number)
     return f"trial {trial.number}" + (f" ({given})" if given else "")

@@ -63,7 +63,7 @@ hidden_sizes = { layers = [1, 2], units = [32, 64], log = true }
 learning_rate = { low = 1e-3, high = 3e-2, log = true }
 [confirm]
 top = 1
-seeds = 2
+repeats = 2
 """
 SYSTEM_CALLS = {"pwrite64": 2500, "fdatasync": 12, "fsync": 18, "rename": 9, "unlink": 50}
 """What a process is killed at, and how many of each a whole sweep makes at most, to draw from."""

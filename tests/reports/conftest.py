@@ -191,7 +191,7 @@ def make_record(
             "control": 0.05,
             "baseline": {**BASELINE, "epochs": epochs},
             "space": space,
-            "confirm": {"top": 3, "seeds": 3},
+            "confirm": {"top": 3, "repeats": 3},
         },
         dataset=data,
         provenance={
@@ -263,7 +263,7 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
         )
     champion = max(candidates, key=lambda c: sign * c["mean"])
     base = next(c for c in candidates if c["trial"] == 0)
-    comparison = paired_comparison(champion["values"], base["values"], record.metric, len(candidates) - 1)
+    comparison = paired_comparison(champion["values"], base["values"], record.metric, 1 / 9)
     n = record.dataset["test"]
     accuracy = 0.9806 if n > 5000 else 0.9694
     repeats = [
@@ -276,10 +276,18 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
             role="confirm",
             candidate=chosen[i // 3].number,
             seed_index=i % 3,
+            split=2 + i % 3,
         )
         for i in range(3 * len(chosen))
     ]
+    runner_up = next((c for c in candidates if c["trial"] not in (0, champion["trial"])), None)
     verdict = {
+        "protocol": 2,
+        "runner_up": runner_up
+        and {
+            "trial": runner_up["trial"],
+            **paired_comparison(champion["values"], runner_up["values"], record.metric, 1 / 9),
+        },
         "champion": champion["trial"],
         "hyperparameters": {},
         "baseline": 0,
@@ -293,6 +301,8 @@ def _confirmed(record: SweepRecord, rng: np.random.Generator) -> SweepRecord:
             "examples": n,
             "accuracies": [accuracy, accuracy + 0.0007, accuracy - 0.0004],
             "losses": [0.066, 0.064, 0.067],
+            "baseline": {"accuracies": [accuracy - 0.01] * 3, "losses": [0.09] * 3},
+            "difference": {"accuracy": {"mean": 0.0101, "low": 0.006, "high": 0.0142}},
             "confusion": _matrix(rng, n, accuracy),
             "mistakes": [_mistake(record.dataset["shape"], rng) for _ in range(24)],
             "opening": 2,
@@ -365,7 +375,7 @@ def make_study(
     record = make_record(trials, outcome="complete", space=space, seed=seed)
     rng = np.random.default_rng([seed, 99])
     found = [_scored(trial, score, noise, broken, pruned, controls, rng) for trial in record.trials]
-    study = {**record.study, "sampler": sampler, "confirm": {"top": top, "seeds": confirm or 3}}
+    study = {**record.study, "sampler": sampler, "confirm": {"top": top, "repeats": confirm or 3}}
     record = replace(record, trials=tuple(found), study=study)
     return _judged(record, score, noise, confirm, top, rng) if confirm else record
 
@@ -387,7 +397,7 @@ def _scored(
 def _judged(
     record: SweepRecord, score: Score, noise: float, seeds: int, top: int, rng: np.random.Generator
 ) -> SweepRecord:
-    """The verdict that `sweep` would come to: paired differences with Student's interval."""
+    """The verdict that `sweep` would come to: the best of a screening against the baseline on further repeats."""
     ranked = record.ranked()
     chosen = [*ranked[:top], *(trial for trial in ranked[top:] if trial.number == 0)]
     candidates = []
@@ -395,9 +405,10 @@ def _judged(
         values = [score(trial.hyperparameters) + float(rng.normal(0, noise)) for _ in range(seeds)]
         mean = float(np.mean(values))
         candidates.append({"trial": trial.number, "search_value": trial.value, "values": values, "mean": mean})
-    champion = max(candidates, key=lambda one: one["mean"])
+    screened = [score(trial.hyperparameters) + float(rng.normal(0, noise)) for trial in chosen[:top]]
+    champion = candidates[int(np.argmax(screened))]
     base = next(one for one in candidates if one["trial"] == 0)
-    comparison = paired_comparison(champion["values"], base["values"], METRICS["accuracy"], len(candidates) - 1)
+    comparison = paired_comparison(champion["values"], base["values"], METRICS["accuracy"], 1 / 9)
     made = _verdict()
     verdict = {
         **made,

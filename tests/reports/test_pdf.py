@@ -171,7 +171,10 @@ def test_the_headline_states_the_result(made_up):
     paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
     unsure = replace(record, verdict={**record.verdict, "paired": paired})
 
-    assert "beats the baseline" in headline(record)
+    untested = replace(record, verdict={**record.verdict, "test": {**record.verdict["test"], "difference": None}})
+
+    assert headline(record) == "Tuning raises test accuracy from 97.06\u00a0% to 98.07\u00a0%"
+    assert "points more validation accuracy on fresh splits" in headline(untested)
     assert "not distinguishable from the baseline" in headline(unsure)
     assert headline(replace(record, verdict={**record.verdict, "champion": 0, "paired": None})).startswith(
         "The baseline remains the best"

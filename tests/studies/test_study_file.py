@@ -40,7 +40,7 @@ beta2 = { low = 0.9, high = 0.9999, log = "complement" }
 
 [confirm]
 top = 2
-seeds = 3
+repeats = 3
 """
 
 
@@ -193,7 +193,7 @@ WRONG = [
     ('log = "complement"', 'log = "complemnt"', "line 17: space.beta2.log"),
     ("high = 0.9999", "high = 1.0", "line 17: space.beta2: .*below 1"),
     ("top = 2", "tpo = 2", "line 20: unknown key 'tpo'; did you mean 'top'?"),
-    ("seeds = 3", "seeds = 1", "line 21: confirm.seeds must be greater than or equal to 2"),
+    ("repeats = 3", "repeats = 1", "line 21: confirm.repeats must be greater than or equal to 2"),
     ('question = "Which?"', 'name = "other"\nquestion = "Which?"', "a study is named by its file"),
     ('objective = "validation_loss"', 'objective = "os:system"', "line 3: unknown metric 'os:system'; known: loss"),
     ('objective = "validation_loss"', "generation = 0", "line 3: generation must be greater than or equal to 1"),

@@ -35,7 +35,7 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 
 [confirm]
 top = 2
-seeds = 2
+repeats = 2
 """
 
 

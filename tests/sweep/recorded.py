@@ -57,7 +57,7 @@ STUDY = {
     "control": 0.05,
     "baseline": HYPERPARAMETERS,
     "space": {"learning_rate": {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}},
-    "confirm": {"top": 1, "seeds": 2},
+    "confirm": {"top": 1, "repeats": 2},
 }
 OUTCOMES = ("complete", "complete", "pruned", "complete", "diverged", "complete", "failed", "pruned", "complete")
 OUTCOMES += ("timeout", "complete")  # and the last, number 11, is still running

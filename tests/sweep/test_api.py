@@ -18,7 +18,7 @@ from sweep.result import NoChampion
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("baseline.epochs=2", "space.hidden_sizes={layers=[1,1], units=[8,64]}", "sampler=random", "confirm.top=1",
-         "confirm.seeds=2")  # fmt: skip
+         "confirm.repeats=2")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
     iris = load_iris(as_frame=True)
     X, y = iris.data.assign(site=["north", "south"] * 75), pd.Series(iris.target_names[iris.target], name="species")
     X.loc[::11, "petal width (cm)"] = None
-    changes = ("baseline.epochs=60", "confirm.top=1", "confirm.seeds=2")
+    changes = ("baseline.epochs=60", "confirm.top=1", "confirm.repeats=2")
     options = {"trials": 2, "home": tmp_path / "runs", "tracking": "none", "changes": changes}
 
     result = sweep.fit(X[::2], y[::2], **options)
@@ -134,7 +134,7 @@ def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_fit_takes_arrays_with_labels_of_any_kind(tmp_path, digits):
-    changes = ("baseline.epochs=3", "confirm.top=1", "confirm.seeds=2")
+    changes = ("baseline.epochs=3", "confirm.top=1", "confirm.repeats=2")
     images, names = digits.raw_test.reshape(-1, 8, 8), np.array(list("abcdefghij"), object)[digits.test_labels]
 
     result = sweep.fit(images, names, name="letters", trials=1, home=tmp_path, tracking="none", changes=changes)

@@ -299,7 +299,7 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 
 [confirm]
 top = 1
-seeds = 2
+repeats = 2
 """
 
 

@@ -32,7 +32,7 @@ schedule = { choices = ["constant", "cosine"] }
 batch_size = { choices = [32, 64] }
 [confirm]
 top = 3
-seeds = 2
+repeats = 2
 """
 ONE_SETTING = """\
 question = "One setting: how noisy is it?"

@@ -102,20 +102,20 @@ def test_intervals_of_differences_calculated_by_hand():
     assert math.isnan(versus.welch(np.array([0.0]), np.array([5.0])).low)
 
 
-def test_champions_are_compared_seed_by_seed_only_on_the_same_seeds(two):
+def test_champions_are_compared_split_by_split_only_on_the_same_splits(two):
     first, second = two
     same = versus.gap(*versus.sides([first, second]))
     other = versus.gap(*versus.sides([first, named(second, "second", seed=9)]))
 
     assert same.paired.finding == "better"
     assert same.paired.difference == pytest.approx(0.02, abs=0.01)
-    assert "seed by seed" in same.over
-    assert "splits of the data differ" in other.over
+    assert same.over == "other fresh splits, split by split"
+    assert other.over == "other fresh splits; those of the two studies differ"
     assert versus.gap(*versus.sides([first, replace(second, verdict=None)])) is None
 
 
-def test_a_sweep_with_more_fresh_seeds_is_compared_on_those_that_both_have(known):
-    """A proposed study has more seeds; its first ones are those of the previous study, on the same split."""
+def test_a_sweep_with_more_repeats_is_compared_on_those_that_both_have(known):
+    """A proposed study has more repeats; its first ones are those of the previous study."""
     made = (known(20, score, space=RATE, confirm=seeds, seed=seeds) for seeds in (3, 5))
     before, after = (named(record, name, seed=7) for record, name in zip(made, ("before", "after"), strict=True))
     found = versus.gap(*versus.sides([before, after]))
@@ -125,7 +125,19 @@ def test_a_sweep_with_more_fresh_seeds_is_compared_on_those_that_both_have(known
     assert (len(first), len(second), found.paired.n) == (3, 5, 3)
     assert found.paired.difference == pytest.approx(np.mean(second[:3] - first))
     assert abs(found.paired.difference) > 1e-6
-    assert found.over == "other fresh seeds, seed by seed, of the 3 that both have"
+    assert found.over == "other fresh splits, split by split, of the 3 that both have"
+
+
+def test_records_of_the_first_protocol_are_compared_seed_by_seed(two):
+    """Their repeats share a split, so the interval is Student's; with a newer record there are no pairs."""
+    older = [replace(record, verdict={k: v for k, v in record.verdict.items() if k != "protocol"}) for record in two]
+    new, old, mixed = (versus.gap(*versus.sides(pair)) for pair in (two, older, [older[0], two[1]]))
+
+    assert old.over == "other fresh seeds, seed by seed"
+    assert mixed.over == "other fresh seeds; those of the two studies differ"
+    overlap = two[0].dataset["validation"] / two[0].dataset["train"]
+    widened = math.sqrt(1 + old.paired.n * overlap)
+    assert new.paired.high - new.paired.low == pytest.approx((old.paired.high - old.paired.low) * widened)
 
 
 def test_repeated_sweeps_are_compared_over_sweeps(two):

@@ -122,7 +122,7 @@ def test_a_range_is_narrowed_to_the_best_trials_and_the_baseline(proposed, known
 
 def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     noisy, study = proposed(known(30, lambda settings: 0.9, noise=0.004, space=RATE, confirm=3, seed=3))
-    assert study.confirm.seeds > 3
+    assert study.confirm.repeats > 3
 
     record = known(
         120, uphill, space=RATE, pruned=lambda settings, number: place(settings) > 0.66, controls=lambda n: n % 6 == 5
@@ -130,7 +130,7 @@ def test_more_trials_more_seeds_or_no_pruner_are_proposed(proposed, known):
     changes, study = proposed(record)
     assert changes["pruner"].old == "median"
     assert study.pruner == "none"
-    assert "confirm.seeds" in noisy
+    assert "confirm.repeats" in noisy
 
 
 def test_a_relative_data_file_is_found_from_the_study_folder(tmp_path, monkeypatch, known):

@@ -6,7 +6,7 @@ from studies.definition import Confirm
 from sweep.search import budget as budgets
 from sweep.search.budget import LARGEST_SHARE, LEAST_CLOSING, MARGIN, MOST_CLOSING, REPORT_S, RUN_S, Budget
 
-FULL = Confirm(top=3, seeds=3)
+FULL = Confirm(top=3, repeats=3)
 
 
 def budget(seconds, confirm=FULL, workers=2, start=1000.0):
@@ -28,12 +28,15 @@ def test_before_anything_is_measured_half_of_the_time_is_kept():
 
 
 def test_the_search_gets_what_the_rest_does_not_need():
-    """Three candidates and the baseline on three seeds, two at a time, and three final models of the slowest."""
+    """Three screening runs; the two slowest and the baseline three times; three final models of two of them."""
     trainings = [10.0, 4.0, 2.0, 3.0]
-    confirm = 3 * (10 + 4 + 2 + 3 + 4 * RUN_S) / 2
-    final = 3 * (10 + RUN_S) / 2
+    screening = 10 + RUN_S  # longer than the other two together
+    confirm = 3 * (10 + 4 + 3 + 3 * RUN_S) / 2
+    final = 3 * (10 + 3 + 2 * RUN_S) / 2
 
-    assert budget(600).search_until(trainings) == pytest.approx(1600 - REPORT_S - MARGIN * (confirm + final))
+    assert budget(600).search_until(trainings) == pytest.approx(
+        1600 - REPORT_S - MARGIN * (screening + confirm + final)
+    )
     assert budget(600).search_until([1.0] * 4) > budget(600).search_until([2.0] * 4)
     assert budget(600, workers=4).search_until(trainings) > budget(600).search_until(trainings)
 
@@ -46,7 +49,7 @@ def test_more_workers_do_not_shorten_the_longest_training():
 
 @pytest.mark.parametrize("seconds", [0.1, 1, REPORT_S, REPORT_S + 1, 60, 6000])
 @pytest.mark.parametrize("trainings", [[], [0.0, 0.0], [1.0, 2.0], [1e6, 1e6, 1e6, 1e6]])
-@pytest.mark.parametrize("confirm", [None, FULL, Confirm(top=20, seeds=50)])
+@pytest.mark.parametrize("confirm", [None, FULL, Confirm(top=20, repeats=50)])
 def test_no_share_is_negative(seconds, trainings, confirm):
     """Start, last proposal, end of the search, end of the last training, end: in this order, however short the run."""
     run = budget(seconds, confirm)
@@ -69,9 +72,9 @@ def test_proposals_end_a_whole_training_before_the_search(longest, share):
     assert run.proposals_until([longest, 0.0]) == pytest.approx(1000 + (1 - share) * (1000 - REPORT_S))
 
 
-def test_seeds_are_given_up_before_candidates_and_candidates_before_the_confirmation(at):
-    """With ever less time: one seed after the other down to two, then one candidate after the other, then all."""
-    run, trainings = budget(1000, Confirm(top=3, seeds=5)), [10.0, 10.0, 10.0, 10.0]
+def test_repeats_are_given_up_before_candidates_and_candidates_before_the_confirmation(at):
+    """With ever less time: one repeat after the other down to two, then one candidate after the other, then all."""
+    run, trainings = budget(1000, Confirm(top=3, repeats=5)), [10.0, 10.0, 10.0, 10.0]
     found = []
     for left in range(300, 0, -1):
         at(run.trainings_until - left)
@@ -80,22 +83,23 @@ def test_seeds_are_given_up_before_candidates_and_candidates_before_the_confirma
             found.append(plan)
 
     plans = [(5, 3), (4, 3), (3, 3), (2, 3), (2, 2), (2, 1)]
-    assert found == [*(Confirm(top=top, seeds=seeds) for seeds, top in plans), None]
+    assert found == [*(Confirm(top=top, repeats=repeats) for repeats, top in plans), None]
 
 
 def test_what_is_affordable_fits_into_the_time_that_is_left(at):
     """As estimated; and the next larger plan does not fit."""
-    run, trainings = budget(1000, Confirm(top=2, seeds=4)), [8.0, 6.0, 7.0]
+    run, trainings = budget(1000, Confirm(top=2, repeats=4)), [8.0, 6.0, 7.0]
 
-    def needed(top, seeds):
-        confirm = seeds * (sum(trainings[:top]) + 7.0 + (top + 1) * RUN_S) / 2
-        final = seeds * (8.0 + RUN_S) / 2
-        return MARGIN * (confirm + final)
+    def needed(top, repeats):
+        screening = max((8.0 + 6.0 + 2 * RUN_S) / 2, 8.0 + RUN_S) if top == 2 else 0.0
+        confirm = repeats * (sum(trainings[:top]) + 7.0 + (top + 1) * RUN_S) / 2
+        final = repeats * (8.0 + 7.0 + 2 * RUN_S) / 2
+        return MARGIN * (screening + confirm + final)
 
     at(run.trainings_until - needed(2, 3) - 0.01)
-    assert run.affordable(trainings) == Confirm(top=2, seeds=3)
+    assert run.affordable(trainings) == Confirm(top=2, repeats=3)
     at(run.trainings_until - needed(2, 3) + 0.01)
-    assert run.affordable(trainings) == Confirm(top=2, seeds=2)
+    assert run.affordable(trainings) == Confirm(top=2, repeats=2)
     assert needed(1, 2) > max(trainings)
 
 
@@ -109,10 +113,10 @@ def test_nothing_is_affordable_after_the_end(at):
 def test_fewer_candidates_than_wanted_cost_less(at):
     """A study of one setting has a single candidate, its baseline."""
     run = budget(1000)
-    at(run.trainings_until - 40)
+    at(run.trainings_until - 60)
 
     assert run.affordable([10.0]) == FULL
-    assert run.affordable([10.0] * 4) == Confirm(top=1, seeds=2)
+    assert run.affordable([10.0] * 4) == Confirm(top=1, repeats=2)
 
 
 def test_a_run_that_is_shorter_than_its_report_still_searches():

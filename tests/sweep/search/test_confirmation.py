@@ -1,4 +1,4 @@
-"""The confirmation: paired fresh seeds, intervals, and a test set that is opened once."""
+"""The confirmation: screening, fresh splits, final models, and a test set that is opened once."""
 
 import json
 
@@ -7,15 +7,27 @@ import pytest
 from optuna.trial import TrialState
 
 from model import weights
-from reports.analysis.final_models import final_accuracy
+from model.data import datasets
+from reports.analysis.final_models import final_accuracy, final_difference
 from studies.record import reader as records
 from studies.record.folder import Home
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
 from sweep.search.champion import name_champion
-from sweep.search.confirmation import ConfirmationRuns, confirmation_plan, failed_runs, final_plan
+from sweep.search.confirmation import (
+    ConfirmationRuns,
+    confirmation_plan,
+    failed_runs,
+    final_plan,
+    screening_plan,
+    split_seed,
+)
 from sweep.search.verdict import candidate_results, choose_champion
 from sweep.workers.local import LocalPool
+
+
+def finals(study, record):
+    return final_plan(study, record, choose_champion(record, candidate_results(study, record)))
 
 
 @pytest.fixture
@@ -33,11 +45,9 @@ def confirmed(tiny, opened, searched, digits_folder, tmp_path):
         progress = Progress(Console(file=io.StringIO()), [], study.metric)
         with contextlib.closing(LocalPool(1, database.folder)) as workers:
             coordinator = Coordinator(workers, progress, Stop())
-            record = records.read(database.folder)
-            coordinator.run(ConfirmationRuns(study, database, digits_folder, confirmation_plan(study, record)))
-            found = candidate_results(study, records.read(database.folder))
-            final = final_plan(study, record, choose_champion(study, found))
-            coordinator.run(ConfirmationRuns(study, database, digits_folder, final))
+            for make_plan in (screening_plan, confirmation_plan, finals):
+                plan = make_plan(study, records.read(database.folder))
+                coordinator.run(ConfirmationRuns(study, database, digits_folder, plan))
         record = records.read(database.folder)
         verdict = name_champion(study, database, record, digits_folder)
         return verdict, records.read(database.folder)
@@ -59,19 +69,21 @@ def verdict_and_record(found, confirmed):
 
 
 def test_the_verdict_follows_from_the_recorded_runs(verdict_and_record):
-    """Means, pairs, epochs of the final models, and test results, recomputed from the record."""
+    """Screening, means, pairs, epochs of the final models, and test results, recomputed from the record."""
     verdict, record = verdict_and_record
 
     assert record.verdict == json.loads(json.dumps(verdict))
+    screens = {run.candidate: run.value for run in record.confirm if run.role == "screen"}
+    assert verdict["screened"] == sorted(screens, key=screens.get)
+    assert verdict["champion"] == verdict["screened"][0]
     runs = [run for run in record.confirm if run.role == "confirm"]
-    assert {(run.candidate, run.seed_index) for run in runs} == {
-        (one["trial"], seed) for one in verdict["candidates"] for seed in range(2)
+    assert {(run.candidate, run.split) for run in runs} == {
+        (one["trial"], split) for one in verdict["candidates"] for split in (2, 3)
     }
     for one in verdict["candidates"]:
-        values = [run.value for run in sorted(runs, key=lambda r: r.seed_index) if run.candidate == one["trial"]]
+        values = [run.value for run in sorted(runs, key=lambda r: r.split) if run.candidate == one["trial"]]
         assert one["values"] == values
         assert one["mean"] == pytest.approx(np.mean(values))
-    assert verdict["champion"] == min(verdict["candidates"], key=lambda one: one["mean"])["trial"]
     finals = [record.confirm[number] for number in verdict["final_trials"]]
     assert [len(run.epochs) for run in finals] == [verdict["epochs"]] * 2
     assert np.isnan(finals[0].epochs["validation_loss"]).all()
@@ -82,6 +94,56 @@ def test_the_verdict_follows_from_the_recorded_runs(verdict_and_record):
     assert found.mean == pytest.approx(np.mean(verdict["test"]["accuracies"]))
     assert found.shipped_low < right < found.shipped_high
     assert found.low < found.mean < found.high
+
+
+def test_champion_and_baseline_are_compared_example_by_example(verdict_and_record, digits_folder):
+    """The test difference and its interval, recomputed with the weights of the final models."""
+    verdict, record = verdict_and_record
+    data = datasets.load(digits_folder, None)
+    right = {}
+    for run in (run for run in record.confirm if run.role == "final"):
+        path = record.folder / "confirm" / f"{run.number:04d}" / "weights.npz"
+        predicted = weights.load(path).network.predict(data.test.inputs[data.test.rows]).argmax(axis=1)
+        right.setdefault(run.candidate, []).append(predicted == data.test.labels[data.test.rows])
+    found = final_difference(record)
+    difference = np.mean(right[verdict["champion"]], axis=0) - np.mean(right[0], axis=0)
+
+    assert found.mean == pytest.approx(difference.mean())
+    assert found.baseline == pytest.approx(np.mean(right[0]))
+    assert found.high - found.mean == pytest.approx(1.959964 * difference.std(ddof=1) / np.sqrt(359))
+
+
+def test_each_repeat_has_its_own_split(verdict_and_record, tiny, digits_folder):
+    """No two of them, nor that of the search, have the same validation examples; all candidates share them."""
+    _, record = verdict_and_record
+    study = tiny("trials=4")
+    splits = sorted({run.split for run in record.confirm if run.role != "final"})
+    validation = [frozenset(datasets.load(digits_folder, split_seed(study, i)).validation.rows) for i in (0, *splits)]
+
+    assert splits == [1, 2, 3]
+    assert len(set(validation)) == 4
+
+
+def test_confirm_runs_are_trained_for_the_epochs_that_ship(verdict_and_record):
+    verdict, record = verdict_and_record
+    shipped = {one["trial"]: one["epochs"] for one in verdict["candidates"]}
+
+    for run in record.confirm:
+        if run.role in ("confirm", "final"):
+            assert len(run.epochs) == shipped[run.candidate]
+        if run.role == "confirm":
+            assert run.selected_epoch == shipped[run.candidate] - 1
+
+
+def test_a_champion_that_is_worse_than_the_baseline_gives_way(verdict_and_record):
+    """The interval of the paired difference is below 0."""
+    verdict, record = verdict_and_record
+    results = [{**one, "values": [9.0 + i / 100 for i in range(8)]} for one in verdict["candidates"]]
+    baseline = next(one for one in results if one["trial"] == 0)
+    baseline["values"] = [0.1 + i / 101 for i in range(8)]
+
+    assert choose_champion(record, verdict["candidates"]) == verdict["champion"] != 0
+    assert choose_champion(record, results) == 0
 
 
 def test_the_champion_is_saved_with_its_metadata(verdict_and_record):
@@ -117,12 +179,12 @@ def test_a_failed_run_is_reported_and_repeated(tiny, opened, searched, digits_fo
     study = tiny("trials=2")
     database = opened(study)
     searched(study, database, workers=1)
-    plan = confirmation_plan(study, records.read(database.folder))
+    plan = screening_plan(study, records.read(database.folder))
     failed = ConfirmationRuns(study, database, digits_folder, plan).ask()
     database.confirm.finish(failed.trial._trial_id, TrialState.FAIL, None, {"outcome": "failed", "reason": "killed"})
-    (told,) = failed_runs(study, records.read(database.folder))
+    (told,) = failed_runs(records.read(database.folder), plan)
 
-    assert told == f"confirm run of trial {plan[0].candidate} on seed 0"
+    assert told == f"screening run 1 of trial {plan[0].candidate}"
     assert ConfirmationRuns(study, database, digits_folder, plan).remaining() == len(plan)
 
 
@@ -134,6 +196,7 @@ def test_a_baseline_among_the_best_is_run_once(confirmed, tiny):
     assert [one["trial"] for one in verdict["candidates"]] == [0]
     assert verdict["champion"] == 0
     assert verdict["paired"] is None
+    assert verdict["test"]["difference"] is None
     assert [run.role for run in record.confirm] == ["confirm"] * 2 + ["final"] * 2
 
 

@@ -60,7 +60,7 @@ def test_a_changed_study_is_refused_field_by_field(tiny, opened):
 def test_keys_that_may_change_are_updated(tiny, opened):
     """More trials, a larger confirmation, another question."""
     opened(tiny())
-    larger = ["confirm.seeds=5", "confirm.top=3"]
+    larger = ["confirm.repeats=5", "confirm.top=3"]
     for changes in (["trials=60"], larger[:1], larger, [*larger, "question=Why?"]):
         changed = tiny(*changes)
 
@@ -69,8 +69,8 @@ def test_keys_that_may_change_are_updated(tiny, opened):
 
 def test_a_smaller_confirmation_is_refused(tiny, opened):
     """Otherwise a user could choose among several verdicts."""
-    opened(tiny("confirm.seeds=5", "confirm.top=3"))
-    for change in (["confirm.seeds=2", "confirm.top=3"], ["confirm.seeds=5", "confirm.top=1"]):
+    opened(tiny("confirm.repeats=5", "confirm.top=3"))
+    for change in (["confirm.repeats=2", "confirm.top=3"], ["confirm.repeats=5", "confirm.top=1"]):
         with pytest.raises(StudyChanged, match="may grow, but not shrink"):
             opened(tiny(*change))
 

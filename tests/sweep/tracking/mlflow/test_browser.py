@@ -159,7 +159,7 @@ def shown(tmp_path_factory):
     """A swept study, what `sweep run` said, and the links that a running `sweep ui` printed."""
     home, port = tmp_path_factory.mktemp("home"), _free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
-    settings = ["--trials", str(TRIALS), "--set", "confirm.top=1", "--set", "confirm.seeds=2"]
+    settings = ["--trials", str(TRIALS), "--set", "confirm.top=1", "--set", "confirm.repeats=2"]
     ran = subprocess.run(
         [*PROGRAM, "run", "digits", *settings, "--home", home], env=clean, capture_output=True, text=True, timeout=300
     )

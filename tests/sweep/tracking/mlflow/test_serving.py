@@ -40,7 +40,7 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 
 [confirm]
 top = 1
-seeds = 2
+repeats = 2
 """
 SHAPE, FEATURES, CLASSES = (8, 8), 64, 10
 
