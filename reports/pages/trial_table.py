@@ -28,7 +28,7 @@ def table(report: Report) -> list[Page]:
     page = Page(
         f"The best {len(shown)} trials are within {spread}" if len(shown) > 1 else "One trial has completed",
         f"n = {len(ranked)} completed trials, by {report.metric.name}; ties are decided by the lower validation"
-        f" loss, then by the lower number.{more} The baseline is trial 0.",
+        f" loss, then by the lower number.{more}",
     )
     baseline = report.standing.baseline
     below = [] if baseline is None or baseline in shown else [(ranked.index(baseline) + 1, baseline)]
@@ -70,7 +70,9 @@ def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
 
 def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> list[Cell]:
     look = report.looks.get(trial.number)
-    named = Cell(str(trial.number), bold=look is not None, colour=look.colour if look else INK)
+    given = report.record.given(trial.number)
+    number = f"{trial.number} ({given})" if given else str(trial.number)
+    named = Cell(number, bold=look is not None, colour=look.colour if look else INK)
     value = Cell(report.metric.text(trial.value), bold=True)
     at = f"{epoch(trial)} of {len(trial.epochs)}"
     settings = [Cell(setting(trial.hyperparameters.get(key, "–"))) for key in keys]

@@ -278,17 +278,17 @@ class Coordinator:
             remove_files_of(task)
 
     def _end_all(self, outcome: Outcome, reason: str) -> None:
-        """End all tasks with the epochs that they have."""
+        """End all tasks with the epochs that they have; their checkpoints are left for the champion."""
         tasks = [*self._running.values(), *self._waiting]
         self._wind_down()
         for job in self._pool.busy:
             self._pool.end(job)
-        for task in tasks:
-            if not (task.ended or task.paused):
-                self._finish(task, outcome, reason)
-                remove_files_of(task)
         self._waiting.clear()
-        self._give_up((task, f"{why}; {reason}") for task, why in self._source.given_up(at_end=True))
+        ending = [(task, reason) for task in tasks if not (task.ended or task.paused)]
+        ending += [(task, f"{why}; {reason}") for task, why in self._source.given_up(at_end=True)]
+        for task, why in ending:
+            self._finish(task, outcome, why)
+            remove_files_of(task, checkpoint=False)
 
     def _wind_down(self) -> None:
         """Let workers finish and record their epoch. Their trials stay running in the record, to be continued."""

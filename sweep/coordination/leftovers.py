@@ -10,14 +10,19 @@ from studies.record.folder import StudyFolder, TrialFolder
 from sweep.coordination.task import Task
 
 
-def remove_files_of(task: Task) -> None:
+def remove_files_of(task: Task, *, checkpoint: bool = True) -> None:
     """Remove what an ended trial no longer needs.
 
     Called when no worker has the trial: the worker of a pruned one may have finished it and written weights.
+
+    Args:
+        task: the trial.
+        checkpoint: whether to remove its checkpoint too; where the time was over, the champion may be in it.
     """
     keep_weights = "weights_sha256" in task.trial.user_attrs.get("result", {})
     folder = TrialFolder(Path(task.job.folder))
-    unneeded = [folder.checkpoint, folder.damaged_checkpoint, *([] if keep_weights else [folder.weights])]
+    unneeded = [folder.damaged_checkpoint, *([] if keep_weights else [folder.weights])]
+    unneeded += [folder.checkpoint] if checkpoint else []
     for path in unneeded:
         path.unlink(missing_ok=True)
     remove_parts(folder.path)

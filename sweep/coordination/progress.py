@@ -101,7 +101,7 @@ class Progress:
         done = sum(counts.values())
         if total is None or done < total:
             size = f"{total} trainings" if total is not None else ""
-            limit = f"{duration(until - self._began)}" if until is not None else ""
+            limit = duration(max(0.0, until - self._began)) if until is not None else ""
             earlier = f", {done} of them done" if done and total is not None else ""
             self.note(f"{TITLES[phase]}: {' or '.join(filter(None, (size, limit)))}{earlier}")
 

@@ -52,9 +52,14 @@ class Budget:
     slowness: float = field(default_factory=_slowness)
 
     @property
+    def end(self) -> float:
+        """When everything has to end, of `time.monotonic()`."""
+        return self.start + self.seconds
+
+    @property
     def trainings_until(self) -> float:
         """When the last training run has to end, of `time.monotonic()`."""
-        return self.start + self.seconds - min(REPORT_S * self.slowness, LARGEST_SHARE * self.seconds)
+        return self.end - min(REPORT_S * self.slowness, LARGEST_SHARE * self.seconds)
 
     def search_until(self, trainings: Sequence[float]) -> float:
         """When the search has to end, of `time.monotonic()`.

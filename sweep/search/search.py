@@ -64,6 +64,7 @@ class Search:
         self._dataset = dataset
         self._budget = budget
         self._epoch_seconds: dict[int, float] = {}
+        self._has_epoch = False
         self._cost = CostModel.of(datasets.load(dataset, study.seed))
         self._standings = Standings(len(rung_epochs(study.longest_epochs, study.longest_epochs)))
         self._halving = Halving(self._standings, study.trials, study.confirm.top) if study.pruner == "halving" else None
@@ -105,6 +106,7 @@ class Search:
 
     def should_prune(self, task: Task, epoch: int) -> bool:
         """Whether the pruner gives the trial up; the baseline and unpruned controls are never stopped."""
+        self._has_epoch = True
         if not self._is_behind(task, epoch) or CONTROL in task.trial.user_attrs:
             return False
         if self._is_exempt(task.trial.number):
@@ -135,8 +137,14 @@ class Search:
         return found
 
     def over(self) -> tuple[Outcome, str] | None:
-        """How running trials end because the time for the search is over; None while it is not."""
-        if self._budget is None or time.monotonic() < self._budget.search_until(self.trainings()):
+        """How running trials end because the time for the search is over; None while it is not.
+
+        A search without any epoch goes on to the end of the whole time: without one there is no champion.
+        """
+        if self._budget is None:
+            return None
+        until = self._budget.search_until(self.trainings()) if self._has_epoch else self._budget.end
+        if time.monotonic() < until:
             return None
         return Outcome.PRUNED, "the time for the search was over"
 
@@ -163,7 +171,7 @@ class Search:
 
     def remaining(self) -> int | None:
         """Number of trials that have not been proposed yet, 0 when the time for it is over; None without a total."""
-        if self._budget is not None and time.monotonic() > self._budget.proposals_until(self.trainings()):
+        if self.begun and self._budget and time.monotonic() > self._budget.proposals_until(self.trainings()):
             return 0
         total = self._definition.trials
         return None if total is None else max(0, total - self.begun)
@@ -246,6 +254,7 @@ class Search:
     def _compare(self, result: Result) -> None:
         """Enter a trial into the standings, and into the list of paused trials if it paused."""
         if result.epochs:
+            self._has_epoch = True
             self._epoch_seconds[result.number] = result.seconds / result.epochs
         for rung, (cost, loss) in result.marks.items():
             self._standings.add(result.number, rung, cost, loss)

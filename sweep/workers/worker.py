@@ -151,7 +151,8 @@ def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
         send(job, MessageKind.EPOCH, epoch={"index": epoch.index, **epoch.row()})
     with heartbeat(job, state):
         stopped = _train_until_stopped(job, state, data, folder, inbox)
-    if stopped or job.pause_after is not None:
+    is_last = job.pause_after is None and len(state.epochs) >= (job.stop_after or state.hyperparameters.epochs)
+    if not is_last and (stopped or job.pause_after is not None):
         failpoint("before_pause")
         checkpoint.save(state, folder.checkpoint)
         send(job, MessageKind.PAUSED if len(state.epochs) == job.pause_after else MessageKind.STOPPED)
