@@ -1,8 +1,12 @@
-"""What the schedulers reach on recorded learning curves, so that a change of a scheduler shows as a number."""
+"""What the schedulers reach on recorded learning curves, and how the race with other searches keeps its logs."""
+
+import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import replay
+from contest import Contest, Part, settle, write_offer
 
 TABLE = np.load(replay.TABLE)
 SHARES = (0.05, 0.1, 0.2)
@@ -67,3 +71,27 @@ def test_every_recorded_training_is_complete(training):
     assert TABLE[f"{training}_accuracy"].shape == TABLE[f"{training}_loss"].shape == (100, replay.EPOCHS)
     assert np.isfinite(TABLE[f"{training}_accuracy"]).all()
     assert np.isfinite(TABLE[f"{training}_loss"]).all()
+
+
+@dataclass(frozen=True)
+class Always:
+    """A model that gives every input the same class."""
+
+    label: int
+
+    def predict(self, inputs):
+        return np.full(len(inputs), self.label)
+
+
+def test_the_log_of_a_contender_has_its_improvements_in_time_and_tests_the_best_at_the_marks(tmp_path):
+    contest = Contest("mnist", "mnist", "", str(tmp_path), seed=0, seconds=100.0, started=1000.0)
+    contest.__dict__["test"] = Part(np.zeros((4, 1), np.float32), np.array([0, 0, 0, 1]))
+    for seconds, error, label in ((20, 0.5, 0), (50, 0.4, 1), (55, 0.45, 0), (90, 0.3, 0), (101, 0.1, 1)):
+        write_offer(tmp_path, contest.started + seconds, error, Always(label))
+
+    settle(contest, tmp_path / "log.jsonl")
+
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["seconds"] for row in rows] == pytest.approx([20, 50, 90])
+    assert [row["validation_error"] for row in rows] == [0.5, 0.4, 0.3]
+    assert [row["test_error"] for row in rows] == [None, 0.75, 0.25]
