@@ -2,35 +2,47 @@
 
 The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
 trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
-everything, it is given up in this order: repeats down to two, then candidates down to one, then the confirmation as
-a whole; the champion is then the best trial of the search, and the test set stays closed.
+everything, it is given up in this order: repeats down to two, final models down to one of champion and baseline each,
+candidates down to one, then the confirmation as a whole. The champion is then the best trial of the search, and the
+test set stays closed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from studies.definition import Confirm
 
 REPORT_S = 7.0
 """Time for the test set and the report on an idle core."""
+REPORT_SHARE = 0.5
+"""Share of the time that is kept for them at most."""
 RUN_S = 0.3
 """Time of a training run besides its epochs: to start it, to write its weights and to record it."""
 MARGIN = 1.2
 """Factor of estimated times: workers that wait for the longest run, and a load that grows."""
-LARGEST_SHARE = 0.5
+LARGEST_SHARE = 0.6
 """Share of the time that is kept for the confirmation at most; before anything is measured, it is kept."""
 LEAST_CLOSING, MOST_CLOSING = 0.1, 0.4
 """Limits of the share of the search's time in which paused trials are promoted and no new ones are proposed."""
 
 
 def _slowness() -> float:
-    """How many times longer than on an idle core a process takes beside those that are running now."""
+    """How many times longer than on an idle core a process takes beside those that are running now.
+
+    The mean over a minute still has processes that have ended, and the number at this moment is a single sample: the
+    smaller one counts.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1.0, (os.getloadavg()[0] + 1) / cores)
+    load = os.getloadavg()[0]
+    with contextlib.suppress(OSError):  # only Linux has the file; this process is one of those that are running
+        load = min(load, int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
+    return max(1.0, (load + 1) / cores)
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class Budget:
     @property
     def trainings_until(self) -> float:
         """When the last training run has to end, of `time.monotonic()`."""
-        return self.end - min(REPORT_S * self.slowness, LARGEST_SHARE * self.seconds)
+        return self.end - min(REPORT_S * self.slowness, REPORT_SHARE * self.seconds)
 
     def search_until(self, trainings: Sequence[float]) -> float:
         """When the search has to end, of `time.monotonic()`.
@@ -70,8 +82,7 @@ class Budget:
         if self.confirm is None:
             return self.trainings_until
         most = LARGEST_SHARE * (self.trainings_until - self.start)
-        needed = self._needed(self.confirm, trainings) if trainings else most
-        return self.trainings_until - min(needed, most)
+        return self.trainings_until - (self._largest(trainings, most)[1] if trainings else most)
 
     def proposals_until(self, trainings: Sequence[float]) -> float:
         """When the search has to propose its last new trial: what is paused then may still be promoted."""
@@ -85,23 +96,27 @@ class Budget:
         Args:
             trainings: as for `search_until`.
         """
-        left = self.trainings_until - time.monotonic()
-        return next((plan for plan in self._plans() if self._needed(plan, trainings) <= left), None)
+        return self._largest(trainings, self.trainings_until - time.monotonic())[0]
 
-    def _plans(self) -> Iterator[Confirm]:
-        """The confirmations from the full one to the smallest."""
+    def _largest(self, trainings: Sequence[float], seconds: float) -> tuple[Confirm | None, float]:
+        """The largest confirmation that fits into a time, and what it needs; None and 0 if none does."""
+        sizes = ((plan, self._needed(plan, finals, trainings)) for plan, finals in self._plans())
+        return next(((plan, needed) for plan, needed in sizes if needed <= seconds), (None, 0.0))
+
+    def _plans(self) -> Iterator[tuple[Confirm, int]]:
+        """The confirmations, each with the number of final models, from the full one to the smallest."""
         if self.confirm is not None:
             for repeats in range(self.confirm.repeats, 1, -1):
-                yield Confirm(top=self.confirm.top, repeats=repeats)
-            for top in range(self.confirm.top - 1, 0, -1):
-                yield Confirm(top=top, repeats=2)
+                yield Confirm(top=self.confirm.top, repeats=repeats), repeats
+            for top in range(self.confirm.top, 0, -1):
+                yield Confirm(top=top, repeats=2), 1
 
-    def _needed(self, plan: Confirm, trainings: Sequence[float]) -> float:
+    def _needed(self, plan: Confirm, finals: int, trainings: Sequence[float]) -> float:
         """Seconds of wall time for screening, confirmation and final models, if the slowest candidates win."""
         *candidates, baseline = (seconds + RUN_S for seconds in trainings)
         chosen = sorted(candidates[: plan.top])
         screening = chosen if len(chosen) > 1 else []
         confirm = [*chosen[-2:], baseline] * plan.repeats
-        final = [*chosen[-1:], baseline] * plan.repeats
+        final = [*chosen[-1:], baseline] * finals
         phases = (runs for runs in (screening, confirm, final) if runs)
         return MARGIN * sum(max(sum(runs) / self.workers, max(runs)) for runs in phases)

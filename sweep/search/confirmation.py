@@ -220,13 +220,12 @@ def confirmation_plan(study: Study, record: SweepRecord) -> list[ConfirmationRun
 
 
 def final_plan(study: Study, record: SweepRecord, champion: int) -> list[ConfirmationRun]:
-    """The champion and then the baseline, on training and validation examples."""
-    shipped = list(dict.fromkeys([champion, 0]))
+    """Champion and baseline on training and validation examples, in turn, so that an early stop leaves one of each."""
+    shipped = [record.trials[number] for number in dict.fromkeys([champion, 0])]
     return [
-        ConfirmationRun("final", number, seed, None, _settings(trial), epochs_to_ship(study, record, trial))
-        for number in shipped
-        for trial in [record.trials[number]]
+        ConfirmationRun("final", trial.number, seed, None, _settings(trial), epochs_to_ship(study, record, trial))
         for seed in range(study.confirm.repeats)
+        for trial in shipped
     ]
 
 
