@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -108,7 +108,7 @@ def _train_all(
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console, options.embedded), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
-        _announce(options, search, progress)
+        _announce(options, study, search, progress)
         total = None if study.trials is None else max(study.trials, search.begun)
         progress.begin("search", total, search.counts, search.best, budget.search_until([]) if budget else None)
         try:
@@ -139,10 +139,12 @@ def _remove_leftovers(database: Database) -> None:
         remove_leftovers(StudyFolder(database.folder), name, log.finished())
 
 
-def _announce(options: Options, search: Search, progress: Progress) -> None:
-    """Say that no trial is added, and how to add some."""
-    if search.remaining() == 0 and not search.resumes:
-        command = command_here(options.home, options.tracking, *_words(options, "--more", "20"))
+def _announce(options: Options, study: Study, search: Search, progress: Progress) -> None:
+    """Say that no trial is added because all are recorded, and how to add some."""
+    if study.trials is not None and search.begun >= study.trials and not search.resumes:
+        command = command_here(
+            options.home, options.tracking, *_without(options.arguments, "--trials", "--more"), "--more", "20"
+        )
         progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {command}")
 
 
@@ -216,24 +218,31 @@ def _write_report(record: SweepRecord) -> None:
 
 
 def _stopped(options: Options, study: Study, reason: int, console: Console) -> int:
-    """Print the command that resumes the study, with the total instead of --more; returns the exit code."""
-    words = _words(options, "--trials", str(study.trials)) if options.more else options.arguments
+    """Print the command that resumes the study and names a champion; returns the exit code.
+
+    It has the total instead of --more, and no --timeout if that was the reason.
+    """
+    words = list(options.arguments)
+    if options.more:
+        words = [*_without(words, "--trials", "--more"), "--trials", str(study.trials)]
+    if not reason:
+        words = _without(words, "--timeout")
     command = command_here(options.home, options.tracking, *words)
     what = "stopped" if reason else "stopped by --timeout before a champion was named"
     line_printer(console)(f"{what}; nothing is lost, continue with: {command}")
     return 128 + reason if reason else 0
 
 
-def _words(options: Options, *number: str) -> list[str]:
-    """The arguments of this command with another option for the number of trials."""
+def _without(arguments: Sequence[str], *left_out: str) -> list[str]:
+    """The arguments without these options and their values."""
     kept: list[str] = []
-    words = iter(options.arguments)
+    words = iter(arguments)
     for word in words:
-        if word in ("--trials", "--more"):
+        if word in left_out:
             next(words)  # its value
-        elif word.partition("=")[0] not in ("--trials", "--more"):
+        elif word.partition("=")[0] not in left_out:
             kept.append(word)
-    return [*kept, *number]
+    return kept
 
 
 def _finished(options: Options, record: SweepRecord, mirror: subprocess.Popen[bytes] | None, console: Console) -> int:

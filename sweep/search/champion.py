@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 from optuna.trial import TrialState
 
 from model import checkpoint, weights
+from model.checkpoint import CheckpointError
 from model.classifier import Classifier
 from model.data import datasets
+from model.data.datasets import Dataset
 from model.epoch import EpochSelection
 from model.files import write_atomic
 from model.hyperparameters import Hyperparameters
-from model.training import TrainingState
+from model.training import TrainingState, train
 from studies.definition import Study
-from studies.record.folder import StudyFolder
-from studies.record.reader import SweepRecord
+from studies.record.folder import StudyFolder, TrialFolder
+from studies.record.reader import SweepRecord, TrialRecord
 from sweep.failpoints import failpoint
 from sweep.search.confirmation import final_plan, run_key
 from sweep.search.final_evaluation import evaluate_once
@@ -72,21 +75,26 @@ def name_champion(
 
 
 def name_unconfirmed(study: Study, database: Database, record: SweepRecord, dataset: Path) -> None:
-    """Write the network of the best trial of the search as the champion; there is no verdict, and no test.
-
-    The network of a trial that was stopped is in its checkpoint.
-    """
+    """Write the network of the best trial of the search as the champion; there is no verdict, and no test."""
     folder, best = StudyFolder(database.folder), record.contenders()[0]
     files = folder.trial("search", best.number)
     if not files.weights.exists():
-        data = datasets.load(dataset, study.seed)
-        selection = EpochSelection(study.objective, study.epoch)
-        settings = Hyperparameters(**best.hyperparameters)
-        state = TrainingState.of(settings, data, [study.seed, best.number], selection)
-        checkpoint.restore(state, files.checkpoint)
-        weights.save(files.weights, Classifier(state.selected_network(), data.preprocessing, data.class_names))
+        weights.save(files.weights, _classifier_of(study, best, files, datasets.load(dataset, study.seed)))
     digest = weights.sha256(weights.load(files.weights).network.theta)
     _write_files(folder, record, files.weights, best.hyperparameters, digest, None)
+
+
+def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, data: Dataset) -> Classifier:
+    """The network of a trial that was stopped, from its checkpoint; epochs that this lacks are trained again."""
+    settings, selection = Hyperparameters(**trial.hyperparameters), EpochSelection(study.objective, study.epoch)
+    state = TrainingState.of(settings, data, [study.seed, trial.number], selection)
+    with contextlib.suppress(FileNotFoundError, CheckpointError):
+        checkpoint.restore(state, files.checkpoint)
+    if len(state.epochs) > len(trial.epochs):  # its worker was one epoch ahead of the record
+        state = TrainingState.of(settings, data, [study.seed, trial.number], selection)
+    for _ in train(state, data.train, data.validation, len(trial.epochs)):
+        pass
+    return Classifier(state.selected_network(), data.preprocessing, data.class_names)
 
 
 def _write_files(

@@ -41,6 +41,21 @@ def test_the_search_gets_what_the_rest_does_not_need():
     assert budget(600, workers=4).search_until(trainings) > budget(600).search_until(trainings)
 
 
+def test_what_is_kept_is_what_can_be_used():
+    """With less time, for fewer repeats and candidates; nothing for a confirmation that would take more than half."""
+    found = []
+    for seconds in range(400, 20, -1):
+        run = budget(seconds)
+        found.append(run.trainings_until - run.search_until([10.0] * 4))
+        assert found[-1] <= LARGEST_SHARE * (seconds - REPORT_S)
+    runs = [3 + 9 + 6, 3 + 6 + 4, 3 + 6 + 2, 2 + 6 + 2, 4 + 2]  # screening, confirmation, final models
+
+    assert list(dict.fromkeys(round(kept, 6) for kept in found)) == [
+        *(pytest.approx(MARGIN * count * (10 + RUN_S) / 2) for count in runs),
+        0.0,
+    ]
+
+
 def test_more_workers_do_not_shorten_the_longest_training():
     one, many = (budget(600, workers=workers).search_until([20.0, 1.0]) for workers in (12, 1000))
 
