@@ -71,13 +71,16 @@ def headline(report: Report) -> str:
 
 def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDifference | None) -> str:
     word = repeat_word(report.record)
-    if paired is None:
+    if best.number == BASELINE:
         return f"The baseline remains the best: no candidate did better on {word}s"
     who, metric = name(best.number), report.metric
     test, tested = final_accuracy(report.record), final_difference(report.record)
-    if paired.finding == "better" and test and tested and tested.low > 0:
+    if paired is None and not (tested and tested.low > 0):
+        return f"{who} leads in the search; it was not confirmed on {word}s"
+    if (paired is None or paired.finding == "better") and test and tested and tested.low > 0:
         shown = wording.accuracy(test.examples)
         return f"Tuning raises test accuracy from {shown.text(tested.baseline)} to {shown.text(test.mean)}"
+    assert paired is not None
     if paired.finding == "better":
         difference = metric.gain(paired.difference)
         side = "more" if metric.maximize else "less"
@@ -104,7 +107,7 @@ def _value_figure(report: Report) -> tuple[str, str]:
     record, metric = report.record, report.metric
     best = winner(record)
     assert best is not None
-    if record.verdict:
+    if record.verdict and record.verdict["confirm_mean"] is not None:
         seeds = max((len(row.values) for row in confirmed_trials(record) if row.trial == best.number), default=0)
         mean, searched = record.verdict["confirm_mean"], metric.text(record.verdict["search_value"])
         return (
@@ -170,6 +173,8 @@ def _answer(report: Report) -> list[str]:
 
 def _comparison(report: Report) -> list[str]:
     metric, paired = report.metric, paired_difference(report.record)
+    if report.record.verdict and paired is None and (best := winner(report.record)) and best.number != BASELINE:
+        return ["There was no time to confirm it on fresh splits, so only the test set says how it compares."]
     if report.record.verdict and paired is None:
         return [f"No candidate was better on {repeat_word(report.record)}s, so the baseline is the champion."]
     if paired is None:

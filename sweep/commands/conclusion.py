@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from reports.analysis.confirmation import repeat_word
 from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from studies.record.reader import SweepRecord
@@ -15,10 +18,7 @@ def conclusion(record: SweepRecord) -> list[str]:
         value = record.metric.format(best[0].value or 0.0)
         lines.append(f"best in the search: trial {best[0].number}, validation {record.metric.label} {value}")
     if record.verdict:
-        mean = record.metric.format(record.verdict["confirm_mean"])
-        number = record.verdict["champion"]
-        on = f"champion on {repeat_word(record)}s"
-        lines.append(f"{on}: trial {number}, {mean} on average; {_against_baseline(record)}")
+        lines.append(_champion(record, record.verdict))
     if objective := final_objective(record):
         low, high = (record.metric.format(end(objective.values)) for end in (min, max))
         lines.append(
@@ -38,9 +38,16 @@ def conclusion(record: SweepRecord) -> list[str]:
     return lines + imbalance_lines(record)
 
 
-def _against_baseline(record: SweepRecord) -> str:
-    assert record.verdict is not None
-    pair = record.verdict["paired"]
+def _champion(record: SweepRecord, verdict: Mapping[str, Any]) -> str:
+    if verdict["confirm_mean"] is None:
+        return f"champion: trial {verdict['champion']}, not confirmed for lack of time"
+    mean = record.metric.format(verdict["confirm_mean"])
+    against = _against_baseline(verdict)
+    return f"champion on {repeat_word(record)}s: trial {verdict['champion']}, {mean} on average; {against}"
+
+
+def _against_baseline(verdict: Mapping[str, Any]) -> str:
+    pair = verdict["paired"]
     if pair is None:
-        return "it is the baseline" if record.verdict["champion"] == 0 else "the baseline has no confirm runs"
+        return "it is the baseline" if verdict["champion"] == 0 else "the baseline has no confirm runs"
     return "better than the baseline" if pair["better"] else "not distinguishable from the baseline"

@@ -10,7 +10,7 @@ from studies.definition import Confirm, Study
 from studies.record.reader import Reader, SweepRecord
 from sweep.coordination.coordinator import Coordinator, Stop
 from sweep.coordination.progress import Progress
-from sweep.search.budget import Budget
+from sweep.search.budget import UNCONFIRMED, Budget
 from sweep.search.champion import name_champion, name_unconfirmed
 from sweep.search.confirmation import (
     ConfirmationRun,
@@ -75,9 +75,10 @@ class Confirmation:
             return None
         if (study := self._confirmed(study, record)) is None:
             return self._leave_unconfirmed(record)
-        if not (results := candidate_results(study, record)):
+        results = candidate_results(study, record)
+        if study.confirm.repeats and not results:
             return None
-        champion = choose_champion(record, results)
+        champion = choose_champion(study, record, results)
         record = self._train(study, "final", final_plan(study, record, champion), records)
         if not self.stop.asked():
             self._name(study, record)
@@ -99,12 +100,20 @@ class Confirmation:
     def _confirmed(self, study: Study, record: SweepRecord) -> Study | None:
         """The study with the repeats that were trained before the time was over; None with fewer than two."""
         repeats = whole_repeats(study, record)
-        if repeats < study.confirm.repeats and repeats < 2:
+        if repeats == study.confirm.repeats:
+            return study
+        if repeats < 2:
             return None
         return self._with(Confirm(top=study.confirm.top, repeats=repeats), "the time was over after")
 
     def _with(self, plan: Confirm, why: str) -> Study:
-        if (wanted := self.study.confirm) != plan:
+        wanted = self.study.confirm
+        if plan == UNCONFIRMED:
+            self.progress.note(
+                "there is no time for a confirmation: the best trial of the search and the baseline are compared on the"
+                " test set only"
+            )
+        elif wanted != plan:
             self.progress.note(
                 f"{why} {plan.repeats} of {wanted.repeats} repeats and {plan.top} of {wanted.top} candidates"
             )

@@ -3,8 +3,8 @@
 The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
 trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
 everything, it is given up in this order: repeats down to two, final models down to one of champion and baseline each,
-candidates down to one, then the confirmation as a whole. The champion is then the best trial of the search, and the
-test set stays closed.
+candidates down to one, then the confirmation: final models of the best trial and of the baseline are compared
+on the test set only. Without time for them the best trial is the champion as it is, and the test set stays closed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MARGIN = 1.2
 """Factor of estimated times: workers that wait for the longest run, and a load that grows."""
 LARGEST_SHARE = 0.6
 """Share of the time that is kept for the confirmation at most; before anything is measured, it is kept."""
+UNCONFIRMED = Confirm.model_construct(top=1, repeats=0)
+"""Final models without a confirmation, which no study file can ask for."""
 LEAST_CLOSING, MOST_CLOSING = 0.1, 0.4
 """Limits of the share of the search's time in which paused trials are promoted and no new ones are proposed."""
 
@@ -110,6 +112,7 @@ class Budget:
                 yield Confirm(top=self.confirm.top, repeats=repeats), repeats
             for top in range(self.confirm.top, 0, -1):
                 yield Confirm(top=top, repeats=2), 1
+            yield UNCONFIRMED, 1
 
     def _needed(self, plan: Confirm, finals: int, trainings: Sequence[float]) -> float:
         """Seconds of wall time for screening, confirmation and final models, if the slowest candidates win."""

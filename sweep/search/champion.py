@@ -47,10 +47,10 @@ def name_champion(
         The verdict, or None where the confirm runs or the final models did not all complete.
     """
     results = candidate_results(study, record)
-    if not results:
+    if study.confirm.repeats and not results:
         return None
     folder = StudyFolder(database.folder)
-    champion = choose_champion(record, results)
+    champion = choose_champion(study, record, results)
     plan = [run.key for run in final_plan(study, record, champion)]
     trained = [run for run in database.confirm.trials() if run_key(run) in plan and run.state == TrialState.COMPLETE]
     finals = [run for run in trained if run.user_attrs["candidate"] == champion]

@@ -224,7 +224,7 @@ def final_plan(study: Study, record: SweepRecord, champion: int) -> list[Confirm
     shipped = [record.trials[number] for number in dict.fromkeys([champion, 0])]
     return [
         ConfirmationRun("final", trial.number, seed, None, _settings(trial), epochs_to_ship(study, record, trial))
-        for seed in range(study.confirm.repeats)
+        for seed in range(max(1, study.confirm.repeats))
         for trial in shipped
     ]
 

@@ -22,7 +22,9 @@ PROTOCOL = 2
 
 def candidate_results(study: Study, record: SweepRecord) -> list[dict[str, Any]]:
     """The finalists whose confirm runs all completed, the champion first: their value on every split, and the mean."""
-    found = []
+    found: list[dict[str, Any]] = []
+    if not study.confirm.repeats:
+        return found
     screened = screening_values(record)
     for trial in finalists(study, record):
         runs = {
@@ -80,9 +82,9 @@ def compare(record: SweepRecord, results: Sequence[Mapping[str, Any]], one: int,
     return {"trial": other, **paired_comparison(values[one], values[other], record.metric, overlap)}
 
 
-def choose_champion(record: SweepRecord, results: Sequence[Mapping[str, Any]]) -> int:
+def choose_champion(study: Study, record: SweepRecord, results: Sequence[Mapping[str, Any]]) -> int:
     """The best trial of the screening, unless the baseline is better on the further splits."""
-    first = int(results[0]["trial"])
+    first = int(results[0]["trial"]) if results else finalists(study, record)[0].number
     against = compare(record, results, first, 0)
     return 0 if against is not None and against["high"] < 0 else first
 
@@ -94,11 +96,11 @@ def verdict_of(
 
     Args:
         record: of the study.
-        results: as returned by `candidate_results`.
+        results: as returned by `candidate_results`; empty if there was no time for a confirmation.
         champion: number of the trial.
         finals: the champion's final models.
     """
-    own = next(one for one in results if one["trial"] == champion)
+    own = next((one for one in results if one["trial"] == champion), None)
     screened = screening_values(record)
     runner_up = next((one["trial"] for one in results if one["trial"] not in (champion, 0)), None)
     return {
@@ -110,9 +112,9 @@ def verdict_of(
         "candidates": [dict(one) for one in results],
         "paired": compare(record, results, champion, 0),
         "runner_up": None if runner_up is None else compare(record, results, champion, runner_up),
-        "search_value": own["search_value"],
-        "confirm_mean": own["mean"],
-        "epochs": own["epochs"],
+        "search_value": record.trials[champion].value,
+        "confirm_mean": own["mean"] if own else None,
+        "epochs": finals[0].user_attrs["stop_after"],
         "final_trials": [run.number for run in finals],
         "weights_sha256": finals[0].user_attrs["result"]["weights_sha256"],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

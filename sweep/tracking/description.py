@@ -95,9 +95,10 @@ def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     if record.verdict is None or test is None or champion is None:
         return ["Not confirmed yet. The best of many trials is partly luck."]
     paired = record.verdict.get("paired")
-    mean = _amount(record.objective, confirmed_mean(record, champion))
-    lines = [f"**On {repeat_word(record)}s.** Mean {_words(record.objective)} {mean}"]
-    lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
+    lines = ["There was no time to confirm it on fresh splits."]
+    if (mean := confirmed_mean(record, champion)) is not None:
+        lines = [f"**On {repeat_word(record)}s.** Mean {_words(record.objective)} {_amount(record.objective, mean)}"]
+        lines[0] += _and_baseline(record, confirmed_mean(record, 0) if champion else None)
     if paired:
         lines[0] += " Better by the paired 95 % interval." if paired["better"] else " The difference may be chance."
     low, high = _amount("accuracy", test.low), _amount("accuracy", test.high)

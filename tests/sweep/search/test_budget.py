@@ -4,7 +4,7 @@ import pytest
 
 from studies.definition import Confirm
 from sweep.search import budget as budgets
-from sweep.search.budget import LARGEST_SHARE, LEAST_CLOSING, MARGIN, MOST_CLOSING, REPORT_S, RUN_S, Budget
+from sweep.search.budget import LARGEST_SHARE, LEAST_CLOSING, MARGIN, MOST_CLOSING, REPORT_S, RUN_S, UNCONFIRMED, Budget
 
 FULL = Confirm(top=3, repeats=3)
 
@@ -98,7 +98,7 @@ def test_repeats_are_given_up_before_candidates_and_candidates_before_the_confir
             found.append(plan)
 
     plans = [(5, 3), (4, 3), (3, 3), (2, 3), (2, 2), (2, 1)]  # two repeats of three: with two final models, then one
-    assert found == [*(Confirm(top=top, repeats=repeats) for repeats, top in plans), None]
+    assert found == [*(Confirm(top=top, repeats=repeats) for repeats, top in plans), UNCONFIRMED, None]
 
 
 def test_what_is_affordable_fits_into_the_time_that_is_left(at):

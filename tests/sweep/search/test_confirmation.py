@@ -27,7 +27,7 @@ from sweep.workers.local import LocalPool
 
 
 def finals(study, record):
-    return final_plan(study, record, choose_champion(record, candidate_results(study, record)))
+    return final_plan(study, record, choose_champion(study, record, candidate_results(study, record)))
 
 
 @pytest.fixture
@@ -135,15 +135,15 @@ def test_confirm_runs_are_trained_for_the_epochs_that_ship(verdict_and_record):
             assert run.selected_epoch == shipped[run.candidate] - 1
 
 
-def test_a_champion_that_is_worse_than_the_baseline_gives_way(verdict_and_record):
+def test_a_champion_that_is_worse_than_the_baseline_gives_way(verdict_and_record, tiny):
     """The interval of the paired difference is below 0."""
     verdict, record = verdict_and_record
     results = [{**one, "values": [9.0 + i / 100 for i in range(8)]} for one in verdict["candidates"]]
     baseline = next(one for one in results if one["trial"] == 0)
     baseline["values"] = [0.1 + i / 101 for i in range(8)]
 
-    assert choose_champion(record, verdict["candidates"]) == verdict["champion"] != 0
-    assert choose_champion(record, results) == 0
+    assert choose_champion(tiny("trials=4"), record, verdict["candidates"]) == verdict["champion"] != 0
+    assert choose_champion(tiny("trials=4"), record, results) == 0
 
 
 def test_the_champion_is_saved_with_its_metadata(verdict_and_record):
