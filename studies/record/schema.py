@@ -21,10 +21,10 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `hyperparameters` | decoded, complete |
 | `epoch.0`, `epoch.1`, ... | learning_rate, train_loss, train_accuracy, validation_<metric> for every metric, seconds, time (Unix) |
 | `leg` (`LEG`) | {"rung": the rung that the current or last leg leads to, "round": of a generation, or null, "paused": whether the trial waits at that rung}; of studies with the pruner `halving` |
-| `repeats` | the number of the first trial with the same settings, if all settings of a finite space were tried |
+| `repeats` | the number of the first trial with the same settings, if all settings of a finite space were tried, or the first one was ended by a lower time limit |
 | `attempt`, `worker` | number of starts; the last worker |
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and the reason as a sentence |
-| `result` | once finished: selected_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion |
+| `result` | once finished: selected_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion; timeout: limit_seconds, the limit that was exceeded |
 | `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null} |
 | `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
 | `role`, `candidate`, `seed_index`, `stop_after` | in `confirm`: "screen", "confirm" or "final", the trial of `search` it repeats, which fresh seed, the last epoch |
@@ -53,6 +53,7 @@ CONTROL = "audit"
 """What makes a trial an unpruned control; the name is kept, so that older versions read the record."""
 LEG = "leg"
 REPEATS = "repeats"
+LIMIT = "limit_seconds"
 SEALED = 2
 """The first schema with seals."""
 EPOCH_COLUMNS = (*COLUMNS, "time")

@@ -109,7 +109,7 @@ def _train_all(
     with _signals(stop, pool, console, options.embedded), contextlib.closing(pool), progress:
         coordinator = Coordinator(pool, progress, stop)
         _announce(options, study, search, progress)
-        total = None if study.trials is None else max(study.trials, search.begun)
+        total = None if study.trials is None else max(study.trials, search.begun + search.again)
         progress.begin("search", total, search.counts, search.best, budget.search_until([]) if budget else None)
         try:
             coordinator.run(search)
@@ -140,8 +140,10 @@ def _remove_leftovers(database: Database) -> None:
 
 
 def _announce(options: Options, study: Study, search: Search, progress: Progress) -> None:
-    """Say that no trial is added because all are recorded, and how to add some."""
-    if study.trials is not None and search.begun >= study.trials and not search.resumes:
+    """Say which trials are repeated; or that none is added because all are recorded, and how to add some."""
+    if search.again:
+        progress.note(f"{search.again} settings that exceeded the former limit of trial_seconds are tried again")
+    elif study.trials is not None and search.begun >= study.trials and not search.resumes:
         command = command_here(
             options.home, options.tracking, *_without(options.arguments, "--trials", "--more"), "--more", "20"
         )

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from studies.record.folder import TrialFolder
 from studies.record.outcome import Outcome
+from studies.record.schema import LIMIT
 from sweep.coordination.leftovers import remove_files_of
 from sweep.coordination.progress import Progress
 from sweep.coordination.task import Task, state_of
@@ -228,15 +229,15 @@ class Coordinator:
         for task in list(self._running.values()):
             limit = task.job.seconds
             if limit is not None and task.seconds() - since > limit:
-                self._time_out(task, f"not finished within the limit of {limit:g} s")
+                self._time_out(task, f"not finished within the limit of {limit:g} s", {LIMIT: limit})
             elif received - task.progressed > STALL_TIMEOUT_S:
                 self._time_out(task, f"no training step within {STALL_TIMEOUT_S:g} s")
 
-    def _time_out(self, task: Task, reason: str) -> None:
+    def _time_out(self, task: Task, reason: str, content: Mapping[str, Any] | None = None) -> None:
         del self._running[task.job.id]
         self._pool.end(task.job.id)
         if not task.ended:
-            self._finish(task, Outcome.TIMEOUT, reason)
+            self._finish(task, Outcome.TIMEOUT, reason, content)
         remove_files_of(task)
 
     def _finish(self, task: Task, outcome: Outcome, reason: str, content: Mapping[str, Any] | None = None) -> None:
@@ -246,7 +247,7 @@ class Coordinator:
             task: the trial.
             outcome: to record.
             reason: to record.
-            content: of the worker's last message, if the trial is complete.
+            content: to record with the result: the worker's last message of a complete trial, or the limit exceeded.
         """
         task.ended = True
         state, system = state_of(outcome), self._source.tell(task, outcome)

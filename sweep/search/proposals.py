@@ -72,15 +72,15 @@ class Proposals:
         if isinstance(self._study.pruner, Median | Hyperband):
             self._study.pruner.learn(self._study, trial)
 
-    def propose(self, begun: int) -> FrozenTrial:
+    def propose(self, begun: int, given: Hyperparameters | None) -> FrozenTrial:
         """The next trial, with its hyperparameters as a user attribute.
 
         In a finite space every setting is proposed once before any is repeated.
 
         Args:
             begun: number of trials proposed so far.
+            given: its settings; None to draw them.
         """
-        given = self._definition.given(begun)
         self._study.sampler = make_sampler(self._definition, begun, self._cache, self._standings, self._log_cost)
         if given is not None:
             self._study.enqueue_trial(self._definition.encode(given))

@@ -34,8 +34,12 @@ from sweep.search.halving import Halving
 from sweep.search.legs import Leg, Result, is_control, leg_of, recorded_result, result_of, rungs_of, search_job
 from sweep.search.proposals import Proposals
 from sweep.search.standings import Standings
+from sweep.search.timeouts import is_outdated, to_repeat
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
+
+NO_RESULT = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT)
+"""Outcomes that make a trial worse than all others."""
 
 
 class Search:
@@ -76,6 +80,8 @@ class Search:
         self._open: set[int] = set()
         self._promotions: list[int] = []
         self._new = 0
+        self._again: list[Hyperparameters] = []
+        self._outdated: set[int] = set()
         self._ended: dict[int, Result] = {}
         self._interrupted: list[FrozenTrial] = []
         self.begun = 0
@@ -165,6 +171,11 @@ class Search:
         return self._proposals.stored(number)
 
     @property
+    def again(self) -> int:
+        """Number of settings that are tried again because the time limit of a trial was raised."""
+        return len(self._again)
+
+    @property
     def resumes(self) -> bool:
         """Whether a recorded trial is still to be finished."""
         return bool(self._interrupted or self._waiting)
@@ -174,7 +185,7 @@ class Search:
         if self.begun and self._budget and time.monotonic() > self._budget.proposals_until(self.trainings()):
             return 0
         total = self._definition.trials
-        return None if total is None else max(0, total - self.begun)
+        return None if total is None else max(total - self.begun, len(self._again))
 
     def _choose(self, size: int) -> None:
         """Choose the legs of a round: first the promotions, the cheapest first, then new trials."""
@@ -213,7 +224,8 @@ class Search:
 
     def _propose(self) -> Task:
         """Propose the next trial."""
-        template = self._proposals.propose(self.begun)
+        given = self._definition.given(self.begun) or (self._again.pop(0) if self._again else None)
+        template = self._proposals.propose(self.begun, given)
         self.begun += 1
         if self._halving:
             template.user_attrs[LEG] = vars(Leg(0, self._round_now()))
@@ -260,12 +272,14 @@ class Search:
             self._standings.add(result.number, rung, cost, loss)
         if result.outcome is None and self._halving:
             self._halving.paused[result.number] = max(result.marks)
-        elif result.outcome in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT):
+        elif result.outcome in NO_RESULT and result.number not in self._outdated:
             self._standings.add_worst(result.number)
 
     def _rebuild(self, recorded: Sequence[FrozenTrial]) -> None:
         """Restore the state from the record: what is known, what is running, and the rest of the last round."""
         self.begun = len(recorded)
+        self._again = to_repeat(self._definition, recorded)
+        self._outdated = {trial.number for trial in recorded if is_outdated(self._definition, trial)}
         legs = {trial.number: leg_of(self._definition, trial) for trial in recorded}
         self._round = max((leg.round or 0 for leg in legs.values()), default=0)
         size = self._definition.generation

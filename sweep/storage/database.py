@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shlex
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from sweep.storage.postgres import Connection
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # `sweep.coordination.progress` prints what Optuna logs at INFO
-GROWING = ("trials", "minutes", "confirm")
+GROWING = ("trials", "minutes", "trial_seconds", "confirm")
 """Keys of a study that may change after it was started."""
 LOCK_TIMEOUT_S = 1.0
 """Longest wait for a study's lock: `is_active` holds it for some microseconds."""
@@ -163,7 +164,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
         _require_sealed_schema(folder, recorded["schema"])
         _require_same(folder, recorded, study, dataset)
         begun = database.search.count()
-        _require_growth(folder, recorded["study"]["confirm"], study.as_dict()["confirm"])
+        _require_growth(folder, recorded["study"], study.as_dict())
         wanted = study.as_dict()
         if study.trials is not None:
             wanted["trials"] = max(study.trials, begun)
@@ -310,12 +311,18 @@ def _require_same(folder: Path, recorded: Mapping[str, Any], study: Study, datas
         )
 
 
-def _require_growth(folder: Path, recorded: Mapping[str, int], wanted: Mapping[str, int]) -> None:
-    """A confirmation may be made larger; with a smaller one the verdict could be chosen among several."""
-    for key, value in wanted.items():
-        if value < recorded[key]:
+def _require_growth(folder: Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Check that what may only grow does not shrink.
+
+    With a smaller confirmation the verdict could be chosen among several, and trials that needed more time than a lower
+    limit would be compared with others that were not given it.
+    """
+    before, after = ({**one["confirm"], "trial_seconds": one["trial_seconds"]} for one in (recorded, wanted))
+    for key, value in after.items():
+        if (value or math.inf) < (before[key] or math.inf):
+            name = key if key == "trial_seconds" else f"confirm.{key}"
             raise StudyChanged(
-                f"confirm.{key} of {folder.name} may grow, but not shrink: {recorded[key]} -> {value}\n"
+                f"{name} of {folder.name} may grow, but not shrink: {before[key] or 'no limit'} -> {value}\n"
                 "undo the change, or give the study file a new name"
             )
 

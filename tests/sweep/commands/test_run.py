@@ -84,6 +84,18 @@ def test_the_command_that_resumes_does_not_add_again(ran, tmp_path, monkeypatch)
     assert "--more" not in printed
 
 
+def test_settings_that_exceeded_a_lower_limit_are_tried_again(ran, tmp_path):
+    """Said at the start, and not that nothing is added."""
+    slow = ("baseline.epochs=2000", "sampler=random")
+    assert ran(changes=(*slow, "trial_seconds=0.2"), trials=2)[0] == 0
+    code, printed = ran(changes=(*slow, "trial_seconds=0.3"), trials=2)
+
+    assert code == 0
+    assert "2 settings that exceeded the former limit of trial_seconds are tried again\nsearch: 4 trainings" in printed
+    assert "none is added" not in printed
+    assert recorded(tmp_path)[0] == 4
+
+
 @pytest.fixture
 def own_data(tmp_path, study_file):
     """The study in a folder with its own data file, which it names by a relative path."""

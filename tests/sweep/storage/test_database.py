@@ -75,6 +75,17 @@ def test_a_smaller_confirmation_is_refused(tiny, opened):
             opened(tiny(*change))
 
 
+def test_a_lower_time_limit_is_refused(tiny, opened):
+    """Also one where there was none; a higher one, or none at all, is accepted."""
+    for changes in (["trial_seconds=5.0"], ["trial_seconds=9.0"]):
+        opened(tiny(*changes))
+    with pytest.raises(StudyChanged, match=r"trial_seconds of tiny may grow, but not shrink: 9.0 -> 5.0\n"):
+        opened(tiny("trial_seconds=5.0"))
+    opened(tiny())
+    with pytest.raises(StudyChanged, match=r"trial_seconds of tiny may grow, but not shrink: no limit -> 9.0\n"):
+        opened(tiny("trial_seconds=9.0"))
+
+
 def test_other_data_under_the_same_name_is_refused(tiny, opened, tmp_path):
     """The digest is compared."""
     study = tiny()
