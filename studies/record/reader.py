@@ -156,15 +156,14 @@ class SweepRecord:
         return f"start {number}" if number <= len(self.study.get("start") or ()) else None
 
     def contenders(self) -> list[TrialRecord]:
-        """Trials that may be the best, best first: the completed ones, then those that were stopped.
+        """Trials that may be the best, best first: completed ones, and those that were stopped, by what they reached.
 
-        A stopped one comes the earlier, the larger the share of its epochs that it ran; then as in `ranked`.
+        Ties go as in `ranked`. A stopped trial that is ahead of all completed ones would only have become better.
         """
         cost = self.metric.cost
-        stopped = [t for t in self.trials if t.outcome in ("pruned", "paused", "timeout") and t.value is not None]
-        share = {t.number: len(t.epochs) / t.hyperparameters["epochs"] for t in stopped}
-        stopped.sort(key=lambda t: (-share[t.number], cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
-        return [*self.ranked(), *stopped]
+        found = [t for t in self.trials if t.outcome in ("complete", "pruned", "paused", "timeout")]
+        valued = [trial for trial in found if trial.value is not None]
+        return sorted(valued, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
 
     @property
     def planned(self) -> int:

@@ -203,7 +203,7 @@ def test_a_lost_checkpoint_of_a_paused_trial_changes_nothing(tiny, opened, searc
 
 def test_the_time_limit_of_a_trial_counts_all_its_legs(tiny, opened, searched):
     """The time in which it was paused does not count."""
-    study = tiny("pruner=halving", "trials=2", "trial_seconds=3.0", "baseline.epochs=4000")
+    study = tiny("pruner=halving", "trials=2", "trial_seconds=3.0", "baseline.epochs=1800")
     database = opened(study)
     searched(study, database, workers=1)
     record = records.read(database.folder)
