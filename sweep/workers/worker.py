@@ -153,7 +153,7 @@ def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
         stopped = _train_until_stopped(job, state, data, folder, inbox)
     is_last = job.pause_after is None and len(state.epochs) >= (job.stop_after or state.hyperparameters.epochs)
     if not is_last and (stopped or job.pause_after is not None):
-        failpoint("before_pause")
+        failpoint("before_last_checkpoint")
         checkpoint.save(state, folder.checkpoint)
         send(job, MessageKind.PAUSED if len(state.epochs) == job.pause_after else MessageKind.STOPPED)
         return

@@ -39,7 +39,7 @@ def test_killed_processes_lose_duplicate_and_leave_nothing(chaos, tmp_path):
     assert [complaint for chain in chains.values() for complaint in chain.complaints] == []
     assert chains["workers"].deaths["worker"] == 10
     assert chains["coordinator"].deaths["coordinator"] >= 1
-    assert chains["failpoints"].deaths["failpoint"] == sum(map(len, chaos.failpoints())) == 21
+    assert chains["failpoints"].deaths["failpoint"] == sum(map(len, chaos.failpoints())) == 26
     assert chains["system-calls"].deaths["system call"] >= 1
 
 
@@ -49,13 +49,13 @@ def test_the_checker_detects_faults(chaos, undisturbed, tmp_path, monkeypatch):
     shutil.copytree(undisturbed / "reference", tmp_path / "home")
     chain = chaos.Chain(tmp_path / "home", None)
     assert chaos.invariants(chain) == []
-    chain.acknowledged["trial", "1"] = "0.0001"
+    chain.acknowledged["trial", "0"] = "0.0001"
     (chain.folder / "trials" / "0001" / "checkpoint.npz").touch()
     monkeypatch.setitem(chaos.REFERENCE, "champion", 99)
     (chain.folder / "report.pdf").write_bytes(b"%PDF-")
     found = "\n".join([*chaos.invariants(chain), *chaos.drawn(chain)])
 
-    assert "trial 1 was acknowledged with 0.0001, but the record has complete" in found
+    assert "trial 0 was acknowledged with 0.0001, but the record has complete" in found
     assert "checkpoint.npz was left behind" in found
     assert "the result is not that of an undisturbed sweep" in found
     assert "the PDF is not that of the record" in found
