@@ -7,8 +7,8 @@ import pytest
 
 from model.metrics import METRICS
 from studies.record import reader
+from sweep.search.confirmation import finalists
 from sweep.search.search import Search
-from sweep.search.verdict import choose_champion
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_a_reversed_direction_changes_the_winner(record_of, monkeypatch, tmp_pat
 
     assert len({trial.value for trial in by_accuracy}) == 3
     assert [trial.number for trial in turned.ranked()] == [trial.number for trial in reversed(by_accuracy)]
-    means = [{"trial": t.number, "mean": t.value, "mean_validation_loss": 0.0} for t in turned.trials]
-    assert choose_champion(study, means)["trial"] == by_accuracy[-1].number
+    screened = tuple(replace(trial, role="screen", candidate=trial.number) for trial in turned.trials)
+    assert finalists(study, replace(turned, confirm=screened))[0].number == by_accuracy[-1].number
 
 
 @pytest.mark.slow

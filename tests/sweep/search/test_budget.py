@@ -48,7 +48,7 @@ def test_what_is_kept_is_what_can_be_used():
         run = budget(seconds)
         found.append(run.trainings_until - run.search_until([10.0] * 4))
         assert found[-1] <= LARGEST_SHARE * (seconds - REPORT_S)
-    runs = [3 + 9 + 6, 3 + 6 + 4, 3 + 6 + 2, 2 + 6 + 2, 4 + 2]  # screening, confirmation, final models
+    runs = [3 + 9 + 6, 3 + 6 + 4, 3 + 6 + 2, 2 + 6 + 2, 4 + 2, 2]  # screening, confirmation, final models
 
     assert list(dict.fromkeys(round(kept, 6) for kept in found)) == [
         *(pytest.approx(MARGIN * count * (10 + RUN_S) / 2) for count in runs),
