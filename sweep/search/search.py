@@ -74,6 +74,8 @@ class Search:
         self._halving = Halving(self._standings, study.trials, study.confirm.top) if study.pruner == "halving" else None
         self._proposals = Proposals(study, self._standings, self._cost)
         self._settings: dict[int, Hyperparameters] = {}
+        self._exempt: set[int] = set()
+        self._moved = True
         self._waiting: dict[int, Task] = {}
         self._given_up: set[int] = set()
         self._round = 0
@@ -115,7 +117,7 @@ class Search:
         self._has_epoch = True
         if not self._is_behind(task, epoch) or CONTROL in task.trial.user_attrs:
             return False
-        if self._is_exempt(task.trial.number):
+        if task.trial.number in self._exempt:
             self._note_control(task, epoch)
             return False
         return epoch + 1 < self._settings[task.trial.number].epochs  # pruning after the last epoch would save nothing
@@ -133,7 +135,10 @@ class Search:
         """Paused trials that will not be continued, with the reason; all of them `at_end`."""
         if self._halving is None or (self._is_in_round() and not at_end):
             return ()
-        hopeless = [n for n in self._halving.out_of_reach(self.begun) if not self._is_exempt(n)]
+        if not (self._moved or at_end):
+            return ()
+        self._moved = False
+        hopeless = [n for n in self._halving.out_of_reach(self.begun) if n not in self._exempt]
         numbers = sorted(self._waiting) if at_end else hopeless
         tasks = [self._waiting.pop(number) for number in numbers]
         found = [(task, self._reason(task)) for task in tasks]
@@ -197,8 +202,7 @@ class Search:
     def _to_promote(self, *, closing: bool) -> list[int]:
         if self._halving is None:
             return []
-        exempt = [number for number in self._halving.paused if self._is_exempt(number)]
-        return sorted(self._halving.promotable(closing=closing, always=exempt), key=self._cost_of_next_leg)
+        return sorted(self._halving.promotable(closing=closing, always=self._exempt), key=self._cost_of_next_leg)
 
     def _cost_of_next_leg(self, number: int) -> tuple[float, int]:
         """What the next leg of a paused trial costs, and its number."""
@@ -233,7 +237,7 @@ class Search:
         trial = self._log.begin(template)
         failpoint("after_begin")
         self._open.add(trial.number)
-        self._settings[trial.number] = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        self._know(trial.number, Hyperparameters(**trial.user_attrs["hyperparameters"]))
         return task_from(self._log, trial, self._job(trial))
 
     def _record(self, task: Task, leg: Leg) -> None:
@@ -265,6 +269,7 @@ class Search:
 
     def _compare(self, result: Result) -> None:
         """Enter a trial into the standings, and into the list of paused trials if it paused."""
+        self._moved = True
         if result.epochs:
             self._has_epoch = True
             self._epoch_seconds[result.number] = result.seconds / result.epochs
@@ -294,7 +299,8 @@ class Search:
     def _restore(self, trial: FrozenTrial, leg: Leg, *, hidden: bool) -> None:
         """Restore a recorded trial; the result of its last leg is not used yet if it is `hidden`."""
         number, ended = trial.number, trial.state.is_finished()
-        settings = self._settings[number] = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
+        self._know(number, settings)
         result = recorded_result(self._definition, trial, settings)
         state = trial.state if ended else TrialState.PRUNED
         if ended:
@@ -336,9 +342,11 @@ class Search:
         if self.best is None or self._definition.metric.is_better(trial.value, self.best[0]):
             self.best = trial.value, trial.number
 
-    def _is_exempt(self, number: int) -> bool:
-        """Whether a trial is never stopped: the baseline and unpruned controls."""
-        return number == 0 or is_control(self._definition, number)
+    def _know(self, number: int, settings: Hyperparameters) -> None:
+        """Note the settings of a trial, and whether it is never stopped: the baseline and unpruned controls."""
+        self._settings[number] = settings
+        if number == 0 or is_control(self._definition, number):
+            self._exempt.add(number)
 
     def _is_behind(self, task: Task, epoch: int) -> bool:
         """Report a trial's value after an epoch; return whether the pruner would stop it."""
