@@ -101,7 +101,7 @@ class Coordinator:
             task = self._next() if has_room else None
             if task:
                 self._dispatch(task)
-            if not self._running and (has_room or self._remaining() == 0):
+            if not self._running and (has_room or (self._remaining() == 0 and not self._source.paused)):
                 return self._give_up(source.given_up(at_end=True))
             # Without free workers, wait: those of a cluster may still join.
             events, received = self._pool.events(0 if task else POLL_INTERVAL_S), time.monotonic()

@@ -24,6 +24,10 @@ class TrialSource(Protocol):
     def pause(self, task: Task) -> None:
         """The task reached the pause of its job, with a checkpoint; `ask` may return it again."""
 
+    @property
+    def paused(self) -> int:
+        """Number of paused tasks that are neither continued nor given up yet."""
+
     def given_up(self, *, at_end: bool = False) -> Sequence[tuple[Task, str]]:
         """Paused tasks that will not be continued, with the reason; all of them `at_end`."""
 

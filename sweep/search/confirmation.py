@@ -118,6 +118,11 @@ class ConfirmationRuns:
         """Never called: these jobs have no pause."""
         raise AssertionError(f"{task.job.id} paused")
 
+    @property
+    def paused(self) -> int:
+        """None."""
+        return 0
+
     def given_up(self, *, at_end: bool = False) -> Sequence[tuple[Task, str]]:
         """None."""
         return ()

@@ -176,6 +176,11 @@ class Search:
         return self._proposals.stored(number)
 
     @property
+    def paused(self) -> int:
+        """Number of trials that wait at a rung."""
+        return len(self._waiting)
+
+    @property
     def again(self) -> int:
         """Number of settings that are tried again because the time limit of a trial was raised."""
         return len(self._again)

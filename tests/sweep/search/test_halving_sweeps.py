@@ -10,6 +10,7 @@ from studies.record.schema import LEG
 from sweep.coordination.coordinator import Stop
 from sweep.search.legs import is_control
 from sweep.workers.local import LocalPool
+from sweep.workers.messages import MessageKind
 
 HALVING = ("pruner=halving", "sampler=random", "trials=14", "baseline.epochs=9")
 """Three rungs, after one, three and nine epochs."""
@@ -184,6 +185,33 @@ def test_a_worker_killed_in_a_promoted_leg_does_not_change_the_result(tiny, open
     assert len(pool.victims) >= 2
     assert output.count("continuing from its last checkpoint") == len(pool.victims)
     assert numbers(records.read(database.folder)) == undisturbed(*CONTROLLED)
+
+
+class AbsentWorkers(LocalPool):
+    """Has no room for a moment after each pause, like a cluster whose only worker is replaced."""
+
+    absent = 0
+
+    @property
+    def free(self):
+        self.absent -= 1
+        return 0 if self.absent >= 0 else super().free
+
+    def events(self, timeout):
+        found = super().events(min(timeout, 0.05))
+        if any(event.message.kind is MessageKind.PAUSED for event in found):
+            self.absent = 3
+        return found
+
+
+def test_paused_trials_wait_for_a_worker(tiny, opened, searched, undisturbed):
+    """They are not given up because no worker is there when the last new trial pauses."""
+    changes = (*CONTROLLED, "trials=5")
+    study = tiny(*changes)
+    database = opened(study)
+    searched(study, database, pool=AbsentWorkers(1, database.folder))
+
+    assert numbers(records.read(database.folder)) == undisturbed(*changes)
 
 
 def test_a_lost_checkpoint_of_a_paused_trial_changes_nothing(tiny, opened, searched, undisturbed):

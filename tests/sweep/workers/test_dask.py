@@ -29,10 +29,12 @@ from sweep.workers import dask as cluster
 from sweep.workers import dask_client
 from sweep.workers import dask_worker as cluster_worker
 from sweep.workers.dask import DaskPool
+from sweep.workers.dask_files import checkpoint_of
 from sweep.workers.pool import EnvironmentFailure
 
 ROOT = Path(__file__).parents[3]
 CHANGES = ("generation=4", "trials=10", "pruner=median", "baseline.epochs=5", "seed=5")
+HALVING = ("generation=4", "trials=10", "pruner=halving", "baseline.epochs=9", "seed=5")
 LONG = ("trials=3", "baseline.epochs=250", "generation=3")
 """A trial of a second or two: long enough to be found at work."""
 LONGER = (*LONG, "trials=2", "baseline.epochs=800")
@@ -157,14 +159,22 @@ def disturbed(tiny, opened, searched, joined, alone):
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, alone):
-    """Every setting, epoch and hash; the coordinator has the weights, and no other files of the trials are left."""
-    database = opened(tiny(*CHANGES))
+@pytest.mark.parametrize("changes", [CHANGES, HALVING], ids=["median", "halving"])
+def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, alone, monkeypatch, changes):
+    """Every setting, epoch and hash; the coordinator has the weights, and no other files of the trials are left.
+
+    A paused trial is continued from its checkpoint by whichever worker is free.
+    """
+    sent = []
+    monkeypatch.setattr(cluster, "checkpoint_of", lambda job: sent.append(checkpoint_of(job)) or sent[-1])
+    database = opened(tiny(*changes))
     pool = joined(dask)
-    searched(tiny(*CHANGES), database, pool=pool)
+    searched(tiny(*changes), database, pool=pool)
     record = records.read(database.folder)
 
-    assert numbers(record) == alone(*CHANGES)
+    assert numbers(record) == alone(*changes)
+    assert sent.count(None) == 10  # of each trial's first leg
+    assert len(sent) >= (14 if changes == HALVING else 10)
     assert {"complete", "pruned"} == {trial.outcome for trial in record.trials}
     for trial in record.trials:
         kept = sorted(path.name for path in (database.folder / f"trials/{trial.number:04d}").iterdir())
