@@ -257,7 +257,7 @@ class Coordinator:
         failpoint("before_finish")
         task.log.finish(task.trial._trial_id, state, value, attributes, system)
         failpoint("after_finish")
-        self._progress.finished(task.job, task.trial.number, outcome, reason, task.value)
+        self._progress.finished(task.job, task.trial.number, outcome, reason, task.value, len(task.epochs))
         self._count_failure(task, outcome, reason)
 
     def _count_failure(self, task: Task, outcome: Outcome, reason: str) -> None:

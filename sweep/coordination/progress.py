@@ -125,11 +125,11 @@ class Progress:
             said = f" at {self._metric.format(value)}" if value is not None else ""
             self.note(f"{NAMES[self._phase]} {number}: paused{said} after {running.done} epochs; {running.settings}")
 
-    def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None) -> None:
-        """A trial ended; without a table, print a line."""
+    def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None, done: int) -> None:
+        """A trial ended after `done` epochs; without a table, print a line."""
         running = self._running.pop(job.id, None) or self._paused.pop(job.id, None)
-        if running is None:  # pruned before it was given to a worker
-            self.started(job, number, 0, 0)
+        if running is None:  # given up before this start gave it to a worker
+            self.started(job, number, 0, done)
             running = self._running.pop(job.id)
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
         self._ended_here += 1
@@ -138,9 +138,7 @@ class Progress:
         if not self._live:
             said = f" {self._metric.format(value)}" if value is not None else ""
             why = f" ({reason})" if outcome not in ("complete", "pruned") else ""
-            self.note(
-                f"{NAMES[self._phase]} {number}: {outcome}{said} after {running.done} epochs{why}; {running.settings}"
-            )
+            self.note(f"{NAMES[self._phase]} {number}: {outcome}{said} after {done} epochs{why}; {running.settings}")
 
     def note(self, text: str) -> None:
         """Print a line above the table."""

@@ -23,7 +23,7 @@ def shown(console):
     progress.started(job(2), 2, 0, 0)
     progress.started(job(3), 3, 1, 0)
     progress.epoch(job(3), 1, 0.9612)
-    progress.finished(job(2), 2, "complete", "all epochs run", 0.981)
+    progress.finished(job(2), 2, "complete", "all epochs run", 0.981, 5)
     return progress
 
 
@@ -34,7 +34,7 @@ def test_without_a_terminal_each_trial_is_one_line():
 
     assert output.getvalue().splitlines() == [
         "search: 5 trainings, 2 of them done",
-        "trial 2: complete 98.10 % after 0 epochs; hidden_sizes 128-64, learning_rate 0.001235",
+        "trial 2: complete 98.10 % after 5 epochs; hidden_sizes 128-64, learning_rate 0.001235",
     ]
 
 
@@ -79,9 +79,19 @@ def test_a_failure_is_printed_with_its_reason():
     progress = Progress(Console(file=output, width=80), [], METRICS["loss"])
     progress.begin("search", 5, {}, None)
     progress.started(job(), 3, 0, 0)
-    progress.finished(job(), 3, "diverged", "diverged at epoch 1, step 2", None)
+    progress.finished(job(), 3, "diverged", "diverged at epoch 1, step 2", None, 0)
 
     assert "trial 3: diverged after 0 epochs (diverged at epoch 1, step 2)" in output.getvalue()
+
+
+def test_a_trial_that_an_earlier_start_paused_ends_with_its_epochs():
+    """It was given to no worker of this start."""
+    output = io.StringIO()
+    progress = Progress(Console(file=output, width=80), [], METRICS["loss"])
+    progress.begin("search", 5, {}, None)
+    progress.finished(job(), 3, "pruned", "paused after epoch 3 of 9: place 7 of 9 there", 0.5, 3)
+
+    assert "trial 3: pruned 0.5000 after 3 epochs" in output.getvalue()
 
 
 def test_numbers_are_formatted():
