@@ -37,7 +37,8 @@ LogCost = Callable[[Mapping[str, Any]], float]
 COST_WEIGHT = 0.25
 """How much the logarithm of the cost counts beside that of the density ratio.
 
-A setting that costs 18 times another's must be 2 times as promising (18^0.25). See tests/benchmarks/README.md.
+A setting that costs 18 times another's must be 2 times as promising (18^0.25): of settings that seem equally good, the
+cheaper one is drawn. On the recorded learning curves it neither pays nor costs (tests/benchmarks/README.md).
 """
 
 TIE_TOLERANCE = 1e-6
