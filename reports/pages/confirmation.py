@@ -88,7 +88,7 @@ def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     if (other := runner_up_difference(report.record)) is not None:
         words.append(
             f"Against the runner-up, {name(other.trial).lower()}: {metric.oriented(other.difference)}"
-            f" ({interval(metric, other)}), {other.finding}."
+            f" ({interval(metric, other)})."
         )
     page.paragraph(" ".join(words), BODY)
 
