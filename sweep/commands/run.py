@@ -118,7 +118,8 @@ def _train_all(
         except DatabaseUnavailable:
             if stop.reason is None:  # otherwise the user stopped the sweep while the server was unreachable
                 raise
-    _remove_leftovers(database)
+    if stop.reason is None:  # else the database may be unreachable; the next start removes them
+        _remove_leftovers(database)
     return stop.reason
 
 

@@ -415,6 +415,7 @@ def _judged(
         "champion": champion["trial"],
         "candidates": candidates,
         "paired": None if champion is base else comparison,
+        "runner_up": None,
         "search_value": champion["search_value"],
         "confirm_mean": champion["mean"],
     }

@@ -252,7 +252,7 @@ def test_the_first_page_lists_the_studies(shown, browser):
 
 def test_the_table_of_trials_is_sorted_by_the_objective_and_shows_searched_params(shown, browser):
     """As it opens from the list of studies, without a click: the study's run on top, then every trial's numbers."""
-    record, best = shown["record"], shown["record"].ranked()[:5]
+    record, best = shown["record"], shown["record"].contenders()[:5]
     browser.open(f"{shown['address']}/#/experiments/{shown['place']['experiment_id']}", f"{TRIALS + 1} matching runs")
     browser.until(f"({CELLS}).length > 5")
     browser.screenshot("table")
@@ -270,7 +270,7 @@ def test_the_run_of_the_study_has_a_description_with_question_and_result(shown, 
     """Unfolded, with links to the winner and to all trials; its trials are its children."""
     record, place = shown["record"], shown["place"]
     page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}"
-    browser.open(page, "Question.", "Child runs", "final seed 0")
+    browser.open(page, "Question.", "Child runs", "final 0 seed 0")
     browser.screenshot("study")
     text = browser.text()
     links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
@@ -309,10 +309,10 @@ def test_the_link_to_all_trials_shows_their_curves_best_first(shown, browser):
     drawn = _curves(browser, count)
     browser.screenshot("trials")
 
-    assert browser.value(NAMES)[:5] == [_name(trial) for trial in record.ranked()[:5]]
+    assert browser.value(NAMES)[:5] == [_name(trial) for trial in record.contenders()[:5]]
     assert drawn == first
     for metric, lines in zip(views.CURVES, drawn, strict=True):
-        for trial in record.ranked()[:5]:
+        for trial in record.contenders()[:5]:
             np.testing.assert_allclose(dict(lines)[_name(trial)], trial.epochs[metric], rtol=1e-6)
     assert browser.complaints() == []
 
@@ -327,7 +327,7 @@ def _run_ids(record, trials):
 def test_five_trials_can_be_compared(shown, browser):
     """As MLflow does when five runs are ticked: every setting and result of each, and a chart of both."""
     record = shown["record"]
-    best = record.ranked()[:5]
+    best = record.contenders()[:5]
     ids, experiments = json.dumps(_run_ids(record, best)), json.dumps([shown["place"]["experiment_id"]])
     browser.open(f"{shown['address']}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}", "Parameters")
     browser.until("document.querySelectorAll('.js-plotly-plot .parcoords').length == 1")

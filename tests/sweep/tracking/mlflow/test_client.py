@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from recorded import (
     HYPERPARAMETERS,
@@ -137,6 +138,7 @@ def test_all_runs_have_the_recorded_values(shown: tuple[Path, Path, Changes]) ->
         **{key: str(value) for key, value in HYPERPARAMETERS.items()},
         "hidden_sizes": "128-64",
         "learning_rate": "0.011",
+        "averaging": "0.0",  # the record does not name it, and has its default
         "trial": "10",
     }
     assert child["latest"]["best_validation_accuracy"] == record.trials[10].validation_accuracy
@@ -209,8 +211,7 @@ def test_the_champion_is_registered_once_and_predicts_as_its_weights_say(home: P
     expected = _forward(folder / "champion.npz", pixels)
     np.testing.assert_allclose(found.iloc[:, 1:].to_numpy(), expected, rtol=1e-5)
     assert found["class"].tolist() == expected.argmax(axis=1).tolist()
-    with pytest.raises(mlflow.exceptions.MlflowException, match="expected dtype float64"):  # as the signature says
-        model.predict(pixels)
+    pd.testing.assert_frame_equal(model.predict(pixels), found)  # of any number type
 
     write_weights(folder / "champion.npz", seed=100)
     sync(folder, tracker_of(home), active=False)
