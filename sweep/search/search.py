@@ -42,6 +42,10 @@ NO_RESULT = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT)
 """Outcomes that make a trial worse than all others."""
 
 
+FIRST_EPOCH_S = 5.0
+"""Time that a search has for its first epoch at least, also if starting took all of its minutes."""
+
+
 class Search:
     """Propose the trials of a study, in order of their numbers, up to its total.
 
@@ -69,6 +73,7 @@ class Search:
         self._budget = budget
         self._epoch_seconds: dict[int, float] = {}
         self._has_epoch = False
+        self._began = time.monotonic()
         self._cost = CostModel.of(datasets.load(dataset, study.seed))
         self._standings = Standings(len(rung_epochs(study.longest_epochs, study.longest_epochs)))
         self._halving = Halving(self._standings, study.trials, study.confirm.top) if study.pruner == "halving" else None
@@ -150,11 +155,13 @@ class Search:
     def over(self) -> tuple[Outcome, str] | None:
         """How running trials end because the time for the search is over; None while it is not.
 
-        A search without any epoch goes on to the end of the whole time: without one there is no champion.
+        A search without any epoch gets FIRST_EPOCH_S more than the whole time: without one there is no champion.
         """
         if self._budget is None:
             return None
-        until = self._budget.search_until(self.trainings()) if self._has_epoch else self._budget.end
+        until = self._budget.search_until(self.trainings())
+        if not self._has_epoch:
+            until = max(self._budget.end, self._began + FIRST_EPOCH_S)
         if time.monotonic() < until:
             return None
         return Outcome.PRUNED, "the time for the search was over"
