@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.analysis.statistics import NORMAL_975, Floats, spearman
+from reports.analysis.statistics import Floats, spearman, spearman_interval
 from studies.record.reader import SweepRecord, TrialRecord
 
 FEWEST = 8  # completed trials, for a rank correlation
@@ -46,9 +46,7 @@ def foresight(record: SweepRecord) -> Foresight | None:
     table = np.array([trial.epochs[record.objective] for trial in done])
     end = np.array([trial.value for trial in done], dtype=np.float64)
     found = np.array([spearman(column, end) for column in table.T])
-    z = np.arctanh(np.clip(found, -0.999999, 0.999999))
-    width = NORMAL_975 * np.sqrt((1 + found**2 / 2) / (len(done) - 3))
-    return Foresight(np.arange(1.0, length + 1), found, np.tanh(z - width), np.tanh(z + width), len(done))
+    return Foresight(np.arange(1.0, length + 1), found, *spearman_interval(found, len(done)), len(done))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reports.analysis.statistics import NORMAL_975, spearman
+from reports.analysis.statistics import spearman, spearman_interval
 from studies.record.reader import SweepRecord, TrialRecord
 from studies.rungs import rung_epochs
 
@@ -70,11 +70,9 @@ def _with_correlation(
         np.array([record.metric.cost(_best(record, trial, step[place])) for trial, step in both])
         for place in (rung, rung + 1)
     )
-    correlation, n = spearman(one, other), len(both)
-    z = np.arctanh(np.clip(correlation, -0.999999, 0.999999))
-    width = NORMAL_975 * math.sqrt((1 + correlation**2 / 2) / (n - 3))
-    low, high = float(np.tanh(z - width)), float(np.tanh(z + width))
-    return Rung(found.epochs, found.reached, found.continued, found.seconds, correlation, low, high)
+    correlation = spearman(one, other)
+    low, high = map(float, spearman_interval(np.array(correlation), len(both)))
+    return replace(found, correlation=correlation, low=low, high=high)
 
 
 def _best(record: SweepRecord, trial: TrialRecord, epochs: int) -> float:

@@ -26,6 +26,13 @@ def spearman(x: Floats, y: Floats) -> float:
     return float(a @ b) / norm if norm else 0.0
 
 
+def spearman_interval(correlation: Floats, n: int) -> tuple[Floats, Floats]:
+    """95 % interval of Spearman's rank correlations of n pairs (Bonett and Wright 2000, doi 10.1007/BF02294183)."""
+    z = np.arctanh(np.clip(correlation, -0.999999, 0.999999))
+    width = NORMAL_975 * np.sqrt((1 + correlation**2 / 2) / (n - 3))
+    return np.tanh(z - width), np.tanh(z + width)
+
+
 def wilson(share: float, n: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson 1927): also good near 100 %, where the normal interval leaves [0, 1]."""
     z2 = NORMAL_975**2

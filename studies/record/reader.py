@@ -145,9 +145,7 @@ class SweepRecord:
 
     def ranked(self) -> list[TrialRecord]:
         """Completed trials, best first; ties go to the lower validation loss, then to the lower number."""
-        cost = self.metric.cost
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
-        return sorted(complete, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
+        return self._best_first("complete")
 
     def given(self, number: int) -> str | None:
         """`baseline`, or `start 1`, ..., if the study file has the settings of this trial of the search; else None."""
@@ -160,10 +158,12 @@ class SweepRecord:
 
         Ties go as in `ranked`. A stopped trial that is ahead of all completed ones would only have become better.
         """
+        return self._best_first("complete", "pruned", "paused", "timeout")
+
+    def _best_first(self, *outcomes: str) -> list[TrialRecord]:
         cost = self.metric.cost
-        found = [t for t in self.trials if t.outcome in ("complete", "pruned", "paused", "timeout")]
-        valued = [trial for trial in found if trial.value is not None]
-        return sorted(valued, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
+        found = [trial for trial in self.trials if trial.outcome in outcomes and trial.value is not None]
+        return sorted(found, key=lambda t: (cost(t.value or 0.0), t.validation_loss or 0.0, t.number))
 
     @property
     def planned(self) -> int:
