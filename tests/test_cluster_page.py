@@ -51,7 +51,7 @@ def run(tmp_path):
     def run_(block, home="home", kill_at=None):
         port, said = str(free_port()), ""  # the page's own may be taken here
         process = subprocess.Popen(
-            ["bash", "-e", "-c", block.replace(PORT, port)],
+            ["bash", "-e", "-c", "trap 'kill $(jobs -p) 2> /dev/null || :' EXIT\n" + block.replace(PORT, port)],
             cwd=tmp_path,
             env={**clean, "SWEEP_HOME": str(tmp_path / home), "SWEEP_TRACKING": "none"},
             stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
 
     With half the trials and fewer confirmations, which the last of the words decide.
     """
-    fewer = "--trials 12 --set confirm.top=1 --set confirm.seeds=2"
+    fewer = "--trials 12 --set confirm.top=1 --set confirm.repeats=2"
     block = commands("On this machine, to try it").replace(" --cluster ", f" {fewer} --cluster ")
     code, said = run(block, kill_at="trial 3:")
     alone = re.search(r"^(.*/sweep run .*) --cluster .*$", block, re.MULTILINE)[1]
