@@ -45,6 +45,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
@@ -215,6 +216,10 @@ class MlflowTracker:
 
     # --- files
 
+    def _artifacts(self, run_id: str) -> Any:
+        """Where a run's artifacts are kept. MLflow's own calls look the run and its models up again for every file."""
+        return get_artifact_repository(self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.uri)
+
     @_translate_errors
     def send_files(self, run_id: str, folder: Path) -> None:
         """Send the files in a folder as artifacts, and verify that they arrived."""
@@ -222,10 +227,11 @@ class MlflowTracker:
 
     def _send_folder(self, run_id: str, folder: Path, target: str | None) -> None:
         """Send a folder, and list what arrived: a login page answers an upload with 200 too."""
-        self._client.log_artifacts(run_id, str(folder), target)
+        artifacts = self._artifacts(run_id)
+        artifacts.log_artifacts(str(folder), target)
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
             place = "/".join([*([target] if target else []), *path.relative_to(folder).parts])
-            listed = self._client.list_artifacts(run_id, place or None)
+            listed = artifacts.list_artifacts(place or None)
             sizes = {entry.path.rpartition("/")[2]: entry.file_size for entry in listed}
             for file in (file for file in path.iterdir() if file.is_file()):
                 # Some stores list no sizes.
@@ -243,13 +249,11 @@ class MlflowTracker:
     @_translate_errors
     def read_files(self, run_id: str, names: Iterable[str]) -> dict[str, bytes]:
         """Content of those artifacts, outside of folders, that are there."""
-        found = self._list(run_id, "") & set(names)
+        artifacts = self._artifacts(run_id)
+        found = _listed(artifacts, None) & set(names)
         with tempfile.TemporaryDirectory() as scratch:
-            paths = {name: self._client.download_artifacts(run_id, name, scratch) for name in sorted(found)}
+            paths = {name: artifacts.download_artifacts(name, scratch) for name in sorted(found)}
             return {name: Path(path).read_bytes() for name, path in paths.items()}
-
-    def _list(self, run_id: str, folder: str) -> set[str]:
-        return {file.path for file in self._client.list_artifacts(run_id, folder or None) if not file.is_dir}
 
     # --- models
 
@@ -269,13 +273,13 @@ class MlflowTracker:
     @_translate_errors
     def missing_model_files(self, version: ModelVersion) -> list[str]:
         """Files of a registered version that are gone, or, of the weights, changed."""
-        folder = _model_folder(version.weights_sha256)
-        listed = self._list(version.run_id, folder) | self._list(version.run_id, f"{folder}/artifacts")
+        folder, artifacts = _model_folder(version.weights_sha256), self._artifacts(version.run_id)
+        listed = _listed(artifacts, folder) | _listed(artifacts, f"{folder}/artifacts")
         missing = [name for name in MODEL_FILES if f"{folder}/{name}" not in listed]
         champion = MODEL_FILES[0]
         if champion not in missing:
             with tempfile.TemporaryDirectory() as scratch:
-                path = self._client.download_artifacts(version.run_id, f"{folder}/{champion}", scratch)
+                path = artifacts.download_artifacts(f"{folder}/{champion}", scratch)
                 missing += [champion] if weights.digest_of(Path(path)) != version.weights_sha256 else []
         return missing
 
@@ -329,6 +333,11 @@ def _remote_run(run: Any) -> RemoteRun:
 
 def _point(metric: Any) -> Point:
     return Point(metric.key, metric.value, metric.timestamp, metric.step)
+
+
+def _listed(artifacts: Any, folder: str | None) -> set[str]:
+    """Paths of the files in a folder of artifacts."""
+    return {file.path for file in artifacts.list_artifacts(folder) if not file.is_dir}
 
 
 def _model_folder(weights_sha256: str) -> str:
