@@ -8,6 +8,7 @@ import http.client
 import math
 import os
 import random
+import shutil
 import socket
 import sqlite3
 import struct
@@ -23,16 +24,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import forked_sweep
 import pytest
-from recorded import STUDY, Recorded, expected_runs, grown, growth
+from recorded import STUDY, Recorded, expected_runs, grown, growth, replace_pictures
 
 from studies.record.reader import read
 from sweep.commands import ui
-from sweep.tracking import trial_run as trial_runs
 from sweep.tracking.expected_runs import Run, file_digests
 from sweep.tracking.follow import follow
 from sweep.tracking.mlflow import client
 from sweep.tracking.mlflow.client import MlflowTracker
+from sweep.tracking.mlflow.local_store import make_ready
 from sweep.tracking.reconcile import MirrorError, sync
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.tracker import Point
@@ -161,8 +163,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tracker(place: Path) -> Iterator[Tracker]:
+def tracker(place: Path, migrated: Path) -> Iterator[Tracker]:
     """MLflow's real server, which takes artifacts over HTTP too, and the failing one in front of it."""
+    shutil.copy(migrated, place)
     port = free_port()
     environment = os.environ | ui.environment(place, None, port)
     environment |= {
@@ -190,7 +193,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.tracking.follow.RETRY_S", 0.01)
     monkeypatch.setattr(client, "REQUEST_TIMEOUT_S", 3)
     monkeypatch.setattr(client, "CHECK_TIMEOUT_S", 1)
-    monkeypatch.setattr(trial_runs, "confusion_png", lambda matrix, names: f"drawn elsewhere {matrix}".encode())
+    replace_pictures(monkeypatch)
 
 
 def recorded(folder: Path) -> Any:
@@ -358,7 +361,11 @@ def test_every_changing_request_may_fail_once(
     tmp_path: Path, place: Path, tracker: Tracker, mode: str, methods: tuple[str, ...]
 ) -> None:
     """It is done and its answer lost, or it is not done and a web page says that all is well."""
-    folder = grown(tmp_path / f"every-{mode}")
+    growing = recorded(tmp_path / f"every-{mode}")
+    growing.add("complete", 160)
+    growing.add("pruned", 20)
+    growing.judge(champion=0)
+    folder = growing.close()
     tracker.failed = []
     tracker.fails = first_time(mode, methods)
     failures = failing_syncs(folder, tracker.address)
@@ -370,32 +377,23 @@ def test_every_changing_request_may_fail_once(
     assert registered(place, folder) == [(1, "champion", True)]
 
 
-def sync_process(home: Path, name: str) -> subprocess.Popen[str]:
-    """`sweep sync` as a person calls it, on MLflow's database in the home folder."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "sweep", "sync", name],
-        env=environment | {"SWEEP_HOME": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("seed", [1])
 def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) -> None:
-    """At three moments of its work, the making of MLflow's database included."""
+    """While it makes MLflow's database, and at two moments of its work with one."""
     folder, dice, history = grown(tmp_path / "killed"), random.Random(seed), []
-    for _ in range(3):
-        process, lock = sync_process(tmp_path, "killed"), folder / "mirror.lock"
+    for is_first in (True, False, False):
+        process, lock = forked_sweep.start("sync", "killed", "--home", str(tmp_path)), folder / "mirror.lock"
         before = lock.read_text() if lock.exists() else ""
-        while process.poll() is None and not (lock.exists() and lock.read_text() not in ("", before)):
+        while process.is_alive() and not (lock.exists() and lock.read_text() not in ("", before)):
             time.sleep(0.005)
-        moment = dice.uniform(0, 2)
+        moment = dice.uniform(0, 1)
         time.sleep(moment)
         process.kill()
-        history.append(f"killed {moment:.2f} s after its turn began; it said: {process.communicate()[0]}")
-    history.append(sync_process(tmp_path, "killed").communicate()[0])
+        history.append(f"killed {moment:.2f} s after its turn began; it said: {process.said()}")
+        if is_first:
+            make_ready(tmp_path / "mlflow.db")  # otherwise the next two are killed while they make it, too
+    history.append(forked_sweep.start("sync", "killed", "--home", str(tmp_path)).said())
 
     assert history[-1].startswith(
         ("killed: created", "killed: updated", "killed: sent", "killed: MLflow is already up to date")
@@ -406,10 +404,12 @@ def test_a_killed_mirror_loses_and_doubles_nothing(tmp_path: Path, seed: int) ->
     assert not list(tmp_path.rglob("*.part*"))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_second_sync_waits_for_the_first(tmp_path: Path) -> None:
     """And then finds that everything is there."""
     folder = grown(tmp_path / "both")
-    said = sorted(process.communicate()[0] for process in [sync_process(tmp_path, "both") for _ in range(2)])
+    both = [forked_sweep.start("sync", "both", "--home", str(tmp_path)) for _ in range(2)]
+    said = sorted(process.said() for process in both)
 
     assert said[0] == "both: MLflow is already up to date\n"
     assert said[1].startswith("both: created 7 runs; sent")
