@@ -78,10 +78,11 @@ PAGES = {
 
 @dataclass(frozen=True)
 class Page:
-    """The server that `sweep ui` started."""
+    """The server that `sweep ui` started, and the lines that it printed before it was ready."""
 
     launcher: int
     port: int
+    said: list[str]
 
     def ask(self, target: str, head: str = f"Host: {HERE}\r\n", method: str = "GET", body: str = "") -> tuple[int, str]:
         """Send exactly these bytes; returns the status and the body."""
@@ -108,14 +109,41 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    home, port = tmp_path_factory.mktemp("page"), free_port()
+    """Afterwards SIGTERM ends it with exit code 0, and leaves neither a process nor a taken port."""
+    home, port, said = tmp_path_factory.mktemp("page"), free_port(), []
     argv = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(home), "--port", str(port)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as launcher:
         assert launcher.stdout is not None
         while "Ctrl-C" not in (line := launcher.stdout.readline()):
             assert line, "it ended"
-        yield Page(launcher.pid, port)
+            said.append(line)
+        page = Page(launcher.pid, port, said)
+        server = server_of(page)
+        yield page
         launcher.terminate()
+        assert launcher.wait(timeout=15) == 0
+    assert not server.exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex((ui.HOST, port)) != 0
+
+
+def server_of(page: Page) -> Path:
+    """The only child process of `sweep ui`, in /proc."""
+    (server,) = Path(f"/proc/{page.launcher}/task/{page.launcher}/children").read_text().split()
+    return Path("/proc", server)
+
+
+def test_the_page_without_a_study_is_printed(page: Page) -> None:
+    """After a line that asks for patience."""
+    starting, address = page.said
+
+    assert starting.startswith("starting MLflow")
+    assert address == f"no sweep has been sent to MLflow yet; the page is http://127.0.0.1:{page.port}\n"
+
+
+def test_the_address_of_the_database_is_no_argument(page: Page) -> None:
+    """Other users of the machine can read arguments, and an address may hold a password."""
+    assert "sqlite" not in (server_of(page) / "cmdline").read_text()
 
 
 def status(page: Page, target: str, head: str) -> int:
@@ -203,9 +231,10 @@ def test_jobs_and_gateway_are_disabled(page: Page) -> None:
 
 def test_the_server_listens_on_loopback_only(page: Page) -> None:
     """Of all processes of `sweep ui`, by the kernel's table; and it is one process that listens once."""
-    (server,) = Path(f"/proc/{page.launcher}/task/{page.launcher}/children").read_text().split()
-    assert Path(f"/proc/{server}/task/{server}/children").read_text() == ""
-    sockets = {link.readlink().name for pid in (page.launcher, server) for link in Path(f"/proc/{pid}/fd").glob("*")}
+    server = server_of(page)
+    assert (server / "task" / server.name / "children").read_text() == ""
+    launcher = Path(f"/proc/{page.launcher}")
+    sockets = {link.readlink().name for process in (launcher, server) for link in (process / "fd").glob("*")}
     listening = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
