@@ -1,6 +1,7 @@
 """What a person sees: MLflow's pages on a really swept study, in a real browser, as `sweep ui` serves them.
 
-The screenshots stay in build/screenshots; docs/mlflow.png is the `trials.png` of BROWSER_TRIALS=40.
+The screenshots stay in build/screenshots; docs/mlflow.png is the `trials.png` of BROWSER_TRIALS=40 and
+BROWSER_EPOCHS=30.
 """
 
 import base64
@@ -31,7 +32,7 @@ from sweep.commands import ui
 from sweep.tracking import views
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-TRIALS = int(os.environ.get("BROWSER_TRIALS", "8"))
+TRIALS, EPOCHS = int(os.environ.get("BROWSER_TRIALS", "8")), int(os.environ.get("BROWSER_EPOCHS", "12"))
 SCREENSHOTS = Path(__file__).parents[4] / "build" / "screenshots"
 NOT_OURS = (
     "/mlflow/assistant/",  # refused on purpose: it runs a shell
@@ -61,11 +62,21 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         self.numbers, self.received, self.events, self.session = itertools.count(1), b"", [], {}
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+
+    @contextlib.contextmanager
+    def page(self):
+        """Work in a new page, which shares no cookies, storage or cache with another."""
+        context = self.call("Target.createBrowserContext")
+        target = self.call("Target.createTarget", url="about:blank", **context)["targetId"]
         self.session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=1600, height=1000, deviceScaleFactor=1, mobile=False)
+        try:
+            yield self
+        finally:
+            self.session = {}
+            self.call("Target.disposeBrowserContext", **context)
 
     def call(self, method, **params):
         """Send one command; return its result."""
@@ -155,11 +166,13 @@ def _complaint(method, params):
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
+def shown(tmp_path_factory, migrated):
     """A swept study, what `sweep run` said, and the links that a running `sweep ui` printed."""
     home, port = tmp_path_factory.mktemp("home"), _free_port()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SWEEP_")}
-    settings = ["--trials", str(TRIALS), "--set", "confirm.top=1", "--set", "confirm.repeats=2"]
+    shutil.copy(migrated, home)
+    changes = (f"baseline.epochs={EPOCHS}", "confirm.top=1", "confirm.repeats=2")
+    settings = ["--trials", str(TRIALS), *(f"--set={change}" for change in changes)]
     ran = subprocess.run(
         [*PROGRAM, "run", "digits", *settings, "--home", home], env=clean, capture_output=True, text=True, timeout=300
     )
@@ -190,12 +203,19 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-def browser(tmp_path):
-    """A new one for every test: nothing is remembered from another page."""
-    chromium = Browser(tmp_path)
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """One for all tests: its start takes a second."""
+    chromium = Browser(tmp_path_factory.mktemp("profile"))
     yield chromium
     chromium.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """A new page for every test: nothing is remembered from another."""
+    with chromium.page():
+        yield chromium
 
 
 CURVES = """[...document.querySelectorAll(".js-plotly-plot")].slice(0, 4).map(
@@ -293,7 +313,7 @@ def test_the_link_to_the_winner_shows_its_curves(shown, browser):
     drawn = _curves(browser, 1)
     browser.screenshot("trial")
 
-    assert len(winner.epochs) == 30
+    assert len(winner.epochs) == EPOCHS
     for metric, lines in zip(views.CURVES, drawn, strict=True):
         np.testing.assert_allclose(lines[0][1], winner.epochs[metric], rtol=1e-6)
     assert browser.complaints() == []
