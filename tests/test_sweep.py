@@ -254,7 +254,7 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
 def test_a_finished_study_trains_nothing_when_run_again(tmp_path):
     """Also with a smaller number of trials."""
     (tmp_path / "tiny.toml").write_text(STUDY)
-    run = ("run", tmp_path / "tiny.toml", "--tracking", "none", "--set", "baseline.epochs=4", "--trials")
+    run = ("run", tmp_path / "tiny.toml", "--tracking=none", "--workers=1", "--set=baseline.epochs=1", "--trials")
     assert undrawn(tmp_path, *run, 3).returncode == 0
     before = records.read(tmp_path / "tiny")
     again = undrawn(tmp_path, *run, 2)
@@ -314,7 +314,8 @@ def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
     found = []
     for workers in (1, 4):
         home = tmp_path / str(workers)
-        smaller = ("--trials", 16, "--generation", 8, "--set", "confirm.top=1", "--set", "confirm.repeats=2")
+        changes = ("baseline.epochs=9", "confirm.top=1", "confirm.repeats=2")
+        smaller = ("--trials", 16, "--generation", 8, *(f"--set={change}" for change in changes))
         done = undrawn(home, "run", "digits", *smaller, "--workers", workers, "--tracking", "none")
         assert (done.returncode, done.stderr) == (0, "")
         found.append(results(records.read(home / "digits")))
