@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,17 +68,6 @@ def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
     written(made_up(**wanted), tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trials", [24])  # enough to rank importance
-def test_two_writes_give_the_same_bytes(made_up, tmp_path, trials):
-    """At another time, and with any matplotlibrc."""
-    record = made_up(trials, outcome="complete", confirmed=True)
-    first = written(record, tmp_path)
-    time.sleep(1.1)  # a date in the file would differ by a second
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "pdf.fonttype": 3}):
-        assert written(record, tmp_path) == first
-
-
 ELSEWHERE = """
 import datetime, sys, time
 from pathlib import Path
@@ -92,21 +80,32 @@ datetime.datetime = Later
 time.time = lambda: 1_936_753_445.0
 from conftest import make_record
 from reports import pdf
-pdf.write(make_record(6, outcome="complete", confirmed=True), Path({out!r}))
+pdf.write(make_record({trials}, outcome="complete", confirmed=True), Path({out!r}))
 """
+MATPLOTLIBRC = "font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\npdf.fonttype: 3\n"
+TRIALS = 24
+"""Enough to rank importance."""
+
+
+@pytest.fixture(scope="module")
+def confirmed(made_up, tmp_path_factory):
+    """The PDF of a confirmed study."""
+    out = tmp_path_factory.mktemp("here") / "report.pdf"
+    pdf.write(made_up(TRIALS, outcome="complete", confirmed=True), out)
+    return out
 
 
 @pytest.mark.slow
-def test_the_bytes_do_not_depend_on_time_place_or_process(made_up, tmp_path):
-    """With another clock, time zone, locale, folder, and hash seed."""
+def test_the_bytes_do_not_depend_on_time_place_process_or_settings(confirmed, tmp_path):
+    """With another clock, time zone, locale, folder, hash seed and matplotlibrc."""
     out = tmp_path / "elsewhere.pdf"
-    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out))
+    (tmp_path / "matplotlibrc").write_text(MATPLOTLIBRC)
+    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out), trials=TRIALS)
     root = str(Path(pdf.__file__).parent.parent)
     other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "4711", "PYTHONPATH": root}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env={**os.environ, **other}, timeout=120)
 
-    pdf.write(made_up(6, outcome="complete", confirmed=True), tmp_path / "here.pdf")
-    assert out.read_bytes() == (tmp_path / "here.pdf").read_bytes()
+    assert out.read_bytes() == confirmed.read_bytes()
 
 
 @pytest.mark.parametrize("paper", ["a4", pytest.param("letter", marks=pytest.mark.slow)])
@@ -138,9 +137,8 @@ def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qpdf"), reason="qpdf is not installed here; CI installs it")
-def test_qpdf_finds_no_errors(made_up, tmp_path):
-    pdf.write(made_up(4, planned=60), tmp_path / "report.pdf")
-    found = subprocess.run(["qpdf", "--check", tmp_path / "report.pdf"], capture_output=True, text=True, check=False)
+def test_qpdf_finds_no_errors(confirmed):
+    found = subprocess.run(["qpdf", "--check", confirmed], capture_output=True, text=True, check=False)
 
     assert found.returncode == 0, found.stdout + found.stderr
     assert "No syntax or stream encoding errors found" in found.stdout
