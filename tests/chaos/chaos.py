@@ -3,7 +3,7 @@
     make chaos              kills 200 workers, 20 coordinators, 40 at a system call, 50 mirrors, and at every failpoint
                             three times
     make chaos SEED=7       the same kills in the same order
-    ... chaos.py --quick    10, 3, 10 and every failpoint once: what CI runs
+    ... chaos.py --quick    6, 2, 5 and every failpoint once: what CI runs
 
 A chain is one study, run again after every death until it is complete. It proposes trials by generations, so its result
 must be bit-identical to that of an undisturbed sweep.
@@ -544,9 +544,9 @@ REPORTED = "failpoints"
 """The chain that dies before and after its report is written."""
 NEMESES: dict[str, tuple[Callable[[Chain, int], None], int, int]] = {
     "failpoints": (kill_at_failpoints, 1, 3),
-    "workers": (kill_workers, 10, 200),
-    "coordinator": (kill_coordinator, 3, 20),
-    "system-calls": (kill_at_system_calls, 10, 40),
+    "workers": (kill_workers, 6, 200),
+    "coordinator": (kill_coordinator, 2, 20),
+    "system-calls": (kill_at_system_calls, 5, 40),
     "disk": (fill_the_disk, 0, 40),
     "mirror": (kill_mirrors, 0, 50),
 }

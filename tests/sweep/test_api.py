@@ -60,7 +60,7 @@ def test_a_stopped_sweep_has_trials_and_no_champion(tmp_path):
 
 @pytest.mark.slow
 def test_minutes_end_the_search_early_and_still_name_a_champion(tmp_path):
-    found = sweep.run("digits", trials=100_000, minutes=0.5, home=tmp_path, tracking="none", changes=QUICK)
+    found = sweep.run("digits", trials=100_000, minutes=0.25, home=tmp_path, tracking="none", changes=QUICK)
 
     assert 0 < len(found.trials) < 100_000
     assert found.champion.classes_.tolist() == list(range(10))
