@@ -178,6 +178,7 @@ def test_more_minutes_search_on_and_confirm_again(sweeps):
     second = sweeps.record()
     sweeps.run("--minutes", "0.25")
     third = sweeps.record()
+    printed = sweeps.run()
 
     assert first.verdict is None
     assert len(first.trials) < len(second.trials) < len(third.trials)
@@ -187,6 +188,8 @@ def test_more_minutes_search_on_and_confirm_again(sweeps):
         assert judged <= best | {0}
         assert record.verdict["champion"] in judged
     assert [str(trial) for trial in third.trials[: len(second.trials)]] == [str(trial) for trial in second.trials]
+    assert "the minutes of the study are over, and its champion is named; for 3 more minutes: sweep run" in printed
+    assert (len(sweeps.record().trials), sweeps.record().verdict) == (len(third.trials), third.verdict)
 
 
 def test_a_study_that_was_killed_late_is_still_confirmed(sweeps):

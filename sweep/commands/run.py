@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -64,7 +65,11 @@ def run_study(options: Options, console: Console) -> int:
         try:
             _record_data_file(study, database)
             study = _with_more(study, options.more, database)
-            reason = _train_all(options, study, dataset, database, console, started)
+            reason = None
+            if study.minutes and options.minutes is None and _is_answered(reader.read(folder, active=True)):
+                _say_how_to_search_on(options, console)
+            else:
+                reason = _train_all(options, study, dataset, database, console, started)
         finally:
             database.close()
         if reason is not None:
@@ -94,6 +99,20 @@ def _with_more(study: Study, more: int | None, database: Database) -> Study:
     return larger
 
 
+def _is_answered(record: SweepRecord) -> bool:
+    """Whether a champion was named after the last trial of the search had ended, and its files are there."""
+    folder, ends = StudyFolder(record.folder), [trial.finished for trial in record.trials]
+    if record.verdict is None or not (folder.champion.exists() and folder.card.exists()):
+        return False
+    named = datetime.fromisoformat(record.verdict["time"])  # in whole seconds
+    return all(end is not None and end.replace(microsecond=0) <= named for end in ends)
+
+
+def _say_how_to_search_on(options: Options, console: Console) -> None:
+    command = command_here(options.home, options.tracking, *options.arguments, "--minutes", "3")
+    line_printer(console)(f"the minutes of the study are over, and its champion is named; for 3 more minutes: {command}")
+
+
 def _train_all(
     options: Options, study: Study, dataset: Path, database: Database, console: Console, started: float
 ) -> int | None:
@@ -102,11 +121,11 @@ def _train_all(
     stop = Stop(deadline=time.monotonic() + options.timeout if options.timeout else None)
     progress = Progress(console, list(study.space), study.metric, placed=options.cluster is not None)
     database.attend(progress.note, stop.asked)
-    budget = _budget(options, study, folder, started)
-    search = Search(study, database.search, folder, dataset, budget)
-    _remove_leftovers(database)
     pool = _pool(options, study, dataset, folder, progress)
     with _signals(stop, pool, console, options.embedded), contextlib.closing(pool), progress:
+        budget = _budget(options, study, folder, started, pool)
+        search = Search(study, database.search, folder, dataset, budget)
+        _remove_leftovers(database)
         coordinator = Coordinator(pool, progress, stop)
         _announce(options, study, search, progress)
         total = None if study.trials is None else max(study.trials, search.begun + search.again)
@@ -123,16 +142,16 @@ def _train_all(
     return stop.reason
 
 
-def _budget(options: Options, study: Study, folder: Path, started: float) -> Budget | None:
+def _budget(options: Options, study: Study, folder: Path, started: float, pool: Pool) -> Budget | None:
     """The wall time of this run: that of the command line, or what is left of the study's."""
     if options.minutes is not None:
         seconds = 60 * options.minutes
     elif study.minutes is not None:
-        spent = sum(trial.seconds for trial in reader.read(folder, active=True).trials) / options.workers
+        spent = sum(trial.seconds for trial in reader.read(folder, active=True).trials) / max(1, len(pool))
         seconds = max(60 * study.minutes - spent, LEAST_SHARE * 60 * study.minutes)
     else:
         return None
-    return Budget(started, seconds, options.workers, study.confirm if options.confirm else None)
+    return Budget(started, seconds, pool, study.confirm if options.confirm else None)
 
 
 def _remove_leftovers(database: Database) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,14 +54,14 @@ class Budget:
     Attributes:
         start: of `time.monotonic()`.
         seconds: of wall time from then on.
-        workers: training runs at once.
+        pool: of as many training runs at once as it has now; those of a cluster come and go.
         confirm: what the study asks for; None where nothing is to be confirmed.
         slowness: how many times longer than on an idle core the report takes, by the load of the machine at the start.
     """
 
     start: float
     seconds: float
-    workers: int
+    pool: Sized
     confirm: Confirm | None
     slowness: float = field(default_factory=_slowness)
 
@@ -122,4 +122,5 @@ class Budget:
         confirm = [*chosen[-2:], baseline] * plan.repeats
         final = [*chosen[-1:], baseline] * finals
         phases = (runs for runs in (screening, confirm, final) if runs)
-        return MARGIN * sum(max(sum(runs) / self.workers, max(runs)) for runs in phases)
+        at_once = max(1, len(self.pool))
+        return MARGIN * sum(max(sum(runs) / at_once, max(runs)) for runs in phases)

@@ -92,6 +92,10 @@ class DaskPool:
             self._connection.close()
             raise EnvironmentFailure(unreachable(self._address, *reason))
 
+    def __len__(self) -> int:
+        """Number of jobs that can run at once."""
+        return self.free + len(self._runs)
+
     @property
     def free(self) -> int:
         """Number of jobs that can be started now."""

@@ -45,6 +45,7 @@ class LocalPool:
         self._selector = selectors.DefaultSelector()
 
     def __len__(self) -> int:
+        """Number of jobs that can run at once."""
         return len(self._slots)
 
     @property

@@ -66,6 +66,9 @@ class Event:
 class Pool(Protocol):
     """Workers that train jobs: starts a job, delivers its messages, stops it, and notices when its worker exits."""
 
+    def __len__(self) -> int:
+        """Number of jobs that can run at once."""
+
     @property
     def free(self) -> int:
         """Number of jobs that can be started now."""

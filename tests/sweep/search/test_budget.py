@@ -10,7 +10,7 @@ FULL = Confirm(top=3, repeats=3)
 
 
 def budget(seconds, confirm=FULL, workers=2, start=1000.0):
-    return Budget(start, seconds, workers, confirm, slowness=1.0)
+    return Budget(start, seconds, range(workers), confirm, slowness=1.0)
 
 
 @pytest.fixture
@@ -148,4 +148,4 @@ def test_the_report_takes_longer_on_a_loaded_machine(monkeypatch, running, slown
     monkeypatch.setattr(budgets.os, "getloadavg", lambda: (7.0, 0.0, 0.0))
     monkeypatch.setattr(budgets.Path, "read_text", lambda _: f"7.0 0.0 0.0 {running}/300 4711")
 
-    assert Budget(1000.0, 600.0, 2, None).trainings_until == 1600 - slowness * REPORT_S
+    assert Budget(1000.0, 600.0, range(2), None).trainings_until == 1600 - slowness * REPORT_S
