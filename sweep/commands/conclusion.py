@@ -8,7 +8,7 @@ from typing import Any
 from reports.analysis.confirmation import repeat_word
 from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from studies.record.reader import SweepRecord
-from sweep.commands.status import imbalance_lines, one_line
+from sweep.commands.status import imbalance_lines, one_line, unconfirmed_lines
 
 
 def conclusion(record: SweepRecord) -> list[str]:
@@ -19,6 +19,7 @@ def conclusion(record: SweepRecord) -> list[str]:
         lines.append(f"best in the search: trial {best[0].number}, validation {record.metric.label} {value}")
     if record.verdict:
         lines.append(_champion(record, record.verdict))
+    lines += unconfirmed_lines(record)
     if objective := final_objective(record):
         low, high = (record.metric.format(end(objective.values)) for end in (min, max))
         lines.append(

@@ -110,7 +110,9 @@ def _is_answered(record: SweepRecord) -> bool:
 
 def _say_how_to_search_on(options: Options, console: Console) -> None:
     command = command_here(options.home, options.tracking, *options.arguments, "--minutes", "3")
-    line_printer(console)(f"the minutes of the study are over, and its champion is named; for 3 more minutes: {command}")
+    line_printer(console)(
+        f"the minutes of the study are over, and its champion is named; for 3 more minutes: {command}"
+    )
 
 
 def _train_all(

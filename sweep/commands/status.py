@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import asdict
 from typing import Any
 
 from reports.analysis.final_models import final_accuracy, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import UNFINISHED
+from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.progress import duration, reading
 
@@ -16,10 +19,10 @@ def summary(record: SweepRecord) -> dict[str, Any]:
     """The study for `--json`: numbers in full precision, None for what is not known yet.
 
     Keys: study, question, dataset, objective, trials (requested), begun, done, outcomes, best, baseline, champion,
-    confirmed (the champion's mean on fresh seeds; its paired difference to the baseline, positive where it is better,
-    and the difference's 95 % interval), mean_test_accuracy (of the final models) and its test_interval,
-    mean_test_objective (if the objective is neither accuracy nor loss), imbalance (the fields of `Imbalance`, if one
-    class is in a clear majority).
+    unconfirmed_champion (named for lack of time to confirm one), confirmed (the champion's mean on fresh seeds; its
+    paired difference to the baseline, positive where it is better, and the difference's 95 % interval),
+    mean_test_accuracy (of the final models) and its test_interval, mean_test_objective (if the objective is neither
+    accuracy nor loss), imbalance (the fields of `Imbalance`, if one class is in a clear majority).
     """
     ranked = record.ranked()
     verdict, tested, objective = record.verdict, final_accuracy(record), final_objective(record)
@@ -36,12 +39,28 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "best": _trial(ranked[0]) if ranked else None,
         "baseline": _trial(record.trials[0]) if record.trials else None,
         "champion": verdict["champion"] if verdict else None,
+        "unconfirmed_champion": unconfirmed_champion(record),
         "confirmed": {"mean": verdict["confirm_mean"], **(verdict["paired"] or {})} if verdict else None,
         "mean_test_accuracy": tested.mean if tested else None,
         "test_interval": [tested.low, tested.high] if tested else None,
         "mean_test_objective": objective.mean if objective else None,
         "imbalance": asdict(uneven) if uneven else None,
     }
+
+
+def unconfirmed_champion(record: SweepRecord) -> int | None:
+    """The trial whose network is the champion for lack of time to confirm one; None if there is none, or a verdict."""
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged card is replaced by the next start
+        if record.verdict is None:
+            number = json.loads(StudyFolder(record.folder).card.read_text()).get("trial")
+            return number if isinstance(number, int) else None
+    return None
+
+
+def unconfirmed_lines(record: SweepRecord) -> list[str]:
+    """Which trial is the champion, if it was not confirmed."""
+    number = unconfirmed_champion(record)
+    return [] if number is None else [f"champion: trial {number}, not confirmed for lack of time"]
 
 
 def imbalance_lines(record: SweepRecord) -> list[str]:
@@ -58,7 +77,7 @@ def lines(record: SweepRecord) -> list[str]:
     if record.verdict and (tested := final_accuracy(record)):
         mean = 100 * tested.mean
         found.append(f"champion: trial {record.verdict['champion']}, mean test accuracy {mean:.2f} %")
-    return found + imbalance_lines(record)
+    return found + unconfirmed_lines(record) + imbalance_lines(record)
 
 
 def one_line(record: SweepRecord) -> str:

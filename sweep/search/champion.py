@@ -66,7 +66,7 @@ def name_champion(
     if not _is_written(folder, verdict):
         network = folder.trial("confirm", finals[0].number).weights
         accuracy = verdict["test"]["accuracies"][0]
-        _write_files(folder, record, network, verdict["hyperparameters"], verdict["weights_sha256"], accuracy)
+        _write_files(folder, record, champion, network, verdict["weights_sha256"], accuracy)
     if verdict != old:
         failpoint("before_verdict")
         database.record("verdict", verdict)
@@ -81,7 +81,7 @@ def name_unconfirmed(study: Study, database: Database, record: SweepRecord, data
     if not files.weights.exists():
         weights.save(files.weights, _classifier_of(study, best, files, datasets.load(dataset, study.seed)))
     digest = weights.sha256(weights.load(files.weights).network.theta)
-    _write_files(folder, record, files.weights, best.hyperparameters, digest, None)
+    _write_files(folder, record, best.number, files.weights, digest, None)
 
 
 def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, data: Dataset) -> Classifier:
@@ -100,8 +100,8 @@ def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, data: D
 def _write_files(
     folder: StudyFolder,
     record: SweepRecord,
+    champion: int,
     network: Path,
-    hyperparameters: Mapping[str, Any],
     digest: str,
     test_accuracy: float | None,
 ) -> None:
@@ -115,7 +115,8 @@ def _write_files(
         "class_names": list(record.class_names),
         "target": record.study.get("target"),
         "preprocessing": weights.load(network).preprocessing.as_dict(),
-        "hyperparameters": dict(hyperparameters),
+        "trial": champion,
+        "hyperparameters": Hyperparameters(**record.trials[champion].hyperparameters).as_dict(),
         "test_accuracy": test_accuracy,
         "weights_sha256": digest,
     }
