@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.analysis.rungs import left_behind_after
 from reports.analysis.statistics import Floats, spearman, spearman_interval
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -99,12 +100,18 @@ class Control:
 def controls(record: SweepRecord) -> list[Control]:
     """Every completed unpruned control trial, best first."""
     ranked = record.ranked()
-    return [_control(trial, place) for place, trial in enumerate(ranked, 1) if trial.control is not None]
+    return [
+        Control(trial.number, _given_up(record, trial), float(trial.value or 0.0), place)
+        for place, trial in enumerate(ranked, 1)
+        if trial.control is not None
+    ]
 
 
-def _control(trial: TrialRecord, place: int) -> Control:
+def _given_up(record: SweepRecord, trial: TrialRecord) -> int | None:
+    if record.study["pruner"] == "halving":
+        return left_behind_after(record, trial)
     at = (trial.control or {}).get("would_prune_at")
-    return Control(trial.number, None if at is None else int(at) + 1, float(trial.value or 0.0), place)
+    return None if at is None else int(at) + 1
 
 
 def misjudged(found: Sequence[Control], completed: int) -> tuple[int, int]:

@@ -49,6 +49,27 @@ def rungs(record: SweepRecord) -> list[Rung]:
     return [_rung(record, steps, rung) for rung in range(len(rung_epochs(longest, longest)))]
 
 
+def left_behind_after(record: SweepRecord, control: TrialRecord) -> int | None:
+    """The epoch, from 1, after which halving would have left an unpruned control behind; None if it would not.
+
+    At a rung where the control is worse than every other trial that was continued. It is compared once the search is
+    over, since a paused trial may be continued late.
+    """
+    longest = _longest(record)
+    mine = rung_epochs(int(control.hyperparameters["epochs"]), longest)
+    others = [trial for trial in record.trials if trial.number and trial.control is None]
+    for rung, epochs in enumerate(mine[:-1]):
+        steps = [rung_epochs(int(trial.hyperparameters["epochs"]), longest)[rung] for trial in others]
+        continued = [
+            record.metric.cost(_best(record, trial, step))
+            for trial, step in zip(others, steps, strict=True)
+            if len(trial.epochs) > step
+        ]
+        if continued and record.metric.cost(_best(record, control, epochs)) > max(continued):
+            return epochs
+    return None
+
+
 def _rung(record: SweepRecord, steps: Sequence[Sequence[int]], rung: int) -> Rung:
     pairs = list(zip(record.trials, steps, strict=True))
     here = [(trial, step) for trial, step in pairs if len(trial.epochs) >= step[rung]]

@@ -25,7 +25,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `attempt`, `worker` | number of starts; the last worker |
 | `outcome`, `reason` | once finished: complete, pruned, diverged, out of memory, timeout, failed; and the reason as a sentence |
 | `result` | once finished: selected_epoch, value, validation_loss, validation_accuracy, seconds; complete: weights_sha256, confusion; timeout: limit_seconds, the limit that was exceeded |
-| `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null} |
+| `audit` (`CONTROL`) | of an unpruned control, judged but never stopped: {"would_prune_at": epoch or null}; with `halving` null, the report compares |
 | `seal` | once finished: SHA-256 of everything above and of Optuna's columns: `trial_seal` |
 | `role`, `candidate`, `seed_index`, `stop_after` | in `confirm`: "screen", "confirm" or "final", the trial of `search` it repeats, which fresh seed, the last epoch |
 | `split` | in `confirm`: index of the split of training and validation examples, 0 the search's; null of a final model; absent in older records, whose runs all have the search's split |

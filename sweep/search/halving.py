@@ -70,12 +70,6 @@ class Halving:
         ]
         return [number for _, number in sorted(found)]
 
-    def is_behind(self, number: int, rung: int) -> bool:
-        """Whether a trial would not be promoted from a rung that it reached, as far as is known."""
-        return self._standings.has(number, rung) and self._standings.rank(number, rung) > max(
-            self.quota(rung, closing=False), self._finalists
-        )
-
     def place(self, number: int) -> str:
         """The place of a paused trial at its rung, in words; empty if it is not compared yet."""
         if (rung := self.paused.get(number)) is None:

@@ -177,7 +177,7 @@ class Search:
         """Use a trial's result; returns what the pruner stored about it, to be recorded for the next start."""
         number = task.trial.number
         if is_control(self._definition, number) and CONTROL not in task.trial.user_attrs:
-            self._note_control(task, self._left_behind_at(number))
+            self._note_control(task, None)
         if number not in self._given_up:  # otherwise it was compared when it paused
             self._end_leg(result_of(self._definition, task, outcome))
         return self._proposals.stored(number)
@@ -367,14 +367,6 @@ class Search:
         if self._halving:
             return False
         return self._proposals.should_prune(number, self._settings[number], epoch, value)
-
-    def _left_behind_at(self, number: int) -> int | None:
-        """The epoch, from 0, at which an unpruned control would have been paused for good; None if never."""
-        if self._halving is None:
-            return None
-        rungs = rungs_of(self._definition, self._settings[number])
-        behind = (rungs[rung] - 1 for rung in range(len(rungs) - 1) if self._halving.is_behind(number, rung))
-        return next(behind, None)
 
     def _note_control(self, task: Task, epoch: int | None) -> None:
         verdict = {"would_prune_at": epoch}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.analysis.rungs import rungs
+from reports.analysis.rungs import left_behind_after, rungs
 from studies.record.schema import EPOCH
 
 
@@ -63,3 +63,20 @@ def test_shorter_trials_reach_the_rungs_at_the_same_shares(halved):
 
 def test_other_pruners_have_no_rungs(made_up):
     assert rungs(made_up(12)) == []
+
+
+def test_a_control_is_left_behind_where_all_continued_trials_are_better(halved):
+    """Of the others, those with 0.50 to 0.55 after one epoch went on; trials 1, 6 and 7 are controls."""
+    quality = {1: (0.9, 0.9), 6: (0.2, 0.9), 7: (0.9, 0.2)}
+
+    def control(trial):
+        epochs = np.zeros(9, EPOCH)
+        epochs["validation_accuracy"][:1], epochs["validation_accuracy"][1:] = quality[trial.number]
+        return replace(trial, epochs=epochs, outcome="complete", control={"would_prune_at": None})
+
+    trials = tuple(control(trial) if trial.number in quality else trial for trial in halved.trials)
+    record = replace(halved, trials=trials)
+
+    assert [left_behind_after(record, trials[number]) for number in quality] == [None, 1, None]
+    record = replace(halved, trials=tuple(t if t.number in (0, *quality) else replace(t, control={}) for t in trials))
+    assert left_behind_after(record, trials[6]) is None  # nobody is left to compare with

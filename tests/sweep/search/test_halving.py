@@ -91,17 +91,6 @@ def test_at_the_end_at_least_the_finalists_are_promoted(count):
     assert halving.promotable(closing=True) == list(range(min(count, max(2, count // 4))))
 
 
-def test_a_trial_is_behind_when_neither_its_share_nor_the_finalists_hold_it():
-    standings, halving = paused_at(0, range(40))
-
-    assert not halving.is_behind(9, 0)
-    assert halving.is_behind(10, 0)
-    assert not halving.is_behind(10, 1)  # it did not come there
-    for number in range(3):
-        standings.add(number, 1, number, 0.0)
-    assert [halving.is_behind(number, 1) for number in range(3)] == [False, False, True]
-
-
 def test_the_place_of_a_paused_trial_is_given_in_words():
     standings, halving = paused_at(0, [3, 1, 2])
     standings.add(9, 0, 0.0, 0.0)

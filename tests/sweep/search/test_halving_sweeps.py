@@ -90,7 +90,6 @@ def test_a_paused_trial_ends_as_pruned_at_its_rung_with_its_place_as_the_reason(
 
 
 def test_the_finalists_the_baseline_and_the_controls_run_to_the_end(tiny, opened, searched):
-    """Controls are judged by where they would have been left behind."""
     study = tiny(*CONTROLLED)
     database = opened(study)
     searched(study, database)
@@ -100,24 +99,10 @@ def test_the_finalists_the_baseline_and_the_controls_run_to_the_end(tiny, opened
 
     assert controls == {number for number in range(14) if is_control(study, number)} == {1, 6}
     assert {0} | controls <= complete
-    assert {record.trials[number].control["would_prune_at"] for number in controls} <= {None, 0, 2}
     for epoch in (1, 3):  # the best two at each rung were not stopped there
         reached = [trial for trial in record.trials if len(trial.epochs) >= epoch]
         reached.sort(key=lambda trial: trial.epochs["validation_loss"][:epoch].min())
         assert all(len(trial.epochs) > epoch for trial in reached[:2])
-
-
-def test_a_control_far_behind_would_have_been_pruned_and_one_ahead_would_not(tiny, opened, searched):
-    """All are controls, of one generation: the last one at the first rung is noted, the best never."""
-    study = tiny(*HALVING, "control=1.0", "generation=14")
-    database = opened(study)
-    searched(study, database, workers=1)
-    record = records.read(database.folder)
-    first = sorted(record.trials, key=lambda trial: trial.epochs["validation_loss"][0])
-
-    assert record.counts() == {"complete": 14}
-    assert first[-1].control == {"would_prune_at": 0}
-    assert record.ranked()[0].control == {"would_prune_at": None}
 
 
 def test_pausing_changes_no_number_of_a_training(tiny, opened, searched):
