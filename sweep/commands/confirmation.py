@@ -67,19 +67,21 @@ class Confirmation:
             return None
         if (study := self._affordable(record)) is None:
             return self._leave_unconfirmed(record)
-        record = self._train(study, "screen", screening_plan(study, record), records)
-        if self.stop.asked() or not finalists(study, record):
-            return None
-        record = self._train(study, "confirm", confirmation_plan(study, record), records)
-        if self.stop.asked():
-            return None
-        if (study := self._confirmed(study, record)) is None:
-            return self._leave_unconfirmed(record)
+        if study.confirm != UNCONFIRMED:
+            until = self.budget.confirm_until(self._trainings(record)) if self.budget else None
+            record = self._train(study, "screen", screening_plan(study, record), records, until)
+            if self.stop.asked() or (self.budget is None and not finalists(study, record)):
+                return None
+            record = self._train(study, "confirm", confirmation_plan(study, record), records, until)
+            if self.stop.asked():
+                return None
+            study = self._confirmed(study, record)
         results = candidate_results(study, record)
         if study.confirm.repeats and not results:
             return None
         champion = choose_champion(study, record, results)
-        record = self._train(study, "final", final_plan(study, record, champion), records)
+        until = self.budget.trainings_until if self.budget else None
+        record = self._train(study, "final", final_plan(study, record, champion), records, until)
         if not self.stop.asked():
             self._name(study, record)
         return None
@@ -88,30 +90,34 @@ class Confirmation:
         """The study with the confirmation for which there is time; None if there is none."""
         if self.budget is None or self._is_confirmed(record):
             return self.study
-        chosen = [trial for trial in candidates(self.study, record) if trial.number] + list(record.trials[:1])
-        plan = self.budget.affordable(training_seconds([trial for trial in chosen if len(trial.epochs)]))
+        plan = self.budget.affordable(self._trainings(record))
         return None if plan is None else self._with(plan, "there is time for")
+
+    def _trainings(self, record: SweepRecord) -> list[float]:
+        """Seconds of a whole training of each candidate, the baseline last."""
+        chosen = [trial for trial in candidates(self.study, record) if trial.number] + list(record.trials[:1])
+        return training_seconds([trial for trial in chosen if len(trial.epochs)])
 
     def _is_confirmed(self, record: SweepRecord) -> bool:
         """Whether nothing of the study's own confirmation is left to train."""
         plan = confirmation_plan(self.study, record)
-        return bool(plan) and self._runs(self.study, plan).remaining() == 0
+        runs = ConfirmationRuns(self.study, self.database, self.dataset, plan)
+        return bool(plan) and runs.remaining() == 0
 
-    def _confirmed(self, study: Study, record: SweepRecord) -> Study | None:
-        """The study with the repeats that were trained before the time was over; None with fewer than two."""
-        repeats = whole_repeats(study, record)
+    def _confirmed(self, study: Study, record: SweepRecord) -> Study:
+        """The study with the repeats that were trained before the time was over; without any if fewer than two were."""
+        repeats = whole_repeats(study, record) if finalists(study, record) else 0
         if repeats == study.confirm.repeats:
             return study
-        if repeats < 2:
-            return None
-        return self._with(Confirm(top=study.confirm.top, repeats=repeats), "the time was over after")
+        plan = UNCONFIRMED if repeats < 2 else Confirm(top=study.confirm.top, repeats=repeats)
+        return self._with(plan, "the time was over after")
 
     def _with(self, plan: Confirm, why: str) -> Study:
         wanted = self.study.confirm
         if plan == UNCONFIRMED:
             self.progress.note(
-                "there is no time for a confirmation: the best trial of the search and the baseline are compared on the"
-                " test set only"
+                "there was no time for a confirmation: the best trial of the search and the baseline are compared on"
+                " the test set only"
             )
         elif wanted != plan:
             self.progress.note(
@@ -137,13 +143,15 @@ class Confirmation:
             return self._leave_unconfirmed(record)
         raise ConfirmationFailed("a final model has no result, so the test set stays closed")
 
-    def _train(self, study: Study, phase: str, plan: Sequence[ConfirmationRun], records: Reader) -> SweepRecord:
+    def _train(
+        self, study: Study, phase: str, plan: Sequence[ConfirmationRun], records: Reader, until: float | None
+    ) -> SweepRecord:
         """Run the part of the plan that is not recorded yet; returns the record with its results.
 
         Raises:
             ConfirmationFailed: a run failed.
         """
-        runs = self._runs(study, plan)
+        runs = ConfirmationRuns(study, self.database, self.dataset, plan, until)
         open_runs = runs.remaining() + len(runs.interrupted())
         done = {"complete": len(plan) - open_runs} if open_runs < len(plan) else {}
         if plan:
@@ -156,7 +164,3 @@ class Confirmation:
                 f"the winner is not named: {', '.join(failed)} failed{more}\nthe same command tries again"
             )
         return record
-
-    def _runs(self, study: Study, plan: Sequence[ConfirmationRun]) -> ConfirmationRuns:
-        until = self.budget.trainings_until if self.budget else None
-        return ConfirmationRuns(study, self.database, self.dataset, plan, until)

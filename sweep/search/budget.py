@@ -3,8 +3,9 @@
 The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
 trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
 everything, it is given up in this order: repeats down to two, final models down to one of champion and baseline each,
-candidates down to one, then the confirmation: final models of the best trial and of the baseline are compared
-on the test set only. Without time for them the best trial is the champion as it is, and the test set stays closed.
+candidates down to one, then the confirmation: final models of the best trial and of the baseline are compared on the
+test set only. The same happens if the confirmation takes longer than estimated. Without time for final models the best
+trial is the champion as it is, and the test set stays closed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ LARGEST_SHARE = 0.6
 """Share of the time that is kept for the confirmation at most; before anything is measured, it is kept."""
 UNCONFIRMED = Confirm.model_construct(top=1, repeats=0)
 """Final models without a confirmation, which no study file can ask for."""
+SMALLEST = Confirm(top=1, repeats=2)
+"""The smallest confirmation."""
 LEAST_CLOSING, MOST_CLOSING = 0.1, 0.4
 """Limits of the share of the search's time in which paused trials are promoted and no new ones are proposed."""
 
@@ -95,10 +98,25 @@ class Budget:
     def affordable(self, trainings: Sequence[float]) -> Confirm | None:
         """The largest confirmation for which the time is left; None if there is none.
 
+        The smallest one is tried without a margin: if its time runs out, that of the final models is left.
+
         Args:
             trainings: as for `search_until`.
         """
-        return self._largest(trainings, self.trainings_until - time.monotonic())[0]
+        left = self.trainings_until - time.monotonic()
+        found = self._largest(trainings, left)[0]
+        if found == UNCONFIRMED and self._needed(SMALLEST, 1, trainings) / MARGIN <= left:
+            return SMALLEST
+        return found
+
+    def confirm_until(self, trainings: Sequence[float]) -> float:
+        """When the confirmation has to end, of `time.monotonic()`, so that there is time for two final models.
+
+        Args:
+            trainings: as for `search_until`.
+        """
+        longest = max(trainings[:-1], default=trainings[-1])
+        return self.trainings_until - self._needed(UNCONFIRMED, 1, [longest, trainings[-1]])
 
     def _largest(self, trainings: Sequence[float], seconds: float) -> tuple[Confirm | None, float]:
         """The largest confirmation that fits into a time, and what it needs; None and 0 if none does."""

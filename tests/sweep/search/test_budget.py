@@ -118,6 +118,20 @@ def test_what_is_affordable_fits_into_the_time_that_is_left(at):
     assert needed(1, 2) > max(trainings)
 
 
+def test_the_smallest_confirmation_is_tried_without_a_margin(at):
+    """And ends in time for two final models if it takes longer than estimated."""
+    run, trainings = budget(1000, Confirm(top=2, repeats=4)), [8.0, 6.0, 7.0]
+    pair = (8.0 + 7.0 + 2 * RUN_S) / 2  # the best candidate and the baseline, on two workers
+    two_pairs = max(2 * pair, 8.0 + RUN_S)
+
+    at(run.trainings_until - two_pairs - max(pair, 8.0 + RUN_S) - 0.01)
+    assert run.affordable(trainings) == Confirm(top=1, repeats=2)
+    at(run.trainings_until - two_pairs - max(pair, 8.0 + RUN_S) + 0.01)
+    assert run.affordable(trainings) == UNCONFIRMED
+    assert run.confirm_until(trainings) == pytest.approx(run.trainings_until - MARGIN * max(pair, 8.0 + RUN_S))
+    assert run.confirm_until([7.0]) == pytest.approx(run.trainings_until - MARGIN * (7.0 + RUN_S))
+
+
 def test_nothing_is_affordable_after_the_end(at):
     run = budget(1000)
     at(run.start + run.seconds + 1)
