@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.storages import RDBStorage
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from model.files import write_atomic
 from studies.record.database import WRITER, connect_to_write, open_readonly, reconnecting
@@ -196,7 +196,6 @@ class Connection:
     def _make(self, fill: Callable[[RDBStorage, str], None], uid: str) -> None:
         """Create the schema under a temporary name and rename it, so that it is never incomplete."""
         part = replace(self.server, schema=f"part_{self.server.schema}")
-        options: dict[str, Any] = {"creator": lambda: connect_to_write(part), "poolclass": NullPool}
 
         def run(engine: sqlalchemy.Engine, *statements: str, **values: str) -> None:
             with engine.begin() as connection:
@@ -206,11 +205,16 @@ class Connection:
         def make(again: bool) -> None:
             if again and self._uid() == uid:
                 return
-            engine = sqlalchemy.create_engine(_bare(part), **options)
-            run(engine, f"DROP SCHEMA IF EXISTS {part.quoted} CASCADE", f"CREATE SCHEMA {part.quoted}", _TABLE)
-            fill(RDBStorage(_bare(part), dict(options)), uid)
-            row = {"uid": uid, "token": self._token, "holder": _holder()}
-            run(engine, f"INSERT INTO {WRITER} VALUES (:uid, :token, :holder)", **row)
+            # Optuna opens some thirty connections one after the other, and never more than two at once.
+            pool = QueuePool(lambda: connect_to_write(part), pool_size=2, max_overflow=0, timeout=5)
+            engine = sqlalchemy.create_engine(_bare(part), pool=pool)
+            try:
+                run(engine, f"DROP SCHEMA IF EXISTS {part.quoted} CASCADE", f"CREATE SCHEMA {part.quoted}", _TABLE)
+                fill(RDBStorage(_bare(part), {"pool": pool}, skip_compatibility_check=True), uid)
+                row = {"uid": uid, "token": self._token, "holder": _holder()}
+                run(engine, f"INSERT INTO {WRITER} VALUES (:uid, :token, :holder)", **row)
+            finally:
+                engine.dispose()
             failpoint("before_database")
             run(self._engine, f"ALTER SCHEMA {part.quoted} RENAME TO {self.server.quoted}")
             failpoint("after_database")
