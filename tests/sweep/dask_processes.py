@@ -43,6 +43,14 @@ def listening(process):
     return {connection.laddr.port for connection in found if connection.status == psutil.CONN_LISTEN}
 
 
+QUIET = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+}
+"""Variables without which an idle Dask worker takes 5 % of a core instead of 1 %, for a profile that nobody reads."""
+
+
 class DaskProcesses:
     """A scheduler, and workers of one thread without nannies, none of which is started yet.
 
@@ -95,7 +103,7 @@ class DaskProcesses:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "SWEEP_HOME": str(self.folder / "home"), **environment},
+                env={**os.environ, **QUIET, "SWEEP_HOME": str(self.folder / "home"), **environment},
             )
 
 
