@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import resource
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,16 +41,15 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 """
 
 
-@pytest.fixture
-def started(tmp_path):
-    """Starts the sweep without confirmation and MLflow; returns the process."""
-    study = tmp_path / "tiny.toml"
+def starter(folder):
+    """Starts the sweep in a folder, without confirmation and MLflow; returns the process."""
+    study = folder / "tiny.toml"
     study.write_text(STUDY)
 
     def start(home="home", *more, before=(), **options):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
         argv = [*before, *PROGRAM, "run", str(study), "--no-confirm", "--tracking", "none"]
-        argv += ["--workers", "1", "--home", str(tmp_path / home), *more]
+        argv += ["--workers", "1", "--home", str(folder / home), *more]
         return subprocess.Popen(
             argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
         )
@@ -56,11 +57,24 @@ def started(tmp_path):
     return start
 
 
+@pytest.fixture
+def started(tmp_path):
+    """Starts the sweep in the folder of the test."""
+    return starter(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory):
+    """The home folder of a complete sweep, to be copied."""
+    folder = tmp_path_factory.mktemp("completed")
+    assert starter(folder)().communicate(timeout=120)[1] == ""
+    return folder / "home"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("round_", range(2))
-def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
+def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path):
     """In a new home folder: the others report the running process or find the study complete; exactly three trials."""
-    processes = [started(f"home{round_}") for _ in range(4)]
+    processes = [started() for _ in range(4)]
     said = [process.communicate(timeout=120) for process in processes]
     codes = [process.returncode for process in processes]
 
@@ -70,7 +84,7 @@ def test_only_one_of_four_simultaneous_starts_runs(started, tmp_path, round_):
         assert (code == 0) == (errors == "")
         if code == 2:
             assert re.search(r"tiny is already running \(pid \d+, since [\d: -]+ UTC\)", errors)
-    record = records.read(tmp_path / f"home{round_}" / "tiny")
+    record = records.read(tmp_path / "home" / "tiny")
     assert [trial.number for trial in record.trials] == [0, 1, 2]
     assert record.counts() == {"complete": 3}
     assert not storage.is_active(record.folder)
@@ -186,12 +200,13 @@ def without_privilege():
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_read_only_home_is_reported(started, tmp_path, begun):
+def test_a_read_only_home_is_reported(started, completed, tmp_path, begun):
     """Before anything is done, also for an existing study, which can still be read."""
     home = tmp_path / "home"
-    home.mkdir()
     if begun:
-        started().communicate(timeout=60)
+        shutil.copytree(completed, home)
+    else:
+        home.mkdir()
     for path in [home, *home.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     process = started(preexec_fn=without_privilege)
@@ -206,9 +221,9 @@ def test_a_read_only_home_is_reported(started, tmp_path, begun):
 
 
 @pytest.mark.slow
-def test_a_damaged_database_is_reported_and_not_changed(started, tmp_path):
+def test_a_damaged_database_is_reported_and_not_changed(started, completed, tmp_path):
     """Exit code 5; the file is unchanged, and the sweep completes after a copy is restored."""
-    started().communicate(timeout=120)
+    shutil.copytree(completed, tmp_path / "home")
     path = tmp_path / "home" / "tiny" / "study.db"
     whole = path.read_bytes()
     place = whole.index(b'"validation_accuracy": ') + 24
@@ -236,24 +251,52 @@ def no_tracker(kind):
         yield f"http://127.0.0.1:{place.getsockname()[1]}"
 
 
+STRACE = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "500", "-e", "trace=connect,execve", "-o"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep without a tracker: its exit code, the address, what it printed, when each line came and when it ended."""
+
+    code: int
+    address: str
+    lines: list[tuple[float, str]]
+    errors: str
+    ended: float
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def untracked(tmp_path_factory):
+    """Runs a sweep without a tracker, once for each kind; a hanging one under strace, if it is installed."""
+
+    @functools.cache
+    def run(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        watched = [*STRACE, str(folder / "calls")] if kind == "hanging" and shutil.which("strace") else []
+        with no_tracker(kind) as address:
+            process = starter(folder)("home", "--tracking", address, before=watched)
+            lines = [(time.monotonic(), line) for line in process.stdout]
+            errors = process.communicate(timeout=60)[1]
+            return Run(process.returncode, address, lines, errors, time.monotonic(), folder)
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["refusing", "hanging"])
-def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(started, tmp_path, kind):
+def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(untracked, kind):
     """Exit code 0, the number of unsent values, and the command to send them; the sweep ends within seconds."""
-    with no_tracker(kind) as address:
-        process = started("home", "--tracking", address)
-        lines = [(time.monotonic(), line) for line in process.stdout]
-        errors = process.communicate(timeout=60)[1]
-        ended = time.monotonic()
+    run = untracked(kind)
 
-    assert (process.returncode, errors) == (0, "")
-    said = "".join(line for _, line in lines)
-    record = records.read(tmp_path / "home" / "tiny")
+    assert (run.code, run.errors) == (0, "")
+    said = "".join(line for _, line in run.lines)
+    record = records.read(run.folder / "home" / "tiny")
     assert record.counts() == {"complete": 3}
     assert f"Could not sync tiny: {_unsent(record)}" in said
-    assert f"try again with: sweep sync tiny --home {tmp_path / 'home'} --tracking {address}\n" in said
-    (concluded,) = [at for at, line in lines if line.startswith("best in the search: ")]
-    assert ended - concluded < 10
+    assert f"try again with: sweep sync tiny --home {run.folder / 'home'} --tracking {run.address}\n" in said
+    (concluded,) = [at for at, line in run.lines if line.startswith("best in the search: ")]
+    assert run.ended - concluded < 10
 
 
 def _unsent(record):
@@ -293,17 +336,14 @@ def test_a_printed_command_has_the_path_of_the_program(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_only_the_mirror_connects_to_the_tracker(started, tmp_path):
+def test_only_the_mirror_connects_to_the_tracker(untracked):
     """Checks every connection attempt of all processes while the tracker hangs."""
-    calls = tmp_path / "calls"
-    watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "500", "-e", "trace=connect,execve", "-o", str(calls)]
-    with no_tracker("hanging") as address:
-        said = started("home", "--tracking", address, before=watched).communicate(timeout=120)
+    run = untracked("hanging")
 
-    assert said[1] == ""
-    made = [line.partition(" ") for line in calls.read_text().splitlines()]
+    assert run.errors == ""
+    made = [line.partition(" ") for line in (run.folder / "calls").read_text().splitlines()]
     programs = {pid: call for pid, _, call in made if call.lstrip().startswith("execve(")}
-    knocks = {pid for pid, _, call in made if f"sin_port=htons({address.rpartition(':')[2]})" in call}
+    knocks = {pid for pid, _, call in made if f"sin_port=htons({run.address.rpartition(':')[2]})" in call}
     (mirror,) = [pid for pid, call in programs.items() if '"sync"' in call]
     assert any('"run"' in call for call in programs.values())
     assert knocks == {mirror}
