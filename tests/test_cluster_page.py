@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from dask_processes import free_port
+from dask_processes import QUIET, free_port
 from empty_report import PROGRAM
 
 from studies.record import reader as records
@@ -53,7 +53,7 @@ def run(tmp_path):
         process = subprocess.Popen(
             ["bash", "-e", "-c", "trap 'kill $(jobs -p) 2> /dev/null || :' EXIT\n" + block.replace(PORT, port)],
             cwd=tmp_path,
-            env={**clean, "SWEEP_HOME": str(tmp_path / home), "SWEEP_TRACKING": "none"},
+            env={**clean, **QUIET, "SWEEP_HOME": str(tmp_path / home), "SWEEP_TRACKING": "none"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,9 +84,9 @@ made_here = pytest.mark.skipif(
 def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
     """The commands of the page, with three workers of which one is killed: every number and hash, and the champion.
 
-    With half the trials and fewer confirmations, which the last of the words decide.
+    With a quarter of the trials and fewer confirmations, which the last of the words decide.
     """
-    fewer = "--trials 12 --set confirm.top=1 --set confirm.repeats=2"
+    fewer = "--trials 6 --set confirm.top=1 --set confirm.repeats=2"
     block = commands("On this machine, to try it").replace(" --cluster ", f" {fewer} --cluster ")
     code, said = run(block, kill_at="trial 3:")
     alone = re.search(r"^(.*/sweep run .*) --cluster .*$", block, re.MULTILINE)[1]
@@ -94,7 +94,7 @@ def test_a_cluster_on_this_machine_gives_the_same_result(run, tmp_path):
     there, here = (records.read(tmp_path / home / "digits") for home in ("home", "alone"))
 
     assert (code, code_alone) == (0, 0), said + said_alone
-    assert "12 of 12 trials done" in said
+    assert "6 of 6 trials done" in said
     assert "died" in said or "was lost" in said
     assert [trial.weights_sha256 for trial in there.trials] == [trial.weights_sha256 for trial in here.trials]
     assert [trial.value for trial in there.trials] == [trial.value for trial in here.trials]
