@@ -5,8 +5,8 @@ import pytest
 from studies.record import reader as records
 from sweep.search.search import Search
 
-SLOW = ("baseline.epochs=300", "baseline.batch_size=8")
-"""A trial of some seconds."""
+SLOW = ("baseline.epochs=60", "baseline.batch_size=8")
+"""A trial of half a second on a fast core."""
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def timed_out(tiny, opened, searched):
     """A search of two trials that both exceeded their limit; call it with changes of its study."""
 
     def run(*changes):
-        study = tiny(*SLOW, "trials=2", "trial_seconds=0.2", *changes)
+        study = tiny(*SLOW, "trials=2", "trial_seconds=0.05", *changes)
         database = opened(study)
         searched(study, database)
         database.close()
@@ -43,7 +43,7 @@ def test_with_a_higher_limit_the_settings_are_tried_again_as_new_trials(tiny, op
         assert [trial.repeats for trial in record.trials] == [None, None, 0, 1]
         for trial in record.trials[:2]:
             assert record.trials[trial.number + 2].hyperparameters == trial.hyperparameters
-            assert trial.reason == "not finished within the limit of 0.2 s"
+            assert trial.reason == "not finished within the limit of 0.05 s"
 
 
 def test_they_count_as_trials_of_a_larger_total(tiny, opened, timed_out, digits_folder):
@@ -59,11 +59,11 @@ def test_they_count_as_trials_of_a_larger_total(tiny, opened, timed_out, digits_
     assert search.ask() is None
 
 
-@pytest.mark.parametrize("limit", ["trial_seconds=0.2", "trials=3"])
+@pytest.mark.parametrize("limit", ["trial_seconds=0.05", "trials=3"])
 def test_with_the_same_limit_nothing_is_tried_again(tiny, opened, timed_out, digits_folder, limit):
     """Also if trials are added."""
     timed_out()
-    study = tiny(*SLOW, "trials=2", "trial_seconds=0.2", limit)
+    study = tiny(*SLOW, "trials=2", "trial_seconds=0.05", limit)
     database = opened(study)
     search = Search(study, database.search, database.folder, digits_folder)
 
@@ -74,7 +74,7 @@ def test_with_the_same_limit_nothing_is_tried_again(tiny, opened, timed_out, dig
 def test_a_raised_limit_that_is_exceeded_again_is_not_tried_a_third_time(tiny, opened, searched, timed_out):
     timed_out()
     for _ in range(2):
-        record = continued(tiny, opened, searched, "trials=2", "trial_seconds=0.3")
+        record = continued(tiny, opened, searched, "trials=2", "trial_seconds=0.06")
 
         assert record.counts() == {"timeout": 4}
 
@@ -82,7 +82,7 @@ def test_a_raised_limit_that_is_exceeded_again_is_not_tried_a_third_time(tiny, o
 def test_trials_that_may_be_repeated_are_not_the_worst(tiny, opened, timed_out, digits_folder):
     """The sampler must not avoid them."""
     timed_out()
-    for limit, worst in [("0.2", [0, 1]), ("100.0", [])]:
+    for limit, worst in [("0.05", [0, 1]), ("100.0", [])]:
         study = tiny(*SLOW, "trials=2", f"trial_seconds={limit}")
         database = opened(study)
         search = Search(study, database.search, database.folder, digits_folder)
