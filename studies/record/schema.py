@@ -60,6 +60,8 @@ EPOCH_COLUMNS = (*COLUMNS, "time")
 EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
 _RENAMED = {"audit": "control"}
 """Renamed keys of a study: former name -> name."""
+FORMER_DEFAULTS = {"pruner": "median"}
+"""Defaults of study files of an older version."""
 
 
 def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +75,21 @@ def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
     if "seeds" in known.get("confirm", {}):
         known["confirm"] = {"top": known["confirm"]["top"], "repeats": known["confirm"]["seeds"]}
     return {**known, **defaults, "baseline": upgraded_hyperparameters(study["baseline"])}
+
+
+def continued(study: Study, recorded: Mapping[str, Any]) -> Study:
+    """The study with former defaults of keys that it does not set, if it was recorded with them.
+
+    Args:
+        study: as its file defines it now.
+        recorded: the recorded study, as returned by `upgraded_study`.
+    """
+    former = {
+        key: value
+        for key, value in FORMER_DEFAULTS.items()
+        if key not in study.model_fields_set and recorded[key] == value
+    }
+    return study.model_copy(update=former) if former else study
 
 
 def _as_json(value: Any) -> Any:

@@ -21,6 +21,7 @@ from studies.record import reader
 from studies.record.errors import DatabaseUnavailable, sql_errors
 from studies.record.folder import Home, StudyFolder
 from studies.record.reader import SweepRecord
+from studies.record.schema import continued
 from sweep.commands.conclusion import conclusion
 from sweep.commands.confirmation import Confirmation
 from sweep.commands.console import line_printer
@@ -63,6 +64,7 @@ def run_study(options: Options, console: Console) -> int:
         database = open_study(folder, study, describe(dataset, study), origin)
         mirror = _start_mirror(options, folder)
         try:
+            study = continued(study, database.attributes()["study"])
             _record_data_file(study, database)
             study = _with_more(study, options.more, database)
             reason = None

@@ -29,7 +29,7 @@ from studies.record.database import is_locked, open_storage, reconnecting
 from studies.record.errors import RecordError, readable, sql_errors, version_errors
 from studies.record.folder import StudyFolder
 from studies.record.location import locate
-from studies.record.schema import SCHEMA, SEALED, require_sealed, seal, upgraded_study
+from studies.record.schema import SCHEMA, SEALED, continued, require_sealed, seal, upgraded_study
 from studies.record.server import Place, Server, environment_url
 from sweep.errors import StudyBusy, StudyChanged
 from sweep.failpoints import failpoint
@@ -161,6 +161,7 @@ def open_study(folder: Path, study: Study, dataset: Mapping[str, Any], provenanc
     database = _server_database(folder, fill) or _file_database(folder, fill)
     try:
         recorded = database.attributes()
+        study = continued(study, recorded["study"])
         _require_sealed_schema(folder, recorded["schema"])
         _require_same(folder, recorded, study, dataset)
         begun = database.search.count()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studies.record import reader as records
-from studies.record.schema import seal, trial_seal
+from studies.record.schema import continued, seal, trial_seal
 from studies.record.trials import read_trials
 from studies.study_file import load
 from sweep.commands import report
@@ -105,9 +105,10 @@ seeds = 2
 """The study of before_halving.db.gz, which has 14 trials: three and a half generations."""
 
 
-def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, tmp_path):
-    """With its pruner, generations and controls; nothing of what was recorded changes."""
-    (tmp_path / "older.toml").write_text(BEFORE_HALVING)
+@pytest.mark.parametrize("left_out", ["", 'pruner = "median"\n'])
+def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, tmp_path, left_out):
+    """With its pruner, the default then, generations and controls; nothing of what was recorded changes."""
+    (tmp_path / "older.toml").write_text(BEFORE_HALVING.replace(left_out, ""))
     study = load(str(tmp_path / "older.toml"))
     folder = tmp_path / "runs/older"
     folder.mkdir(parents=True)
@@ -116,7 +117,7 @@ def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, 
     before = records.read(folder)
     assert before.study["minutes"] is None
     database = opened(study)
-    searched(study, database)
+    searched(continued(study, database.attributes()["study"]), database)
     record = records.read(folder)
 
     assert before.counts() == {"complete": 12, "pruned": 2}
