@@ -347,7 +347,7 @@ def started(folder: Path, tracking: str | None, *words: str, program: Sequence[s
     (folder / "tiny.toml").write_text(STUDY)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SWEEP_")}
     environment |= {"SWEEP_HOME": str(folder / "home")} | ({"SWEEP_TRACKING": tracking} if tracking else {})
-    argv = [*program, "run", str(folder / "tiny.toml"), *words]
+    argv = [*program, "run", str(folder / "tiny.toml"), "--workers", "1", *words]
     return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -375,7 +375,7 @@ def test_a_stopped_sweep_prints_a_command_without_the_password(stub: Stub, tmp_p
     stub.mode = "401"
     tracking = address("encoded", "401", stub)
     with Watch() as watch:
-        words = ("--set", "baseline.epochs=9000", "--workers", "1", "--tracking", tracking)
+        words = ("--set", "baseline.epochs=9000", "--tracking", tracking)
         process = started(tmp_path, None, *words, program=PROGRAM)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and "Could not sync tiny" not in log(tmp_path):

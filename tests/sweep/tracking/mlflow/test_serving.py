@@ -28,7 +28,7 @@ question = "Which learning rate?"
 dataset = "digits"
 objective = "validation_loss"
 seed = 3
-trials = 3
+trials = 2
 
 [baseline]
 hidden_sizes = [32, 16]
@@ -69,7 +69,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving")
     study, home = folder / "tiny.toml", folder / "home"
     study.write_text(STUDY)
-    argv = [*PROGRAM, "run", str(study)]
+    argv = [*PROGRAM, "run", str(study), "--workers", "1"]
     done = subprocess.run(argv, env=environment(home), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "all trials in MLflow" in done.stdout
