@@ -12,6 +12,7 @@ Ctrl-C ends the sweep and keeps what there is; the same call continues it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def run(
     minutes: float | None = None,
     trials: int | None = None,
     workers: int | None = None,
-    home: str | Path = "runs",
+    home: str | Path | None = None,
     tracking: str | None = None,
     changes: Sequence[str] = (),
     confirm: bool = True,
@@ -55,8 +56,9 @@ def run(
         minutes: wall time for everything up to the report; None for the study's, or no limit.
         trials: total number, instead of the study's.
         workers: trials to train at once; None for one per core.
-        home: folder for everything that is written.
-        tracking: MLflow's address; None for the file in the home folder, "none" for no MLflow.
+        home: folder for everything that is written; None for SWEEP_HOME, or else `runs`.
+        tracking: MLflow's address, or "none" for no MLflow; None for SWEEP_TRACKING, or else the file in the home
+            folder.
         changes: "key=value" pairs that override the study file.
         confirm: whether to confirm the winner and evaluate it on the test set; without it there is no champion.
 
@@ -65,8 +67,8 @@ def run(
     """
     arguments = ["run", str(study), *(["--minutes", str(minutes)] if minutes else [])]
     options = Options(
-        home=Path(home),
-        tracking=tracking,
+        home=_home(home),
+        tracking=tracking or os.environ.get("SWEEP_TRACKING") or None,
         study=str(study),
         trials=trials,
         workers=workers or cores(),
@@ -88,7 +90,7 @@ def fit(
     y: pd.Series | ArrayLike,
     *,
     name: str | None = None,
-    home: str | Path = "runs",
+    home: str | Path | None = None,
     **options: Any,
 ) -> Result:
     """Search a network for these examples: write them and a study file into the home folder, and run the study.
@@ -98,13 +100,13 @@ def fit(
             (n, height, width, 3).
         y: (n,) class labels: numbers, bool or text.
         name: of the study; by default it depends on the data, so that the same call continues it.
-        home: folder for everything that is written.
+        home: as for `run`.
         **options: as for `run`.
 
     Raises:
         DatasetError: the examples cannot be used; the message says which.
     """
-    folder = Path(home)
+    folder = _home(home)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
         X = pd.DataFrame(np.asarray(X)).infer_objects()
@@ -112,6 +114,10 @@ def fit(
         return run(_array_file(np.asarray(X), np.asarray(y), folder, name), home=home, **options)
     target = _target(X, y)
     return run(_table_file(X, y, target, folder, name), target=target, home=home, **options)
+
+
+def _home(home: str | Path | None) -> Path:
+    return Path(home or os.environ.get("SWEEP_HOME") or "runs")
 
 
 def _target(X: pd.DataFrame, y: Any) -> str:

@@ -115,16 +115,21 @@ def test_labels_keep_their_type():
 
 
 def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
+    """With the home folder and the tracker of the environment, as the command line."""
     from sklearn.datasets import load_iris
 
     iris = load_iris(as_frame=True)
     X, y = iris.data.assign(site=["north", "south"] * 75), pd.Series(iris.target_names[iris.target], name="species")
     X.loc[::11, "petal width (cm)"] = None
     changes = ("baseline.epochs=60", "confirm.top=1", "confirm.repeats=2")
-    options = {"trials": 2, "home": tmp_path / "runs", "tracking": "none", "changes": changes}
+    options = {"trials": 2, "changes": changes}
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "runs"))
+    monkeypatch.setenv("SWEEP_TRACKING", "none")
 
     result = sweep.fit(X[::2], y[::2], **options)
 
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
+    assert not (tmp_path / "runs/mlflow.db").exists()
     champion = result.champion
     assert champion.classes_.tolist() == ["setosa", "versicolor", "virginica"]
     assert champion.score(X[1::2], y[1::2]) > 0.85
