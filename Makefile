@@ -26,7 +26,7 @@ export SWEEP_HOME := $(HOME_DIR)
 endif
 VENV := .venv
 # The tests of a file share expensive fixtures. The longest files come first, so that both cores finish together.
-PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder tests/chaos tests/test_sweep.py tests
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder tests/sweep/tracking tests/sweep/search tests
 RUN := $(VENV)/bin/sweep
 
 help: ## List the targets

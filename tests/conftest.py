@@ -18,7 +18,7 @@ threadpool_limits(1, "blas")
 networks, and the core of another test process. Not by environment variables, which the tests' processes would inherit.
 """
 SLOW_FILE = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.slow\b", re.MULTILINE)
-OF_MLFLOW = re.compile("tests/(test_sweep.py|sweep/tracking/)")
+OF_MLFLOW = re.compile("tests/sweep/tracking/")
 """Files whose fast tests import MLflow, which takes 2 s, and create its tables, which takes 2 s more."""
 WITHOUT_SLOW = ("not slow", "not mnist and not slow", "not slow and not mnist")
 

@@ -25,6 +25,8 @@ from studies.record import reader as records
 from sweep.cli import sweep
 from sweep.commands.status import one_line
 
+pytestmark = pytest.mark.slow
+
 STUDY = """\
 question = "Which width and learning rate?"
 dataset = "digits"
@@ -250,7 +252,6 @@ def test_mlflow_has_everything_and_a_second_sync_changes_nothing(road):
     assert "MLflow is already up to date" in again
 
 
-@pytest.mark.slow
 def test_a_finished_study_trains_nothing_when_run_again(tmp_path):
     """Also with a smaller number of trials."""
     (tmp_path / "tiny.toml").write_text(STUDY)
@@ -308,7 +309,6 @@ def test_the_csv_has_one_row_per_trial(road, tmp_path):
     assert "learning_rate" in lines[0]
 
 
-@pytest.mark.slow
 def test_digits_by_generations_is_the_same_for_any_number_of_workers(tmp_path):
     """Settings, every epoch's numbers, outcomes, hashes, the champion and its test accuracies: for 1 and 4."""
     found = []

@@ -102,6 +102,7 @@ def test_parts_of_a_large_table_give_the_bits_of_the_whole(
     assert table["id"].tolist() == large["id"].tolist()
 
 
+@pytest.mark.slow
 def test_a_large_table_is_never_in_memory_as_a_whole(
     tmp_path: Path, frame: pd.DataFrame, champion: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ class DeadlyAfterPromotion(LocalPool):
         return worker
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_a_promoted_leg_does_not_change_the_result(tiny, opened, searched, undisturbed):
     """The leg begins again from the checkpoint of the pause."""
     study = tiny(*CONTROLLED)
@@ -189,6 +190,7 @@ class AbsentWorkers(LocalPool):
         return found
 
 
+@pytest.mark.slow
 def test_paused_trials_wait_for_a_worker(tiny, opened, searched, undisturbed):
     """They are not given up because no worker is there when the last new trial pauses."""
     changes = (*CONTROLLED, "trials=5")
@@ -214,6 +216,7 @@ def test_a_lost_checkpoint_of_a_paused_trial_changes_nothing(tiny, opened, searc
     assert numbers(records.read(database.folder)) == undisturbed(*CONTROLLED)
 
 
+@pytest.mark.slow
 def test_the_time_limit_of_a_trial_counts_all_its_legs(tiny, opened, searched):
     """The time in which it was paused does not count."""
     study = tiny("pruner=halving", "trials=2", "trial_seconds=3.0", "baseline.epochs=1800")
