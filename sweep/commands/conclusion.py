@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.analysis.confirmation import repeat_word
 from reports.analysis.final_models import final_accuracy, final_difference, final_objective
+from reports.analysis.wording import counted
 from studies.record.reader import SweepRecord
 from sweep.commands.status import imbalance_lines, one_line, unconfirmed_lines
 
@@ -24,11 +25,11 @@ def conclusion(record: SweepRecord) -> list[str]:
         low, high = (record.metric.format(end(objective.values)) for end in (min, max))
         lines.append(
             f"test {record.metric.label}: {record.metric.format(objective.mean)}, mean of"
-            f" {len(objective.values)} final models ({low} to {high})"
+            f" {counted(len(objective.values), 'final model')} ({low} to {high})"
         )
     if test := final_accuracy(record):
         lines.append(
-            f"test accuracy: {100 * test.mean:.2f} %, mean of {len(test.accuracies)} final models "
+            f"test accuracy: {100 * test.mean:.2f} %, mean of {counted(len(test.accuracies), 'final model')} "
             f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
         )
     if found := final_difference(record):

@@ -81,7 +81,7 @@ class Confirmation:
             return None
         champion = choose_champion(study, record, results)
         until = self.budget.trainings_until if self.budget else None
-        record = self._train(study, "final", final_plan(study, record, champion), records, until)
+        record = self._train(study, "final", self._final_plan(study, record, champion), records, until)
         if not self.stop.asked():
             self._name(study, record)
         return None
@@ -92,6 +92,14 @@ class Confirmation:
             return self.study
         plan = self.budget.affordable(self._trainings(record))
         return None if plan is None else self._with(plan, "there is time for")
+
+    def _final_plan(self, study: Study, record: SweepRecord, champion: int) -> list[ConfirmationRun]:
+        """As many final models of champion and baseline as there is time for, and no more than repeats."""
+        plan = final_plan(study, record, champion)
+        if self.budget is None:
+            return plan
+        shipped = [record.trials[number] for number in dict.fromkeys([champion, 0])]
+        return plan[: len(shipped) * self.budget.final_models(training_seconds(shipped))]
 
     def _trainings(self, record: SweepRecord) -> list[float]:
         """Seconds of a whole training of each candidate, the baseline last."""

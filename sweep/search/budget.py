@@ -2,10 +2,11 @@
 
 The search gets what the rest does not need. What the rest needs is estimated from the measured epoch times of the best
 trials so far, so that a loaded machine or slow settings leave less for the search. If there is too little time for
-everything, it is given up in this order: repeats down to two, final models down to one of champion and baseline each,
-candidates down to one, then the confirmation: final models of the best trial and of the baseline are compared on the
-test set only. The same happens if the confirmation takes longer than estimated. Without time for final models the best
-trial is the champion as it is, and the test set stays closed.
+everything, it is given up in this order: repeats down to three, candidates down to one, repeats down to two (from two
+differences hardly anything can be told), then the confirmation: final models of the best trial and of the baseline are
+compared on the test set only. The same happens if the confirmation takes longer than estimated. There are as many final
+models as the rest of the time allows, one of each at least. Without time for them the best trial is the champion as it
+is, and the test set stays closed.
 """
 
 from __future__ import annotations
@@ -105,9 +106,19 @@ class Budget:
         """
         left = self.trainings_until - time.monotonic()
         found = self._largest(trainings, left)[0]
-        if found == UNCONFIRMED and self._needed(SMALLEST, 1, trainings) / MARGIN <= left:
+        if found == UNCONFIRMED and self._needed(SMALLEST, trainings) / MARGIN <= left:
             return SMALLEST
         return found
+
+    def final_models(self, trainings: Sequence[float]) -> int:
+        """How many final models of champion and baseline each can be trained in the time that is left; one at least.
+
+        Args:
+            trainings: seconds of a training of each of them.
+        """
+        left = (self.trainings_until - time.monotonic()) / MARGIN
+        pair = sum(seconds + RUN_S for seconds in trainings) / max(1, len(self.pool))
+        return max(1, int(left / pair))
 
     def confirm_until(self, trainings: Sequence[float]) -> float:
         """When the confirmation has to end, of `time.monotonic()`, so that there is time for two final models.
@@ -116,29 +127,31 @@ class Budget:
             trainings: as for `search_until`.
         """
         longest = max(trainings[:-1], default=trainings[-1])
-        return self.trainings_until - self._needed(UNCONFIRMED, 1, [longest, trainings[-1]])
+        return self.trainings_until - self._needed(UNCONFIRMED, [longest, trainings[-1]])
 
     def _largest(self, trainings: Sequence[float], seconds: float) -> tuple[Confirm | None, float]:
         """The largest confirmation that fits into a time, and what it needs; None and 0 if none does."""
-        sizes = ((plan, self._needed(plan, finals, trainings)) for plan, finals in self._plans())
+        sizes = ((plan, self._needed(plan, trainings)) for plan in self._plans())
         return next(((plan, needed) for plan, needed in sizes if needed <= seconds), (None, 0.0))
 
-    def _plans(self) -> Iterator[tuple[Confirm, int]]:
-        """The confirmations, each with the number of final models, from the full one to the smallest."""
+    def _plans(self) -> Iterator[Confirm]:
+        """The confirmations, from the full one to the smallest."""
         if self.confirm is not None:
-            for repeats in range(self.confirm.repeats, 1, -1):
-                yield Confirm(top=self.confirm.top, repeats=repeats), repeats
+            fewest = min(self.confirm.repeats, 3)
+            for repeats in range(self.confirm.repeats, fewest, -1):
+                yield Confirm(top=self.confirm.top, repeats=repeats)
             for top in range(self.confirm.top, 0, -1):
-                yield Confirm(top=top, repeats=2), 1
-            yield UNCONFIRMED, 1
+                yield Confirm(top=top, repeats=fewest)
+            yield SMALLEST
+            yield UNCONFIRMED
 
-    def _needed(self, plan: Confirm, finals: int, trainings: Sequence[float]) -> float:
-        """Seconds of wall time for screening, confirmation and final models, if the slowest candidates win."""
+    def _needed(self, plan: Confirm, trainings: Sequence[float]) -> float:
+        """Seconds of wall time for screening, confirmation and two final models, if the slowest candidates win."""
         *candidates, baseline = (seconds + RUN_S for seconds in trainings)
         chosen = sorted(candidates[: plan.top])
         screening = chosen if len(chosen) > 1 else []
         confirm = [*chosen[-2:], baseline] * plan.repeats
-        final = [*chosen[-1:], baseline] * finals
+        final = [*chosen[-1:], baseline]
         phases = (runs for runs in (screening, confirm, final) if runs)
         at_once = max(1, len(self.pool))
         return MARGIN * sum(max(sum(runs) / at_once, max(runs)) for runs in phases)

@@ -28,11 +28,11 @@ def test_before_anything_is_measured_most_of_the_time_is_kept():
 
 
 def test_the_search_gets_what_the_rest_does_not_need():
-    """Three screening runs; the two slowest and the baseline three times; three final models of two of them."""
+    """Three screening runs; the two slowest and the baseline three times; final models of two of them."""
     trainings = [10.0, 4.0, 2.0, 3.0]
     screening = 10 + RUN_S  # longer than the other two together
     confirm = 3 * (10 + 4 + 3 + 3 * RUN_S) / 2
-    final = 3 * (10 + 3 + 2 * RUN_S) / 2
+    final = 10 + RUN_S
 
     assert budget(600).search_until(trainings) == pytest.approx(
         1600 - REPORT_S - MARGIN * (screening + confirm + final)
@@ -48,7 +48,7 @@ def test_what_is_kept_is_what_can_be_used():
         run = budget(seconds)
         found.append(run.trainings_until - run.search_until([10.0] * 4))
         assert found[-1] <= LARGEST_SHARE * (seconds - REPORT_S)
-    runs = [3 + 9 + 6, 3 + 6 + 4, 3 + 6 + 2, 2 + 6 + 2, 4 + 2, 2]  # screening, confirmation, final models
+    runs = [3 + 9 + 2, 2 + 9 + 2, 6 + 2, 4 + 2, 2]  # screening, confirmation, final models
 
     assert list(dict.fromkeys(round(kept, 6) for kept in found)) == [
         *(pytest.approx(MARGIN * count * (10 + RUN_S) / 2) for count in runs),
@@ -88,7 +88,7 @@ def test_proposals_end_a_whole_training_before_the_search(longest, share):
 
 
 def test_repeats_are_given_up_before_candidates_and_candidates_before_the_confirmation(at):
-    """With ever less time: one repeat after the other down to two, then one candidate after the other, then all."""
+    """With ever less time: repeats down to three, candidates down to one, one more repeat, then all."""
     run, trainings = budget(1000, Confirm(top=3, repeats=5)), [10.0, 10.0, 10.0, 10.0]
     found = []
     for left in range(300, 0, -1):
@@ -97,7 +97,7 @@ def test_repeats_are_given_up_before_candidates_and_candidates_before_the_confir
         if not found or found[-1] != plan:
             found.append(plan)
 
-    plans = [(5, 3), (4, 3), (3, 3), (2, 3), (2, 2), (2, 1)]  # two repeats of three: with two final models, then one
+    plans = [(5, 3), (4, 3), (3, 3), (3, 2), (3, 1), (2, 1)]
     assert found == [*(Confirm(top=top, repeats=repeats) for repeats, top in plans), UNCONFIRMED, None]
 
 
@@ -108,13 +108,13 @@ def test_what_is_affordable_fits_into_the_time_that_is_left(at):
     def needed(top, repeats):
         screening = max((8.0 + 6.0 + 2 * RUN_S) / 2, 8.0 + RUN_S) if top == 2 else 0.0
         confirm = repeats * (sum(trainings[:top]) + 7.0 + (top + 1) * RUN_S) / 2
-        final = repeats * (8.0 + 7.0 + 2 * RUN_S) / 2
+        final = 8.0 + RUN_S
         return MARGIN * (screening + confirm + final)
 
     at(run.trainings_until - needed(2, 3) - 0.01)
     assert run.affordable(trainings) == Confirm(top=2, repeats=3)
     at(run.trainings_until - needed(2, 3) + 0.01)
-    assert run.affordable(trainings) == Confirm(top=2, repeats=2)
+    assert run.affordable(trainings) == Confirm(top=1, repeats=3)
     assert needed(1, 2) > max(trainings)
 
 
@@ -132,6 +132,17 @@ def test_the_smallest_confirmation_is_tried_without_a_margin(at):
     assert run.confirm_until([7.0]) == pytest.approx(run.trainings_until - MARGIN * (7.0 + RUN_S))
 
 
+def test_as_many_final_models_are_trained_as_there_is_time_for(at):
+    run, pair = budget(1000), (8.0 + 7.0 + 2 * RUN_S) / 2
+
+    at(run.trainings_until - 3 * MARGIN * pair - 0.01)
+    assert run.final_models([8.0, 7.0]) == 3
+    at(run.trainings_until + 5)
+    assert run.final_models([8.0, 7.0]) == 1
+    at(run.trainings_until - 2 * MARGIN * (7.0 + RUN_S) / 2 - 0.01)
+    assert run.final_models([7.0]) == 2  # the baseline is the champion
+
+
 def test_nothing_is_affordable_after_the_end(at):
     run = budget(1000)
     at(run.start + run.seconds + 1)
@@ -145,7 +156,7 @@ def test_fewer_candidates_than_wanted_cost_less(at):
     at(run.trainings_until - 60)
 
     assert run.affordable([10.0]) == FULL
-    assert run.affordable([10.0] * 4) == Confirm(top=1, repeats=2)
+    assert run.affordable([10.0] * 4) == Confirm(top=1, repeats=3)
 
 
 def test_a_run_that_is_shorter_than_its_report_still_searches():
