@@ -1,250 +1,286 @@
-"""Importance of the hyperparameters by two methods, with intervals and permutation tests.
+"""Importance of the hyperparameters for the result of a training, with a test against chance.
 
-`best`: importance for the best trials. PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023,
-https://arxiv.org/abs/2304.10255): the Pearson divergence between the density of the top trials along one axis and the
-density of all ranked trials. It is implemented in NumPy and equals Optuna's evaluator (a test compares them), which
-imports scikit-learn and SciPy and takes 25 ms per score, of which several hundred are needed.
+`share`: the fraction of the variance of the results that one axis explains by itself, everything else averaged over the
+search space (functional ANOVA, Hutter, Hoos and Leyton-Brown, ICML 2014, http://proceedings.mlr.press/v32/hutter14).
+The surrogate is scikit-learn's random forest, and the shares are multiplied by its R^2 on trials that it did not see.
+The averages are over a fixed uniform sample of the space, not over the trials, which crowd where the sampler went.
+Intervals are plus and minus 1.96 standard errors of the delete-half jackknife (Shao and Wu 1989,
+https://doi.org/10.1214/aos/1176347263): the spread of the share over halves of the trials.
 
-`all`: importance for the order of all trials. The fraction of the variance of the ranks that one axis explains, split
-into five buckets of equal size or into its choices: the Kruskal-Wallis H as an effect size, adjusted for the number of
-buckets, (H - k + 1) / (n - k) (Tomczak and Tomczak 2014, "The need to report effect size estimates revisited").
+`explained`: the fraction of the variance of the results that five equal parts of one axis explain, or its choices,
+adjusted for their number (Ezekiel's adjusted R^2). Quintiles of the trials would mostly divide the region that the
+sampler prefers. The clearest axis matters if this is above the highest value of any axis in 95 % of 999 permutations of
+the results (Westfall and Young 1993, "Resampling-based multiple testing": the maximum statistic holds for all axes
+together). What it explains is then taken away, and the others are tested on the rest in the same way (Freedman and Lane
+1983, https://doi.org/10.1080/07350015.1983.10509354): the sampler's draws are correlated, so that an axis without
+influence would borrow some from another one.
 
-Completed, pruned and diverged trials are ranked. The last two belong to "all", not to the top, and share the last rank;
-without them the bad regions that the sampler tried would be missing. Neither method measures interactions of two axes,
-and both use the trials that the sampler chose, not a uniform sample of the space.
+In 100 made-up studies each, of 60 trials drawn by TPE with the pruner `halving`: where no axis has influence, one is
+said to matter in 4 %; an axis with 80 % of the variance is found first in 97 %, with another one beside it in 4 %; one
+with half of the variance is found in 73 % (of 60). tests/reports/analysis/test_importance.py repeats a part of this.
 
-The chance level is the highest score in 19 permutations of the objective over the trials. Intervals are scores plus and
-minus 1.96 standard errors of the delete-half jackknife (Shao and Wu 1989, https://doi.org/10.1214/aos/1176347263): the
-spread of the score over halves of the trials. A bootstrap does not work here: repeated trials sharpen the densities and
-double the noise of the means, so that every interval lies above its own score.
+A result is the logarithm of a loss, or of 1 - value for a metric that is maximised: differences among good settings
+count then as much as among bad ones. Trials that were stopped are compared where others were trained as long: see
+`judged_trials`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.statistics import NORMAL_975, Floats, ranks
+from reports.analysis.rungs import best_so_far, longest_epochs
+from reports.analysis.statistics import NORMAL_975, Floats
 from studies.record.reader import SweepRecord, TrialRecord
+from studies.rungs import rung_epochs
 
-Score = Callable[[Axis, Floats, NDArray[np.int64]], float]
-"""Takes an axis, the trials' values on it (n,), and their ranks (n,), 0 for the best, equal for equal trials."""
-
-FEWEST = 20  # ranked trials: with fewer, the five of the top group would be more than a quarter
-TOP_SHARE = 0.1  # of the ranked trials, but at least TOP_FEWEST, all of them completed
-TOP_FEWEST = 5  # required by PED-ANOVA
-SHUFFLES = 19  # an axis without influence exceeds the highest of 19 in 1 of 20 records: an exact test at 5 %
-HALVES = 60  # for the standard errors, whose relative error is then about a tenth
-SEED = 0  # so that the chance levels of a record are reproducible
-GRID = 50  # points of a density estimate
-BUCKETS = 5
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of the axes by one method; every array is (axes,).
-
-    Attributes:
-        score: 0 without influence; for `all`, it can be slightly below 0 by chance.
-        low, high: its 95 % interval over repetitions with this sampler.
-        chance: the level that an axis without influence exceeds in 1 of 20 records.
-    """
-
-    score: Floats
-    low: Floats
-    high: Floats
-    chance: Floats
+FEWEST = 20
+"""Compared trials that importance needs."""
+SHUFFLES = 999
+LEVEL = 0.05
+"""Share of studies without any influence in which an axis is above the chance level."""
+SEED = 0
+"""So that the figures of a record are reproducible."""
+TREES = 64
+LEAF = 3
+"""Fewest trials in a leaf of a tree: deeper trees would explain the noise of single trainings."""
+HALVES = 8
+"""Halves of the trials, for the standard errors."""
+SAMPLE, GRID = 128, 10
+"""Points of the space to average over, and values of each axis at which the averages are taken."""
+PARTS = 5
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Scores of the searched axes, in the order of the first method.
+    """Importance of the searched axes, those that matter first; every array is (axes,).
 
     Attributes:
         names: of the axes; empty if there are too few trials.
-        best: importance for the best trials: the divergence of PED-ANOVA.
-        all: importance for the order of all trials: explained fraction of the variance of the ranks.
-        top: number of trials in the top group.
-        judged: number of completed, pruned and diverged trials.
+        share: fraction of the variance of the results that an axis explains by itself in a random forest, 0 to 1.
+        low, high: its 95 % interval.
+        explained: fraction that five parts of the axis explain of what the clearer ones left; slightly below 0 by
+            chance.
+        chance: the level of `explained` that the highest axis without influence exceeds in 1 of 20 studies.
+        matters: names of the axes that matter beyond chance, the clearest first.
+        judged: number of compared trials.
     """
 
     names: tuple[str, ...]
-    best: Scores
-    all: Scores
-    top: int
+    share: Floats
+    low: Floats
+    high: Floats
+    explained: Floats
+    chance: Floats
+    matters: tuple[str, ...]
     judged: int
-
-    def clear(self) -> list[str]:
-        """The axes whose importance for the best trials is above the chance level, highest first."""
-        return self._above(self.best)
-
-    def ordering(self) -> list[str]:
-        """The axes whose importance for the order of all trials is above the chance level, highest first."""
-        return self._above(self.all)
-
-    def _above(self, found: Scores) -> list[str]:
-        order = np.argsort(-found.score, kind="stable")
-        return [self.names[index] for index in order if found.score[index] > max(0.0, found.chance[index])]
 
 
 def importance(record: SweepRecord) -> Importance:
-    """Scores of all searched axes; no names if there are too few trials."""
-    trials, rank = judged_trials(record)
-    ranked = len(record.ranked())
+    """Importance of all searched axes; no names if there are too few trials."""
+    trials, results = judged_trials(record)
     shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
-    n, top = len(trials), max(TOP_FEWEST, round(TOP_SHARE * len(trials)))
-    if n < FEWEST or ranked < top or not shown:
-        none = Scores(*np.empty((4, 0)))
-        return Importance((), none, none, top=top, judged=n)
+    if len(trials) < FEWEST or not shown:
+        none = np.empty(0)
+        return Importance((), none, none, none, none, none, (), len(trials))
     table = [values(axis, trials) for axis in shown]
-    share = top / n
-    best = _judged(lambda axis, x, r: divergence(axis, x, _top(r, share)), shown, table, rank)
-    every = _judged(explained, shown, table, rank)
-    order = np.argsort(-best.score, kind="stable")
-    names = tuple(shown[index].name for index in order)
-    return Importance(names, _in_order(best, order), _in_order(every, order), top, n)
+    places = [_positions(axis, x) for axis, x in zip(shown, table, strict=True)]
+    groups = [parts(axis, x) for axis, x in zip(shown, table, strict=True)]
+    matters, explained, chance = _against_chance(groups, places, results)
+    share, low, high = _shares(shown, np.column_stack(places), results)
+    order = [*matters, *(index for index in np.lexsort((-explained, -share)) if index not in matters)]
+    return Importance(
+        names=tuple(shown[index].name for index in order),
+        share=share[order],
+        low=low[order],
+        high=high[order],
+        explained=explained[order],
+        chance=chance[order],
+        matters=tuple(shown[index].name for index in matters),
+        judged=len(trials),
+    )
 
 
-def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], NDArray[np.int64]]:
-    """The completed trials, best first, then the pruned ones; and their ranks (n,), the last shared by all pruned."""
-    ranked = record.ranked()
-    trials = [*ranked, *(trial for trial in record.trials if trial.state == "pruned")]
-    return trials, np.minimum(np.arange(len(trials)), len(ranked))
+def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], Floats]:
+    """The trials that completed or were stopped, best first, and their results (n,), ascending.
+
+    Trials are compared at the last rung that both reached: all are ordered by the first rung, then those that reached
+    the next one are ordered anew among the places that they have, and so on. The results in this order are those at the
+    last rung that all of them reached. Trials that diverged, ran out of memory or of time, or were stopped before the
+    first rung, share the worst result.
+    """
+    longest = longest_epochs(record)
+    judged = [trial for trial in record.trials if trial.state in ("complete", "pruned")]
+    found: list[TrialRecord] = []
+    results = np.empty(0)
+    for rung in range(len(rung_epochs(longest, longest))):
+        keys = _keys(record, judged, rung)
+        reached = sorted((trial for trial in judged if trial.number in keys), key=lambda trial: keys[trial.number])
+        found = _reordered(found, reached) if found else reached
+        if len(reached) == len(found):
+            results = np.array([keys[trial.number][0] for trial in reached])
+    ranked = {trial.number for trial in found}
+    broken = [trial for trial in judged if trial.number not in ranked]
+    return [*found, *broken], np.append(results, np.full(len(broken), results[-1] if len(results) else 0.0))
 
 
-def _top(rank: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Mask of the trials in the top group."""
-    count = max(3, round(share * len(rank)))
-    found = np.zeros(len(rank), dtype=bool)
-    found[np.argsort(rank, kind="stable")[:count]] = True
+def _keys(record: SweepRecord, trials: Sequence[TrialRecord], rung: int) -> dict[int, tuple[float, float, int]]:
+    """For each trial that reached a rung its result, its validation loss and its number: the order of the search."""
+    found = {}
+    for trial in trials:
+        epochs = rung_epochs(int(trial.hyperparameters["epochs"]), longest_epochs(record))[rung]
+        if trial.outcome in ("complete", "pruned") and len(trial.epochs) >= epochs:
+            result = _result(record, best_so_far(record, trial, epochs))
+            found[trial.number] = result, float(np.nanmin(trial.epochs["validation_loss"][:epochs])), trial.number
     return found
 
 
-def _judged(score: Score, shown: Sequence[Axis], table: Sequence[Floats], rank: NDArray[np.int64]) -> Scores:
-    """The scores of one method with their intervals and chance levels."""
-    rng, n = np.random.default_rng(SEED), len(rank)
-    found = np.array([score(axis, x, rank) for axis, x in zip(shown, table, strict=True)])
-    shuffles = [rng.permutation(rank) for _ in range(SHUFFLES)]
-    halves = [rng.permutation(n)[: n // 2] for _ in range(HALVES)]
-    chance = [max(score(axis, x, other) for other in shuffles) for axis, x in zip(shown, table, strict=True)]
-    spread = [
-        np.std([score(axis, x[half], rank[half]) for half in halves]) for axis, x in zip(shown, table, strict=True)
-    ]
-    width = NORMAL_975 * np.array(spread)
-    return Scores(found, np.maximum(found - width, 0.0), np.maximum(found + width, 0.0), np.array(chance))
+def _result(record: SweepRecord, value: float) -> float:
+    """The logarithm of a loss, or of 1 - value; half an example is the least error that can be told."""
+    least = 0.5 / record.dataset["validation"] if record.maximize else np.finfo(float).tiny
+    return math.log(max(1 - value if record.maximize else value, least))
 
 
-def _in_order(found: Scores, order: NDArray[np.int64]) -> Scores:
-    return Scores(found.score[order], found.low[order], found.high[order], found.chance[order])
+def _reordered(found: Sequence[TrialRecord], reached: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials with those that reached a further rung in their order there, in the places that these have."""
+    numbers, following = {trial.number for trial in reached}, iter(reached)
+    return [next(following) if trial.number in numbers else trial for trial in found]
 
 
-# --- importance for the best trials
+# --- the test against chance
 
 
-def divergence(axis: Axis, x: Floats, top: NDArray[np.bool_]) -> float:
-    """PED-ANOVA of one axis: Pearson divergence of the density of the top trials from that of all.
+def _against_chance(
+    groups: Sequence[NDArray[np.int64]], places: Sequence[Floats], results: Floats
+) -> tuple[list[int], Floats, Floats]:
+    """The axes that matter, the clearest first; and when each was tested, what it explained and the level of chance."""
+    rng = np.random.default_rng(SEED)
+    shuffles = np.array([rng.permutation(len(results)) for _ in range(SHUFFLES)])
+    matters: list[int] = []
+    explained, chance = np.zeros(len(groups)), np.zeros(len(groups))
+    while len(matters) < len(groups):
+        rest = [axis for axis in range(len(groups)) if axis not in matters]
+        model = _model([(groups[axis], places[axis]) for axis in matters], len(results))
+        residuals = results[None] - (results[None] @ model) @ model.T
+        shuffled = residuals[0][shuffles]
+        shuffled = shuffled - (shuffled @ model) @ model.T
+        explained[rest] = [explained_fraction(groups[axis], residuals)[0] for axis in rest]
+        chance[rest] = np.quantile(
+            np.max([explained_fraction(groups[axis], shuffled) for axis in rest], axis=0), 1 - LEVEL
+        )
+        clearest = rest[int(np.argmax(explained[rest]))]
+        if explained[clearest] <= max(0.0, chance[clearest]):
+            break
+        matters.append(clearest)
+    return matters, explained, chance
+
+
+def _model(axes_: Sequence[tuple[NDArray[np.int64], Floats]], n: int) -> Floats:
+    """An orthonormal basis, (n, columns), of the sums of functions that are linear in each part of each axis."""
+    columns = [np.ones((n, 1))]
+    for group, place in axes_:
+        member = np.equal.outer(group, np.unique(group)).astype(np.float64)
+        columns += [member, member * place[:, None]]
+    basis, sizes, _ = np.linalg.svd(np.hstack(columns), full_matrices=False)
+    return np.asarray(basis[:, sizes > 1e-9 * sizes[0]])
+
+
+def explained_fraction(group: NDArray[np.int64], results: Floats) -> Floats:
+    """Fraction of the variance that the groups explain, adjusted for their number.
 
     Args:
-        axis: the axis.
-        x: (n,), the trials' values on it; NaN where it does not apply, which is treated as a separate regime.
-        top: (n,), mask of the top group.
+        group: (n,), the group of each trial.
+        results: (repeats, n).
+
+    Returns:
+        (repeats,).
     """
-    there = np.isfinite(x)
-    best = there & top
-    if there.sum() < 2 or not best.any():
-        return 0.0
-    p, q = (density(axis, x[some]) + 1e-12 for some in (best, there))
-    weight = (best.sum() / top.sum()) ** 2 / (there.sum() / len(x))
-    return float(weight * (q @ (p / q - 1) ** 2))
-
-
-def density(axis: Axis, x: Floats) -> Floats:
-    """Parzen density estimate on an axis, (grid,): truncated normals by Scott's rule, and one for the whole range."""
-    if axis.scale == "choice":
-        counts = np.bincount(x.astype(np.int64), minlength=len(axis.choices)).astype(np.float64)
-        return _of_choices(counts)
-    size = _grid(axis)
-    low, high = (math.log(end) if axis.scale == "log" else end for end in (axis.low, axis.high))
-    inside = np.clip(x, axis.low, axis.high)  # decoding 1 - value can move a value past an end by a rounding error
-    place = ((np.log(inside) if axis.scale == "log" else inside) - low) / ((high - low) / (size - 1))
-    counts = np.bincount(np.clip(np.ceil(place - 0.5).astype(np.int64), 0, size - 1), minlength=size).astype(np.float64)
-    return _smoothed(counts)
-
-
-def _grid(axis: Axis) -> int:
-    if not axis.integer:
-        return GRID
-    distinct = int(axis.high - axis.low) + 1
-    return min(GRID, math.ceil(math.log2(distinct)) + 1 if axis.scale == "log" else distinct)
-
-
-def _of_choices(counts: Floats) -> Floats:
-    seen = np.flatnonzero(counts)
-    kernel = np.full((len(seen) + 1, len(counts)), 1 / (len(seen) + 1))
-    kernel[np.arange(len(seen)), seen] += 1
-    kernel /= kernel.sum(axis=1, keepdims=True)
-    weights = np.append(counts[seen], 1.0)
-    return np.asarray(weights / weights.sum() @ kernel)
-
-
-def _smoothed(counts: Floats) -> Floats:
-    size, n = len(counts), counts.sum()
-    seen = np.flatnonzero(counts)
-    kernels = np.vstack([_normals(seen, _bandwidth(seen, counts[seen]), size), _normals([(size - 1) / 2], size, size)])
-    weights = np.append(counts[seen], 1.0)
-    return np.asarray(weights / (n + 1) @ kernels)
-
-
-def _bandwidth(seen: NDArray[np.int64], weights: Floats) -> float:
-    """Scott's rule with the smaller of two estimates of the spread; never narrower than a grid point."""
-    n, reached = weights.sum(), weights.cumsum()
-    deviation = math.sqrt(float((seen - seen @ weights / n) ** 2 @ weights) / max(1.0, n - 1))
-    quarter = int(np.searchsorted(reached, n // 4, side="left"))
-    rest = int(np.searchsorted(reached, 3 * n // 4, side="right"))
-    middle = float(seen[min(rest, len(seen) - 1)] - seen[quarter])
-    return float(max(1.059 * min(middle / 1.34, deviation) * n**-0.2, 0.5 / 1.64))
-
-
-def _normals(middles: Sequence[float] | NDArray[np.int64], deviation: float, size: int) -> Floats:
-    """Truncated normal distributions over the integers 0..size-1, one per row."""
-    edges = np.arange(size + 1) - 0.5
-    z = (edges - np.asarray(middles, dtype=np.float64)[:, None]) / (deviation * math.sqrt(2))
-    points, place = np.unique(z, return_inverse=True)  # on a grid most distances occur many times
-    below = np.array([math.erf(point) for point in points])[place].reshape(z.shape)
-    return np.asarray(np.diff(below, axis=1) / (below[:, -1:] - below[:, :1]))
-
-
-# --- importance for the order of all trials
-
-
-def explained(axis: Axis, x: Floats, rank: NDArray[np.int64]) -> float:
-    """Fraction of the variance of the ranks that the buckets of one axis explain, adjusted for their number."""
-    group = buckets(axis, x)
     names, group = np.unique(group, return_inverse=True)
-    place = ranks(rank)
-    n, k = len(place), len(names)
-    whole = float(((place - place.mean()) ** 2).sum())
-    if k < 2 or n <= k or whole == 0:
-        return 0.0
-    count = np.bincount(group)
-    means = np.bincount(group, weights=place) / count
-    between = float((count * (means - place.mean()) ** 2).sum())
-    h = (n - 1) * between / whole
-    return (h - k + 1) / (n - k)
+    n, k = len(group), len(names)
+    centred = results - results.mean(axis=1, keepdims=True)
+    whole = (centred**2).sum(axis=1)
+    if k < 2 or n <= k:
+        return np.zeros(len(results))
+    member = np.eye(k)[group]
+    between = ((centred @ member) ** 2 / member.sum(axis=0)).sum(axis=1)
+    raw = np.divide(between, whole, out=np.full(len(results), (k - 1) / (n - 1)), where=whole > 0)
+    return np.asarray((raw * (n - 1) - (k - 1)) / (n - k))
 
 
-def buckets(axis: Axis, x: Floats) -> NDArray[np.int64]:
-    """Bucket of each value, (n,): its choice, its number, or its quintile; -1 for NaN."""
+def parts(axis: Axis, x: Floats) -> NDArray[np.int64]:
+    """The part of the axis that each value is in, (n,): its choice, its number, or one of five; -1 for NaN."""
     there = np.isfinite(x)
     found = np.full(len(x), -1, dtype=np.int64)
-    if axis.scale == "choice" or len(np.unique(x[there])) <= BUCKETS:
+    if axis.scale == "choice" or len(np.unique(x[there])) <= PARTS:
         found[there] = np.unique(x[there], return_inverse=True)[1]
     else:
-        edges = np.quantile(x[there], np.arange(1, BUCKETS) / BUCKETS)
-        found[there] = np.searchsorted(edges, x[there], side="left")
+        place = np.array([axis.position(float(value)) for value in x[there]])
+        found[there] = np.clip(place * PARTS, 0, PARTS - 1).astype(np.int64)
     return found
+
+
+# --- shares of the variance
+
+
+def _shares(shown: Sequence[Axis], places: Floats, results: Floats) -> tuple[Floats, Floats, Floats]:
+    """The share of each axis, (axes,), and the ends of its interval."""
+    rng = np.random.default_rng(SEED)
+    sample = rng.random((SAMPLE, len(shown)))
+    for column, axis in enumerate(shown):
+        if axis.scale == "choice":
+            sample[:, column] = np.floor(sample[:, column] * (axis.high + 1)) / axis.high
+    points, sizes = _points(shown, sample)
+    found = _main_effects(points, sizes, places, results, TREES)
+    halves = [rng.permutation(len(results))[: len(results) // 2] for _ in range(HALVES)]
+    spread = np.std([_main_effects(points, sizes, places[half], results[half], TREES // 2) for half in halves], axis=0)
+    return found, np.maximum(found - NORMAL_975 * spread, 0.0), np.minimum(found + NORMAL_975 * spread, 1.0)
+
+
+def _points(shown: Sequence[Axis], sample: Floats) -> tuple[Floats, list[int]]:
+    """For each axis the sample at each position of its grid, all in one array; and the sizes of the grids.
+
+    One array, because a call of a forest takes 10 ms however few points it is for.
+    """
+    grids = [_grid(axis) for axis in shown]
+    points = [np.tile(sample, (len(grid), 1)) for grid in grids]
+    for column, (block, grid) in enumerate(zip(points, grids, strict=True)):
+        block[:, column] = np.repeat(grid, len(sample))
+    return np.vstack([sample, *points]), [len(grid) for grid in grids]
+
+
+def _main_effects(points: Floats, sizes: Sequence[int], places: Floats, results: Floats, trees: int) -> Floats:
+    """The share of each axis in the variance of a random forest's predictions, times what they explain, (axes,).
+
+    The second factor is R^2 on the trials that a tree did not see: a forest that only learnt noise has no shares.
+    """
+    if not np.ptp(results):
+        return np.zeros(len(sizes))
+    from sklearn.ensemble import RandomForestRegressor  # a second to import, for studies with enough trials only
+
+    forest = RandomForestRegressor(trees, min_samples_leaf=LEAF, oob_score=True, random_state=SEED)
+    forest.fit(places, results)
+    means = forest.predict(points).reshape(-1, SAMPLE)
+    whole = float(np.var(means[0]))
+    if not whole or forest.oob_score_ <= 0:
+        return np.zeros(len(sizes))
+    effects = [np.var(part.mean(axis=1)) for part in np.split(means[1:], np.cumsum(sizes)[:-1])]
+    return np.array(effects) / whole * float(forest.oob_score_)
+
+
+def _grid(axis: Axis) -> Floats:
+    """Positions along an axis, each standing for an equal part of it."""
+    if axis.scale == "choice":
+        return np.arange(axis.high + 1) / axis.high
+    return (np.arange(GRID) + 0.5) / GRID
+
+
+def _positions(axis: Axis, x: Floats) -> Floats:
+    """Values as positions along the axis, 0 to 1; the middle where it does not apply, as to layers that are absent."""
+    if axis.scale == "choice":
+        return x / axis.high
+    return np.array([axis.position(float(value)) if np.isfinite(value) else 0.5 for value in x])

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.importance import SEED, SHUFFLES, Importance, judged_trials
-from reports.analysis.statistics import Floats
+from reports.analysis.importance import SEED, Importance, judged_trials
+from reports.analysis.statistics import Floats, ranks
 from studies.record.reader import SweepRecord
 
 MIN_TRIALS = 40  # ranked trials: nine cells with about four each
 TOP_AXES = 3  # axes whose pairs are tested
 BINS = 3
+SHUFFLES = 19  # a pair without interaction exceeds the highest of 19 in 1 of 20 records
 MIN_SHARE = 0.1  # of the variance: ranking an additive effect already gives an interaction of a few hundredths
 
 
@@ -49,8 +50,8 @@ def pairs(record: SweepRecord, found: Importance) -> list[Pair]:
     """The pairs of the three most important axes; none if importance is not ranked or only one axis is searched."""
     by_name = {axis.name: axis for axis in axes(record.study["space"])}
     leading = [by_name[name] for name in found.names[:TOP_AXES]]
-    trials, places = judged_trials(record)
-    rank = places.astype(np.float64)
+    trials, results = judged_trials(record)
+    rank = ranks(results)
     place = {axis.name: _parts(values(axis, trials)) for axis in leading}
     chosen = [(x, y) for number, x in enumerate(leading) for y in leading[number + 1 :]]
     enough = len(trials) >= MIN_TRIALS

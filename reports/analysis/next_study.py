@@ -1,10 +1,10 @@
 """The proposed next study: the study file with a change for every warning that a change can address.
 
 The changes follow the Deep Learning Tuning Playbook (https://github.com/google-research/tuning_playbook): widen a range
-if the best trials are at its bound; cut off a part where trials fail; narrow a range if both measures of importance
-and the best trials agree; more epochs if the best trials still improve; more trials if they still bring a gain; more
-seeds if the winner is not distinguishable from the baseline. The baseline is unchanged and stays inside every range, so
-that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
+if the best trials are at its bound; cut off a part where trials fail; narrow a range that matters beyond chance to
+where the best trials are; more epochs if the best trials still improve; more trials if they still bring a gain; more
+repeats if the winner is not distinguishable from the baseline. The baseline is unchanged and stays inside every range,
+so that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
             edge = setting(cut[0] if cut[0] != axis.low else cut[1])
             change(axis, *cut, f"most trials beyond {edge} failed or diverged")
         elif (narrow := _narrower(record, axis, ranked)) is not None:
-            change(axis, *narrow, "the best trials are in this range; both measures of importance agree")
+            change(axis, *narrow, "the best trials are in this range, and it matters beyond chance")
     return found
 
 
@@ -180,9 +180,9 @@ def _without_broken(record: SweepRecord, axis: Axis) -> tuple[float, float] | No
 
 
 def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[float, float] | None:
-    """The range of the top group with a margin; None unless both measures of importance are above chance."""
+    """The range of the top group with a margin; None unless the axis matters beyond chance."""
     group = top_group(record)
-    if axis.name not in ranked.clear() or axis.name not in ranked.ordering() or len(group) < NARROW_FEWEST:
+    if axis.name not in ranked.matters or len(group) < NARROW_FEWEST:
         return None
     places = np.array([axis.position(float(value)) for value in values(axis, group)])
     low, high = max(0.0, float(places.min()) - MARGIN), min(1.0, float(places.max()) + MARGIN)

@@ -44,7 +44,7 @@ def rungs(record: SweepRecord) -> list[Rung]:
     """The rungs of a study with the pruner `halving`, from the first; empty for another one."""
     if record.study["pruner"] != "halving":
         return []
-    longest = _longest(record)
+    longest = longest_epochs(record)
     steps = [rung_epochs(int(trial.hyperparameters["epochs"]), longest) for trial in record.trials]
     return [_rung(record, steps, rung) for rung in range(len(rung_epochs(longest, longest)))]
 
@@ -55,17 +55,17 @@ def left_behind_after(record: SweepRecord, control: TrialRecord) -> int | None:
     At a rung where the control is worse than every other trial that was continued. It is compared once the search is
     over, since a paused trial may be continued late.
     """
-    longest = _longest(record)
+    longest = longest_epochs(record)
     mine = rung_epochs(int(control.hyperparameters["epochs"]), longest)
     others = [trial for trial in record.trials if trial.number and trial.control is None]
     for rung, epochs in enumerate(mine[:-1]):
         steps = [rung_epochs(int(trial.hyperparameters["epochs"]), longest)[rung] for trial in others]
         continued = [
-            record.metric.cost(_best(record, trial, step))
+            record.metric.cost(best_so_far(record, trial, step))
             for trial, step in zip(others, steps, strict=True)
             if len(trial.epochs) > step
         ]
-        if continued and record.metric.cost(_best(record, control, epochs)) > max(continued):
+        if continued and record.metric.cost(best_so_far(record, control, epochs)) > max(continued):
             return epochs
     return None
 
@@ -77,7 +77,7 @@ def _rung(record: SweepRecord, steps: Sequence[Sequence[int]], rung: int) -> Run
     seconds = math.fsum(
         trial.epochs["seconds"][start : step[rung]].sum() for (trial, step), start in zip(pairs, before, strict=True)
     )
-    base = rung_epochs(int(record.study["baseline"]["epochs"]), _longest(record))
+    base = rung_epochs(int(record.study["baseline"]["epochs"]), longest_epochs(record))
     both = [(trial, step) for trial, step in here if rung + 1 < len(step) and len(trial.epochs) >= step[rung + 1]]
     going_on = sum(len(trial.epochs) > step[rung] for trial, step in here)
     found = Rung(base[rung], len(here), going_on, seconds)
@@ -88,7 +88,7 @@ def _with_correlation(
     record: SweepRecord, found: Rung, both: Sequence[tuple[TrialRecord, Sequence[int]]], rung: int
 ) -> Rung:
     one, other = (
-        np.array([record.metric.cost(_best(record, trial, step[place])) for trial, step in both])
+        np.array([record.metric.cost(best_so_far(record, trial, step[place])) for trial, step in both])
         for place in (rung, rung + 1)
     )
     correlation = spearman(one, other)
@@ -96,7 +96,7 @@ def _with_correlation(
     return replace(found, correlation=correlation, low=low, high=high)
 
 
-def _best(record: SweepRecord, trial: TrialRecord, epochs: int) -> float:
+def best_so_far(record: SweepRecord, trial: TrialRecord, epochs: int) -> float:
     """The objective at the selected epoch of the first `epochs`."""
     values = trial.epochs[record.objective][:epochs]
     if record.study["epoch"] == "last" or np.isnan(values).all():
@@ -104,7 +104,7 @@ def _best(record: SweepRecord, trial: TrialRecord, epochs: int) -> float:
     return float(np.nanmax(values) if record.maximize else np.nanmin(values))
 
 
-def _longest(record: SweepRecord) -> int:
+def longest_epochs(record: SweepRecord) -> int:
     """Epochs of the study's longest trial."""
     space = record.study["space"].get("epochs", {})
     ends = space.get("choices") or [space.get("high", 0)]

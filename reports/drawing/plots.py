@@ -15,7 +15,7 @@ from reports.analysis.calibration import Calibration
 from reports.analysis.confirmation import ConfirmedTrial
 from reports.analysis.confusion import Confusion
 from reports.analysis.failures import BROKEN
-from reports.analysis.importance import Scores
+from reports.analysis.importance import Importance
 from reports.analysis.learning_curves import Band
 from reports.analysis.mistakes import Mistake
 from reports.analysis.progress import Progress
@@ -112,19 +112,30 @@ def scatter(
     in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
 
 
-def importance(ax: Axes, found: Scores, names: Sequence[str]) -> None:
-    """A bar for each axis with its interval as a line, and a red tick at the chance level."""
-    y = np.arange(len(names))[::-1]
-    clear = found.score > np.maximum(found.chance, 0)
-    face, edge = np.where(clear, "#7fb3d5", WASH), np.where(clear, PALETTE[0], GREY)
-    ax.barh(y, np.maximum(found.score, 0), height=0.5, linewidth=0.6, color=face, edgecolor=edge)
+def importance_shares(ax: Axes, found: Importance) -> None:
+    """A bar for the share of each axis with its interval as a line."""
+    y = _importance_bars(ax, found, found.share)
     ax.hlines(y, found.low, found.high, color=INK, linewidth=1.1)
+
+
+def importance_test(ax: Axes, found: Importance) -> None:
+    """A bar for what the parts of each axis explain, with a red tick at its chance level."""
+    y = _importance_bars(ax, found, found.explained)
     ax.plot(found.chance, y, "|", color=FAILURE, markersize=13, markeredgewidth=1.6)
-    ax.set_yticks(y, [printable(name) for name in names], parse_math=False)
+
+
+def _importance_bars(ax: Axes, found: Importance, lengths: Floats) -> NDArray[np.int64]:
+    """A bar for each axis, filled if it matters beyond chance; returns their heights."""
+    y, matters = np.arange(len(found.names))[::-1], set(found.matters)
+    clear = [name in matters for name in found.names]
+    face, edge = np.where(clear, "#7fb3d5", WASH), np.where(clear, PALETTE[0], GREY)
+    ax.barh(y, np.maximum(lengths, 0), height=0.5, linewidth=0.6, color=face, edgecolor=edge)
+    ax.set_yticks(y, [printable(name) for name in found.names], parse_math=False)
     ax.set_ylim(-0.6, len(y) - 0.4)
-    ax.set_xlim(0, None)
+    ax.set_xlim(0, 1)
     ax.grid(False, axis="y")
     ax.tick_params(axis="y", labelsize=SMALL, length=0)
+    return y
 
 
 def confirmation(

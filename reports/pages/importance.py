@@ -1,8 +1,8 @@
-"""Which hyperparameters matter, by two methods."""
+"""Which hyperparameters matter."""
 
 from __future__ import annotations
 
-from reports.analysis.importance import FEWEST, SHUFFLES, Importance
+from reports.analysis.importance import FEWEST, LEVEL, SHUFFLES, Importance
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, style
 from reports.drawing.layout import INK, MUTED, SMALL, Key, Page
@@ -14,30 +14,29 @@ def ranking(report: Report) -> list[Page]:
     found = report.importance
     if not found.names:
         return []  # the page of the search space gives the reason
-    page = Page(_finding(found), _note(found))
+    page = Page(_finding(found), _note(report, found))
     page.keys(
         [
-            Key("above chance", style.PALETTE[0], "s"),
-            Key("not above chance", style.GREY, "s", hollow=True),
+            Key("matters beyond chance", style.PALETTE[0], "s"),
+            Key("does not", style.GREY, "s", hollow=True),
             Key("95 % interval", INK, line="-"),
-            Key("reached by chance in 1 of 20 sweeps", style.FAILURE, "|"),
+            Key(f"reached by chance in {LEVEL:.0%} of sweeps".replace("%", "\u00a0%"), style.FAILURE, "|"),
         ]
     )
     height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
     left, right = page.grid(2, 2, height, left=1.25)
-    style.frame(left, title="Importance for the best trials", x="divergence of the best from all (PED-ANOVA)")
-    plots.importance(left, found.best, found.names)
-    style.frame(right, title="Importance for the order of all trials", x="explained fraction of the variance of ranks")
-    plots.importance(right, found.all, found.names)
+    style.frame(left, title="Explained by itself", x="share of the variance of results")
+    plots.importance_shares(left, found)
+    style.frame(right, title="Explained by parts of its range", x="share of the variance of results, adjusted")
+    plots.importance_test(right, found)
     right.set_yticklabels([])
     page.space(0.1)
     page.paragraph(
-        "Left: a long bar means that the best trials cluster in one part of that axis while all trials together do not."
-        " Right: the fraction of the variance of ranks that five buckets of that axis explain (Kruskal-Wallis effect"
-        " size, adjusted for the number of buckets; 0 or less is no effect). Neither method measures interactions."
-        " Because the sampler moves towards good regions, a region that it soon left has little weight. Pruned and"
-        " diverged trials have no final value; they share the last rank. Intervals are over repetitions with the same"
-        " sampler and space: 1.96 standard errors of the delete-half jackknife.",
+        "Left: functional analysis of variance of a random forest, averaged over the whole search space and multiplied"
+        " by what the forest explains of trials that it has not seen. Intervals: 1.96 standard errors of the"
+        " delete-half jackknife. Right: the test against chance, of each"
+        " hyperparameter on what the clearer ones left. optuna-dashboard may order the hyperparameters"
+        " differently: it uses completed trials only, and has no chance level.",
         SMALL + 0.6, colour=MUTED,
     )  # fmt: skip
     return [page]
@@ -47,27 +46,23 @@ def no_ranking(found: Importance) -> str:
     """The reason why there is no page on importance, if there is none."""
     if found.names:
         return ""
-    return (
-        f" Importance is not ranked: too few of {counted(found.judged, 'ranked trial')} completed;"
-        f" {FEWEST} ranked and {found.top} completed trials are needed."
-    )
+    return f" Importance is not ranked: {counted(found.judged, 'trial')} can be compared, and {FEWEST} are needed."
 
 
 def _finding(found: Importance) -> str:
-    best, order = found.clear(), found.ordering()
-    if not best and not order:
-        return f"No hyperparameter is above the chance level (n = {found.judged})"
-    if not best:
-        verb = "orders" if len(order) == 1 else "order"
-        return f"{listed(order[:3])} {verb} the trials; none is above the chance level for the best ones"
-    agreed = " by both methods" if best[0] in order[:1] else ""
-    more = f", then {listed(best[1:3])}" if len(best) > 1 else ""
-    other = f"; for the order of all trials {order[0]} does" if order and order[0] != best[0] else ""
-    return f"For the best trials {best[0]} matters most{agreed}{more}{other}"
+    clear = found.matters
+    if not clear:
+        return f"No hyperparameter matters beyond chance in {counted(found.judged, 'trial')}"
+    if len(clear) == 1:
+        return f"{clear[0]} matters; of no other hyperparameter can it be told"
+    return f"{clear[0]} matters most, then {listed(clear[1:3])}"
 
 
-def _note(found: Importance) -> str:
+def _note(report: Report, found: Importance) -> str:
+    what = f"1 \u2212 {report.record.metric.label}" if report.record.maximize else report.record.metric.label
+    within = f"{1 - LEVEL:.0%}".replace("%", "\u00a0%")
     return (
-        f"n = {found.judged} completed, pruned and diverged trials; on the left the best {found.top} of them against"
-        f" all. Chance level: the highest score in {SHUFFLES} permutations of the objective over the trials."
+        f"n = {found.judged} completed, stopped and diverged trials. Results: the logarithm of the validation {what};"
+        " stopped trials are compared with others after as many epochs, diverged ones count as the worst. Chance: the"
+        f" level that the highest bar stays below in {within} of {SHUFFLES} permutations of the results."
     )

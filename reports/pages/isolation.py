@@ -71,7 +71,7 @@ def _count(ax: Axes, low: float, high: float, complete: int, judged: int, *, log
 
 
 def _finding(report: Report, found: list[Isolation]) -> str:
-    clear = report.importance.ordering()
+    clear = report.importance.matters
     lead = next((one for name in clear for one in found if one.axis.name == name and one.spread > 0), None)
     if lead is None:
         return "No part of any range is better than the others beyond the chance level"

@@ -79,7 +79,7 @@ def _axes_finding(report: Report, *, continued: bool) -> str:
     if best is None:
         return "The trials in the search space; none completed"
     bounds = at_bounds(report.record, best)
-    lead = report.importance.clear()[:1]
+    lead = report.importance.matters[:1]
     last = f"; {lead[0]} matters most" if lead else ""
     if not bounds:
         text = f"The winner is inside every searched range{last}"

@@ -90,7 +90,7 @@ def _row(report: Report, step: Step) -> list[Cell | str]:
         step.axis.label,
         _place(step.axis, step.before),
         _place(step.axis, step.after),
-        Cell(worth, bold=told and step.axis.name in report.importance.ordering()),
+        Cell(worth, bold=told and step.axis.name in report.importance.matters),
         f"{step.even} trials" if told else "–",
     ]
 
@@ -103,7 +103,7 @@ def _place(axis: Axis, value: float) -> str:
 
 def _finding(report: Report, best: TrialRecord, found: list[Step], told: list[Step]) -> str:
     text = f"From the baseline to {name(best.number).lower()}: {counted(len(found), 'change')}"
-    clear = [step for step in told if step.axis.name in report.importance.ordering() and step.worth > 0]
+    clear = [step for step in told if step.axis.name in report.importance.matters and step.worth > 0]
     if not clear:
         return f"{text}; none is above the chance level by itself"
     return f"{text}; the best supported by other trials is {clear[0].axis.name}"

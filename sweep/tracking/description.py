@@ -37,7 +37,7 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
         lines.append(f"**Preparation.** {'; '.join(notes)}.")
     if uneven := imbalance(record):
         lines.append(f"**Imbalance.** {' '.join(uneven.sentences())}")
-    if found is not None and (clear := found.clear()):
+    if found is not None and (clear := found.matters):
         lines.append(f"**What matters.** {', '.join(clear)}, most important first: each more than chance explains.")
     if StudyFolder(record.folder).report.is_file():
         lines.append("The full report is `report.pdf`, under Artifacts.")

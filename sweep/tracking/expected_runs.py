@@ -17,7 +17,7 @@ from pathlib import Path
 from sweep.passwords import without_passwords
 from sweep.tracking.tracker import Point
 
-FORMAT = 9
+FORMAT = 10
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
 STATUS = {
     "complete": "FINISHED",

@@ -177,15 +177,12 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
 
 
 def _importance_csv(found: Importance) -> bytes:
-    """Every searched axis with its scores, intervals and chance levels; only the head where trials are too few."""
+    """Every searched axis, the most important first; only the head where trials are too few."""
     columns = {
-        f"{method}{suffix}": values
-        for method, scores in (("best", found.best), ("all", found.all))
-        for suffix, values in (
-            ("", scores.score),
-            ("_low", scores.low),
-            ("_high", scores.high),
-            ("_chance", scores.chance),
-        )
+        "share": found.share,
+        "share_low": found.low,
+        "share_high": found.high,
+        "explained": found.explained,
+        "explained_by_chance": found.chance,
     }
     return pd.DataFrame({"axis": found.names, **columns}).to_csv(index=False, float_format="%.6g").encode()

@@ -385,7 +385,10 @@ def _scored(
 ) -> TrialRecord:
     settings, number = trial.hyperparameters, trial.number
     value = score(settings) + float(rng.normal(0, noise))
-    trial = replace(trial, value=value, validation_accuracy=value, validation_loss=1 - value)
+    epochs = trial.epochs.copy()
+    epochs["validation_accuracy"] += value - (trial.validation_accuracy or 0.0)
+    epochs["validation_loss"] += 1 - value - (trial.validation_loss or 0.0)
+    trial = replace(trial, value=value, validation_accuracy=value, validation_loss=1 - value, epochs=epochs)
     given_up = bool(number) and pruned(settings, number)
     if broken(settings):
         return replace(trial, state="pruned", outcome="diverged", reason="loss became nan in epoch 1", value=None)
