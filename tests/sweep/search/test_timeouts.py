@@ -34,10 +34,14 @@ def continued(tiny, opened, searched, *changes):
 
 @pytest.mark.parametrize("pruner", ["none", "halving"])
 def test_with_a_higher_limit_the_settings_are_tried_again_as_new_trials(tiny, opened, searched, timed_out, pruner):
-    """Although the total is reached; the timed-out trials stay as they are, and a third start adds nothing."""
-    timed_out(f"pruner={pruner}")
+    """Although the total is reached; the timed-out trials stay as they are, and a third start adds nothing.
+
+    So many are confirmed that halving completes all.
+    """
+    changes = (f"pruner={pruner}", "confirm.top=4")
+    timed_out(*changes)
     for _ in range(2):
-        record = continued(tiny, opened, searched, "trials=2", "trial_seconds=100.0", f"pruner={pruner}")
+        record = continued(tiny, opened, searched, "trials=2", "trial_seconds=100.0", *changes)
 
         assert [trial.outcome for trial in record.trials] == ["timeout", "timeout", "complete", "complete"]
         assert [trial.repeats for trial in record.trials] == [None, None, 0, 1]
