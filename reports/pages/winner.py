@@ -105,7 +105,7 @@ def _finding(report: Report, best: TrialRecord, found: list[Step], told: list[St
     text = f"From the baseline to {name(best.number).lower()}: {counted(len(found), 'change')}"
     clear = [step for step in told if step.axis.name in report.importance.matters and step.worth > 0]
     if not clear:
-        return f"{text}; none is above the chance level by itself"
+        return f"{text}; none of them matters beyond chance"
     return f"{text}; the best supported by other trials is {clear[0].axis.name}"
 
 
@@ -115,7 +115,7 @@ def _note() -> str:
         " completed trials: the expected best of those in the winner's part of that range (a choice, or one of"
         f" {PARTS} parts) against that of those in the baseline's part, over all other settings, at equal numbers of"
         " trials. The changes were selected because the winner did well; they interact, and the gains do not add up."
-        " Bold: the axis is above the chance level for the order of all trials."
+        " Bold: the axis matters beyond chance."
     )
 
 

@@ -70,6 +70,7 @@ def test_every_kind_of_record_gives_a_pdf(made_up, tmp_path, wanted):
 
 ELSEWHERE = """
 import datetime, sys, time
+import sklearn.ensemble  # its extensions need the datetime that they were compiled with
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 class Later(datetime.datetime):

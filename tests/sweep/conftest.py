@@ -92,7 +92,7 @@ def searched(digits_folder, shared_pools):
     def run(study, database, workers=2, stop=None, pool=None):
         output = io.StringIO()
         progress = Progress(Console(file=output, width=200), list(study.space), study.metric)
-        pool = pool or shared_pools[workers]
+        pool = shared_pools[workers] if pool is None else pool  # a cluster without workers has length 0
         try:
             with progress:
                 progress.begin("search", study.trials, {}, None)
