@@ -83,16 +83,13 @@ class Importance:
 
 def importance(record: SweepRecord) -> Importance:
     """Importance of all searched axes; no names if there are too few trials."""
-    trials, results = judged_trials(record)
-    shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
-    if len(trials) < FEWEST or not shown:
+    found = _compared(record)
+    shown, n = found.shown, len(found.results)
+    if not shown:
         none = np.empty(0)
-        return Importance((), none, none, none, none, none, (), len(trials))
-    table = [values(axis, trials) for axis in shown]
-    places = [_positions(axis, x) for axis, x in zip(shown, table, strict=True)]
-    groups = [parts(axis, x) for axis, x in zip(shown, table, strict=True)]
-    matters, explained, chance = _against_chance(groups, places, results)
-    share, low, high = _shares(shown, np.column_stack(places), results)
+        return Importance((), none, none, none, none, none, (), n)
+    matters, explained, chance = _against_chance(found)
+    share, low, high = _shares(shown, np.column_stack(found.places), found.results)
     order = [*matters, *(index for index in np.lexsort((-explained, -share)) if index not in matters)]
     return Importance(
         names=tuple(shown[index].name for index in order),
@@ -102,8 +99,42 @@ def importance(record: SweepRecord) -> Importance:
         explained=explained[order],
         chance=chance[order],
         matters=tuple(shown[index].name for index in matters),
-        judged=len(trials),
+        judged=n,
     )
+
+
+def what_matters(record: SweepRecord) -> list[str]:
+    """`Importance.matters` without the forest, which takes most of the time of the rest."""
+    found = _compared(record)
+    return [found.shown[index].name for index in _against_chance(found)[0]] if found.shown else []
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The compared trials on the searched axes, of which there are none if the trials are too few.
+
+    Attributes:
+        shown: the axes.
+        places: for each axis the position of each trial, (n,).
+        groups: for each axis the part that each trial is in, (n,).
+        results: (n,), of `judged_trials`.
+    """
+
+    shown: list[Axis]
+    places: list[Floats]
+    groups: list[NDArray[np.int64]]
+    results: Floats
+
+
+def _compared(record: SweepRecord) -> _Compared:
+    trials, results = judged_trials(record)
+    shown = [axis for axis in axes(record.study["space"]) if axis.low < axis.high]
+    if len(trials) < FEWEST:
+        shown = []
+    table = [values(axis, trials) for axis in shown]
+    places = [_positions(axis, x) for axis, x in zip(shown, table, strict=True)]
+    groups = [parts(axis, x) for axis, x in zip(shown, table, strict=True)]
+    return _Compared(shown, places, groups, results)
 
 
 def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], Floats]:
@@ -119,7 +150,8 @@ def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], Floats]:
     found: list[TrialRecord] = []
     results = np.empty(0)
     for rung in range(len(rung_epochs(longest, longest))):
-        keys = _keys(record, judged, rung)
+        steps = [rung_epochs(int(trial.hyperparameters["epochs"]), longest)[rung] for trial in judged]
+        keys = _keys(record, judged, steps)
         reached = sorted((trial for trial in judged if trial.number in keys), key=lambda trial: keys[trial.number])
         found = _reordered(found, reached) if found else reached
         if len(reached) == len(found):
@@ -129,11 +161,12 @@ def judged_trials(record: SweepRecord) -> tuple[list[TrialRecord], Floats]:
     return [*found, *broken], np.append(results, np.full(len(broken), results[-1] if len(results) else 0.0))
 
 
-def _keys(record: SweepRecord, trials: Sequence[TrialRecord], rung: int) -> dict[int, tuple[float, float, int]]:
-    """For each trial that reached a rung its result, its validation loss and its number: the order of the search."""
+def _keys(
+    record: SweepRecord, trials: Sequence[TrialRecord], steps: Sequence[int]
+) -> dict[int, tuple[float, float, int]]:
+    """For each trial that ran so many epochs its result, validation loss and number: the order of the search."""
     found = {}
-    for trial in trials:
-        epochs = rung_epochs(int(trial.hyperparameters["epochs"]), longest_epochs(record))[rung]
+    for trial, epochs in zip(trials, steps, strict=True):
         if trial.outcome in ("complete", "pruned") and len(trial.epochs) >= epochs:
             result = _result(record, best_so_far(record, trial, epochs))
             found[trial.number] = result, float(np.nanmin(trial.epochs["validation_loss"][:epochs])), trial.number
@@ -155,10 +188,9 @@ def _reordered(found: Sequence[TrialRecord], reached: Sequence[TrialRecord]) -> 
 # --- the test against chance
 
 
-def _against_chance(
-    groups: Sequence[NDArray[np.int64]], places: Sequence[Floats], results: Floats
-) -> tuple[list[int], Floats, Floats]:
+def _against_chance(found: _Compared) -> tuple[list[int], Floats, Floats]:
     """The axes that matter, the clearest first; and when each was tested, what it explained and the level of chance."""
+    groups, places, results = found.groups, found.places, found.results
     rng = np.random.default_rng(SEED)
     shuffles = np.array([rng.permutation(len(results)) for _ in range(SHUFFLES)])
     matters: list[int] = []

@@ -22,7 +22,7 @@ from reports.analysis.axes import Axis, axes, values
 from reports.analysis.checks import WARN, Check, checks, crowded, top_group
 from reports.analysis.confirmation import paired_difference
 from reports.analysis.failures import BROKEN
-from reports.analysis.importance import Importance, importance
+from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
 from reports.analysis.wording import setting
 from studies.record.reader import SweepRecord
@@ -125,7 +125,7 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     for axis, end in widened.items():
         low, high = _wider(record, axis, end, allowed)
         change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}")
-    ranked = importance(record)
+    matters = what_matters(record)
     for axis in axes(record.study["space"]):
         if axis in widened or axis.scale == "choice" or axis.name != axis.key or axis.low == axis.high:
             continue
@@ -133,7 +133,7 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
         if cut is not None:
             edge = setting(cut[0] if cut[0] != axis.low else cut[1])
             change(axis, *cut, f"most trials beyond {edge} failed or diverged")
-        elif (narrow := _narrower(record, axis, ranked)) is not None:
+        elif (narrow := _narrower(record, axis, matters)) is not None:
             change(axis, *narrow, "the best trials are in this range, and it matters beyond chance")
     return found
 
@@ -179,10 +179,10 @@ def _without_broken(record: SweepRecord, axis: Axis) -> tuple[float, float] | No
     return None
 
 
-def _narrower(record: SweepRecord, axis: Axis, ranked: Importance) -> tuple[float, float] | None:
+def _narrower(record: SweepRecord, axis: Axis, matters: Sequence[str]) -> tuple[float, float] | None:
     """The range of the top group with a margin; None unless the axis matters beyond chance."""
     group = top_group(record)
-    if axis.name not in ranked.matters or len(group) < NARROW_FEWEST:
+    if axis.name not in matters or len(group) < NARROW_FEWEST:
         return None
     places = np.array([axis.position(float(value)) for value in values(axis, group)])
     low, high = max(0.0, float(places.min()) - MARGIN), min(1.0, float(places.max()) + MARGIN)

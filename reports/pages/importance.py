@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.analysis.importance import FEWEST, LEVEL, SHUFFLES, Importance
-from reports.analysis.wording import counted, listed
+from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
 from reports.drawing.layout import INK, MUTED, SMALL, Key, Page
 from reports.pages.context import Report
@@ -20,7 +20,7 @@ def ranking(report: Report) -> list[Page]:
             Key("matters beyond chance", style.PALETTE[0], "s"),
             Key("does not", style.GREY, "s", hollow=True),
             Key("95 % interval", INK, line="-"),
-            Key(f"reached by chance in {LEVEL:.0%} of sweeps".replace("%", "\u00a0%"), style.FAILURE, "|"),
+            Key(f"reached by chance in {percent(LEVEL)} of sweeps", style.FAILURE, "|"),
         ]
     )
     height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
@@ -34,9 +34,9 @@ def ranking(report: Report) -> list[Page]:
     page.paragraph(
         "Left: functional analysis of variance of a random forest, averaged over the whole search space and multiplied"
         " by what the forest explains of trials that it has not seen. Intervals: 1.96 standard errors of the"
-        " delete-half jackknife. Right: the test against chance, of each"
-        " hyperparameter on what the clearer ones left. optuna-dashboard may order the hyperparameters"
-        " differently: it uses completed trials only, and has no chance level.",
+        " delete-half jackknife. Right: the test against chance, of each hyperparameter on what the clearer ones left."
+        " optuna-dashboard may order the hyperparameters differently: it uses completed trials only, and has no chance"
+        " level.",
         SMALL + 0.6, colour=MUTED,
     )  # fmt: skip
     return [page]
@@ -60,9 +60,8 @@ def _finding(found: Importance) -> str:
 
 def _note(report: Report, found: Importance) -> str:
     what = f"1 \u2212 {report.record.metric.label}" if report.record.maximize else report.record.metric.label
-    within = f"{1 - LEVEL:.0%}".replace("%", "\u00a0%")
     return (
         f"n = {found.judged} completed, stopped and diverged trials. Results: the logarithm of the validation {what};"
         " stopped trials are compared with others after as many epochs, diverged ones count as the worst. Chance: the"
-        f" level that the highest bar stays below in {within} of {SHUFFLES} permutations of the results."
+        f" level that the highest bar stays below in {percent(1 - LEVEL)} of {SHUFFLES} permutations of the results."
     )
