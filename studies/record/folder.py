@@ -106,6 +106,11 @@ class StudyFolder:
         return self.path / CHAMPION
 
     @property
+    def has_champion(self) -> bool:
+        """Whether both files of the champion are there."""
+        return self.champion.is_file() and self.card.is_file()
+
+    @property
     def card(self) -> Path:
         """Metadata of `champion`, as JSON: its data and results."""
         return self.path / CARD

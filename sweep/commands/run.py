@@ -103,9 +103,9 @@ def _with_more(study: Study, more: int | None, database: Database) -> Study:
 
 def _is_answered(record: SweepRecord) -> bool:
     """Whether a champion was named after the last trial of the search had ended, and its files are there."""
-    folder, ends = StudyFolder(record.folder), [trial.finished for trial in record.trials]
-    if record.verdict is None or not (folder.champion.exists() and folder.card.exists()):
+    if record.verdict is None or not StudyFolder(record.folder).has_champion:
         return False
+    ends = [trial.finished for trial in record.trials]
     named = datetime.fromisoformat(record.verdict["time"])  # in whole seconds
     return all(end is not None and end.replace(microsecond=0) <= named for end in ends)
 

@@ -117,7 +117,7 @@ class Budget:
             trainings: seconds of a training of each of them.
         """
         left = (self.trainings_until - time.monotonic()) / MARGIN
-        pair = sum(seconds + RUN_S for seconds in trainings) / max(1, len(self.pool))
+        pair = sum(seconds + RUN_S for seconds in trainings) / self._at_once
         return max(1, int(left / pair))
 
     def confirm_until(self, trainings: Sequence[float]) -> float:
@@ -153,5 +153,9 @@ class Budget:
         confirm = [*chosen[-2:], baseline] * plan.repeats
         final = [*chosen[-1:], baseline]
         phases = (runs for runs in (screening, confirm, final) if runs)
-        at_once = max(1, len(self.pool))
-        return MARGIN * sum(max(sum(runs) / at_once, max(runs)) for runs in phases)
+        return MARGIN * sum(max(sum(runs) / self._at_once, max(runs)) for runs in phases)
+
+    @property
+    def _at_once(self) -> int:
+        """Training runs at once; a cluster may have no worker now, but will."""
+        return max(1, len(self.pool))

@@ -126,7 +126,7 @@ def _write_files(
 
 
 def _is_written(folder: StudyFolder, verdict: Mapping[str, Any]) -> bool:
-    if not (folder.card.exists() and folder.champion.exists()):
+    if not folder.has_champion:
         return False
     try:
         return bool(json.loads(folder.card.read_text())["weights_sha256"] == verdict["weights_sha256"])

@@ -178,7 +178,7 @@ class Mirror:
 
     def _update_champion(self, record: SweepRecord, thorough: bool) -> Changes:
         """Register the confirmed winner, once for each set of weights, and point the alias at it."""
-        if record.verdict is None or not (self.folder.champion.is_file() and self.folder.card.is_file()):
+        if record.verdict is None or not self.folder.has_champion:
             return Changes()
         digest = weights.sha256(weights.load(self.folder.champion).network.theta)
         if digest == self._registered and not thorough:
