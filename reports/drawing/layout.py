@@ -28,6 +28,7 @@ LEADING = 1.42  # line height, as a multiple of the type size
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
 POINT = 1 / 72
 EM = 100.0  # points, at which characters are measured
+FIXED_POINT = 1 << 16  # FreeType's advances have 16 bits after the point
 
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 UNKNOWN = "\ufffd"
@@ -62,9 +63,8 @@ def _advance(character: str, family: str, bold: bool) -> float:
     """From the start of a character to that of the next, as a multiple of the type size."""
     font = get_font(findfont(FontProperties(family=family, weight="bold" if bold else "normal")))
     font.set_size(EM, 72)
-    return (
-        font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / EM
-    )  # 16.16 fixed point
+    advance = font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance
+    return advance / FIXED_POINT / EM
 
 
 def wrap(text: str, width: float, size: float, *, bold: bool = False, family: str = SANS) -> list[str]:

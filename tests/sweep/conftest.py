@@ -6,7 +6,6 @@ import empty_report
 import pytest
 from rich.console import Console
 
-from studies.record.folder import StudyFolder
 from studies.study_file import load
 from sweep.commands.preparation import describe
 from sweep.coordination.coordinator import Coordinator, Stop
@@ -57,10 +56,7 @@ def tiny(study_file):
 def undrawn():
     """Sweeps of this process write empty reports: to draw one takes longer than a small sweep."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "sweep.commands.run._write_report",
-            lambda record: empty_report.write(record, StudyFolder(record.folder).report),
-        )
+        empty_report.draw_none(patch)
         yield
 
 

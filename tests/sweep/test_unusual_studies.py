@@ -13,7 +13,6 @@ from rich.console import Console
 
 from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
-from studies.record.folder import StudyFolder
 from studies.study_file import load
 from sweep.commands.preparation import Options
 from sweep.commands.run import run_study
@@ -174,10 +173,7 @@ def test_optunas_parameters_are_those_of_the_settings(written, opened, searched)
 
 @pytest.mark.slow
 def test_a_confirmation_takes_different_settings(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "sweep.commands.run._write_report",
-        lambda record: empty_report.write(record, StudyFolder(record.folder).report),
-    )
+    empty_report.draw_none(monkeypatch)
     code, home = _run(written(FOUR_SETTINGS), tmp_path)
     record = records.read(home / "unusual")
     numbers = {run.candidate for run in record.confirm}
