@@ -175,16 +175,22 @@ def test_a_cluster_gives_the_same_result(tiny, opened, searched, joined, dask, a
 
     A paused trial is continued from its checkpoint by whichever worker is free.
     """
-    sent = []
-    monkeypatch.setattr(cluster, "checkpoint_of", lambda job: sent.append(checkpoint_of(job)) or sent[-1])
+    first_legs, continued = set(), set()
+
+    def checkpoint_sent(job):
+        content = checkpoint_of(job)
+        (first_legs if content is None else continued).add(job.id)
+        return content
+
+    monkeypatch.setattr(cluster, "checkpoint_of", checkpoint_sent)
     database = opened(tiny(*changes))
     pool = joined(dask)
     searched(tiny(*changes), database, pool=pool)
     record = records.read(database.folder)
 
     assert numbers(record) == alone(*changes)
-    assert sent.count(None) == 10  # of each trial's first leg
-    assert len(sent) >= (14 if changes == HALVING else 10)
+    assert len(first_legs) == 10  # a worker lost under load is another start, but no other trial
+    assert len(continued) >= (4 if changes == HALVING else 0)
     assert {"complete", "pruned"} == {trial.outcome for trial in record.trials}
     for trial in record.trials:
         kept = sorted(path.name for path in (database.folder / f"trials/{trial.number:04d}").iterdir())
