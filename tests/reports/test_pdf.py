@@ -109,7 +109,8 @@ def test_the_bytes_do_not_depend_on_time_place_process_or_settings(confirmed, tm
     assert out.read_bytes() == confirmed.read_bytes()
 
 
-@pytest.mark.parametrize("paper", ["a4", pytest.param("letter", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", ["a4", "letter"])
 def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, monkeypatch, paper):
     """The outline lists the findings with their pages; text is searchable, all fonts are embedded."""
     record, drawn = made_up(9, planned=60, running=2, seed=3), []

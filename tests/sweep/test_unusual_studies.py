@@ -116,6 +116,7 @@ def test_candidates_are_different_settings_and_the_baseline_is_one_of_them(recor
     assert found[0].hyperparameters == record.ranked()[0].hyperparameters
 
 
+@pytest.mark.slow
 def test_a_study_of_one_setting_is_reported_to_the_last_page(recorded, tmp_path):
     from sweep.commands import report
 

@@ -157,6 +157,7 @@ def test_the_champion_is_saved_with_its_metadata(verdict_and_record):
     assert (card["dataset"], card["shape"], card["classes"]) == ("digits", [8, 8], 10)
 
 
+@pytest.mark.slow
 def test_the_test_set_is_opened_once(confirmed, tiny, tmp_path):
     """Repeating the same final models does not open it again; another study's are the second opening."""
     first, _ = confirmed()

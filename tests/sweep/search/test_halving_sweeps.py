@@ -119,7 +119,7 @@ def test_pausing_changes_no_number_of_a_training(tiny, opened, searched):
         assert trial.weights_sha256 in (None, same.weights_sha256)
 
 
-@pytest.mark.parametrize("looks", ["paused", "promoted"])
+@pytest.mark.parametrize("looks", [pytest.param("paused", marks=pytest.mark.slow), "promoted"])
 def test_a_stopped_search_continues_its_paused_trials(tiny, opened, searched, undisturbed, looks):
     """They wait with their checkpoints, and with one worker all numbers are those of an undisturbed search."""
 
@@ -201,6 +201,7 @@ def test_paused_trials_wait_for_a_worker(tiny, opened, searched, undisturbed):
     assert numbers(records.read(database.folder)) == undisturbed(*changes)
 
 
+@pytest.mark.slow
 def test_a_lost_checkpoint_of_a_paused_trial_changes_nothing(tiny, opened, searched, undisturbed):
     """Its training starts again; the epochs that were recorded are compared."""
     study = tiny(*CONTROLLED)

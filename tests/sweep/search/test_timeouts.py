@@ -32,7 +32,7 @@ def continued(tiny, opened, searched, *changes):
     return records.read(database.folder)
 
 
-@pytest.mark.parametrize("pruner", ["none", "halving"])
+@pytest.mark.parametrize("pruner", ["none", pytest.param("halving", marks=pytest.mark.slow)])
 def test_with_a_higher_limit_the_settings_are_tried_again_as_new_trials(tiny, opened, searched, timed_out, pruner):
     """Although the total is reached; the timed-out trials stay as they are, and a third start adds nothing.
 
