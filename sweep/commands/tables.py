@@ -17,6 +17,7 @@ from model.classifier import Classifier
 from model.data import npz
 from model.data.arrays import are_padded
 from model.data.assembly import MAX_BYTES
+from model.data.datasets import TABLES
 from model.data.errors import DatasetInvalid, listed
 from model.data.frames import TableFile, as_text, row_finder
 from model.data.preprocessing import Category, PreprocessingError, Table
@@ -72,7 +73,13 @@ def predict_rows(
         OSError: A file cannot be read or written.
     """
     summary = Summary()
-    if path.suffix.lower() == ".npz":
+    ending = path.suffix.lower()
+    if ending != ".npz" and ending not in TABLES:
+        raise DatasetInvalid(
+            f"{path}: predictions are made for tables ({', '.join(TABLES)}) and for arrays in a .npz file\n"
+            "Save its rows as one of these."
+        )
+    if ending == ".npz":
         parts = _array_parts(path, champion, identifiers)
     else:
         parts = _table_parts(path, champion, target, identifiers, summary)

@@ -234,6 +234,15 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str,
         predict_rows(tmp_path / "a.npz", random_champion(fit_pixels(raw, (6, 5)), CLASSES), None, [], None)
 
 
+def test_a_format_without_rows_to_predict_is_refused(tmp_path: Path, champion: Classifier) -> None:
+    """Also if a dataset can be read from such a file; it is not taken for a CSV file."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"alcohol": 13, "town": "Alba"}\n')
+
+    with pytest.raises(DatasetInvalid, match=r"rows.jsonl: predictions are made for tables \(\.csv"):
+        predict_rows(path, champion, None, (), None)
+
+
 def test_an_array_is_refused_where_columns_have_names(tmp_path: Path, champion: Classifier) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 4)))
 
