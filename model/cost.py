@@ -25,21 +25,23 @@ class CostModel:
     Attributes:
         features: inputs of the network.
         classes: outputs of the network.
-        examples: training examples.
+        examples: training examples of each training.
+        folds: trainings of a trial, each of which runs an epoch.
     """
 
     features: int
     classes: int
     examples: int
+    folds: int = 1
 
     @classmethod
-    def of(cls, data: Dataset) -> CostModel:
-        """For a dataset."""
-        return cls(data.preprocessing.features, data.classes, len(data.train))
+    def of(cls, data: Dataset, folds: int = 1) -> CostModel:
+        """For a dataset as one of the folds splits it."""
+        return cls(data.preprocessing.features, data.classes, len(data.train), folds)
 
     def epoch(self, settings: Hyperparameters) -> float:
-        """About how long an epoch takes on one core, in microseconds."""
+        """About how long an epoch of a trial takes on one core, in microseconds."""
         weights = parameters((self.features, *settings.hidden_sizes, self.classes))
         batch = min(settings.batch_size, self.examples)
         step = weights * (PER_PRODUCT_US * batch + PER_WEIGHT_US) + PER_STEP_US
-        return step * self.examples / batch
+        return self.folds * step * self.examples / batch

@@ -156,6 +156,19 @@ def train(
     Raises:
         Diverged: at the batch whose loss is no longer finite.
     """
+    for epoch in unrecorded_epochs(state, examples, validation, stop_after, example_weights):
+        state.record(epoch)
+        yield epoch
+
+
+def unrecorded_epochs(
+    state: TrainingState,
+    examples: Examples,
+    validation: Examples | None,
+    stop_after: int | None = None,
+    example_weights: NDArray[np.floating[Any]] | None = None,
+) -> Iterator[Epoch]:
+    """As `train`, but the caller records each epoch in the state, before it asks for the next one."""
     h = state.hyperparameters
     batches = Batches(examples, h.batch_size)
     weights = weigh(h.class_weights, examples, example_weights)
@@ -164,7 +177,6 @@ def train(
         # small gradients, and probabilities.
         with np.errstate(all="ignore"):
             epoch = _epoch(state, batches, examples, weights, validation, index)
-        state.record(epoch)
         yield epoch
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from model.data.datasets import Source
+from model.data.splits import MOST_FOLDS
 from model.hyperparameters import FIELDS, HyperparameterError, Hyperparameters, check
 from model.metrics import METRICS, Metric, metric_of
 from studies.dimensions import Choice, Dimension, Float, Int, Layers, Strict, Suggester
@@ -54,6 +55,10 @@ class Study(Strict):
         keep: of a table, columns to keep although they look like identifiers or dates.
         objective: `validation_<metric>`; study files may leave out `validation_`. The metric decides the direction.
         epoch: the rule of the selected epoch, `best` or `last`.
+        folds: a trial of the search is so many trainings in lockstep, one for each part of a stratified partition of
+            all rows but the test rows, which is validated by the network that was trained on the others. Its numbers
+            are their means. 1 is a single training on a tenth of the rows. Where a study file does not set it, it is
+            chosen by the data (`studies/folds.py`) and recorded.
         seed: random seed of the study.
         trials: total number, over all starts of the sweep; None if only the time is limited.
         minutes: wall time of a run for everything up to the report; None if only the number of trials is limited.
@@ -61,7 +66,8 @@ class Study(Strict):
         pruner: halving, median, hyperband or none.
         control: fraction of trials that are never pruned, so that the report can estimate the cost of pruning.
             Its former name `audit` is still accepted in study files.
-        trial_seconds: longest training time of a trial; a longer one ends as a timeout. None sets no limit.
+        trial_seconds: longest training time of a trial, of all its folds together; a longer one ends as a timeout. None
+            sets no limit.
         generation: trials that are proposed at a time and compared only with earlier generations, so that the result
             is the same for any number of workers; None proposes a trial whenever a worker is free.
         baseline: the settings of trial 0, and the fixed values of hyperparameters that are not searched.
@@ -78,6 +84,7 @@ class Study(Strict):
     keep: tuple[str, ...] = ()
     objective: str = "validation_accuracy"
     epoch: Literal["best", "last"] = "best"
+    folds: int = Field(1, ge=1, le=MOST_FOLDS)
     seed: int = Field(0, ge=0, lt=2**63)
     trials: int | None = Field(None, ge=1, le=1_000_000)
     minutes: float | None = Field(None, gt=0, le=100_000)

@@ -18,12 +18,13 @@ from typing import Any
 import optuna
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial
 
-from model.classifier import Classifier
 from model.data import datasets
 from model.epoch import EpochSelection
+from model.folds import Folds
 from model.hyperparameters import Hyperparameters
-from model.training import Diverged, TrainingState, train
+from model.training import Diverged
 from studies.definition import Study
+from studies.folds import with_folds
 from studies.study_file import load
 from sweep.champion_classifier import ChampionClassifier
 
@@ -42,8 +43,10 @@ class Objective:
     """
 
     def __init__(self, study: Study | str | Path, cache: str | Path = "runs/data") -> None:
-        self._study = study if isinstance(study, Study) else load(str(study))
-        self._data = datasets.load(datasets.prepare(self._study.source, Path(cache)), self._study.seed)
+        study = study if isinstance(study, Study) else load(str(study))
+        folder = datasets.prepare(study.source, Path(cache))
+        self._study = with_folds(study, folder)
+        self._data = datasets.load_folds(folder, self._study.seed, self._study.folds)
         self._names = self._study.encode(self._study.baseline).keys()
 
     def __call__(self, trial: BaseTrial) -> float:
@@ -55,15 +58,15 @@ class Objective:
         """
         if isinstance(trial, Trial):
             self._require_direction(trial.study)
-        state = self._state(trial.number, self._settings(trial))
+        folds = self._folds(trial.number, self._settings(trial))
         try:
-            for epoch in train(state, self._data.train, self._data.validation):
-                trial.report(self._value(state), epoch.index)
+            for epoch in folds.train():
+                trial.report(self._value(folds), epoch.index)
                 if trial.should_prune():
                     raise optuna.TrialPruned(f"behind the other trials after epoch {epoch.index + 1}")
         except Diverged as error:
             raise optuna.TrialPruned(str(error)) from error
-        return self._value(state)
+        return self._value(folds)
 
     def params(self, **hyperparameters: Any) -> dict[str, Any]:
         """Optuna's parameters for hyperparameters by name, for `optuna.Study.enqueue_trial`.
@@ -87,22 +90,22 @@ class Objective:
     def fit(self, trial: FrozenTrial) -> ChampionClassifier:
         """Train the network of a trial again, to the same bits; the weights are those of the selected epoch.
 
+        Of a study with several folds it is the network of fold 0.
+
         Returns:
             A scikit-learn classifier of raw examples, as they are in the dataset.
 
         Raises:
             Diverged: the loss is no longer finite.
         """
-        state = self._state(trial.number, self.hyperparameters(trial))
-        for _ in train(state, self._data.train, self._data.validation):
+        folds = self._folds(trial.number, self.hyperparameters(trial))
+        for _ in folds.train():
             pass
-        return ChampionClassifier(
-            Classifier(state.selected_network(), self._data.preprocessing, self._data.class_names)
-        )
+        return ChampionClassifier(folds.classifier())
 
-    def _state(self, number: int, settings: Hyperparameters) -> TrainingState:
+    def _folds(self, number: int, settings: Hyperparameters) -> Folds:
         selection = EpochSelection(self._study.objective, self._study.epoch)
-        return TrainingState.of(settings, self._data, [self._study.seed, number], selection)
+        return Folds.of(settings, self._data, [self._study.seed, number], selection)
 
     def _settings(self, trial: BaseTrial) -> Hyperparameters:
         """The hyperparameters of a trial; nothing that it was given is dropped."""
@@ -139,6 +142,6 @@ class Objective:
                 "enqueue hyperparameters by name with study.enqueue_trial(objective.params(...))"
             ) from error
 
-    def _value(self, state: TrainingState) -> float:
-        assert state.selected is not None
-        return state.selected.validation[self._study.metric.name]
+    def _value(self, folds: Folds) -> float:
+        assert folds.selected is not None
+        return folds.selected.validation[self._study.metric.name]

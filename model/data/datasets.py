@@ -29,7 +29,7 @@ from model.data.mnist import read_mnist, sweep_data
 from model.data.npz_dataset import read_npz_dataset
 from model.data.preprocessing import BACKGROUND_IMAGES, Preprocessing, fit_pixels, fit_table
 from model.data.row_notes import row_notes
-from model.data.splits import validation_split
+from model.data.splits import fold_split, validation_split
 from model.files import locked
 
 __all__ = [
@@ -44,7 +44,9 @@ __all__ = [
     "Source",
     "check_name",
     "fetch",
+    "labels",
     "load",
+    "load_folds",
     "prepare",
     "prepared",
     "read_source",
@@ -157,7 +159,25 @@ def _silent(line: str) -> None:
     del line
 
 
-def load(folder: Path, seed: int | None) -> Dataset:
+def labels(folder: Path) -> NDArray[np.int64]:
+    """The labels (n,) of all rows but the test rows of a prepared dataset.
+
+    Raises:
+        DatasetDamaged: As `load`.
+    """
+    return map_arrays(folder, read_card(folder))["labels"]
+
+
+def load_folds(folder: Path, seed: int | None, folds: int) -> tuple[Dataset, ...]:
+    """A prepared dataset as each fold splits it; the arguments are those of `load`.
+
+    Raises:
+        DatasetDamaged: As `load`.
+    """
+    return tuple(load(folder, seed, folds, fold) for fold in range(folds))
+
+
+def load(folder: Path, seed: int | None, folds: int = 1, fold: int = 0) -> Dataset:
     """Map a prepared dataset, split it for a study, and fit the preprocessing on its training rows.
 
     Takes milliseconds for images, which are not hashed or copied.
@@ -166,6 +186,8 @@ def load(folder: Path, seed: int | None) -> Dataset:
         folder: The folder that `prepare` returned.
         seed: The study's seed, which determines the tenth of the rows that is used for validation. None: all rows but
             the test rows are for training and none for validation, as for the final models.
+        folds: Number of parts of which each is once used for validation; 1 for a single split.
+        fold: The part that is used for validation here, from 0.
 
     Raises:
         DatasetDamaged: The folder is not a prepared dataset, or its files are inconsistent.
@@ -174,7 +196,7 @@ def load(folder: Path, seed: int | None) -> Dataset:
     arrays = map_arrays(folder, card)
     raw, labels = arrays["images"], arrays["labels"]
     everything = np.arange(len(labels)), np.empty(0, np.int64)
-    train, validation = everything if seed is None else validation_split(labels, seed)
+    train, validation = everything if seed is None else fold_split(labels, seed, folds, fold)
     preprocessing = _fitted(card, raw, train)
     inputs = preprocessing.apply(raw, card.columns or ())
     return Dataset(

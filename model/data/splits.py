@@ -17,6 +17,16 @@ TEST_SEED = 1797
 VALIDATION_FRACTION = 0.1
 VALIDATION_STREAM = 0x53504C4954
 """Seed-stream identifier ("SPLIT" in ASCII): no trial uses this stream of random numbers."""
+FOLD_STREAM = 0x464F4C44
+"""Seed-stream identifier ("FOLD" in ASCII) of the partition into folds."""
+FEW_VALIDATION_ROWS = 500
+"""Validation rows, below which one validation part tells good settings from lucky ones too badly.
+
+An accuracy of 90 % on 500 rows has a standard error of 1.3 points, more than most settings differ.
+"""
+FOLDS, LEAST_FOLDS, MOST_FOLDS = 5, 3, 20
+"""Folds where there are few rows; the fewest that are chosen unasked, since with two only half of the rows train; most.
+"""
 
 
 def stratified_split(
@@ -73,3 +83,50 @@ def validation_split(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.i
     """Rows for training and rows for validation, a tenth of every class, for a study's seed."""
     sequence = np.random.SeedSequence(seed, spawn_key=(VALIDATION_STREAM,))
     return stratified_split(labels, VALIDATION_FRACTION, sequence)
+
+
+def fold_split(
+    labels: NDArray[np.int64], seed: int, folds: int, fold: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows for training and rows for validation of one fold of a stratified partition.
+
+    Every row is in the validation part of exactly one fold. The parts of two folds differ by at most one row, and by at
+    most one row of each class. With a single fold, the rows of `validation_split`.
+
+    Args:
+        labels: (n,) int64, 0 or more, of all rows but the test rows.
+        seed: the study's; the same seed gives the same rows on every machine.
+        folds: number of folds; not more than `most_folds`, so that every class is in every part.
+        fold: from 0.
+
+    Returns:
+        Two int64 arrays of row numbers, ascending.
+    """
+    if folds == 1:
+        return validation_split(labels, seed)
+    sequence = np.random.SeedSequence(seed, spawn_key=(FOLD_STREAM,))
+    order = np.argsort(np.random.PCG64(sequence).random_raw(len(labels)), kind="stable")
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    taken = np.zeros(len(labels), dtype=bool)
+    taken[by_class[fold::folds]] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
+
+
+def most_folds(labels: NDArray[np.int64]) -> int:
+    """The largest number of folds that all have rows of every class; 1 if a class has a single row."""
+    counts = np.bincount(labels)
+    return min(MOST_FOLDS, int(counts[counts > 0].min()))
+
+
+def default_folds(labels: NDArray[np.int64]) -> int:
+    """The number of folds of a study that names none: 5 where one validation part has under 500 rows, else 1.
+
+    Where the rarest class has fewer than 5 rows, as many as it has; 1 if those are fewer than 3.
+
+    Args:
+        labels: (n,) int64, of all rows but the test rows.
+    """
+    if round(len(labels) * VALIDATION_FRACTION) >= FEW_VALIDATION_ROWS:
+        return 1
+    folds = min(FOLDS, most_folds(labels))
+    return folds if folds >= LEAST_FOLDS else 1

@@ -175,7 +175,7 @@ def _keys(
 
 def _result(record: SweepRecord, value: float) -> float:
     """The logarithm of a loss, or of 1 - value; half an example is the least error that can be told."""
-    least = 0.5 / record.dataset["validation"] if record.maximize else np.finfo(float).tiny
+    least = 0.5 / record.validated if record.maximize else np.finfo(float).tiny
     return math.log(max(1 - value if record.maximize else value, least))
 
 

@@ -102,7 +102,7 @@ def objective(record: SweepRecord) -> MetricFormat:
     """The metric that ranks this study's trials; a loss has digits for the champion's mean, else for the best value."""
     name = f"validation {record.metric.label}"
     if record.metric.percent:
-        return replace(accuracy(int(record.dataset["validation"]), name), maximize=record.maximize)
+        return replace(accuracy(record.validated, name), maximize=record.maximize)
     best = next((trial.value for trial in record.ranked() if trial.value), 0.1)
     found = loss(name, (record.verdict or {}).get("confirm_mean") or best)
     return replace(found, maximize=record.maximize)

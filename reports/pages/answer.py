@@ -162,7 +162,7 @@ def _answer(report: Report) -> list[str]:
         return [*found, "Without a completed trial there is nothing to compare.", *_causes(record)]
     found += _comparison(report)
     found += [*_tested(record), *_tested_against_baseline(record)]
-    n = int(record.dataset["validation"])
+    n = record.validated
     se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
     if metric.maximize and se > 0:
         found.append(

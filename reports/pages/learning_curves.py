@@ -58,7 +58,7 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
 
 def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
     row, seen = trial.epochs[trial.selected_epoch or 0], course(trial)
-    accuracies = wording.accuracy(int(report.record.dataset["validation"]))
+    accuracies = wording.accuracy(report.record.validated)
     return [
         name(trial.number),
         seen.label if seen else "–",

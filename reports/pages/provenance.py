@@ -96,12 +96,13 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     dirty = ", with uncommitted changes: not reproducible from the commit" if origin.get("git_dirty") else ""
     generation = f", generations of {study['generation']}" if study.get("generation") else ""
     start = f", after {counted(len(study['start']), 'given setting')}" if study.get("start") else ""
+    folds = f", mean of {record.folds} folds" if record.folds > 1 else ""
     control = percent(float(study.get("control") or 0))
     return [
         ("data", f"{data['name']}: {sizes} examples"),
         *_preparation(data.get("notes") or ()),
         ("data's SHA-256", str(data["digest"])),
-        ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch"),
+        ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch{folds}"),
         ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}{start}"),
         ("pruner", f"{study['pruner']}, {control} of the trials judged but never stopped"),
         ("code", f"commit {commit}{dirty}"),

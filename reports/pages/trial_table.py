@@ -64,7 +64,7 @@ def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
     """A second metric for the table, one that does not rank the trials."""
     if report.metric.maximize:
         return ["validation_loss"], lambda trial: wording.loss().text(trial.validation_loss)
-    metric = wording.accuracy(int(report.record.dataset["validation"]))
+    metric = wording.accuracy(report.record.validated)
     return ["validation_accuracy"], lambda trial: metric.text(trial.validation_accuracy)
 
 

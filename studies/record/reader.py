@@ -139,6 +139,17 @@ class SweepRecord:
         return self.metric.maximize
 
     @property
+    def folds(self) -> int:
+        """Trainings of each trial of the search, whose means are its numbers."""
+        return int(self.study.get("folds", 1))
+
+    @property
+    def validated(self) -> int:
+        """Examples on which a trial of the search is evaluated: the validation part, or with folds all but the test."""
+        validation = int(self.dataset["validation"])
+        return validation if self.folds == 1 else validation + int(self.dataset["train"])
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class; its number in records of versions that did not record names."""
         return tuple(self.dataset.get("class_names") or map(str, range(int(self.dataset["classes"]))))

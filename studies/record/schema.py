@@ -9,7 +9,7 @@ attributes, written by `sweep/storage/database.py` and read by `studies/record/r
 | `schema` | 2, the version of this table; version 1 had no seals |
 | `uid` | random hex, made once; the identity of the study |
 | `created` | ISO 8601, UTC |
-| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, seed, trials, sampler, pruner, control (older records: audit), baseline, space, start (what differs from the baseline), confirm |
+| `study` | the study file, complete: name, question, dataset, objective, direction, epoch, folds (absent in older records: 1), seed, trials, sampler, pruner, control (older records: audit), baseline, space, start (what differs from the baseline), confirm |
 | `dataset` | name, digest (SHA-256), classes, class_names, shape of one example, columns of a table, notes on what was done with the source, train, validation, test (numbers of examples); older records: scale instead of names, columns and notes |
 | `provenance` | versions, git_commit, git_dirty, machine, command |
 | `data_file` | path of the data file, relative to the study's folder; absent for built-in data, for an absolute path in the study file, and in older records |
@@ -60,7 +60,7 @@ EPOCH_COLUMNS = (*COLUMNS, "time")
 EPOCH = np.dtype([(column, np.float64) for column in EPOCH_COLUMNS])
 _RENAMED = {"audit": "control"}
 """Renamed keys of a study: former name -> name."""
-FORMER_DEFAULTS = {"pruner": "median"}
+FORMER_DEFAULTS: dict[str, Any] = {"pruner": "median"}
 """Defaults of study files of an older version."""
 
 
@@ -78,7 +78,9 @@ def upgraded_study(study: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def continued(study: Study, recorded: Mapping[str, Any]) -> Study:
-    """The study with former defaults of keys that it does not set, if it was recorded with them.
+    """The study with former defaults of keys that it does not set, if it was recorded with them; and with its folds.
+
+    The number of folds was chosen by the data when the study was begun, or is 1 if it was begun by an older version.
 
     Args:
         study: as its file defines it now.
@@ -89,6 +91,8 @@ def continued(study: Study, recorded: Mapping[str, Any]) -> Study:
         for key, value in FORMER_DEFAULTS.items()
         if key not in study.model_fields_set and recorded[key] == value
     }
+    if "folds" not in study.model_fields_set:
+        former["folds"] = recorded["folds"]
     return study.model_copy(update=former) if former else study
 
 

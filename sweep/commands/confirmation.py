@@ -99,12 +99,12 @@ class Confirmation:
         if self.budget is None:
             return plan
         shipped = [record.trials[number] for number in dict.fromkeys([champion, 0])]
-        return plan[: len(shipped) * self.budget.final_models(training_seconds(shipped))]
+        return plan[: len(shipped) * self.budget.final_models(training_seconds(study, shipped))]
 
     def _trainings(self, record: SweepRecord) -> list[float]:
         """Seconds of a whole training of each candidate, the baseline last."""
         chosen = [trial for trial in candidates(self.study, record) if trial.number] + list(record.trials[:1])
-        return training_seconds([trial for trial in chosen if len(trial.epochs)])
+        return training_seconds(self.study, [trial for trial in chosen if len(trial.epochs)])
 
     def _is_confirmed(self, record: SweepRecord) -> bool:
         """Whether nothing of the study's own confirmation is left to train."""

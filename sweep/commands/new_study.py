@@ -19,7 +19,7 @@ from model.data.balance import is_imbalanced, majority_share
 from model.data.datasets import Source
 from model.data.errors import shortened
 from model.data.preprocessing import MAX_VALUES
-from model.data.splits import VALIDATION_FRACTION
+from model.data.splits import VALIDATION_FRACTION, default_folds
 from model.files import write_atomic
 from studies.record.folder import RESERVED, Home
 from studies.study_file import StudyError, load, names
@@ -210,7 +210,7 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
         target: Of a table: the column to predict; None for other data.
     """
     validation = round(len(arrays.labels) * VALIDATION_FRACTION)
-    rows, plan = len(arrays.labels) - validation, _plan(arrays)
+    rows, plan, folds = len(arrays.labels) - validation, _plan(arrays), default_folds(arrays.labels)
     return "\n".join(
         [
             f"# {len(arrays.labels) + len(arrays.test_labels):,} rows: {rows:,} for training, {validation:,} for"
@@ -219,8 +219,9 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
             f"question  = {_quoted(_question(dataset, arrays, target))}",
             f"dataset   = {_quoted(dataset)}",
             *([f"target    = {_quoted(target)}"] if target is not None else []),
-            *_objective(arrays, validation),
+            *_objective(arrays, validation, folds),
             f'epoch     = "{plan.epoch}"',
+            _folds(folds),
             "seed      = 7",
             f"trials    = {plan.trials}",
             'sampler   = "tpe"',
@@ -251,9 +252,15 @@ def _question(dataset: str, arrays: Arrays, target: str | None) -> str:
     return f"Which width, learning rate, batch size and regularisation {what}?"
 
 
-def _objective(arrays: Arrays, validation: int) -> list[str]:
+def _folds(folds: int) -> str:
+    what = "a trial is one training" if folds == 1 else f"a trial is {folds} trainings; each row validates one of them"
+    return f"folds     = {folds:<27}# {what}"
+
+
+def _objective(arrays: Arrays, validation: int, folds: int) -> list[str]:
     counts = np.bincount(np.concatenate([arrays.labels, arrays.test_labels])).tolist()
-    reason = f"# {validation:,} validation rows cannot rank trials by accuracy: too many would tie"
+    few = f"{validation:,} validation rows cannot rank trials by accuracy: too many would tie"
+    reason = f"# {few if folds == 1 else 'ranks trials more finely than the accuracy on so few rows'}"
     lines = [
         f'objective = "validation_loss"          {reason}'
         if validation < FINE_ROWS

@@ -17,6 +17,7 @@ from types import FrameType
 from rich.console import Console
 
 from studies.definition import Study
+from studies.folds import with_folds
 from studies.record import reader
 from studies.record.errors import DatabaseUnavailable, sql_errors
 from studies.record.folder import Home, StudyFolder
@@ -57,6 +58,7 @@ def run_study(options: Options, console: Console) -> int:
         with console.status(f"connecting to the scheduler {options.cluster}"):
             require_scheduler(options.cluster)
     study, dataset = study_and_data(options, console)
+    study = with_folds(study, dataset)
     folder = Home(options.home).study(study.name).path
     folder.mkdir(exist_ok=True)
     with study_lock(folder), sql_errors(StudyFolder(folder).database):

@@ -18,7 +18,8 @@ from sweep.coordination.progress import duration, reading
 def summary(record: SweepRecord) -> dict[str, Any]:
     """The study for `--json`: numbers in full precision, None for what is not known yet.
 
-    Keys: study, question, dataset, objective, trials (requested), begun, done, outcomes, best, baseline, champion,
+    Keys: study, question, dataset, objective, folds (of whose validation values the best, the baseline and all trials
+    have the mean), trials (requested), begun, done, outcomes, best, baseline, champion,
     unconfirmed_champion (named for lack of time to confirm one), confirmed (the champion's mean on fresh seeds; its
     paired difference to the baseline, positive where it is better, and the difference's 95 % interval),
     mean_test_accuracy (of the final models) and its test_interval, mean_test_objective (if the objective is neither
@@ -32,6 +33,7 @@ def summary(record: SweepRecord) -> dict[str, Any]:
         "question": record.study["question"],
         "dataset": {"name": record.dataset["name"], "digest": record.dataset["digest"]},
         "objective": record.objective,
+        "folds": record.folds,
         "trials": record.study["trials"],
         "begun": len(record.trials),
         "done": sum(trial.state != "running" for trial in record.trials),
@@ -72,6 +74,8 @@ def imbalance_lines(record: SweepRecord) -> list[str]:
 def lines(record: SweepRecord) -> list[str]:
     """The summary as lines of text."""
     found = [record.study["question"], one_line(record)]
+    if record.folds > 1:
+        found.append(f"validation numbers are means of {record.folds} folds")
     for title, trial in (("best", record.ranked()[:1]), ("baseline", record.trials[:1])):
         found += [f"{title}: trial {one.number}, {_value(record, one)}; {_settings(record, one)}" for one in trial]
     if record.verdict and (tested := final_accuracy(record)):

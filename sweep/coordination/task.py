@@ -118,6 +118,7 @@ def job_for(
     whole: bool = False,
     stop_after: int | None = None,
     pause_after: int | None = None,
+    folds: int = 1,
     seconds: float | None = None,
 ) -> Job:
     """A `Job`, whose fields can all be written as JSON."""
@@ -133,5 +134,6 @@ def job_for(
         whole=whole,
         stop_after=stop_after,
         pause_after=pause_after,
+        folds=folds,
         seconds=seconds,
     )

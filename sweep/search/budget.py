@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model.data.splits import VALIDATION_FRACTION
 from studies.definition import Confirm
 
 REPORT_S = 7.0
@@ -49,6 +50,14 @@ def _slowness() -> float:
     with contextlib.suppress(OSError):  # only Linux has the file; this process is one of those that are running
         load = min(load, int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) - 1)
     return max(1.0, (load + 1) / cores)
+
+
+def training_share(folds: int) -> float:
+    """The share of a trial's time that a training run of the confirmation takes, which has no folds.
+
+    The folds of a trial together train on folds - 1 times the rows, the run on all but its validation part.
+    """
+    return 1.0 if folds == 1 else (1 - VALIDATION_FRACTION) / (folds - 1)
 
 
 @dataclass(frozen=True)

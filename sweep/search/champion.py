@@ -14,11 +14,10 @@ from model import checkpoint, weights
 from model.checkpoint import CheckpointError
 from model.classifier import Classifier
 from model.data import datasets
-from model.data.datasets import Dataset
 from model.epoch import EpochSelection
 from model.files import write_atomic
+from model.folds import Folds
 from model.hyperparameters import Hyperparameters
-from model.training import TrainingState, train
 from studies.definition import Study
 from studies.record.folder import StudyFolder, TrialFolder
 from studies.record.reader import SweepRecord, TrialRecord
@@ -75,26 +74,30 @@ def name_champion(
 
 
 def name_unconfirmed(study: Study, database: Database, record: SweepRecord, dataset: Path) -> None:
-    """Write the network of the best trial of the search as the champion; there is no verdict, and no test."""
+    """Write the network of the best trial of the search as the champion; there is no verdict, and no test.
+
+    Of a trial with several folds it is the network of fold 0, which was trained without that fold's validation rows.
+    """
     folder, best = StudyFolder(database.folder), record.contenders()[0]
     files = folder.trial("search", best.number)
     if not files.weights.exists():
-        weights.save(files.weights, _classifier_of(study, best, files, datasets.load(dataset, study.seed)))
+        weights.save(files.weights, _classifier_of(study, best, files, dataset))
     digest = weights.sha256(weights.load(files.weights).network.theta)
     _write_files(folder, record, best.number, files.weights, digest, None)
 
 
-def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, data: Dataset) -> Classifier:
+def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, dataset: Path) -> Classifier:
     """The network of a trial that was stopped, from its checkpoint; epochs that this lacks are trained again."""
+    data = datasets.load_folds(dataset, study.seed, study.folds)
     settings, selection = Hyperparameters(**trial.hyperparameters), EpochSelection(study.objective, study.epoch)
-    state = TrainingState.of(settings, data, [study.seed, trial.number], selection)
+    folds = Folds.of(settings, data, [study.seed, trial.number], selection)
     with contextlib.suppress(FileNotFoundError, CheckpointError):
-        checkpoint.restore(state, files.checkpoint)
-    if len(state.epochs) > len(trial.epochs):  # its worker was one epoch ahead of the record
-        state = TrainingState.of(settings, data, [study.seed, trial.number], selection)
-    for _ in train(state, data.train, data.validation, len(trial.epochs)):
+        checkpoint.restore(folds.states, files.checkpoint)
+    if len(folds.epochs) > len(trial.epochs):  # its worker was one epoch ahead of the record
+        folds = Folds.of(settings, data, [study.seed, trial.number], selection)
+    for _ in folds.train(len(trial.epochs)):
         pass
-    return Classifier(state.selected_network(), data.preprocessing, data.class_names)
+    return folds.classifier()
 
 
 def _write_files(

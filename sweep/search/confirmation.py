@@ -7,6 +7,7 @@
 3. Final models of champion and baseline are trained on all but the test examples.
 
 All are trials of the Optuna study `confirm`: recorded, resumed and tracked like others, but hidden from the sampler.
+Each is one training, also where a trial of the search has several folds: fresh splits and seeds are what they measure.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from studies.record.folder import StudyFolder
 from studies.record.outcome import Outcome
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.coordination.task import Task, job_for, task_from
+from sweep.search.budget import training_share
 from sweep.storage.database import Database
 from sweep.workers.pool import Job
 
@@ -247,9 +249,10 @@ def epochs_to_ship(study: Study, record: SweepRecord, trial: TrialRecord) -> int
     return math.ceil(statistics.median((run.selected_epoch or 0) + 1 for run in whole))
 
 
-def training_seconds(trials: Sequence[TrialRecord]) -> list[float]:
-    """Seconds of a whole training of each trial, by the mean time of the epochs that it ran."""
-    return [trial.seconds / len(trial.epochs) * trial.hyperparameters["epochs"] for trial in trials]
+def training_seconds(study: Study, trials: Sequence[TrialRecord]) -> list[float]:
+    """Seconds of a whole training on one split of each trial's settings, by the mean time of the epochs that it ran."""
+    share = training_share(study.folds)
+    return [share * trial.seconds / len(trial.epochs) * trial.hyperparameters["epochs"] for trial in trials]
 
 
 def whole_repeats(study: Study, record: SweepRecord) -> int:

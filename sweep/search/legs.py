@@ -105,6 +105,7 @@ def search_job(
         [study.seed, number],
         EpochSelection(study.objective, study.epoch),
         pause_after=None if pause == settings.epochs else pause,
+        folds=study.folds,
         seconds=study.trial_seconds,
     )
 

@@ -29,7 +29,7 @@ from studies.record.schema import CONTROL, LEG
 from studies.rungs import rung_epochs
 from sweep.coordination.task import Task, state_of, task_from
 from sweep.failpoints import failpoint
-from sweep.search.budget import Budget
+from sweep.search.budget import Budget, training_share
 from sweep.search.halving import Halving
 from sweep.search.legs import Leg, Result, is_control, leg_of, recorded_result, result_of, rungs_of, search_job
 from sweep.search.proposals import Proposals
@@ -74,7 +74,7 @@ class Search:
         self._epoch_seconds: dict[int, float] = {}
         self._has_epoch = False
         self._began = time.monotonic()
-        self._cost = CostModel.of(datasets.load(dataset, study.seed))
+        self._cost = CostModel.of(datasets.load(dataset, study.seed, study.folds), study.folds)
         self._standings = Standings(len(rung_epochs(study.longest_epochs, study.longest_epochs)))
         self._halving = Halving(self._standings, study.trials, study.confirm.top) if study.pruner == "halving" else None
         self._proposals = Proposals(study, self._standings, self._cost)
@@ -171,7 +171,8 @@ class Search:
         if 0 not in self._epoch_seconds:
             return []
         ahead = self._standings.ahead(self._definition.confirm.top)
-        return [self._epoch_seconds[number] * self._settings[number].epochs for number in (*ahead, 0)]
+        share = training_share(self._definition.folds)
+        return [share * self._epoch_seconds[number] * self._settings[number].epochs for number in (*ahead, 0)]
 
     def tell(self, task: Task, outcome: Outcome) -> Mapping[str, Any]:
         """Use a trial's result; returns what the pruner stored about it, to be recorded for the next start."""

@@ -31,7 +31,8 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
         *([f"[All trials side by side]({links['charts']}), best first."] if "charts" in links else []),
         f"**State.** {state.capitalize()}: {len(record.trials)} of {record.planned} trials ({counts}).",
         f"**Data.** {record.dataset['name']}, {record.dataset['train']} training, {record.dataset['validation']} "
-        f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}.{_classes(record)}",
+        f"validation and {record.dataset['test']} test examples, seed {record.study['seed']}."
+        f"{_folds(record)}{_classes(record)}",
     ]
     if notes := record.dataset.get("notes"):
         lines.append(f"**Preparation.** {'; '.join(notes)}.")
@@ -60,6 +61,10 @@ def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
         return ["**Answer.** None yet: no trial is complete."]
     lines = [f"**Answer.** {_link(record, best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
     return [*lines, *_confirmation(record, champion_number(record))]
+
+
+def _folds(record: SweepRecord) -> str:
+    return f" Validation numbers of trials are means of {record.folds} folds." if record.folds > 1 else ""
 
 
 def _classes(record: SweepRecord) -> str:

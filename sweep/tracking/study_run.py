@@ -86,7 +86,7 @@ def study_state(record: SweepRecord, *, active: bool) -> str:
 
 def _study_params(record: SweepRecord) -> dict[str, str]:
     """What cannot change once a study has begun, because MLflow's params cannot; `trials` may grow and is a tag."""
-    names = ("objective", "epoch", "seed", "sampler", "pruner", "control", "generation")
+    names = ("objective", "epoch", "folds", "seed", "sampler", "pruner", "control", "generation")
     params = {name: expected_runs.text(record.study[name]) for name in names if record.study.get(name) is not None}
     return {"dataset": expected_runs.text(record.dataset["name"]), **params}
 

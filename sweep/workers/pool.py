@@ -18,7 +18,7 @@ class EnvironmentFailure(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One training run.
+    """The training of a trial: one training run, or one for each fold.
 
     Attributes:
         id: names the job in every message about it.
@@ -31,7 +31,8 @@ class Job:
         whole: train on the validation examples too, and evaluate nothing.
         stop_after: last epoch to run, counted from 1; None for all.
         pause_after: epoch, counted from 1, after which to save a checkpoint and report `PAUSED`; None for no pause.
-        seconds: longest training time, enforced by the coordinator; None for no limit.
+        folds: parts of the examples, each of which validates one training run; 1 for a single validation part.
+        seconds: longest training time of all folds together, enforced by the coordinator; None for no limit.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Job:
     whole: bool = False
     stop_after: int | None = None
     pause_after: int | None = None
+    folds: int = 1
     seconds: float | None = None
 
 

@@ -29,14 +29,13 @@ from typing import Any
 
 from model import checkpoint, weights
 from model.checkpoint import CheckpointError
-from model.classifier import Classifier
 from model.data import datasets
 from model.data.datasets import Dataset
 from model.epoch import Epoch, EpochSelection
-from model.evaluation import predict
 from model.files import locked
+from model.folds import Folds, memory_of
 from model.hyperparameters import Hyperparameters
-from model.training import Diverged, TrainingState, memory_needed, train
+from model.training import Diverged
 from studies.record.folder import TrialFolder
 from studies.record.outcome import Outcome
 from sweep.failpoints import failpoint
@@ -92,13 +91,13 @@ def send(job: Job, kind: MessageKind, **content: object) -> None:
 
 
 @contextlib.contextmanager
-def heartbeat(job: Job, state: TrainingState) -> Iterator[None]:
+def heartbeat(job: Job, folds: Folds) -> Iterator[None]:
     """Report the number of steps every HEARTBEAT_INTERVAL_S; it stays the same while a step hangs."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_INTERVAL_S):
-            send(job, MessageKind.HEARTBEAT, step=state.optimizer.t)
+            send(job, MessageKind.HEARTBEAT, step=folds.steps)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -145,77 +144,75 @@ def run(job: Job, inbox: Inbox) -> None:
 
 
 def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
-    data = _dataset(job.dataset, None if job.whole else job.split_seed)
-    state = _state(job, data, folder)
-    for epoch in state.epochs:
+    folds = _folds(job, folder)
+    for epoch in folds.epochs:
         send(job, MessageKind.EPOCH, epoch={"index": epoch.index, **epoch.row()})
-    with heartbeat(job, state):
-        stopped = _train_until_stopped(job, state, data, folder, inbox)
-    is_last = job.pause_after is None and len(state.epochs) >= (job.stop_after or state.hyperparameters.epochs)
+    with heartbeat(job, folds):
+        stopped = _train_until_stopped(job, folds, folder, inbox)
+    is_last = job.pause_after is None and len(folds.epochs) >= (job.stop_after or job.hyperparameters["epochs"])
     if not is_last and (stopped or job.pause_after is not None):
         failpoint("before_last_checkpoint")
-        checkpoint.save(state, folder.checkpoint)
-        send(job, MessageKind.PAUSED if len(state.epochs) == job.pause_after else MessageKind.STOPPED)
+        checkpoint.save(folds.states, folder.checkpoint)
+        send(job, MessageKind.PAUSED if len(folds.epochs) == job.pause_after else MessageKind.STOPPED)
         return
-    send(job, MessageKind.DONE, **_finish(job, state, data, folder))
+    send(job, MessageKind.DONE, **_finish(job, folds, folder))
 
 
 @lru_cache(maxsize=1)
-def _dataset(folder: str, split_seed: int | None) -> Dataset:
-    """The dataset of a job; the next job of this worker most likely has the same."""
-    return datasets.load(Path(folder), split_seed)
+def _datasets(folder: str, split_seed: int | None, folds: int) -> tuple[Dataset, ...]:
+    """The dataset of a job, as each fold splits it; the next job of this worker most likely has the same."""
+    return datasets.load_folds(Path(folder), split_seed, folds)
 
 
-def _train_until_stopped(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder, inbox: Inbox) -> bool:
+def _train_until_stopped(job: Job, folds: Folds, folder: TrialFolder, inbox: Inbox) -> bool:
     """Report every epoch; return whether the job was stopped before its last."""
-    for epoch in _train(job, state, data, folder):
+    for epoch in _train(job, folds, folder):
         send(job, MessageKind.EPOCH, epoch={"index": epoch.index, **epoch.row()})
         if inbox.stopped(job):
             return True
     return False
 
 
-def _state(job: Job, data: Dataset, folder: TrialFolder) -> TrainingState:
-    """The state from the checkpoint if there is one; a damaged one is renamed and the trial starts again."""
+def _folds(job: Job, folder: TrialFolder) -> Folds:
+    """The trainings from the checkpoint if there is one; a damaged one is renamed and the trial starts again."""
+    data = _datasets(job.dataset, None if job.whole else job.split_seed, job.folds)
     settings = Hyperparameters(**job.hyperparameters)
-    needed, available = memory_needed(settings, data.features, data.classes), memory_available()
+    needed, available = memory_of(settings, data), memory_available()
     if needed > available:
         raise MemoryError(f"the training needs about {needed >> 20:,} MiB, {available >> 20:,} MiB are available")
-    selection = EpochSelection(job.objective, job.epoch)
-    state = TrainingState.of(settings, data, job.seed, selection)
+    folds = Folds.of(settings, data, job.seed, EpochSelection(job.objective, job.epoch))
     if folder.checkpoint.exists():
         try:
-            checkpoint.restore(state, folder.checkpoint)
+            checkpoint.restore(folds.states, folder.checkpoint)
         except CheckpointError as error:
             folder.checkpoint.replace(folder.damaged_checkpoint)
             send(job, MessageKind.NOTE, text=f"{error}; it was renamed, and the trial starts again")
-    return state
+    return folds
 
 
-def _train(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) -> Iterator[Epoch]:
+def _train(job: Job, folds: Folds, folder: TrialFolder) -> Iterator[Epoch]:
     """Train, and save checkpoints at intervals."""
     saved, cost = perf_counter(), 0.0
-    validation, end = None if job.whole else data.validation, job.pause_after or job.stop_after
-    for epoch in train(state, data.train, validation, end):
+    for epoch in folds.train(job.pause_after or job.stop_after):
         if perf_counter() - saved > max(CHECKPOINT_INTERVAL_S, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")
-            checkpoint.save(state, folder.checkpoint)
+            checkpoint.save(folds.states, folder.checkpoint)
             failpoint("after_checkpoint")
             saved = perf_counter()
             cost = saved - started
         yield epoch
 
 
-def _finish(job: Job, state: TrainingState, data: Dataset, folder: TrialFolder) -> dict[str, Any]:
-    """Write the weights of the selected epoch; return their hash and, if it was validated, the confusion matrix."""
+def _finish(job: Job, folds: Folds, folder: TrialFolder) -> dict[str, Any]:
+    """Write the weights of the selected epoch; return their hash and, if it was validated, the confusion matrix.
+
+    The weights are those of fold 0, the confusion matrix is the sum over all folds.
+    """
     failpoint("before_weights")
-    network = state.selected_network()
-    digest = weights.save(folder.weights, Classifier(network, data.preprocessing, data.class_names))
+    digest = weights.save(folder.weights, folds.classifier())
     failpoint("after_weights")
-    if job.whole:
-        return {"weights_sha256": digest, "confusion": None}
-    return {"weights_sha256": digest, "confusion": predict(network, data.validation).confusion.tolist()}
+    return {"weights_sha256": digest, "confusion": None if job.whole else folds.confusion().tolist()}
 
 
 def memory_available() -> int:
