@@ -26,6 +26,7 @@ from sweep.storage import database as storage
 STUDY = """\
 question = "Two at once?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 3

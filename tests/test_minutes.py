@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 STUDY = """\
 question = "Which width and learning rate, soon?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 minutes = 0.4
@@ -50,6 +51,7 @@ LONG = ("--set", "baseline.epochs=8000")
 DIVERGING = """\
 question = "A third of these settings diverge: does the sweep still end well with 16 workers?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 40

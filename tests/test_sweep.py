@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 STUDY = """\
 question = "Which width and learning rate?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 3

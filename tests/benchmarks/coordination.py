@@ -39,6 +39,7 @@ from sweep.workers.pool import Event, Job
 STUDY = """\
 question = "What does coordination cost?"
 dataset = "digits"
+folds = 1
 trials = 100
 pruner = "median"
 [baseline]

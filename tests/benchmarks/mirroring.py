@@ -37,6 +37,7 @@ TRIALS, EPOCHS, SIZES = 1_000, 20, (64, 64, 10)
 STUDY = f"""\
 question = "What does a mirror cost?"
 dataset = "digits"
+folds = 1
 trials = {TRIALS}
 sampler = "random"
 [baseline]
@@ -121,6 +122,7 @@ def sync(home: Path) -> float:
 HANGING = """\
 question = "Does a tracker that hangs slow the training?"
 dataset = "digits"
+folds = 1
 trials = 3
 pruner = "none"
 [baseline]

@@ -48,6 +48,7 @@ TRIALS = 8
 STUDY = """\
 question = "Does it survive?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 8

@@ -18,6 +18,7 @@ from sweep.workers.local import LocalPool
 STUDY = """\
 question = "Which width and learning rate?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 6

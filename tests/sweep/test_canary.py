@@ -286,6 +286,7 @@ def test_the_password_is_sent_to_the_tracking_server(
 STUDY = """\
 question = "Which learning rate?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 2

@@ -101,7 +101,7 @@ def test_a_wrong_study_file_has_exit_code_2_and_names_the_line(capsys, home, stu
     """And no study is created."""
     study_file.write_text(study_file.read_text().replace("low = 1e-3", "low = 1"))
 
-    assert "tiny.toml, line 16: space.learning_rate: low must be less than high" in refused(
+    assert "tiny.toml, line 17: space.learning_rate: low must be less than high" in refused(
         capsys, 2, "run", study_file, "--home", home
     )
     assert not list(home.glob("*/study.db"))

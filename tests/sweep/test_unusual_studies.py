@@ -21,6 +21,7 @@ from sweep.search.confirmation import candidates
 FOUR_SETTINGS = """\
 question = "Four settings and 24 trials: is each candidate another setting?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 7
 trials = 24
@@ -38,6 +39,7 @@ repeats = 2
 ONE_SETTING = """\
 question = "One setting: how noisy is it?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 1
 trials = 12
@@ -51,6 +53,7 @@ batch_size = { choices = [128] }
 SEARCHED_EPOCHS = """\
 question = "Trials of different lengths: is a long one judged by a short one's clock?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 7
 trials = 20
@@ -66,6 +69,7 @@ learning_rate = { low = 1e-4, high = 1e-2, log = true }
 WHOLE_NUMBERS = """\
 question = "Is 0 the same as 0.0?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 1
 trials = 27

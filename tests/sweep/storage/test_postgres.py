@@ -464,6 +464,7 @@ def test_a_reader_waits_for_a_server_that_has_responded(server, postgres, tiny, 
 STUDY = """\
 question = "Does it matter that the server goes?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 4

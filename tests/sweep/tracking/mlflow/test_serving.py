@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 STUDY = """\
 question = "Which learning rate?"
 dataset = "digits"
+folds = 1
 objective = "validation_loss"
 seed = 3
 trials = 2

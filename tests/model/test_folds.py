@@ -1,0 +1,220 @@
+"""The trainings of a trial in lockstep: their means, their checkpoint, and what each of them may see."""
+
+import math
+from dataclasses import replace
+from itertools import islice
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from model import checkpoint
+from model.checkpoint import CheckpointError
+from model.data import datasets
+from model.data.arrays import Arrays, Column
+from model.data.cache import replace_folder
+from model.epoch import EpochSelection
+from model.evaluation import predict
+from model.folds import Folds, mean_epoch, memory_of
+from model.hyperparameters import Hyperparameters
+from model.metrics import METRICS
+from model.training import Diverged, TrainingState, memory_needed, train
+
+SETTINGS = Hyperparameters(
+    hidden_sizes=(8,),
+    learning_rate=0.02,
+    batch_size=16,
+    epochs=5,
+    dropout=0.2,
+    averaging=0.33,
+    class_weights="balanced",
+)
+SELECTION = EpochSelection("validation_loss", "best")
+
+
+def table(folder, change=lambda raw: None):
+    """A prepared table of 90 rows with a gap, a category and three classes; `change` alters its inputs."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [45, 25, 20])
+    raw = np.stack([rng.normal(labels, 1.0), rng.integers(0, 3, 90), rng.normal(size=90)], axis=1)
+    raw[::9, 2] = np.nan
+    test, columns = raw[:12].copy(), (Column("a"), Column("town", ("Bonn", "Kiel", "Ulm")), Column("c"))
+    change(raw)
+    replace_folder(folder, "made", Arrays(raw, labels, test, labels[:12], ("x", "y", "z"), (3,), columns))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The table as three folds split it."""
+    return datasets.load_folds(table(tmp_path_factory.mktemp("table") / "made"), 5, 3)
+
+
+def fresh(parts, settings=SETTINGS):
+    return Folds.of(settings, parts, [5, 2], SELECTION)
+
+
+def numbers(epochs):
+    return [{**epoch.row(), "seconds": None} for epoch in epochs]
+
+
+def thetas(folds):
+    return [(s.network.theta.tobytes(), s.averaged.theta.tobytes(), s.selected_theta.tobytes()) for s in folds.states]
+
+
+def test_one_fold_gives_the_bits_of_a_single_training(blobs, tmp_path):
+    folds, state = fresh([blobs]), TrainingState.of(SETTINGS, blobs, [5, 2], SELECTION)
+    ours, theirs = list(folds.train()), list(train(state, blobs.train, blobs.validation))
+
+    assert numbers(ours) == numbers(theirs)
+    assert folds.selected == ours[state.selected.index]
+    assert folds.classifier().network.theta.tobytes() == state.selected_network().theta.tobytes()
+    assert folds.confusion().tolist() == predict(state.selected_network(), blobs.validation).confusion.tolist()
+    checkpoint.save(folds.states, tmp_path / "checkpoint.npz")
+    checkpoint.restore([again := TrainingState.of(SETTINGS, blobs, [5, 2], SELECTION)], tmp_path / "checkpoint.npz")
+    assert again.network.theta.tobytes() == state.network.theta.tobytes()
+
+
+def test_the_numbers_are_the_means_of_separate_trainings(parts):
+    folds = fresh(parts)
+    ours = list(folds.train())
+    states = [TrainingState.of(SETTINGS, part, [5, 2, fold], SELECTION) for fold, part in enumerate(parts)]
+    alone = [list(train(state, part.train, part.validation)) for state, part in zip(states, parts, strict=True)]
+
+    for epoch, *separate in zip(ours, *alone, strict=True):
+        assert epoch.train_loss == pytest.approx(fmean(one.train_loss for one in separate), rel=1e-12)
+        assert epoch.train_accuracy == pytest.approx(fmean(one.train_accuracy for one in separate), rel=1e-12)
+        assert epoch.learning_rate == separate[0].learning_rate
+        assert epoch.validation == pytest.approx(
+            {name: fmean(one.validation[name] for one in separate) for name in METRICS}, rel=1e-12
+        )
+    for ours_, theirs in zip(folds.states, states, strict=True):
+        assert ours_.network.theta.tobytes() == theirs.network.theta.tobytes()
+
+
+def test_all_folds_keep_the_weights_of_the_epoch_selected_by_the_means(parts):
+    folds = fresh(parts)
+    after = [[state.evaluated.theta.tobytes() for state in folds.states] for _ in folds.train()]
+    best = int(np.argmin([epoch.validation["loss"] for epoch in folds.epochs]))
+
+    assert folds.selected.index == best
+    assert [state.selected_theta.tobytes() for state in folds.states] == after[best]
+    assert folds.classifier().network.theta.tobytes() == after[best][0]
+    assert folds.classifier().preprocessing == parts[0].preprocessing
+
+
+def test_every_row_is_validated_once_in_the_confusion_matrix(parts):
+    folds = fresh(parts)
+    list(folds.train())
+
+    assert folds.confusion().sum(axis=1).tolist() == [45, 25, 20]
+
+
+def test_seconds_are_added_and_a_missing_value_stays_missing(parts):
+    epoch = next(fresh(parts).train())
+    gap = replace(epoch, validation={**epoch.validation, "roc_auc": math.nan})
+    mean = mean_epoch([epoch, gap])
+
+    assert mean.seconds == 2 * epoch.seconds
+    assert math.isnan(mean.validation["roc_auc"])
+    assert mean.validation["loss"] == epoch.validation["loss"]
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_checkpoint_continues_to_the_same_bits(parts, tmp_path, after):
+    whole, broken, continued = fresh(parts), fresh(parts), fresh(parts)
+    list(whole.train())
+    for _ in islice(broken.train(), after):
+        checkpoint.save(broken.states, tmp_path / "checkpoint.npz")
+    checkpoint.restore(continued.states, tmp_path / "checkpoint.npz")
+
+    assert len(continued.epochs) == after
+    list(continued.train())
+    assert numbers(continued.epochs) == numbers(whole.epochs)
+    assert thetas(continued) == thetas(whole)
+    assert (continued.selected.index, continued.steps) == (whole.selected.index, whole.steps)
+
+
+def test_a_checkpoint_of_other_folds_or_a_damaged_one_is_refused(parts, tmp_path):
+    """A damaged part of the last fold leaves the first one as it is, too."""
+    folds, path = fresh(parts), tmp_path / "checkpoint.npz"
+    next(folds.train())
+    checkpoint.save(folds.states, path)
+    for other in (fresh(parts[:2]), fresh(parts[:1]), fresh([*parts, parts[0]])):
+        before = thetas(other)
+        with pytest.raises(CheckpointError):
+            checkpoint.restore(other.states, path)
+        assert thetas(other) == before
+    content = bytearray(path.read_bytes())
+    at = content.rindex(folds.states[-1].network.theta.tobytes()) + 3
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+    untouched = fresh(parts)
+    before = thetas(untouched)
+
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.restore(untouched.states, path)
+    assert thetas(untouched) == before
+    assert untouched.epochs == []
+
+
+def test_a_fold_that_diverges_ends_all(parts):
+    folds = fresh(parts)
+    next(folds.train())
+    folds.states[1].network.theta[:] = np.inf
+
+    with pytest.raises(Diverged, match="epoch 2, step 1"):
+        list(folds.train())
+    assert len(folds.epochs) == 1
+
+
+def test_validation_rows_of_a_fold_change_nothing_that_is_fitted_in_it(parts, tmp_path):
+    """Neither its preprocessing nor its weights, but those of the other folds, which train on them."""
+    fold, rows = 1, parts[1].validation.rows
+
+    def change(raw):
+        raw[rows] = [1e6, 2, -1e6]
+
+    others = datasets.load_folds(table(tmp_path / "other", change), 5, 3)
+    assert others[fold].validation.rows.tolist() == rows.tolist()
+    assert [one.preprocessing == other.preprocessing for one, other in zip(parts, others, strict=True)] == [
+        False,
+        True,
+        False,
+    ]
+    weights = []
+    for data in (parts, others):
+        folds = fresh(data)
+        list(folds.train())
+        weights.append(folds.states[fold].network.theta.tobytes())
+    assert weights[0] == weights[1]
+
+
+def test_folds_may_have_different_inputs(tmp_path):
+    """A value that only one row has is no input where that row does not train; the checkpoint holds all the same."""
+
+    def change(raw):
+        raw[:, 2] = 0.0
+        raw[7, 2] = 5.0  # a constant column in the fold that validates this row
+
+    parts = datasets.load_folds(table(tmp_path / "made", change), 5, 3)
+    folds, again = fresh(parts), fresh(parts)
+    list(folds.train(2))
+    checkpoint.save(folds.states, tmp_path / "checkpoint.npz")
+    checkpoint.restore(again.states, tmp_path / "checkpoint.npz")
+
+    assert len({part.features for part in parts}) == 2
+    assert thetas(again) == thetas(folds)
+
+
+def test_memory_is_needed_for_all_folds(parts):
+    assert memory_of(SETTINGS, parts) == sum(memory_needed(SETTINGS, part.features, 3) for part in parts)
+
+
+def test_a_whole_dataset_has_no_validation(tmp_path):
+    """As for final models."""
+    folds = fresh(datasets.load_folds(table(tmp_path / "made"), None, 1))
+    list(folds.train())
+
+    assert all(epoch.validation == {} for epoch in folds.epochs)
+    assert folds.selected.index == 0
