@@ -1,6 +1,7 @@
 """`sweep run` with a data file: the study file that is written for it."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from model.data.errors import DatasetInvalid
 from studies.definition import Study
 from studies.record import reader
 from studies.study_file import StudyError, load
+from sweep.commands import status
 from sweep.commands.new_study import find_study, study_text, with_study_file, write_study
 from sweep.commands.preparation import Options, study_and_data
 from sweep.commands.run import run_study
+from sweep.errors import StudyChanged
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 ONE_EPOCH = ("baseline.epochs=1", "space.hidden_sizes={layers=[1,1], units=[16,64]}", "sampler=random")
@@ -72,6 +75,14 @@ def test_a_study_of_any_size_is_valid_and_trains_for_a_sensible_number_of_steps(
     assert study.objective == ("validation_loss" if rows < 10_000 else "validation_accuracy")
     assert ("weight_decay" in study.space) == (rows <= 100_000)
     assert "species" in study.question
+
+
+@pytest.mark.parametrize(
+    ("found", "folds"), [(arrays(900), 5), (arrays(4900), 5), (arrays(5000), 1), (arrays(300, rare=100), 3)]
+)
+def test_few_rows_are_validated_in_folds(tmp_path: Path, found: Arrays, folds: int) -> None:
+    assert written(tmp_path, found).folds == folds
+    assert f"\nfolds     = {folds} " in (tmp_path / "flowers.toml").read_text()
 
 
 def test_wide_data_have_wide_layers_and_imbalanced_data_class_weights(tmp_path: Path) -> None:
@@ -146,6 +157,26 @@ def test_a_data_file_is_described_and_run_and_continued(tmp_path: Path, flowers:
     assert run_study(with_study_file(options(home, flowers), lines.append), console) == 0
     assert lines[-1] == f"{tmp_path / 'flowers.toml'} was written before for these data and is used"
     assert len(reader.read(home / "flowers").trials) == 2
+
+
+def test_a_study_file_without_folds_records_those_that_suit_its_data(tmp_path: Path, flowers: Path) -> None:
+    """And continues with them; another number is refused, and one that is too large for the data at once."""
+    told = with_study_file(options(tmp_path / "runs", flowers, "species"), lambda line: None)
+    file, console = Path(str(told.study)), Console(file=io.StringIO())
+    file.write_text(re.sub("folds .*\n", "", file.read_text()))
+    for trials in (1, 2):
+        assert run_study(replace(told, trials=trials), console) == 0
+    record = reader.read(tmp_path / "runs/flowers")
+
+    assert "folds" not in file.read_text()
+    assert (record.study["folds"], record.folds, record.validated) == (5, 5, 96)
+    assert "validation numbers are means of 5 folds" in status.lines(record)
+    with pytest.raises(StudyChanged, match="folds 5 -> 1"):
+        run_study(replace(told, changes=(*told.changes, "folds=1")), console)
+    flowers.write_text("width,species\n" + "".join(f"{n / 7},{n < 4}\n" for n in range(90)))
+    with pytest.raises(StudyError, match=r"flowers: folds = 4, .* has only 3 rows besides the test rows"):
+        run_study(replace(options(tmp_path / "other", file), changes=(*told.changes, "folds=4")), console)
+    assert not (tmp_path / "other/flowers").exists()
 
 
 @pytest.mark.parametrize(("changes", "times"), [((), 1), (('keep=["width"]',), 2)])

@@ -4,7 +4,17 @@ import pytest
 
 from studies.definition import Confirm
 from sweep.search import budget as budgets
-from sweep.search.budget import LARGEST_SHARE, LEAST_CLOSING, MARGIN, MOST_CLOSING, REPORT_S, RUN_S, UNCONFIRMED, Budget
+from sweep.search.budget import (
+    LARGEST_SHARE,
+    LEAST_CLOSING,
+    MARGIN,
+    MOST_CLOSING,
+    REPORT_S,
+    RUN_S,
+    UNCONFIRMED,
+    Budget,
+    training_share,
+)
 
 FULL = Confirm(top=3, repeats=3)
 
@@ -17,6 +27,12 @@ def budget(seconds, confirm=FULL, workers=2, start=1000.0):
 def at(monkeypatch):
     """Sets the clock."""
     return lambda now: monkeypatch.setattr(budgets.time, "monotonic", lambda: now)
+
+
+@pytest.mark.parametrize(("folds", "share"), [(1, 1.0), (2, 0.9), (5, 0.225), (10, 0.1)])
+def test_a_training_of_the_confirmation_takes_a_part_of_the_time_of_all_folds(folds, share):
+    """Five folds train on four times the rows, the confirmation on nine tenths of them."""
+    assert training_share(folds) == pytest.approx(share)
 
 
 def test_nothing_is_kept_for_a_confirmation_that_is_not_wanted():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from studies.folds import with_folds
 from studies.record import reader as records
 from studies.record.schema import continued, seal, trial_seal
 from studies.record.trials import read_trials
@@ -106,10 +107,11 @@ seeds = 2
 
 
 @pytest.mark.parametrize("left_out", ["", 'pruner = "median"\n'])
-def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, tmp_path, left_out):
-    """With its pruner, the default then, generations and controls; nothing of what was recorded changes."""
+def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, tmp_path, digits_folder, left_out):
+    """With its pruner, the default then, one fold, generations and controls; nothing of what was recorded changes."""
     (tmp_path / "older.toml").write_text(BEFORE_HALVING.replace(left_out, ""))
-    study = load(str(tmp_path / "older.toml"))
+    study = with_folds(load(str(tmp_path / "older.toml")), digits_folder)
+    assert study.folds == 5  # of a new study
     folder = tmp_path / "runs/older"
     folder.mkdir(parents=True)
     compressed = Path(__file__).parent / "before_halving.db.gz"
@@ -120,6 +122,7 @@ def test_a_study_recorded_before_trials_were_paused_continues(opened, searched, 
     searched(continued(study, database.attributes()["study"]), database)
     record = records.read(folder)
 
+    assert record.folds == 1
     assert before.counts() == {"complete": 12, "pruned": 2}
     assert [str(trial) for trial in record.trials[:14]] == [str(trial) for trial in before.trials]
     assert len(record.trials) == 19

@@ -31,6 +31,17 @@ def test_the_run_of_a_study_has_its_checks_as_a_tag():
 
 
 @pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize(("folds", "told"), [(1, False), (5, True)])
+def test_the_run_of_a_study_has_its_folds(tmp_path, folds, told):
+    """As a parameter, and where there are several, in its description."""
+    record = read(Recorded(tmp_path / "folded", STUDY | {"folds": folds}).close())
+    run = study_run(record, active=True, links={})
+
+    assert run.params["folds"] == str(folds)
+    assert ("Validation numbers of trials are means of 5 folds." in run.tags["mlflow.note.content"]) == told
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_trials_whose_settings_the_study_file_gives_are_named(tmp_path):
     """The baseline, then the tables [[start]] in their order; those that a sampler drew have a number only."""
     recorded = Recorded(tmp_path / "given", STUDY | {"start": [{"learning_rate": 0.005}, {"learning_rate": 0.002}]})
