@@ -7,6 +7,7 @@ scikit-learn's `class_weight="balanced"`). Their mean is 1, and with classes of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,15 @@ def weigh(
         return None
     with np.errstate(under="ignore"):
         return weights.astype(np.float32)
+
+
+def weigh_folds(class_weights: str, folds: Sequence[Examples]) -> NDArray[np.float32] | None:
+    """The factors (folds, n) of the losses of each fold's examples, or None if all are 1; see `weigh`."""
+    found = [weigh(class_weights, examples, None) for examples in folds]
+    if all(each is None for each in found):
+        return None
+    ones = np.ones(len(folds[0].labels), np.float32)
+    return np.stack([ones if each is None else each for each in found])
 
 
 def _balanced(examples: Examples, weights: NDArray[np.floating[Any]] | None) -> NDArray[np.floating[Any]]:

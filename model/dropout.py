@@ -39,7 +39,7 @@ class Dropout:
         share: float,
         slope: NDArray[np.floating[Any]] | None = None,
     ) -> None:
-        """Drop units of contiguous activations (n, units + 1) in place; the last column of ones is kept.
+        """Drop units of contiguous activations (..., units + 1) in place; the last column of ones is kept.
 
         Args:
             activations: of a layer.
@@ -58,7 +58,7 @@ class Dropout:
             if slopes is not None:
                 slopes[start : start + BLOCK_SIZE] *= keep
         flat *= 1 / (1 - share)
-        activations[:, -1] = 1
+        activations[..., -1] = 1
 
 
 def _rounded(share: float) -> float:

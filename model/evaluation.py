@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,7 @@ from model.batches import Batches
 from model.data.datasets import Examples
 from model.metrics import METRICS, Predictions
 from model.network import BATCH, MLP
+from model.network_stack import NetworkStack
 
 
 def predict(network: MLP, examples: Examples) -> Predictions:
@@ -21,8 +25,17 @@ def predict(network: MLP, examples: Examples) -> Predictions:
     return Predictions(examples.labels[examples.rows], logits)
 
 
-def evaluate(network: MLP, examples: Examples) -> dict[str, float]:
-    """The value of every metric, by name."""
+def evaluate(network: MLP, examples: Examples | Sequence[Examples]) -> dict[str, float]:
+    """The value of every metric, by name; of a stack of networks the means, rounded once.
+
+    Args:
+        network: one network, or a stack.
+        examples: of the network, or of each network of the stack.
+    """
+    if not isinstance(examples, Examples):
+        assert isinstance(network, NetworkStack)
+        found = [evaluate(each, part) for each, part in zip(network.networks, examples, strict=True)]
+        return {name: math.fsum(each[name] for each in found) / len(found) for name in METRICS}
     predictions = predict(network, examples)
     return {name: metric.compute(predictions) for name, metric in METRICS.items()}
 

@@ -7,9 +7,8 @@ With a single fold everything is as in one training, to the same bits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +18,22 @@ from model.data.datasets import Dataset
 from model.epoch import Epoch, EpochSelection
 from model.evaluation import predict
 from model.hyperparameters import Hyperparameters
-from model.training import TrainingState, memory_needed, unrecorded_epochs
+from model.network import MLP
+from model.network_stack import NetworkStack
+from model.training import TrainingState, memory_needed, train
 
 
 @dataclass(frozen=True, eq=False)
 class Folds:
     """The trainings of a trial.
 
-    All states record the means as their epochs, so that all select the same epoch and each keeps its weights after it.
-
     Attributes:
         data: the dataset as each fold splits it, as returned by `datasets.load_folds`.
-        states: of the trainings, in the same order.
+        state: of the single training, or of the stack of networks, one for each fold.
     """
 
     data: tuple[Dataset, ...]
-    states: tuple[TrainingState, ...]
+    state: TrainingState
 
     @classmethod
     def of(
@@ -49,29 +48,25 @@ class Folds:
         Args:
             hyperparameters: the settings of all of them.
             data: the dataset as each fold splits it.
-            seed: integers that identify the random streams; with several folds the number of the fold is added to them.
+            seed: integers that identify the random streams.
             selection: the rule of the selected epoch.
         """
-        seeds = [[*seed, fold] for fold in range(len(data))] if len(data) > 1 else [seed]
-        states = (
-            TrainingState.of(hyperparameters, part, own, selection) for part, own in zip(data, seeds, strict=True)
-        )
-        return cls(tuple(data), tuple(states))
+        if len(data) == 1:
+            return cls(tuple(data), TrainingState.of(hyperparameters, data[0], seed, selection))
+        inputs = max(part.features for part in data)
+        data = tuple(_padded(part, inputs) for part in data)
+        scales = [(part.preprocessing.scale, part.preprocessing.offset) for part in data]
+        return cls(data, TrainingState.stacked(hyperparameters, inputs, data[0].classes, scales, seed, selection))
 
     @property
     def epochs(self) -> list[Epoch]:
         """The finished epochs, in order: means over the folds."""
-        return self.states[0].epochs
+        return self.state.epochs
 
     @property
     def selected(self) -> Epoch | None:
         """The epoch selected so far; None before the first."""
-        return self.states[0].selected
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps so far, of all folds together."""
-        return sum(state.optimizer.t for state in self.states)
+        return self.state.selected
 
     def train(self, stop_after: int | None = None) -> Iterator[Epoch]:
         """Continue, yielding the means after each epoch of all folds; leave the loop to stop.
@@ -82,29 +77,30 @@ class Folds:
         Raises:
             Diverged: at the first batch of any fold whose loss is no longer finite.
         """
-        trainings = [
-            unrecorded_epochs(state, part.train, part.validation, stop_after)
-            for state, part in zip(self.states, self.data, strict=True)
-        ]
-        for epochs in zip(*trainings, strict=True):  # an epoch of each fold after the other
-            epoch = mean_epoch(epochs)
-            for state in self.states:
-                state.record(epoch)
-            yield epoch
+        if len(self.data) == 1:
+            data = self.data[0]
+            return train(self.state, data.train, data.validation, stop_after)
+        training, validation = [part.train for part in self.data], [part.validation for part in self.data]
+        return train(self.state, training, validation, stop_after)
 
     def classifier(self) -> Classifier:
         """What is kept of the trial: the network of fold 0 after the selected epoch, with that fold's preprocessing."""
         data = self.data[0]
-        return Classifier(self.states[0].selected_network(), data.preprocessing, data.class_names)
+        return Classifier(cut(self._selected()[0], data.preprocessing.features), data.preprocessing, data.class_names)
 
     def confusion(self) -> NDArray[np.int64]:
         """(classes, classes) counts of the validation examples of all folds after the selected epoch, rows are true."""
         found = [
-            predict(state.selected_network(), part.validation).confusion
-            for state, part in zip(self.states, self.data, strict=True)
+            predict(network, part.validation).confusion
+            for network, part in zip(self._selected(), self.data, strict=True)
         ]
         total: NDArray[np.int64] = np.sum(found, axis=0)
         return total
+
+    def _selected(self) -> tuple[MLP, ...]:
+        """The network of each fold as it was after the selected epoch."""
+        network = self.state.selected_network()
+        return network.networks if isinstance(network, NetworkStack) else (network,)
 
 
 def memory_of(hyperparameters: Hyperparameters, data: Sequence[Dataset]) -> int:
@@ -112,21 +108,24 @@ def memory_of(hyperparameters: Hyperparameters, data: Sequence[Dataset]) -> int:
     return sum(memory_needed(hyperparameters, part.features, part.classes) for part in data)
 
 
-def mean_epoch(epochs: Sequence[Epoch]) -> Epoch:
-    """The means of one epoch's numbers over the folds, rounded once; of seconds the sum.
+def _padded(data: Dataset, features: int) -> Dataset:
+    """The dataset with inputs of 0 after its own: a value that only one fold trains on is an input of that fold only.
 
-    The learning rate is that of the first fold: those of the others are equal, apart from rounding.
+    Their weights get no gradient, and without an input change nothing.
     """
-    first = epochs[0]
-    return Epoch(
-        first.index,
-        first.learning_rate,
-        _mean([epoch.train_loss for epoch in epochs]),
-        _mean([epoch.train_accuracy for epoch in epochs]),
-        {name: _mean([epoch.validation[name] for epoch in epochs]) for name in first.validation},
-        math.fsum(epoch.seconds for epoch in epochs),
-    )
+    if data.features == features:
+        return data
+    inputs = np.zeros((len(data.train.inputs), features), data.train.inputs.dtype)
+    inputs[:, : data.features] = data.train.inputs
+    train, validation = replace(data.train, inputs=inputs), replace(data.validation, inputs=inputs)
+    return replace(data, train=train, validation=validation)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def cut(network: MLP, features: int) -> MLP:
+    """The network without the inputs after the first `features`."""
+    if network.sizes[0] == features:
+        return network
+    first = network.layers[0].matrix
+    theta = np.concatenate([first[:features].ravel(), network.theta[first[:-1].size :]])
+    sizes = (features, *network.sizes[1:])
+    return MLP(sizes, activation=network.activation, scale=network.scale, offset=network.offset).with_weights(theta)

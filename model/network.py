@@ -62,21 +62,21 @@ class Layer:
 
 
 class _Buffers:
-    """Arrays of one batch size n.
+    """Arrays of one batch size n; those of a stack of networks have one dimension more in front.
 
     Attributes:
         activations: (n, units + 1) of each layer but the last, the last column 1.
         logits: (n, classes), in column-major order, which makes the sums over classes in the loss four times as fast at
-            512 examples.
+            512 examples; in row-major order for a stack.
         zeros: (n, units + 1) of each hidden layer, for ReLU; NumPy has a SIMD loop for two arrays but not for an array
             and a scalar (4.4 instead of 20 microseconds for 65,536).
     """
 
-    def __init__(self, sizes: Sequence[int], n: int, dtype: DTypeLike) -> None:
-        self._shapes = [(n, size + 1) for size in sizes[:-1]]
+    def __init__(self, sizes: Sequence[int], n: int, dtype: DTypeLike, stack: tuple[int, ...] = ()) -> None:
+        self._shapes = [(*stack, n, size + 1) for size in sizes[:-1]]
         self._dtype = dtype
         self.activations = [np.ones(shape, dtype) for shape in self._shapes]
-        self.logits: Floats = np.empty((n, sizes[-1]), dtype, order="F")
+        self.logits: Floats = np.empty((*stack, n, sizes[-1]), dtype, order="C" if stack else "F")
         self.zeros = [np.zeros(shape, dtype) for shape in self._shapes[1:]]
 
     @cached_property
@@ -107,6 +107,9 @@ class MLP:
         layers: views into `theta`.
     """
 
+    stack: tuple[int, ...] = ()
+    """Leading dimensions of the weights, inputs and outputs: none here, (networks,) of a `NetworkStack`."""
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -125,22 +128,30 @@ class MLP:
 
     def __setstate__(self, state: tuple[tuple[int, ...], str, float, float, Floats]) -> None:
         self.sizes, self.activation, self.scale, self.offset, self.theta = state
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Create what follows from the weights: a gradient, and the views into both."""
         self.gradient: Floats = np.zeros_like(self.theta)
-        self.layers = _views(self.theta, self.sizes)
-        self._gradients = _views(self.gradient, self.sizes)
+        self.layers = _views(self.theta, self.sizes, self.stack)
+        self._gradients = _views(self.gradient, self.sizes, self.stack)
         self._buffers: dict[int, _Buffers] = {}
 
     def initialise(self, rng: np.random.Generator) -> None:
         """Draw weights from N(0, 2 / in) and set biases to 0 (He et al. 2015, equation 10, for ReLU)."""
         for layer in self.layers:
-            fan_in = layer.weights.shape[0]
+            fan_in = layer.weights.shape[-2]
             layer.weights[...] = rng.standard_normal(layer.weights.shape) * np.sqrt(2 / fan_in)
             layer.biases[...] = 0
 
     def with_weights(self, theta: NDArray[Any], dtype: DTypeLike = np.float32) -> MLP:
         """A network like this one with other weights (parameters,), which are copied and converted to `dtype`."""
-        network = MLP(self.sizes, dtype, activation=self.activation, scale=self.scale, offset=self.offset)
-        network.theta[...] = theta
+        return self.around(theta.astype(dtype))
+
+    def around(self, theta: Floats) -> MLP:
+        """A network like this one whose weights are `theta` (parameters,) itself, not a copy."""
+        network = MLP.__new__(MLP)
+        network.__setstate__((self.sizes, self.activation, self.scale, self.offset, theta))
         return network
 
     def feed(self, batch: NDArray[Any]) -> None:
@@ -162,11 +173,11 @@ class MLP:
             dropout.drop(buffers.activations[0], dropout.inputs)
         for i, layer in enumerate(self.layers[:-1]):
             output = buffers.activations[i + 1]
-            np.matmul(buffers.activations[i], layer.matrix, out=output[:, :-1])  # (n, in + 1) @ (in + 1, out)
+            np.matmul(buffers.activations[i], layer.matrix, out=output[..., :-1])  # (n, in + 1) @ (in + 1, out)
             slope = buffers.slopes[i] if slopes and self.activation == "gelu" else None
             if self.activation == "gelu":
                 gelu(output, slope)
-                output[:, -1] = 1
+                output[..., -1] = 1
             else:
                 np.maximum(output, buffers.zeros[i], out=output)
             if dropout:
@@ -199,9 +210,9 @@ class MLP:
         """
         buffers = self._of_size(n)
         delta = self.logits(n, dropout, slopes=True)
-        loss, hits = cross_entropy(delta, labels, smoothing, example_weights)
+        loss, hits = self._loss(delta, labels, smoothing, example_weights)
         for i in range(len(self.layers) - 1, -1, -1):
-            np.matmul(buffers.activations[i].T, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
+            np.matmul(buffers.activations[i].mT, delta, out=self._gradients[i].matrix)  # (in + 1, n) @ (n, out)
             if i:
                 delta = self._backward(i, delta, buffers, dropout)
         return loss, hits
@@ -215,7 +226,7 @@ class MLP:
     def _backward(self, i: int, delta: Floats, buffers: _Buffers, dropout: Dropout | None) -> Floats:
         """Gradient with respect to the pre-activations of hidden layer i (from 1), given that of the next layer."""
         gradient = buffers.gradients[i - 1]
-        np.matmul(delta, self.layers[i].matrix.T, out=gradient)  # (n, out) @ (out, in + 1)
+        np.matmul(delta, self.layers[i].matrix.mT, out=gradient)  # (n, out) @ (out, in + 1)
         if self.activation == "gelu":
             gradient *= buffers.slopes[i - 1]
         else:
@@ -223,13 +234,19 @@ class MLP:
             gradient *= mask
         if dropout and dropout.hidden:
             gradient *= 1 / (1 - dropout.hidden)
-        return gradient[:, :-1]
+        return gradient[..., :-1]
+
+    def _loss(
+        self, logits: Floats, labels: NDArray[np.int64], smoothing: float, example_weights: Floats | None
+    ) -> tuple[float, int]:
+        """The mean loss and the hits; the logits become the gradient."""
+        return cross_entropy(logits, labels, smoothing, example_weights)
 
     def _of_size(self, n: int) -> _Buffers:
         if n not in self._buffers:
             if len(self._buffers) == MAX_BUFFERS:
                 del self._buffers[next(iter(self._buffers))]
-            self._buffers[n] = _Buffers(self.sizes, n, self.theta.dtype)
+            self._buffers[n] = _Buffers(self.sizes, n, self.theta.dtype, self.stack)
         return self._buffers[n]
 
 
@@ -238,12 +255,12 @@ def parameters(sizes: Sequence[int]) -> int:
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
-def _views(vector: Floats, sizes: Sequence[int]) -> tuple[Layer, ...]:
-    layers, start = [], 0
+def _views(vector: Floats, sizes: Sequence[int], stack: tuple[int, ...]) -> tuple[Layer, ...]:
+    layers, start, networks = [], 0, vector.reshape(*stack, -1, copy=False)
     for inputs, outputs in pairwise(sizes):
         end = start + (inputs + 1) * outputs
-        matrix = vector[start:end].reshape(inputs + 1, outputs)
-        layers.append(Layer(matrix, matrix[:-1], matrix[-1]))
+        matrix = networks[..., start:end].reshape(*stack, inputs + 1, outputs, copy=False)
+        layers.append(Layer(matrix, matrix[..., :-1, :], matrix[..., -1, :]))
         start = end
     return tuple(layers)
 

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from model.adam import Adam
 from model.averaging import WeightAverage
-from model.batches import Batches
-from model.class_weights import weigh
+from model.batches import Batches, FoldBatches
+from model.class_weights import weigh, weigh_folds
 from model.data.datasets import Dataset, Examples
 from model.dropout import Dropout
 from model.epoch import Epoch, EpochSelection
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters
 from model.network import BATCH, MLP, parameters
+from model.network_stack import NetworkStack
 
 INITIALISATION, ORDER, DROPOUT = range(3)
 """Identifiers of the random streams: the last integer of their seeds."""
@@ -100,6 +101,27 @@ class TrainingState:
         """
         sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
         network = MLP(sizes, activation=activation, scale=scale, offset=offset)
+        return cls._begun(hyperparameters, network, seed, selection)
+
+    @classmethod
+    def stacked(
+        cls,
+        hyperparameters: Hyperparameters,
+        features: int,
+        classes: int,
+        inputs: Sequence[tuple[float, float]],
+        seed: Sequence[int],
+        selection: EpochSelection | None = None,
+    ) -> TrainingState:
+        """The state of a `NetworkStack`, with a network for each scale and offset of `inputs`; else as `fresh`."""
+        sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
+        networks = [MLP(sizes, activation=activation, scale=scale, offset=offset) for scale, offset in inputs]
+        return cls._begun(hyperparameters, NetworkStack(networks), seed, selection)
+
+    @classmethod
+    def _begun(
+        cls, hyperparameters: Hyperparameters, network: MLP, seed: Sequence[int], selection: EpochSelection | None
+    ) -> TrainingState:
         network.initialise(_stream(seed, 0, INITIALISATION))
         h = hyperparameters
         optimizer = Adam(network.theta, h.beta1, h.beta2, h.epsilon, h.weight_decay)
@@ -138,8 +160,8 @@ class TrainingState:
 
 def train(
     state: TrainingState,
-    examples: Examples,
-    validation: Examples | None,
+    examples: Examples | Sequence[Examples],
+    validation: Examples | Sequence[Examples] | None,
     stop_after: int | None = None,
     example_weights: NDArray[np.floating[Any]] | None = None,
 ) -> Iterator[Epoch]:
@@ -147,36 +169,27 @@ def train(
 
     Args:
         state: changed in place; complete at every yield.
-        examples: the training examples.
-        validation: the examples to evaluate after each epoch; None for no validation metrics.
+        examples: the training examples; of each network, if the state has a stack of them.
+        validation: the examples to evaluate after each epoch, as `examples`; None for no validation metrics.
         stop_after: last epoch to run, counted from 1, without shortening the schedule's horizon.
         example_weights: by row of `examples.labels`, the factor of each example's loss besides that of `class_weights`;
-            None for 1.
+            None for 1. Not for a stack.
 
     Raises:
         Diverged: at the batch whose loss is no longer finite.
     """
-    for epoch in unrecorded_epochs(state, examples, validation, stop_after, example_weights):
-        state.record(epoch)
-        yield epoch
-
-
-def unrecorded_epochs(
-    state: TrainingState,
-    examples: Examples,
-    validation: Examples | None,
-    stop_after: int | None = None,
-    example_weights: NDArray[np.floating[Any]] | None = None,
-) -> Iterator[Epoch]:
-    """As `train`, but the caller records each epoch in the state, before it asks for the next one."""
     h = state.hyperparameters
-    batches = Batches(examples, h.batch_size)
-    weights = weigh(h.class_weights, examples, example_weights)
+    batches: Batches | FoldBatches
+    if isinstance(examples, Examples):
+        batches, weights = Batches(examples, h.batch_size), weigh(h.class_weights, examples, example_weights)
+    else:
+        batches, weights = FoldBatches(examples, h.batch_size), weigh_folds(h.class_weights, examples)
     for index in range(len(state.epochs), min(stop_after or h.epochs, h.epochs)):
         # An overflow results in a loss that is not finite, which is detected. What underflows is negligible: squares of
         # small gradients, and probabilities.
         with np.errstate(all="ignore"):
-            epoch = _epoch(state, batches, examples, weights, validation, index)
+            epoch = _epoch(state, batches, weights, validation, index)
+        state.record(epoch)
         yield epoch
 
 
@@ -207,48 +220,47 @@ def learning_rate(hyperparameters: Hyperparameters, step: int, steps: int) -> fl
 
 def _epoch(
     state: TrainingState,
-    batches: Batches,
-    examples: Examples,
+    batches: Batches | FoldBatches,
     example_weights: NDArray[np.float32] | None,
-    validation: Examples | None,
+    validation: Examples | Sequence[Examples] | None,
     index: int,
 ) -> Epoch:
     """One pass over the training examples, and the metrics of the validation examples."""
     h, started = state.hyperparameters, perf_counter()
-    per_epoch = -(-len(examples) // h.batch_size)
-    loss, accuracy = _pass(state, batches, examples, example_weights, index)
+    loss, accuracy = _pass(state, batches, example_weights, index)
     if state.average:
         state.average.update(state.network.theta, state.optimizer.t)
     found = evaluate(state.evaluated, validation) if validation else {}
     if found and not math.isfinite(found["loss"]):
-        raise Diverged(index, per_epoch - 1)
-    rate = learning_rate(h, index * per_epoch, h.epochs * per_epoch)
+        raise Diverged(index, batches.steps - 1)
+    rate = learning_rate(h, index * batches.steps, h.epochs * batches.steps)
     return Epoch(index, rate, loss, accuracy, found, perf_counter() - started)
 
 
 def _pass(
-    state: TrainingState, batches: Batches, examples: Examples, example_weights: NDArray[np.float32] | None, index: int
+    state: TrainingState, batches: Batches | FoldBatches, example_weights: NDArray[np.float32] | None, index: int
 ) -> tuple[float, float]:
     """One pass over the examples: the weighted mean of their losses, and the accuracy, both of its batches."""
     h, network, optimizer = state.hyperparameters, state.network, state.optimizer
-    order = _stream(state.seed, index, ORDER).permutation(examples.rows)
-    in_order = None if example_weights is None else example_weights[order]
+    order = batches.shuffled(_stream(state.seed, index, ORDER))
+    in_order = None if example_weights is None else np.take_along_axis(example_weights, order, axis=-1)
     dropout = _dropout(state, index)
-    per_epoch = -(-len(examples) // h.batch_size)
+    per_epoch = batches.steps
     loss, hits = 0.0, 0
     for step, labels in enumerate(batches.into(network, order)):
-        factors = None if in_order is None else in_order[step * h.batch_size :][: len(labels)]
-        batch_loss, batch_hits = network.backpropagate(len(labels), labels, h.label_smoothing, dropout, factors)
+        n, start = labels.shape[-1], step * h.batch_size
+        factors = None if in_order is None else in_order[..., start : start + n]
+        batch_loss, batch_hits = network.backpropagate(n, labels, h.label_smoothing, dropout, factors)
         if not math.isfinite(batch_loss):
             raise Diverged(index, step)
         rate = learning_rate(h, index * per_epoch + step, h.epochs * per_epoch)
         optimizer.step(network.theta, network.gradient, rate)
         if state.average and state.average.is_due(optimizer.t):
             state.average.update(network.theta, optimizer.t)
-        loss += batch_loss * len(labels)
+        loss += batch_loss * labels.size
         hits += batch_hits
-    total = len(examples) if in_order is None else float(in_order.sum(dtype=np.float64))
-    return loss / total, hits / len(examples)
+    total = order.size if in_order is None else float(in_order.sum(dtype=np.float64))
+    return loss / total, hits / order.size
 
 
 def _dropout(state: TrainingState, index: int) -> Dropout | None:

@@ -92,7 +92,7 @@ def _classifier_of(study: Study, trial: TrialRecord, files: TrialFolder, dataset
     settings, selection = Hyperparameters(**trial.hyperparameters), EpochSelection(study.objective, study.epoch)
     folds = Folds.of(settings, data, [study.seed, trial.number], selection)
     with contextlib.suppress(FileNotFoundError, CheckpointError):
-        checkpoint.restore(folds.states, files.checkpoint)
+        checkpoint.restore(folds.state, files.checkpoint)
     if len(folds.epochs) > len(trial.epochs):  # its worker was one epoch ahead of the record
         folds = Folds.of(settings, data, [study.seed, trial.number], selection)
     for _ in folds.train(len(trial.epochs)):

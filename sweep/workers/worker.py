@@ -97,7 +97,7 @@ def heartbeat(job: Job, folds: Folds) -> Iterator[None]:
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_INTERVAL_S):
-            send(job, MessageKind.HEARTBEAT, step=folds.steps)
+            send(job, MessageKind.HEARTBEAT, step=folds.state.optimizer.t)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -152,7 +152,7 @@ def _run(job: Job, inbox: Inbox, folder: TrialFolder) -> None:
     is_last = job.pause_after is None and len(folds.epochs) >= (job.stop_after or job.hyperparameters["epochs"])
     if not is_last and (stopped or job.pause_after is not None):
         failpoint("before_last_checkpoint")
-        checkpoint.save(folds.states, folder.checkpoint)
+        checkpoint.save(folds.state, folder.checkpoint)
         send(job, MessageKind.PAUSED if len(folds.epochs) == job.pause_after else MessageKind.STOPPED)
         return
     send(job, MessageKind.DONE, **_finish(job, folds, folder))
@@ -183,7 +183,7 @@ def _folds(job: Job, folder: TrialFolder) -> Folds:
     folds = Folds.of(settings, data, job.seed, EpochSelection(job.objective, job.epoch))
     if folder.checkpoint.exists():
         try:
-            checkpoint.restore(folds.states, folder.checkpoint)
+            checkpoint.restore(folds.state, folder.checkpoint)
         except CheckpointError as error:
             folder.checkpoint.replace(folder.damaged_checkpoint)
             send(job, MessageKind.NOTE, text=f"{error}; it was renamed, and the trial starts again")
@@ -197,7 +197,7 @@ def _train(job: Job, folds: Folds, folder: TrialFolder) -> Iterator[Epoch]:
         if perf_counter() - saved > max(CHECKPOINT_INTERVAL_S, 100 * cost):
             started = perf_counter()
             failpoint("before_checkpoint")
-            checkpoint.save(folds.states, folder.checkpoint)
+            checkpoint.save(folds.state, folder.checkpoint)
             failpoint("after_checkpoint")
             saved = perf_counter()
             cost = saved - started

@@ -104,10 +104,10 @@ def test_a_checkpoint_continues_to_the_same_bits(blobs, tmp_path, after, averagi
     expected = numbers(run(whole, blobs))
     broken = fresh(blobs, settings)
     for _ in islice(train(broken, blobs.train, blobs.validation), after):
-        checkpoint.save([broken], tmp_path / "checkpoint.npz")
+        checkpoint.save(broken, tmp_path / "checkpoint.npz")
 
     continued = fresh(blobs, settings)
-    checkpoint.restore([continued], tmp_path / "checkpoint.npz")
+    checkpoint.restore(continued, tmp_path / "checkpoint.npz")
 
     assert numbers(continued.epochs) == expected[:after]
     assert numbers(run(continued, blobs)) == expected[after:]
@@ -120,7 +120,7 @@ def test_a_damaged_checkpoint_is_refused(blobs, tmp_path):
     state = fresh(blobs)
     next(train(state, blobs.train, blobs.validation))
     path = tmp_path / "checkpoint.npz"
-    checkpoint.save([state], path)
+    checkpoint.save(state, path)
     good = path.read_bytes()
     rng = np.random.default_rng(0)
     for damaged in [b"", good[: len(good) // 2], *(_flipped(good, at) for at in rng.integers(0, len(good), 40))]:
@@ -128,7 +128,7 @@ def test_a_damaged_checkpoint_is_refused(blobs, tmp_path):
         untouched = fresh(blobs)
         before = untouched.network.theta.copy()
         try:
-            checkpoint.restore([untouched], path)
+            checkpoint.restore(untouched, path)
         except CheckpointError:
             np.testing.assert_array_equal(untouched.network.theta, before)
         else:  # a byte that zip does not use, such as its time stamp
@@ -143,11 +143,11 @@ def test_a_checkpoint_of_another_training_is_refused(blobs, tmp_path):
     """Settings and seed are part of its identity."""
     state = fresh(blobs)
     next(train(state, blobs.train, blobs.validation))
-    checkpoint.save([state], tmp_path / "checkpoint.npz")
+    checkpoint.save(state, tmp_path / "checkpoint.npz")
     other = fresh(blobs, seed=(1, 3))
 
     with pytest.raises(CheckpointError, match="another training"):
-        checkpoint.restore([other], tmp_path / "checkpoint.npz")
+        checkpoint.restore(other, tmp_path / "checkpoint.npz")
 
 
 @pytest.mark.filterwarnings("error")
@@ -197,7 +197,7 @@ def test_the_memory_estimate_is_close(digits, tmp_path, settings):
     try:
         state = fresh(digits, settings)
         run(state, digits)
-        checkpoint.save([state], tmp_path / "checkpoint.npz")
+        checkpoint.save(state, tmp_path / "checkpoint.npz")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
