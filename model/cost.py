@@ -26,7 +26,7 @@ class CostModel:
         features: inputs of the network.
         classes: outputs of the network.
         examples: training examples of each training.
-        folds: trainings of a trial, each of which runs an epoch.
+        folds: trainings of a trial, whose networks take their steps together.
     """
 
     features: int
@@ -43,5 +43,5 @@ class CostModel:
         """About how long an epoch of a trial takes on one core, in microseconds."""
         weights = parameters((self.features, *settings.hidden_sizes, self.classes))
         batch = min(settings.batch_size, self.examples)
-        step = weights * (PER_PRODUCT_US * batch + PER_WEIGHT_US) + PER_STEP_US
-        return self.folds * step * self.examples / batch
+        step = self.folds * weights * (PER_PRODUCT_US * batch + PER_WEIGHT_US) + PER_STEP_US
+        return step * self.examples / batch

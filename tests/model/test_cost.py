@@ -31,6 +31,14 @@ def test_a_larger_batch_costs_less(sizes):
     assert cost(sizes, 60_000) == cost(sizes, 50_000)
 
 
+def test_five_folds_cost_more_than_one_training_and_less_than_five():
+    """A step of the stack has the work of all of them, but only its own calls."""
+    one, five = (CostModel(features=64, classes=10, examples=1_000, folds=folds) for folds in (1, 5))
+
+    assert 1.5 * cost((16,), 16, one) > cost((16,), 16, five) > cost((16,), 16, one)
+    assert 5 * cost((512,), 512, one) > cost((512,), 512, five) > 4.5 * cost((512,), 512, one)
+
+
 def test_more_examples_cost_more_in_proportion():
     double = CostModel(features=784, classes=10, examples=100_000)
 

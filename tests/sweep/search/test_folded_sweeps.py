@@ -17,6 +17,7 @@ from studies.record.folder import StudyFolder
 from sweep.commands.replay import replay_trial
 from sweep.coordination.coordinator import Stop
 from sweep.objective import Objective
+from sweep.search.budget import STACKED_SHARE
 from sweep.search.champion import name_unconfirmed
 from sweep.search.search import Search
 from sweep.workers.local import LocalPool
@@ -147,11 +148,11 @@ def test_a_trial_that_ships_unconfirmed_has_the_network_of_the_first_fold(tiny, 
     assert shipped.preprocessing == datasets.load(digits_folder, 3, 3, 0).preprocessing
 
 
-def test_a_confirmation_is_expected_to_take_the_time_of_one_training(tiny, opened, searched, digits_folder):
-    """Three folds train on twice the rows, a run of the confirmation on nine tenths of them."""
+def test_a_confirmation_is_expected_to_take_a_share_of_a_trial(tiny, opened, searched, digits_folder):
+    """It has no folds."""
     study = tiny(*SHORT)
     database = opened(study)
     record = record_of(study, database, searched)
     search = Search(study, database.search, database.folder, digits_folder)
 
-    assert search.trainings()[-1] == pytest.approx(0.45 * record.trials[0].seconds)
+    assert search.trainings()[-1] == pytest.approx(STACKED_SHARE * record.trials[0].seconds)
