@@ -53,12 +53,6 @@ def test_three_layers_of_512_cost_about_18_times_32_units():
     assert 12 < sum(ratios) / len(ratios) < 25
 
 
-def test_an_epoch_costs_as_much_as_those_of_all_folds():
-    five = CostModel(features=784, classes=10, examples=50_000, folds=5)
-
-    assert cost((64,), 100, five) == pytest.approx(5 * cost((64,), 100))
-
-
 def test_the_cost_of_a_dataset_is_that_of_its_features_and_training_examples(digits):
     model = CostModel.of(digits)
 
