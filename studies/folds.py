@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.data import datasets
-from model.data.splits import MOST_FOLDS, default_folds, most_folds
+from model.data.splits import default_folds, most_folds
 from studies.definition import Study
 from studies.study_file import StudyError
 
@@ -30,7 +30,7 @@ def with_folds(study: Study, dataset: Path) -> Study:
         chosen.model_fields_set.discard("folds")
         return chosen
     most = most_folds(labels)
-    if study.folds > most and most < MOST_FOLDS:
+    if study.folds > most:
         raise StudyError(
             f"{study.name}: folds = {study.folds}, but the rarest class of {Path(study.dataset).name} has only {most} "
             f"{'row' if most == 1 else 'rows'} besides the test rows\n"

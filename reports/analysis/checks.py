@@ -232,8 +232,9 @@ def enough_trials(record: SweepRecord) -> Check:
         return _too_few(name, finished, FEWEST_FOR_HALVES, "finished")
     metric, noise = wording.objective(record), seed_noise(record)
     known = noise is not None and noise.freedom >= FEWEST_REPEATS
-    limit = noise.deviation if noise and known else MEANINGFUL * found.total
-    than = f"the {'noise of one seed' if known else 'tenth of the total gain'}, {metric.gain(limit)}"
+    limit = noise.of_trial if noise and known else MEANINGFUL * found.total
+    of = "one seed" if record.folds == 1 else "a trial"
+    than = f"the {f'noise of {of}' if known else 'tenth of the total gain'}, {metric.gain(limit)}"
     numbers = {"gain of second half": found.gain, "limit": limit, "late gain": found.late, "adaptive": found.adaptive}
     if found.gain > limit:
         words = f"The second half of the trials is worth {metric.gain(found.gain)}, more than {than}."
@@ -249,8 +250,9 @@ def enough_trials(record: SweepRecord) -> Check:
 def noise(record: SweepRecord) -> Check:
     """Are the differences between trials larger than those between repeats of a trial?
 
-    The noise is the standard deviation over the repeats, pooled over the confirmed trials. The spread of the
-    completed trials is their interquartile range divided by 1.349, the standard deviation of a normal distribution.
+    The noise is the standard deviation over the repeats, pooled over the confirmed trials; that of a mean of folds is
+    smaller (`Noise.of_trial`). The spread of the completed trials is their interquartile range divided by 1.349, the
+    standard deviation of a normal distribution.
     """
     name, found = "noise", seed_noise(record)
     every = np.array([trial.value for trial in record.ranked()], dtype=np.float64)
@@ -260,12 +262,15 @@ def noise(record: SweepRecord) -> Check:
         return _too_few(name, len(every), FEWEST)
     metric = wording.objective(record)
     spread = float(np.subtract(*np.quantile(every, [0.75, 0.25]))) / 1.349
-    near = int((np.abs(every - every[0]) <= 1.96 * math.sqrt(2) * found.deviation).sum()) - 1
-    numbers = {"noise": found.deviation, "freedom": found.freedom, "spread": spread, "near the best": near}
+    near = int((np.abs(every - every[0]) <= 1.96 * math.sqrt(2) * found.of_trial).sum()) - 1
+    numbers = {"noise": found.of_trial, "freedom": found.freedom, "spread": spread, "near the best": near}
     what = "repeats on other splits" if is_split(record) else "seeds"
-    text = f"Standard deviation {metric.gain(found.deviation)} between {what}, {metric.gain(spread)} between trials"
+    means = f", about {metric.gain(found.of_trial)} of means of {record.folds} folds" if record.folds > 1 else ""
+    text = (
+        f"Standard deviation {metric.gain(found.deviation)} between {what}{means}, {metric.gain(spread)} between trials"
+    )
     others = f"; {counted(near, 'other')} not distinguishable from the best by one run each" if near else ""
-    return Check(name, PASS if spread >= SPREAD * found.deviation else WARN, f"{text}{others}.", numbers)
+    return Check(name, PASS if spread >= SPREAD * found.of_trial else WARN, f"{text}{others}.", numbers)
 
 
 def pruning(record: SweepRecord) -> Check:

@@ -120,10 +120,13 @@ class Noise:
 
     Attributes:
         deviation: standard deviation between repeats, pooled over the repeated trials.
+        of_trial: about the standard deviation of a trial's value in the search. It is the mean over the folds, which
+            differ in random streams and validation examples as repeats do: deviation / sqrt(folds).
         freedom: its degrees of freedom: repeats minus trials.
     """
 
     deviation: float
+    of_trial: float
     freedom: int
 
 
@@ -135,4 +138,5 @@ def seed_noise(record: SweepRecord) -> Noise | None:
         return None
     freedom = sum(len(row.values) - 1 for row in used)
     squares = math.fsum(float(((row.values - row.mean) ** 2).sum()) for row in used)
-    return Noise(math.sqrt(squares / freedom), freedom)
+    deviation = math.sqrt(squares / freedom)
+    return Noise(deviation, deviation / math.sqrt(record.folds), freedom)

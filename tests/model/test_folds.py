@@ -156,6 +156,25 @@ def test_every_row_is_validated_once_in_the_confusion_matrix(parts):
     assert folds.confusion().sum(axis=1).tolist() == [45, 25, 20]
 
 
+def test_as_many_mistakes_in_other_folds_give_the_same_accuracy(parts):
+    """Three of 29 in one fold, or one in each of three folds: unrounded, the means differ in the last bit."""
+    rows = parts[0].validation.rows[:29]
+
+    def accuracy(*mistakes):
+        networks = fresh([parts[0]] * 5).state.network
+        right = [
+            predict(network, replace(parts[0].validation, rows=rows)).logits.argmax(1) for network in networks.networks
+        ]
+        labels = [np.zeros(len(parts[0].train.labels), np.int64) for _ in mistakes]
+        for own, classes, wrong in zip(labels, right, mistakes, strict=True):
+            own[rows] = classes
+            own[rows[:wrong]] = (classes[:wrong] + 1) % 3
+        examples = [replace(parts[0].validation, rows=rows, labels=own) for own in labels]
+        return evaluate(networks, examples)["accuracy"]
+
+    assert accuracy(3, 0, 0, 0, 0) == accuracy(0, 1, 1, 1, 0) == pytest.approx(142 / 145, rel=1e-11)
+
+
 def test_a_metric_that_a_fold_lacks_is_missing(parts):
     """Of a validation part with one class, which no partition of these data has, there is no roc_auc."""
     folds = fresh(parts)

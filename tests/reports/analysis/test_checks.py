@@ -113,6 +113,16 @@ def test_real_differences_are_not_reported_as_noise(known):
     assert checked["noise"].numbers["noise"] == pytest.approx(0.001, rel=0.5)
 
 
+def test_means_of_folds_are_expected_to_be_less_noisy_than_repeats(known):
+    """A quarter of the variance with four folds; the text has both."""
+    record = known(40, valley, noise=0.001, space=RATE, confirm=5)
+    one, four = (noise(replace(record, study={**record.study, "folds": folds})) for folds in (1, 4))
+
+    assert four.numbers["noise"] == pytest.approx(one.numbers["noise"] / 2)
+    assert "of means of 4 folds, " in four.finding
+    assert "folds" not in one.finding
+
+
 def test_a_truly_better_winner_passes(known):
     record = known(40, valley, noise=0.001, space=RATE, confirm=5)
     assert status(replace(record, verdict=None), "winner against baseline") == INCONCLUSIVE
