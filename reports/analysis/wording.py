@@ -98,6 +98,11 @@ def loss(name: str = "validation loss", size: float = 0.1) -> MetricFormat:
     return MetricFormat(name, False, 1.0, "", "", decimals)
 
 
+def measured_on(record: SweepRecord) -> str:
+    """What the value of a trial of the search rests on."""
+    return "one seed" if record.folds == 1 else f"mean of {record.folds} folds"
+
+
 def objective(record: SweepRecord) -> MetricFormat:
     """The metric that ranks this study's trials; a loss has digits for the champion's mean, else for the best value."""
     name = f"validation {record.metric.label}"

@@ -113,11 +113,11 @@ def _value_figure(report: Report) -> tuple[str, str]:
         return (
             metric.text(mean),
             f"{metric.name} of {name(best.number).lower()}, mean of {counted(seeds, repeat_word(record))} (in the"
-            f" search: {searched})",
+            f" search: {searched}, {wording.measured_on(record)})",
         )
     return metric.text(
         best.value
-    ), f"{metric.name} of {name(best.number).lower()} in the search, one seed, epoch {epoch(best)}"
+    ), f"{metric.name} of {name(best.number).lower()} in the search, {wording.measured_on(record)}, epoch {epoch(best)}"
 
 
 def _gain_figure(report: Report) -> tuple[str, str]:
@@ -130,7 +130,8 @@ def _gain_figure(report: Report) -> tuple[str, str]:
         return "–", "against the baseline: it has not completed"
     if report.standing.best and report.standing.best.number == BASELINE:
         return "none", "over the baseline, which is itself the best trial"
-    return metric.oriented(report.standing.gain), "against the baseline in the search, one seed each; not confirmed"
+    on = wording.measured_on(report.record)
+    return metric.oriented(report.standing.gain), f"against the baseline in the search, {on} each; not confirmed"
 
 
 def _test_figure(report: Report) -> tuple[str, str]:
@@ -180,8 +181,8 @@ def _comparison(report: Report) -> list[str]:
     if paired is None:
         return (
             [
-                "The difference to the baseline is measured on one seed each, for the best of many trials: it is"
-                " optimistic."
+                f"The difference to the baseline is measured on {wording.measured_on(report.record)} each, for the"
+                " best of many trials: it is optimistic."
             ]
             if report.standing.gain
             else []

@@ -109,7 +109,7 @@ def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
     return (
         f"{text} Trial {quick.number} took {wording.duration(quick.seconds)} instead of"
         f" {wording.duration(best.seconds)} and is {metric.gain((quick.value or 0.0) - (best.value or 0.0))} from the"
-        " best, one seed each."
+        f" best, {wording.measured_on(report.record)} each."
     )
 
 

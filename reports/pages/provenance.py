@@ -90,7 +90,10 @@ def _oddities(trials: Sequence[TrialRecord]) -> list[str]:
 
 def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     data, study, origin = record.dataset, record.study, record.provenance
-    sizes = ", ".join(f"{int(data[part]):,} {part}".replace(",", "\u202f") for part in ("train", "validation", "test"))
+    parts = {part: int(data[part]) for part in ("train", "validation", "test")}
+    if record.folds > 1:
+        parts = {"train and validation": record.validated, "test": parts["test"]}
+    sizes = ", ".join(f"{number:,} {part}".replace(",", "\u202f") for part, number in parts.items())
     end = last_finish(record)
     commit = str(origin.get("git_commit") or "none recorded")[:12]
     dirty = ", with uncommitted changes: not reproducible from the commit" if origin.get("git_dirty") else ""

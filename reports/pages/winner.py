@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from reports.analysis import wording
 from reports.analysis.axes import Axis, values
 from reports.analysis.isolation import PARTS, Isolation, isolations
 from reports.analysis.standing import BASELINE, winner
@@ -131,7 +132,8 @@ def _one_change(report: Report) -> list[str]:
             value = setting(trial.hyperparameters[differs[0]])
             compared = report.metric.compared(trial.value or 0.0, base.value or 0.0)
             found.append(
-                f"{name(trial.number)} changed {differs[0]} alone, to {value}: {compared} the baseline, one seed each."
+                f"{name(trial.number)} changed {differs[0]} alone, to {value}: {compared} the baseline,"
+                f" {wording.measured_on(report.record)} each."
             )
     missing = "No trial differs from the baseline in one hyperparameter alone, so single changes were not measured."
     return found[:5] or [missing]

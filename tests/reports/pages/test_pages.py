@@ -155,16 +155,19 @@ def test_the_first_page_names_an_imbalance_and_the_objective_on_the_test_set(mad
     assert 'class "fraud": 16.7\u00a0% of its 240' in words
 
 
-def test_the_folds_of_a_trial_are_part_of_the_provenance(made_up):
+def test_the_folds_of_a_trial_are_named_beside_its_value_and_in_the_provenance(made_up):
     """And every number is said to be measured on all rows but the test rows."""
     record = made_up(12, dataset="digits", outcome="complete")
     folded = replace(record, study={**record.study, "folds": 5})
     with matplotlib.rc_context(settings()):
         pages = [page for one in (record, folded) for page in origin(report(one))]
-    plain, said = (" ".join(text.get_text() for text in page.figure.texts) for page in pages)
+        (first,) = answer(report(replace(folded, verdict=None, confirm=())))
+    plain, said, front = (" ".join(text.get_text() for text in page.figure.texts) for page in [*pages, first])
 
     assert "epoch, mean of 5 folds" in said.replace("\n", " ")
     assert "folds" not in plain
+    assert "1,438 train and validation".replace(",", "\u202f") in said
+    assert "in the search, mean of 5 folds, epoch" in front.replace("\n", " ")
     assert (record.validated, folded.validated) == (180, 1438)
 
 
