@@ -23,9 +23,10 @@ ROUNDING = {
 }
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"hidden_sizes": (32,), "dropout": 0.1, "batch_size": 16, "learning_rate": 0.01}], ids=str
-)
+OTHER_SETTINGS = {"hidden_sizes": (32,), "dropout": 0.1, "batch_size": 16, "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize("settings", [{}, pytest.param(OTHER_SETTINGS, marks=pytest.mark.slow)], ids=str)
 def test_scikit_learns_estimator_checks_pass(settings):
     """All of them except one, whose tolerance is below the rounding of float32."""
     from sklearn.utils.estimator_checks import check_estimator  # takes 0.6 s
@@ -47,6 +48,7 @@ def digits():
 SMALL = {"hidden_sizes": (32,), "epochs": 15, "batch_size": 32, "learning_rate": 0.01, "random_state": 0}
 
 
+@pytest.mark.slow
 def test_it_classifies_digits_in_a_pipeline(digits):
     """Five unshuffled folds, with different writers."""
     scores = cross_val_score(make_pipeline(StandardScaler(), NumpyMLPClassifier(**SMALL)), *digits, cv=5)
@@ -88,6 +90,7 @@ def test_a_setting_out_of_range_is_refused_by_fit(digits):
         NumpyMLPClassifier(beta1=1.5).fit(*digits)
 
 
+@pytest.mark.slow
 def test_it_works_in_a_grid_search(digits):
     """Parameters are set and read by name."""
     grid = {"hidden_sizes": [(2,), np.array([32])], "batch_size": np.array([32])}

@@ -229,6 +229,7 @@ def test_failures_do_not_leak_the_password(
     assert len([text for text in said if text.strip()]) == 4 * len(MODES)
 
 
+@pytest.mark.slow
 def test_a_damaged_record_does_not_leak_the_password(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def test_a_confirmation_takes_different_settings(written, tmp_path, monkeypatch)
     assert len({Hyperparameters(**record.trials[number].hyperparameters) for number in numbers}) == len(numbers) >= 3
 
 
+@pytest.mark.slow
 def test_trials_of_different_lengths_are_compared_at_the_same_share_of_their_epochs(recorded):
     """A trial is pruned when its best so far is worse than the median of at least five others at its share."""
     _, record = recorded(SEARCHED_EPOCHS, workers=1)

@@ -134,6 +134,7 @@ def test_gaps_are_stored_and_named_with_their_number(tmp_path: Path) -> None:
     assert np.isnan(column(arrays, "site")).sum() == 6
 
 
+@pytest.mark.slow
 def test_a_column_whose_parts_look_different_is_read_as_text_throughout(tmp_path: Path) -> None:
     """pandas reads a long file in parts: the first would be the number 1, the second the text 01."""
     rows = 400_000
@@ -167,6 +168,7 @@ def test_digits_with_leading_zeros_are_categories(tmp_path: Path, form: str, gap
     assert sum("leading zeros" in note and "zip" in note for note in arrays.notes) == 1
 
 
+@pytest.mark.slow
 def test_a_leading_zero_is_found_in_any_row_and_at_any_place_of_the_file(tmp_path: Path, monkeypatch) -> None:
     """The file is searched in blocks, and parsed in parts; the one zero may be at a border of both."""
     rows = [f"{10 + row},{row % 2}" for row in range(40)]

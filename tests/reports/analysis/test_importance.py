@@ -42,6 +42,7 @@ def test_the_axis_that_matters_is_found_and_no_other(drawn):
     assert found.judged == 60
 
 
+@pytest.mark.slow
 def test_a_forest_that_only_learnt_noise_has_no_shares(drawn):
     found = importance(drawn(flat, 1))
 

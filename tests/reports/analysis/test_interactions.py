@@ -48,5 +48,6 @@ def test_too_few_trials_are_inconclusive(known):
     assert not pair.interacts
 
 
+@pytest.mark.slow
 def test_one_axis_has_no_pair(known):
     assert found(known(40, lambda settings: 0.9, space={"beta1": SPACE["beta1"]})) == []

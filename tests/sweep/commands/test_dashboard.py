@@ -80,6 +80,7 @@ def test_the_dashboard_is_read_only(served):
     assert len(records.read(folder).trials) == 3
 
 
+@pytest.mark.slow
 @extra
 def test_the_storage_is_read_only(recorded):
     """The database is opened read-only."""

@@ -52,6 +52,7 @@ def test_the_dataset_is_found_by_its_digest(record, cache):
         replay_trial(other, 0, cache)
 
 
+@pytest.mark.slow
 def test_a_metric_that_an_older_version_did_not_record_is_not_compared(record, cache):
     epochs = record.trials[0].epochs.copy()
     epochs["validation_macro_f1"] = np.nan

@@ -84,6 +84,7 @@ def test_the_command_that_resumes_does_not_add_again(ran, tmp_path, monkeypatch)
     assert "--more" not in printed
 
 
+@pytest.mark.slow
 def test_settings_that_exceeded_a_lower_limit_are_tried_again(ran, tmp_path):
     """Said at the start, and not that nothing is added."""
     slow = ("baseline.epochs=2000", "sampler=random")
@@ -108,6 +109,7 @@ def own_data(tmp_path, study_file):
     return path
 
 
+@pytest.mark.slow
 def test_a_recorded_study_continues_by_name_without_its_files(ran, own_data, tmp_path, monkeypatch):
     """From any folder; the prepared copy of the data is found by its digest."""
     assert ran(study=own_data, trials=1)[0] == 0
@@ -134,6 +136,7 @@ def test_a_recorded_study_continues_by_name_without_its_files(ran, own_data, tmp
     assert recorded(tmp_path, "own") == (3, 3)
 
 
+@pytest.mark.slow
 def test_the_same_data_may_be_named_by_another_path(ran, own_data, tmp_path, monkeypatch):
     """A path on the command line is relative to the current folder, and the data are compared by their content."""
     monkeypatch.chdir(tmp_path)

@@ -229,6 +229,7 @@ def test_the_server_exits_when_its_launcher_is_killed(tmp_path: Path, migrated: 
     assert not Path(f"/proc/{server}").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_during_startup_ends_it_at_once(tmp_path: Path) -> None:
     """SIGTERM, which is handled like Ctrl-C; background jobs of a shell ignore SIGINT."""
     launch = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(tmp_path), "--port", str(free_port())]

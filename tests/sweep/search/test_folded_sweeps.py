@@ -97,6 +97,7 @@ def test_trials_are_paused_and_promoted_by_their_means(halved, tmp_path):
         assert "equal to the record" in replay_trial(halved, trial.number, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_stopped_search_continues_to_the_same_bits(tiny, opened, searched, halved):
     study = tiny(*HALVING)
     for looks in (4, 9, 15):
@@ -105,6 +106,7 @@ def test_a_stopped_search_continues_to_the_same_bits(tiny, opened, searched, hal
     assert numbers(record_of(study, opened(study), searched)) == numbers(halved)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_change_the_result(tiny, opened, searched, tmp_path, monkeypatch):
     """It has written checkpoints, from which its trial continues."""
     monkeypatch.setenv("SWEEP_CHECKPOINT_EVERY", "0")

@@ -39,7 +39,13 @@ def numbers(record):
     return table, [trial.number for trial in record.ranked()]
 
 
-@pytest.fixture(params=[MEDIAN, HALVING, LENGTHS], ids=["median", "halving", "lengths"])
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(
+    params=[pytest.param(MEDIAN, marks=SLOW), HALVING, pytest.param(LENGTHS, marks=SLOW)],
+    ids=["median", "halving", "lengths"],
+)
 def changes(request):
     """What makes the study."""
     return request.param

@@ -184,6 +184,7 @@ def test_the_best_of_two_hundred_trials_is_promoted_to_the_end(workers, known):
         assert run.spent < 0.35 * 200 * 12
 
 
+@pytest.mark.slow
 def test_noisy_marks_rarely_lose_the_best():
     """A trial among the best three is found in nearly all of 50 searches whose first mark is off by a tenth."""
     found = 0

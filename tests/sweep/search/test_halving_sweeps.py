@@ -233,6 +233,7 @@ def test_the_time_limit_of_a_trial_counts_all_its_legs(tiny, opened, searched):
         assert 1 < trial.seconds < 4
 
 
+@pytest.mark.slow
 def test_a_study_extended_by_more_trials_compares_them_with_the_recorded_ones(tiny, opened, searched):
     """What ended is not continued; new trials need a place among all of them."""
     study = tiny(*HALVING)

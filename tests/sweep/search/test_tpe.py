@@ -88,7 +88,7 @@ ENDS = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(100, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("direction", ["minimize", pytest.param("maximize", marks=pytest.mark.slow)])
 def test_every_proposal_equals_optunas(tmp_path, direction, count):
     """Two studies with the same trials, of every state and eight of them running at any time."""
     (tmp_path / "draws.toml").write_text(STUDY)
@@ -191,6 +191,7 @@ def test_a_rung_with_few_trials_does_not_count(study):
     assert median_rate(draws(study, Board(2, few))) < -3.4
 
 
+@pytest.mark.slow
 def test_of_equally_promising_settings_cheaper_ones_are_drawn(study):
     """The first layer's width does not matter to the result; where it costs, narrow ones are drawn more often."""
 

@@ -142,6 +142,7 @@ def test_reading_does_not_change_the_files(tiny, opened):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_lock_names_its_holder_and_is_released_with_it(tmp_path):
     """A second writer gets the pid and the time; SIGKILL releases the lock."""
     code = (

@@ -526,6 +526,7 @@ def test_differences_between_workers_are_reported(facts_here, monkeypatch, found
         assert "floating-point results differ" in admission.objection(same)
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_data_is_reported(tmp_path, monkeypatch):
     """The message has the path; a copy with the same content under another name is accepted."""
     monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
