@@ -24,7 +24,7 @@ from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.pages.context import Report, capital, epoch, interval, name
 from studies.record.reader import SweepRecord, TrialRecord
 
-COMMAND_HEIGHT = 0.8  # inches, for its heading and three lines
+COMMAND_HEIGHT = 1.1  # inches, for its heading, three lines and what it repeats
 SETTING_HEIGHT = 0.167  # inches per row
 MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), INCONCLUSIVE: ("inconclusive", MUTED)}
 
@@ -45,8 +45,24 @@ def answer(report: Report) -> list[Page]:
     _settings(page, report)
     if page.room > COMMAND_HEIGHT:
         page.heading("Command")
-        page.boxed(str(report.record.provenance.get("command", f"sweep run {report.record.name}")))
+        command = str(report.record.provenance.get("command", f"sweep run {report.record.name}"))
+        page.boxed(command)
+        page.space(0.05)
+        page.paragraph(_repeated(report.record, command), SMALL, colour=MUTED, most=2)
     return [page]
+
+
+def _repeated(record: SweepRecord, command: str) -> str:
+    """What the command of the study repeats."""
+    is_timed = bool(record.study.get("minutes")) or "--minutes" in command
+    if record.study.get("generation") and not is_timed:
+        return "It repeats every number for any number of workers, on such a processor and with the same versions."
+    time = " and on the time" if is_timed else ""
+    text = f"It draws other settings, because they depend on the order in which trials end{time}."
+    best = winner(record)
+    if best is None:
+        return text
+    return f"{text} {name(best.number)} alone is repeated to the last bit by: sweep replay {record.name} {best.number}"
 
 
 def headline(report: Report) -> str:

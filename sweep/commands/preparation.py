@@ -210,8 +210,9 @@ def recorded_command(options: Options, study: Study) -> str:
     name = Path(options.study).name if options.study else study.name
     total = options.trials or options.more  # recorded when the study is created, so that there are no others
     trials = ["--trials", str(total)] if total else []
+    minutes = ["--minutes", f"{options.minutes:g}"] if options.minutes else []
     changes = [word for change in options.changes for word in ("--set", change)]
-    return shlex.join(["sweep", "run", name, *trials, *changes])
+    return shlex.join(["sweep", "run", name, *minutes, *trials, *changes])
 
 
 def describe(folder: Path, study: Study) -> dict[str, Any]:

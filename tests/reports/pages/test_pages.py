@@ -155,6 +155,27 @@ def test_the_first_page_names_an_imbalance_and_the_objective_on_the_test_set(mad
     assert 'class "fraud": 16.7\u00a0% of its 240' in words
 
 
+@pytest.mark.parametrize(
+    ("study", "command", "repeated"),
+    [
+        ({"generation": 4}, "sweep run s", "It repeats every number for any number of workers"),
+        ({"generation": 4, "minutes": 3.0}, "sweep run s", "on the order in which trials end and on the time."),
+        ({"generation": 4}, "sweep run s --minutes 3", "on the order in which trials end and on the time."),
+        ({}, "sweep run s", "on the order in which trials end."),
+    ],
+)
+def test_the_first_page_says_what_its_command_repeats(made_up, study, command, repeated):
+    """Without generations, the order in which trials end decides what is tried next; a trial alone does not change."""
+    record = made_up(12, outcome="complete")
+    record = replace(record, study={**record.study, **study}, provenance={**record.provenance, "command": command})
+    with matplotlib.rc_context(settings()):
+        (page,) = answer(report(record))
+    said = " ".join(text.get_text() for text in page.figure.texts).replace("\n", " ")
+
+    assert repeated in said
+    assert (f"sweep replay {record.name} {record.ranked()[0].number}" in said) == ("It repeats" not in repeated)
+
+
 def test_the_folds_of_a_trial_are_named_beside_its_value_and_in_the_provenance(made_up):
     """And every number is said to be measured on all rows but the test rows."""
     record = made_up(12, dataset="digits", outcome="complete")
