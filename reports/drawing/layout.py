@@ -27,6 +27,7 @@ TITLE, FIGURE, HEADING, BODY, SMALL, TINY = 16.0, 19.0, 10.0, 8.8, 7.4, 6.6  # p
 LEADING = 1.42  # line height, as a multiple of the type size
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
 POINT = 1 / 72
+CAPTION_LINES = 4  # most lines under a large figure
 EM = 100.0  # points, at which characters are measured
 FIXED_POINT = 1 << 16  # FreeType's advances have 16 bits after the point
 
@@ -216,7 +217,7 @@ class Page:
     def figures(self, entries: Sequence[tuple[str, str]]) -> None:
         """Large figures side by side, each with a caption under it."""
         width = (INNER - 0.15 * (len(entries) - 1)) / len(entries)
-        captions = [wrap(caption, width - 0.24, SMALL)[:3] for _, caption in entries]
+        captions = [wrap(caption, width - 0.24, SMALL)[:CAPTION_LINES] for _, caption in entries]
         height = 0.58 + max(len(lines) for lines in captions) * SMALL * 1.35 * POINT
         for index, ((value, _), lines) in enumerate(zip(entries, captions, strict=True)):
             x = SIDE + index * (width + 0.15)
