@@ -9,6 +9,9 @@ import numpy as np
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord, TrialRecord
 
+EARLY, LATE = 0.1, 0.75
+"""Fractions of a trial's epochs: up to the first a best epoch is early, after the second it is late."""
+
 
 @dataclass(frozen=True)
 class BestEpochs:
@@ -34,7 +37,7 @@ def best_epochs(record: SweepRecord) -> BestEpochs:
         return BestEpochs(np.empty(0), 0.0, 0.0, 0.0)
     shares = np.array([(_at_best(record, trial) + 1) / len(trial.epochs) for trial in ranked])
     annealed = float(np.mean([trial.annealed for trial in ranked]))
-    return BestEpochs(shares, float(np.mean(shares <= 0.1)), float(np.mean(shares > 0.75)), annealed)
+    return BestEpochs(shares, float(np.mean(shares <= EARLY)), float(np.mean(shares > LATE)), annealed)
 
 
 def _at_best(record: SweepRecord, trial: TrialRecord) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from reports.analysis import wording
 from reports.analysis.confirmation import PairedDifference, confirmed_trials, is_split, repeat_word
 from reports.analysis.progress import Progress, search_progress
-from reports.analysis.statistics import Floats, t_quantile_975
+from reports.analysis.statistics import Floats, t_quantile
 from studies.record.reader import SweepRecord
 
 REPEATED = ("name", "question", "seed")  # what may differ between repeats of one side
@@ -208,7 +208,7 @@ def in_pairs(a: Floats, b: Floats, overlap: float = 0.0) -> PairedDifference:
     mean = float(difference.mean())
     if n < 2:
         return PairedDifference(mean, math.nan, math.nan, n)
-    half = t_quantile_975(n - 1) * float(difference.std(ddof=1)) * math.sqrt(1 / n + overlap)
+    half = t_quantile(n - 1, 0.975) * float(difference.std(ddof=1)) * math.sqrt(1 / n + overlap)
     return PairedDifference(mean, mean - half, mean + half, n)
 
 
@@ -222,5 +222,5 @@ def welch(a: Floats, b: Floats) -> PairedDifference:
     if whole == 0:
         return PairedDifference(mean, mean, mean, n)
     freedom = whole**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    half = t_quantile_975(freedom) * math.sqrt(whole)
+    half = t_quantile(freedom, 0.975) * math.sqrt(whole)
     return PairedDifference(mean, mean - half, mean + half, n)

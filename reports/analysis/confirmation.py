@@ -112,31 +112,3 @@ def _from_repeats(record: SweepRecord) -> list[ConfirmedTrial]:
             found.setdefault(repeat.candidate, []).append(value)
     searched = {trial.number: final_value(trial) for trial in record.trials}
     return [ConfirmedTrial(number, searched.get(number, math.nan), np.array(seen)) for number, seen in found.items()]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise of the objective between repeats.
-
-    Attributes:
-        deviation: standard deviation between repeats, pooled over the repeated trials.
-        of_trial: about the standard deviation of a trial's value in the search. It is the mean over the folds, which
-            differ in random streams and validation examples as repeats do: deviation / sqrt(folds).
-        freedom: its degrees of freedom: repeats minus trials.
-    """
-
-    deviation: float
-    of_trial: float
-    freedom: int
-
-
-def seed_noise(record: SweepRecord) -> Noise | None:
-    """Noise from the repeats of the best trials; from those of the baseline only if there are no others."""
-    rows = [row for row in confirmed_trials(record) if len(row.values) > 1]
-    used = [row for row in rows if row.trial != BASELINE] or rows
-    if not used:
-        return None
-    freedom = sum(len(row.values) - 1 for row in used)
-    squares = math.fsum(float(((row.values - row.mean) ** 2).sum()) for row in used)
-    deviation = math.sqrt(squares / freedom)
-    return Noise(deviation, deviation / math.sqrt(record.folds), freedom)

@@ -112,6 +112,27 @@ def scatter(height: Floats) -> float:
     return float(1.4826 * np.median(used) / np.sqrt(1.5))
 
 
+def last_part(curve: Floats) -> Floats:
+    """The last third of a curve, (epochs,), at least four epochs."""
+    return curve[-max(4, len(curve) // 3) :]
+
+
+def longer_gain(curve: Floats) -> float:
+    """How much a curve, (epochs,), of which less is better, is expected to fall if it were half again as long; >= 0.
+
+    From two to three thirds of the epochs is such a step. The fall in it and in the step before are measured by
+    straight lines over the logarithm of the epoch; the next fall is expected to be in the same ratio to the last, at
+    most equal to it. A power law falls by ever less over such steps, an exponential by far less.
+    """
+    time = np.log(np.arange(1, len(curve) + 1))
+    last = max(4, len(curve) // 3)
+    before = max(3, round(2 / 9 * len(curve)))
+    fall = -np.polyfit(time[-last:], curve[-last:], 1)[0]
+    earlier = -np.polyfit(time[-last - before : -last], curve[-last - before : -last], 1)[0]
+    ratio = min(1.0, fall / earlier) if earlier > 0 else 1.0
+    return float(max(0.0, fall * ratio) * np.log(1.5))
+
+
 @dataclass(frozen=True)
 class Band:
     """One metric of the trials that are not highlighted: a band, or thin lines if they are few.

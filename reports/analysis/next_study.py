@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.checks import WARN, Check, checks, crowded, top_group
-from reports.analysis.confirmation import paired_difference
+from reports.analysis.checks import checks
+from reports.analysis.checks.curves import LONGER
+from reports.analysis.checks.finding import WARN, Check, top_group
+from reports.analysis.checks.space import crowded
 from reports.analysis.failures import BROKEN
 from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
@@ -32,9 +34,9 @@ Allowed = Callable[[str, Any], bool]
 
 HEADER = "# Proposed by the report of "
 WIDER = (0.5, 0.25, 0.1)  # fraction of the range, on its own scale, to add beyond the bound: the first valid one
-LONGER, SHORTER = 1.5, 0.5  # times the epochs
+SHORTER = 0.5  # times the epochs
 MORE_TRIALS = 2
-MOST_SEEDS, MOST_TRIALS = 20, 1_000_000
+MOST_REPEATS, MOST_TRIALS = 20, 1_000_000
 CUT_FEWEST, CUT_SHARE = 5, 0.8  # a part is cut off if it has this many trials and this fraction failed
 NARROW_FEWEST = 8  # trials of the top group, needed to narrow a range to them
 MARGIN = 0.15  # fraction of the range, kept on both sides of them
@@ -81,8 +83,9 @@ def propose(record: SweepRecord, allowed: Allowed = lambda key, value: True) -> 
     """
     if not standing(record).over:
         return None
-    warned = {check.name: check for check in checks(record) if check.status == WARN}
-    changes = _changes(record, warned, allowed)
+    found = checks(record)
+    changes = _changes(record, {check.name: check for check in found if check.status == WARN}, allowed)
+    changes += _repeats(record, found)
     if not changes:
         return None
     name = _next_name(record.name)
@@ -103,8 +106,6 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
         found.append(
             Change("pruner", study["pruner"], "none", "the unpruned control trials that it gave up include good ones")
         )
-    if "winner against baseline" in warned or "noise" in warned:
-        found += _seeds(record)
     return [change for change in found if change.new != change.old]
 
 
@@ -228,28 +229,26 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     if "epochs" in record.study["space"]:
         return []
     old = int(record.study["baseline"]["epochs"])
-    early = "best epoch" in warned and warned["best epoch"].numbers["first tenth"] > 0.5
-    if early:
+    if "best epoch" in warned:
         new, why = max(1, math.ceil(SHORTER * old)), "most trials had their best epoch in the first tenth"
-    elif "still improving" in warned or "best epoch" in warned:
-        new, why = math.ceil(LONGER * old), "the best trials still improved in their last epochs"
+    elif "still improving" in warned:
+        new, why = math.ceil(LONGER * old), "the best trials would gain more than repeating one changes the result"
     else:
         return []
     return [Change("baseline.epochs", old, new, why)] if allowed("epochs", new) else []
 
 
-def _seeds(record: SweepRecord) -> list[Change]:
-    """The number of repeats for which half the interval would be shorter than the observed difference."""
-    confirm, found = record.study.get("confirm"), paired_difference(record)
+def _repeats(record: SweepRecord, found: Sequence[Check]) -> list[Change]:
+    """The number of repeats with which the checks that cannot tell yet could; twice as many if the trials are alike."""
+    confirm = record.study.get("confirm")
     if not confirm:
         return []
     old = int(confirm["repeats"])
-    half = (found.high - found.low) / 2 if found and math.isfinite(found.low) else math.inf
-    size = abs(found.difference) if found else 0.0
-    needed = math.ceil(old * (half / size) ** 2) if size > 0 and half < size * MOST_SEEDS else 2 * old
-    new = max(old, min(MOST_SEEDS, max(needed, old + 1)))
+    needed = [int(check.numbers.get("repeats that would tell") or 0) for check in found]
+    needed += [2 * old for check in found if check.name == "noise" and check.status == WARN]
+    new = min(MOST_REPEATS, max(needed, default=0))
     why = "too few to distinguish the winner from the baseline, or the best trials from each other"
-    return [Change("confirm.repeats", old, new, why)]
+    return [Change("confirm.repeats", old, new, why)] if new > old else []
 
 
 def _next_name(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.analysis.rungs import left_behind_after
+from reports.analysis.standing import BASELINE
 from reports.analysis.statistics import Floats, spearman, spearman_interval
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -114,7 +115,15 @@ def _given_up(record: SweepRecord, trial: TrialRecord) -> int | None:
     return None if at is None else int(at) + 1
 
 
-def misjudged(found: Sequence[Control], completed: int) -> tuple[int, int]:
-    """How many unpruned controls the pruner gave up, and how many of these ended in the best quarter."""
+def misjudged(record: SweepRecord, found: Sequence[Control]) -> tuple[int, int]:
+    """How many unpruned controls the pruner gave up, and how many of these ended among the better half of the others.
+
+    The others are the trials that the pruner let finish, without the baseline, which it never stops.
+    """
     doomed = [one for one in found if one.given_up is not None]
-    return len(doomed), sum(one.rank <= math.ceil(completed / 4) for one in doomed)
+    never = {one.trial for one in found} | {BASELINE}
+    finished = [trial for trial in record.ranked() if trial.number not in never]
+    if not finished:
+        return 0, 0
+    middle = finished[(len(finished) - 1) // 2].value or 0.0
+    return len(doomed), sum(record.metric.is_better(one.value, middle) for one in doomed)

@@ -41,12 +41,13 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)  # rounding can exceed the limits by a last bit
 
 
-def t_quantile_975(degrees: float) -> float:
-    """The 97.5 % point of Student's distribution, to six digits.
+def t_quantile(degrees: float, probability: float) -> float:
+    """The point of Student's distribution that a probability above 1/2 lies below, to six digits.
 
     With t = sqrt(degrees) tan(angle), the density in the angle is cos(angle)^(degrees - 1), summed numerically.
     """
     angle = np.linspace(0, math.pi / 2, 200_001)
     density = np.cos(angle) ** (degrees - 1)
     cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return float(math.sqrt(degrees) * math.tan(float(np.interp(0.95 * cumulative[-1], cumulative, angle))))
+    place = float(np.interp((2 * probability - 1) * cumulative[-1], cumulative, angle))
+    return float(math.sqrt(degrees) * math.tan(place))

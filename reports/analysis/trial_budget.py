@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.analysis.progress import search_progress
 from reports.analysis.standing import UNFINISHED
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
@@ -34,9 +33,9 @@ class Enough:
         trials: sizes m, from 1 to all finished trials.
         mean: expected best of m trials chosen at random from the finished ones.
         low, high: 10 % and 90 % quantiles of the best of m over those choices; equal when m is all trials.
-        gain: expected difference of the best of all trials and the best of half of them; >= 0.
-        total: difference of the best and the median trial.
-        late: improvement of the best over the last tenth of the trials, in the order they finished; >= 0.
+        best: the best of all trials.
+        of_half: expected best of half of them.
+        before: the best of the first nine tenths, by number; the worst of all if none of these completed.
         adaptive: whether the sampler uses earlier trials.
         without: number of trials without a final value; they count as the worst trial that has one.
     """
@@ -45,9 +44,9 @@ class Enough:
     mean: Floats
     low: Floats
     high: Floats
-    gain: float
-    total: float
-    late: float
+    best: float
+    of_half: float
+    before: float
     adaptive: bool
     without: int
 
@@ -70,9 +69,9 @@ def enough(record: SweepRecord) -> Enough | None:
         mean=mean,
         low=np.minimum(*ends),
         high=np.maximum(*ends),
-        gain=abs(float(best_first[0]) - half),
-        total=abs(float(best_first[0] - np.median(best_first))),
-        late=_late(record),
+        best=float(best_first[0]),
+        of_half=half,
+        before=_before(record, values),
         adaptive=str(record.study["sampler"]) in ADAPTIVE,
         without=n - len(values),
     )
@@ -91,7 +90,10 @@ def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def _late(record: SweepRecord) -> float:
-    best = search_progress(record).best
-    before = best[: len(best) - max(1, round(LATE * len(best)))]
-    return abs(float(best[-1] - before[-1])) if before.size and np.isfinite(before[-1]) else 0.0
+def _before(record: SweepRecord, values: list[float]) -> float:
+    """The best of the first nine tenths of the trials; `values` are those of the completed trials, the best first.
+
+    By number: halving completes the best trials at the end of the search, whenever they were proposed.
+    """
+    first = len(record.trials) - max(1, round(LATE * len(record.trials)))
+    return next((float(trial.value or 0.0) for trial in record.ranked() if trial.number < first), values[-1])

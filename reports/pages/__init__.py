@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reports.analysis.checks import FEWEST
 from reports.analysis.next_study import Proposal
 from reports.drawing.layout import Page
 from reports.pages.answer import answer
 from reports.pages.confirmation import confirmation
-from reports.pages.context import Report, report
+from reports.pages.context import FEWEST_COMPLETE, Report, report
 from reports.pages.cost import cost
 from reports.pages.epochs import epochs
 from reports.pages.errors import mistakes
@@ -59,5 +58,5 @@ NEED_MANY = (isolation, epochs, trials, parallel, changes)
 def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
     """All pages of a report, in reading order; `following` is the proposed next study, if any."""
     found = report(record, following)
-    few = found.standing.complete < FEWEST
+    few = found.standing.complete < FEWEST_COMPLETE
     return [page for section in SECTIONS if not (few and section in NEED_MANY) for page in section(found)]

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.analysis import wording
-from reports.analysis.checks import INCONCLUSIVE, PASS, WARN
+from reports.analysis.checks import summary
+from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
 from reports.analysis.confirmation import (
     PairedDifference,
     confirmed_trials,
@@ -26,7 +27,7 @@ from studies.record.reader import SweepRecord, TrialRecord
 
 COMMAND_HEIGHT = 1.1  # inches, for its heading, three lines and what it repeats
 SETTING_HEIGHT = 0.167  # inches per row
-MARKS = {PASS: ("pass", "#00795c"), WARN: ("warn", "#b3261e"), INCONCLUSIVE: ("inconclusive", MUTED)}
+MARKS = {WARN: ("attention", "#b3261e"), CANNOT_TELL: ("cannot tell", MUTED), PASS: ("passed", "#00795c")}
 
 
 def answer(report: Report) -> list[Page]:
@@ -268,14 +269,16 @@ def _causes(record: SweepRecord) -> list[str]:
 
 
 def _checks(page: Page, report: Report) -> None:
-    """The checks with their results; warnings first."""
-    order = {WARN: 0, INCONCLUSIVE: 1, PASS: 2}
-    found = sorted(report.checks, key=lambda check: order[check.status])
-    warned = sum(check.status == WARN for check in found)
-    page.heading(f"Checks: {warned} of {len(found)} with a warning" if warned else f"Checks: {len(found)}, no warnings")
-    for check in found:
+    """The checks with their results; warnings first, and of those that passed the names only."""
+    page.heading(capital(summary(report.checks)))
+    order = list(MARKS)
+    for check in sorted(report.checks, key=lambda check: order.index(check.status)):
         mark, colour = MARKS[check.status]
-        page.item(mark, check.finding, colour=colour, label=capital(check.name))
+        if check.status != PASS:
+            page.item(mark, check.finding, colour=colour, label=capital(check.name), most=3)
+    if passed := [check.name for check in report.checks if check.status == PASS]:
+        mark, colour = MARKS[PASS]
+        page.item(mark, f"{capital(listed(passed))}.", colour=colour, indent=0.95)
 
 
 def _settings(page: Page, report: Report) -> None:

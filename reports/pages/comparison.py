@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 
 from reports.analysis import wording
 from reports.analysis.axes import Axis, axes, values
-from reports.analysis.checks import WARN, checks
+from reports.analysis.checks import checks
+from reports.analysis.checks.finding import WARN
 from reports.analysis.comparison import Best, Side, at_equal, by_time, by_trials, differences, gap
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import standing

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reports.analysis import wording
-from reports.analysis.checks import Check, checks
+from reports.analysis.checks import checks
+from reports.analysis.checks.finding import Check
 from reports.analysis.confirmation import PairedDifference, confirmed_trials
 from reports.analysis.importance import Importance, importance
 from reports.analysis.next_study import Proposal
@@ -22,6 +23,8 @@ from reports.drawing import scales, style
 from reports.drawing.layout import INK, WASH, Key
 from studies.record.reader import SweepRecord, TrialRecord
 
+FEWEST_COMPLETE = 10
+"""Completed trials that pages on parts of the ranges and on rank correlations need."""
 STATES = {
     "complete": Key("completed trial", style.GREY, "o"),
     "best": Key("best so far", INK, line="-"),

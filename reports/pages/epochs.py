@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports.analysis.best_epochs import BestEpochs, best_epochs
+from reports.analysis.checks.finding import PASS, WARN
 from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
 from reports.analysis.wording import counted, percent
 from reports.drawing import plots, style
@@ -39,18 +40,16 @@ def epochs(report: Report) -> list[Page]:
 
 
 def _finding(report: Report, found: BestEpochs) -> str:
-    n, check = len(found.counted), next(check for check in report.checks if check.name == "best epoch")
-    if check.status == "warn" and found.early > 0.5:
+    n, status = len(found.counted), {check.name: check.status for check in report.checks}
+    longer = status["still improving"]
+    if status["best epoch"] == WARN:
         return f"Too many epochs: {percent(found.early)} of {n} trials had their best epoch in the first tenth"
-    if check.status == "warn":
-        return f"Too few epochs: {percent(found.late)} of {n} best epochs are in the last quarter, still improving"
-    if check.status == "pass" and found.late > 0.5:
-        return "Enough epochs: the best epochs are in the last quarter, but the curves are flat there"
-    if check.status == "pass":
-        return f"Enough epochs: {percent(1 - found.late)} of {n} best epochs are before the last quarter"
-    if found.annealed > 0.5:
-        return "Inconclusive: the schedule ends at 0, so that the best epochs are late by design"
-    return f"Too few data to tell whether there were enough epochs (n = {n})"
+    if longer == WARN:
+        return "Too few epochs: longer trainings would gain more than repeating one changes the result"
+    if longer == PASS:
+        return "Enough epochs: longer trainings would gain no more than repeating one changes the result"
+    epochs = report.record.study["baseline"]["epochs"]
+    return f"Cannot tell whether {epochs} epochs were enough (n = {n})"
 
 
 def _text(found: BestEpochs) -> str:
@@ -63,5 +62,6 @@ def _text(found: BestEpochs) -> str:
     )
     return (
         f"Shaded: the first tenth ({percent(found.early)} of the completed trials; many here suggest too many epochs)"
-        f" and the last quarter ({percent(found.late)}; many here suggest too few epochs).{schedule}"
+        f" and the last quarter ({percent(found.late)}; expected with averaged weights and with schedules that"
+        f" end at 0).{schedule}"
     )

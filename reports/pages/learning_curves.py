@@ -84,7 +84,7 @@ def _course_in_words(seen: Course) -> str:
     if seen.label == "still improving" and seen.annealed:
         return "improved until its schedule ended; only a longer schedule can show whether it would improve further"
     if seen.label == "still improving":
-        return f"was still improving when it ended, at epoch {seen.epochs}: more epochs may help"
+        return f"was still improving when it ended, at epoch {seen.epochs}"
     if seen.label == "noisy":
         return f"{at}; its validation loss scatters by {wording.percent(seen.scatter)} between epochs"
     if seen.label == "saturated":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.analysis.checks import WARN
+from reports.analysis.checks.finding import WARN
 from reports.analysis.next_study import Proposal, words
 from reports.analysis.wording import counted, listed
 from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
@@ -10,6 +10,9 @@ from reports.pages.context import Report
 
 ADVICE = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
+    "validation and test": "look for drift, sorted rows and duplicates in the data",
+    "validation rows": "rank by the loss, or validate on more rows",
+    "late epochs": 'average the weights, or select epoch = "last"',
     "infeasible share": "the failed trials are not in an outer part of one range; see their reasons",
 }
 

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.analysis import wording
-from reports.analysis.checks import FEWEST
 from reports.analysis.failures import failure_causes
 from reports.analysis.standing import UNFINISHED, last_finish
 from reports.analysis.wording import counted, percent
 from reports.drawing import plots
 from reports.drawing.layout import BODY, Page
-from reports.pages.context import Report
+from reports.pages.context import FEWEST_COMPLETE, Report
 from studies.record.reader import SweepRecord, TrialRecord
 
 MOST_CAUSES = 8
@@ -34,11 +33,11 @@ def origin(report: Report) -> list[Page]:
     page.heading("Provenance")
     for key, text in _provenance(report.record):
         page.item(key, text, indent=1.3)
-    if report.standing.complete < FEWEST:
+    if report.standing.complete < FEWEST_COMPLETE:
         page.space(0.06)
         page.paragraph(
-            f"With fewer than {FEWEST} completed trials there are too few data for the pages on parts of the ranges, on"
-            " the number of epochs and of trials, and on single changes: those pages are omitted.",
+            f"With fewer than {FEWEST_COMPLETE} completed trials there are too few data for the pages on parts of the"
+            " ranges, on the number of epochs and of trials, and on single changes: those pages are omitted.",
             BODY,
         )
     return [page]

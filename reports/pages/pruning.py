@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from reports.analysis import wording
-from reports.analysis.checks import FEWEST
 from reports.analysis.pruning import Control, Foresight, controls, foresight, misjudged, spared
 from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
 from reports.drawing.layout import BODY, Page
-from reports.pages.context import Report
+from reports.pages.context import FEWEST_COMPLETE, Report
 
 MOST_CONTROLS = 12
 GOOD = 0.9  # a rank correlation from which on the order of the trials is known
@@ -22,7 +21,7 @@ def pruning(report: Report) -> list[Page]:
     """How early the order was known, what stopping spared, and what the unpruned control trials say it cost."""
     found, seen = foresight(report.record), controls(report.record)
     saved = spared(report.record)
-    few = report.standing.complete < FEWEST
+    few = report.standing.complete < FEWEST_COMPLETE
     if (found is None or few) and not saved.pruned and not seen:
         return []
     page = Page(_finding(report, found, seen), _note(report, found))
@@ -81,11 +80,11 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
             f"{words} `control` in the study file sets the share of trials that are judged but never stopped."
         )
         return
-    given_up, good = misjudged(seen, report.standing.complete)
+    given_up, good = misjudged(report.record, seen)
     low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)
     page.paragraph(
         f"{counted(len(seen), 'trial')}, chosen by their numbers alone, were judged but never stopped. The pruner would"
-        f" have given up {given_up} of them; {good} of these ended in the best quarter of the completed trials"
+        f" have given up {given_up} of them; {good} of these ended among the better half of those that it let finish"
         + (f" (95\u00a0% Wilson interval of the share: {percent(low)} to {percent(high)})." if given_up else "."),
         BODY,
     )
@@ -100,17 +99,15 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
 
 def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> str:
     check = next(check for check in report.checks if check.name == "pruning")
-    given_up, good = misjudged(seen, report.standing.complete)
+    given_up, good = misjudged(report.record, seen)
     if report.record.counts().get("pruned", 0) and check.status == "warn":
-        return f"Pruning stops good trials: {good} of {given_up} that it gave up ended in the best quarter"
+        return f"Pruning stops good trials: {good} of {given_up} that it gave up were good"
     known = _known(found)
     early = f"The order of the trials is known from epoch {known} on" if known else "No epoch predicts the order well"
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == "pass":
-        return (
-            f"Pruning was right: {good} of {given_up} unpruned control trials that it gave up ended in the best quarter"
-        )
+        return f"Pruning was right: {good} of {given_up} unpruned control trials that it gave up were good"
     return f"{early}; too few unpruned control trials to say what pruning cost"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
 from reports.analysis.progress import search_progress
 from reports.analysis.trial_budget import Enough, enough
 from reports.analysis.wording import counted
@@ -46,9 +47,9 @@ def trials(report: Report) -> list[Page]:
 def _finding(report: Report) -> str:
     check = next(check for check in report.checks if check.name == "enough trials")
     findings = {
-        "pass": "No sign that more trials of this search would help",
-        "warn": "More trials would probably help",
-        "not enough evidence": f"Too few trials to tell whether they were enough ({report.standing.finished} finished)",
+        PASS: "No sign that more trials of this search would help",
+        WARN: "More trials would probably help",
+        CANNOT_TELL: f"Too few trials to tell whether they were enough ({report.standing.finished} finished)",
     }
     return findings[check.status]
 
@@ -70,8 +71,9 @@ def _text(report: Report, found: Enough) -> str:
         if found.adaptive
         else " The trials were drawn independently of each other, so all orders are equally likely."
     )
+    gain, late = metric.gain(found.best - found.of_half), metric.gain(found.best - found.before)
     return (
-        f"The best of all {report.standing.finished} trials is {metric.gain(found.gain)} better than the expected best"
-        f" of half of them; the search gained {metric.gain(found.late)} in its last tenth.{adaptive} This does not"
-        " extrapolate beyond the number of trials that were run."
+        f"The best of all {report.standing.finished} trials is {gain} better than the expected best"
+        f" of half of them; the last tenth of the trials improved the best value by {late}.{adaptive} This"
+        " does not extrapolate beyond the number of trials that were run."
     )

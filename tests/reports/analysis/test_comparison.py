@@ -88,7 +88,7 @@ def test_the_equal_budget_is_the_smallest_total(two):
 
 
 def test_quantiles_of_student_equal_the_tables():
-    assert [round(versus.t_quantile_975(f), 3) for f in (1, 2, 4, 9, 30)] == [12.706, 4.303, 2.776, 2.262, 2.042]
+    assert [round(versus.t_quantile(f, 0.975), 3) for f in (1, 2, 4, 9, 30)] == [12.706, 4.303, 2.776, 2.262, 2.042]
 
 
 def test_intervals_of_differences_calculated_by_hand():

@@ -7,7 +7,8 @@ import matplotlib
 import pytest
 
 from reports import pages, pdf
-from reports.analysis.checks import INCONCLUSIVE, PASS, WARN, checks
+from reports.analysis.checks import checks
+from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
 from reports.analysis.next_study import propose
 from reports.drawing.layout import HEIGHT, settings
 
@@ -92,7 +93,7 @@ def test_no_completed_trials(made_up, outcome):
 
     assert titles[0].startswith("No answer: none of 30 finished trials completed")
     assert status["infeasible share"] == (PASS if outcome == "pruned" else WARN)
-    assert status["winner against baseline"] == status["boundary"] == status["noise"] == INCONCLUSIVE
+    assert status["winner against baseline"] == status["boundary"] == status["noise"] == CANNOT_TELL
 
 
 @pytest.mark.slow

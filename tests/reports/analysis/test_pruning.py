@@ -57,7 +57,7 @@ def test_saved_time_is_estimated_from_each_trials_epoch_time(made_up):
 
 
 def test_given_up_controls_that_ended_well_are_counted(made_up):
-    """Of eight completed trials the best quarter are two; one of them was given up by the pruner."""
+    """The pruner gave up two controls; one ended above the middle of the four trials that it let finish."""
     record = with_curves(made_up(8, outcome="complete"), np.linspace(0.5, 0.9, 16).reshape(8, 2))
     given_up = {7: 3, 1: 2, 4: None}
     trials = [
@@ -67,4 +67,4 @@ def test_given_up_controls_that_ended_well_are_counted(made_up):
     found = pruning.controls(replace(record, trials=tuple(trials)))
 
     assert [(one.trial, one.given_up, one.rank) for one in found] == [(7, 4, 1), (4, None, 4), (1, 3, 7)]
-    assert pruning.misjudged(found, completed=8) == (2, 1)
+    assert pruning.misjudged(record, found) == (2, 1)
