@@ -14,6 +14,7 @@ from model.data.balance import is_imbalanced, majority_share
 from model.data.cache import FILES, map_arrays, read_card
 from model.data.datasets import Source
 from model.data.errors import first_names
+from sweep.plural import counted
 
 MAX_CLASS_LINES = 20
 
@@ -89,8 +90,8 @@ def _kinds(columns: Sequence[Column]) -> list[str]:
     numbers = [column.name for column in columns if column.categories is None]
     texts = [f"{column.name} ({len(column.categories)})" for column in columns if column.categories is not None]
     return [
-        *([f"{_counted(len(numbers), 'number column')}: {first_names(numbers)}"] if numbers else []),
-        *([f"{_counted(len(texts), 'category column')} (values): {first_names(texts)}"] if texts else []),
+        *([f"{counted(len(numbers), 'number column')}: {first_names(numbers)}"] if numbers else []),
+        *([f"{counted(len(texts), 'category column')} (values): {first_names(texts)}"] if texts else []),
     ]
 
 
@@ -106,7 +107,3 @@ def _class_lines(classes: Sequence[str], counts: Sequence[int]) -> list[str]:
     more = [f"  and {len(classes) - shown:,} more"] if len(classes) > shown else []
     always = f"always predicting {classes[int(np.argmax(counts))]!r} is right in {100 * majority_share(counts):.1f} %"
     return [f"{len(classes):,} classes:", *rows, *more, *([always] if is_imbalanced(counts) else [])]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.metrics import Metric
+from sweep.plural import counted
 from sweep.workers.pool import Job
 
 TITLES = {
@@ -100,7 +101,7 @@ class Progress:
         self._began, self._ended_here = time.monotonic(), 0
         done = sum(counts.values())
         if total is None or done < total:
-            size = f"{total} trainings" if total is not None else ""
+            size = counted(total, "training") if total is not None else ""
             limit = duration(max(0.0, until - self._began)) if until is not None else ""
             earlier = f", {done} of them done" if done and total is not None else ""
             self.note(f"{TITLES[phase]}: {' or '.join(filter(None, (size, limit)))}{earlier}")
@@ -123,7 +124,8 @@ class Progress:
         self._compare(number, value)
         if not self._live:
             said = f" at {self._metric.format(value)}" if value is not None else ""
-            self.note(f"{NAMES[self._phase]} {number}: paused{said} after {running.done} epochs; {running.settings}")
+            after = f"after {counted(running.done, 'epoch')}"
+            self.note(f"{NAMES[self._phase]} {number}: paused{said} {after}; {running.settings}")
 
     def finished(self, job: Job, number: int, outcome: str, reason: str, value: float | None, done: int) -> None:
         """A trial ended after `done` epochs; without a table, print a line."""
@@ -138,7 +140,8 @@ class Progress:
         if not self._live:
             said = f" {self._metric.format(value)}" if value is not None else ""
             why = f" ({reason})" if outcome not in ("complete", "pruned") else ""
-            self.note(f"{NAMES[self._phase]} {number}: {outcome}{said} after {done} epochs{why}; {running.settings}")
+            after = f"after {counted(done, 'epoch')}{why}"
+            self.note(f"{NAMES[self._phase]} {number}: {outcome}{said} {after}; {running.settings}")
 
     def note(self, text: str) -> None:
         """Print a line above the table."""

@@ -23,6 +23,7 @@ from model.data.cache import read_card
 from model.data.datasets import Source
 from model.weights import WeightsError
 from studies.record.folder import CHECKPOINT, WEIGHTS
+from sweep.plural import counted
 from sweep.workers import dask_worker
 from sweep.workers.dask_admission import Admission, DaskWorker
 from sweep.workers.dask_client import CONNECT_TIMEOUT_S, SchedulerConnection, unreachable
@@ -369,7 +370,7 @@ class DaskPool:
         hosts = ", ".join(sorted({worker.host for worker in self._joined}))
         room = min(self._limit, self.free + len(self._runs))
         many = "worker" if len(self._joined) == 1 else "workers"
-        self._notify(f"{many} {numbers} on {hosts} joined; {_counted(room, 'training')} at once")
+        self._notify(f"{many} {numbers} on {hosts} joined; {counted(room, 'training')} at once")
         self._joined.clear()
         self._reported_empty = False
 
@@ -384,7 +385,3 @@ class DaskPool:
             raise EnvironmentFailure(f"{gone}\nnothing is lost; run the same command again to resume")
         if self._admission.is_empty and self._workers and all(worker.refused for worker in self._workers.values()):
             raise EnvironmentFailure(f"no worker of the cluster can be used\n{self._refusal}")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
