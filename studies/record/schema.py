@@ -43,7 +43,7 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial
 
 from model.epoch import COLUMNS
-from model.hyperparameters import Hyperparameters
+from model.hyperparameters import FIELDS, Hyperparameters
 from studies.definition import Study
 from studies.record.errors import RecordError, damaged
 from studies.record.server import Place
@@ -103,6 +103,8 @@ def _as_json(value: Any) -> Any:
 
 def upgraded_hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Recorded hyperparameters, with defaults for those that an older version did not have."""
+    if FIELDS.keys() <= settings.keys():
+        return dict(settings)
     defaults = Hyperparameters().as_dict()
     return {**settings, **{key: value for key, value in defaults.items() if key not in settings}}
 

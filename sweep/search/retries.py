@@ -25,6 +25,9 @@ def to_repeat(study: Study, recorded: Iterable[FrozenTrial]) -> list[Hyperparame
         study: the study definition.
         recorded: its trials, by number.
     """
+    recorded = list(recorded)
+    if not any(is_outdated(study, trial) for trial in recorded):
+        return []
     found: dict[Hyperparameters, None] = {}
     for trial in recorded:
         settings = Hyperparameters(**trial.user_attrs["hyperparameters"])
