@@ -44,5 +44,5 @@ def _at_best(record: SweepRecord, trial: TrialRecord) -> int:
     """Index of the best epoch, which is not the selected one in a study with `epoch = "last"`."""
     if record.study.get("epoch") != "last":
         return int(trial.selected_epoch or 0)
-    values = trial.epochs[record.objective]
-    return int(values.argmax() if record.maximize else values.argmin())
+    cost = record.metric.cost(1.0) * trial.epochs[record.objective]
+    return int(np.lexsort((trial.epochs["validation_loss"], cost))[0])

@@ -168,7 +168,8 @@ def _ended(trial: TrialRecord, epochs: int, objective: str, is_control: bool) ->
     if trial.outcome == "diverged":
         return trial
     rows, whole = trial.epochs[:epochs], epochs == EPOCHS
-    best = int(rows[objective].argmax() if objective == "validation_accuracy" else rows[objective].argmin())
+    cost = -rows[objective] if objective == "validation_accuracy" else rows[objective]
+    best = int(np.lexsort((rows["validation_loss"], cost))[0])
     return replace(
         trial,
         state="complete" if whole else "pruned",

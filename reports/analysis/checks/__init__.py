@@ -3,7 +3,7 @@
 https://github.com/google-research/tuning_playbook. A check passes, warns, or cannot tell yet, and then says what would
 tell. A warning is worth acting on: of made-up studies without a fault, drawn by the shipped sampler and pruner, at most
 1 in 20 has one (tests/reports/analysis/test_check_rates.py, which draws them). Every check says how often it warns of
-200 studies of 60 trials without a fault, and of 100 with the fault that it looks for.
+studies of 60 trials without a fault, and with the fault that it looks for.
 """
 
 from __future__ import annotations

@@ -27,12 +27,17 @@ AGREEING = 0.75
 """Fraction of the best trials that must gain from more epochs."""
 LONGER = 1.5
 """Times the epochs for which the gain is expected, which the report then proposes."""
+UNSTEADY = 2.0
+"""Times the difference between the best trials, which so few of them say only roughly, that the scatter must be."""
 FEW_EARLY, MANY_EARLY = 0.25, 0.75
 """Fractions of trials that are best in the first tenth: the first is fine, the second says too many epochs."""
 
 
 def overfitting(record: SweepRecord) -> Check:
-    """Do the best trials overfit? More than half of the best, by the rules of `learning_curves`."""
+    """Do the best trials overfit? More than half of the best, by the rules of `learning_curves`.
+
+    Warns of none of 200 studies of curves that fall, and of all of 40 whose loss ends about 10 % above its lowest.
+    """
     name, seen = "overfitting", [one for one in map(course, best_completed(record)) if _is_judged(one)]
     if len(seen) < FEWEST_BEST:
         return _too_few_curves(record, name, len(seen))
@@ -56,6 +61,8 @@ def still_improving(record: SweepRecord) -> Check:
     The gain of half as many epochs more is extrapolated from each of the best curves (`longer_gain`). The check warns
     if its median is larger than the noise of a training, and three in four of the best trials agree. A schedule that
     reduces the learning rate to 0 flattens every curve, so that a flat one then says nothing.
+
+    Warns of none of 200 studies of averaged weights, and of all of 40 that would gain 22 %, twice the noise.
     """
     name, best = "still improving", _long_enough(record)
     if len(best) < FEWEST_BEST:
@@ -80,6 +87,8 @@ def best_epoch(record: SweepRecord) -> Check:
 
     A late best epoch is no fault: averaged weights and schedules improve by a hair until the end. Whether that hair
     is worth more epochs is what `still_improving` says.
+
+    Warns of none of 200 studies of averaged weights, and of all of 40 that are best after the first of 12 epochs.
     """
     name, time = "best epoch", best_epochs(record)
     n, early = len(time.counted), int((time.counted <= EARLY).sum())
@@ -101,6 +110,8 @@ def unsteady(record: SweepRecord) -> Check:
     Over the last two thirds of the epochs, which is the last rung, the scatter of the objective around its trend is
     compared with the differences between the levels at which the best trials end. The variance that the scatter gives
     to the levels themselves is taken away.
+
+    Warns of 2 % of 100 studies whose scatter is half of the differences, and of 85 % of 40 whose epochs are 40 % off.
     """
     name, best = "late epochs", _long_enough(record)
     if len(best) < FEWEST_BEST:
@@ -113,7 +124,7 @@ def unsteady(record: SweepRecord) -> Check:
     numbers = {"judged": len(best), "scatter": noise, "difference": apart}
     text = f"Late epochs of a trial scatter by {difference_words(record, noise)}"
     than = f"the best {counted(len(best), 'trial')} differ by {difference_words(record, apart)}"
-    if noise <= max(apart, finest(record)):
+    if noise <= max(UNSTEADY * apart, finest(record)):
         return Check(name, PASS, f"{text}; {than}.", numbers)
     lucky = "the selected epoch is a lucky one" if record.study.get("epoch") != "last" else "their order is by chance"
     return Check(name, WARN, f"{text}, but {than}: {lucky}. {_steadier(record)}", numbers)

@@ -107,6 +107,18 @@ def test_scatter_equals_the_noise_for_any_trend():
     assert np.mean(found) == pytest.approx(0.05, rel=0.1)
 
 
+@pytest.mark.parametrize("epochs", [12, 30, 90])
+def test_the_gain_of_more_epochs_is_that_of_a_power_law_or_an_exponential(epochs):
+    """The true fall from `epochs` to 1.5 times as many; an exponential falls by less than that of a power law."""
+    t = np.arange(1, epochs + 1)
+    power, fast = t**-0.3, np.exp(-6 * t / epochs)
+
+    assert courses.longer_gain(power) == pytest.approx(epochs**-0.3 * (1 - 1.5**-0.3), rel=0.1)
+    assert 0 < courses.longer_gain(fast) < 0.3 * courses.longer_gain(power)
+    assert courses.longer_gain(np.ones(epochs)) == pytest.approx(0, abs=1e-12)
+    assert courses.longer_gain(t / epochs) == 0
+
+
 def test_labels_of_a_record_are_counted(made_up):
     record = made_up(40)
     found = courses.labels(record)
