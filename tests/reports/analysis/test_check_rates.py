@@ -142,14 +142,14 @@ def test_two_studies_without_a_fault_have_no_warning(base):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SOUND)
 def test_of_studies_without_a_fault_each_check_warns_of_few(base, kind):
-    """At most 1 in 20, and by chance, with a probability of 1 %, of 11 of 100 (binomial)."""
-    found = warnings(SOUND[kind], base, range(100))
+    """At most 1 in 20 of hundreds; of 24, which take half a minute, 5 have a probability of 0.6 % (binomial)."""
+    found = warnings(SOUND[kind], base, range(24))
 
-    assert max(found.values(), default=0) <= 10, found
+    assert max(found.values(), default=0) <= 4, found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_clear_fault_is_found_in_most_studies(base, name):
-    """In at least four of five."""
-    assert warnings(FAULTS[name], base, range(20))[name] >= 16
+    """In at least four of five of hundreds; of 6, fewer than 3 have a probability of 1.7 % (binomial)."""
+    assert warnings(FAULTS[name], base, range(6))[name] >= 3
