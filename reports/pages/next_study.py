@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reports.analysis.checks.finding import WARN
 from reports.analysis.next_study import Proposal, words
-from reports.analysis.wording import counted, listed
+from reports.analysis.price import price
+from reports.analysis.wording import counted, duration, listed
 from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
 from reports.pages.context import Report
 
@@ -32,6 +33,12 @@ def proposal(report: Report) -> list[Page]:
         key, old, new, why = words(change)
         page.item(key, f"{why}; {new}, was {old}", indent=1.55, most=3)
     page.space(0.08)
+    if cost := price(report.record, found.changes):
+        page.paragraph(
+            f"It takes about {duration(cost.proposed)} of training, {cost.proposed / cost.reported:.1f} times this"
+            f" study's {duration(cost.reported)}, if its settings take as long per epoch.",
+            SMALL,
+        )
     for line in _left_over(report, found):
         page.paragraph(line, SMALL, colour=MUTED)
     page.heading("Run and compare")
