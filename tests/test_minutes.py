@@ -174,14 +174,21 @@ def test_with_hardly_any_time_one_epoch_of_the_baseline_makes_the_champion(sweep
     assert (sweeps.home / "brief/champion.npz").exists()
 
 
+def confirmed_again(sweeps, former):
+    """The record after runs of 15 s, at most three: on a busy machine one may have no time to confirm again."""
+    for _ in range(3):
+        sweeps.run("--minutes", "0.25")
+        if (found := sweeps.record()).verdict != former.verdict:
+            break
+    return found
+
+
 def test_more_minutes_search_on_and_confirm_again(sweeps):
     """An unconfirmed champion is replaced by a confirmed one, and that by the best of all later trials."""
     sweeps.run("--minutes", "0.01")  # over before the first epoch, on any machine
     first = sweeps.record()
-    sweeps.run("--minutes", "0.25")
-    second = sweeps.record()
-    sweeps.run("--minutes", "0.25")
-    third = sweeps.record()
+    second = confirmed_again(sweeps, first)
+    third = confirmed_again(sweeps, second)
     printed = sweeps.run()
 
     assert first.verdict is None
