@@ -107,7 +107,10 @@ def _find(study: str) -> Path:
         if Path(f"{study}.toml").is_file():
             raise StudyError(f"there is no study named {study!r}; did you mean the file {study}.toml?")
         if Path(study).is_file():
-            raise StudyError(f"{study} is a file, but the name of a study file ends in .toml; rename it")
+            raise StudyError(
+                f"{study} is neither a study file (.toml) nor data ({', '.join(datasets.READERS)})\n"
+                "save data as one of these, or rename the study file"
+            )
         near = difflib.get_close_matches(study, names(), n=1)
         hint = (
             f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}; or give the path of a .toml file"

@@ -25,6 +25,7 @@ from model.data import npz
 from model.data.errors import DatasetInvalid
 from model.files import write_atomic
 from studies.record.folder import Home
+from studies.study_file import StudyError
 from sweep.commands.console import line_printer, make_console
 from sweep.commands.new_study import with_study_file
 from sweep.commands.preparation import Options
@@ -65,6 +66,9 @@ def run(
     Raises:
         StudyError, DatasetError: the study or its data cannot be used; sweep/errors.py lists all errors.
     """
+    for what, value, least in (("trials", trials, 1), ("workers", workers, 1), ("minutes", minutes, 0)):
+        if value is not None and (value < least or not value):
+            raise StudyError(f"{what} must be at least 1, or None" if least else f"{what} must be above 0, or None")
     arguments = ["run", str(study), *(["--minutes", str(minutes)] if minutes else [])]
     options = Options(
         home=_home(home),
@@ -106,6 +110,7 @@ def fit(
     Raises:
         DatasetError: the examples cannot be used; the message says which.
     """
+    y = _one_column(y)
     folder = _home(home)
     folder.mkdir(parents=True, exist_ok=True)
     if not isinstance(X, pd.DataFrame) and np.asarray(X).dtype.kind in "OUS":  # numbers and text in one array
@@ -118,6 +123,16 @@ def fit(
 
 def _home(home: str | Path | None) -> Path:
     return Path(home or os.environ.get("SWEEP_HOME") or "runs")
+
+
+def _one_column(y: Any) -> Any:
+    """The labels as (n,), of a DataFrame or an array with one column too."""
+    if isinstance(y, str):
+        raise DatasetInvalid(f"y is {y!r}, but must be the labels\nGive df[{y!r}], and df without that column as X.")
+    if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
+        return y.iloc[:, 0]
+    shape = np.shape(y)
+    return np.ravel(y) if len(shape) == 2 and shape[1] == 1 else y
 
 
 def _target(X: pd.DataFrame, y: Any) -> str:

@@ -367,6 +367,12 @@ def _built_in(name: str, cache: Path, *, download: bool, notify: Notify, network
     return read_mnist(cache / "mnist-files", download_missing=download, notify=notify, network=network)
 
 
+def _are_equal(inputs: NDArray[Any]) -> bool:
+    """Whether all rows are equal; in parts, as the first of them usually answers it. A gap differs from everything."""
+    parts = (inputs[start : start + 1024] for start in range(0, len(inputs), 1024))
+    return not any((part != inputs[0]).any() for part in parts)
+
+
 def read_source(source: Source) -> Arrays:
     """Read a data file by the reader of its ending.
 
@@ -379,4 +385,9 @@ def read_source(source: Source) -> Arrays:
     arrays = read(path, source.target, source.keep)
     if not len(validation_split(arrays.labels, 0)[1]):
         raise DatasetInvalid(f"{path}: has only one example of each class, so there is none for validation")
+    if _are_equal(arrays.inputs):
+        raise DatasetInvalid(
+            f"{path}: all rows have the same inputs, so there is nothing to learn from\n"
+            "Give columns whose values differ, or keep one that was left out (docs/own-data.md)."
+        )
     return replace(arrays, notes=arrays.notes + row_notes(arrays))

@@ -68,6 +68,8 @@ def predict_files(
         ImageError: As `classify`; with `debug` also of an image.
         OSError: A table cannot be read, or the output cannot be written.
     """
+    if out and out.suffix.lower() not in ("", ".csv", ".txt"):
+        raise click.UsageError(f"--out writes CSV, but {out.name} does not end in .csv")
     classifier = load_champion(champion)
     if not any(file.suffix.lower() in READERS for file in files):
         if identifiers:
@@ -103,7 +105,7 @@ def _print_summary(summary: Summary, out: Path | None) -> None:
             click.echo(str(summary.first.round(4)))
         if summary.rows > len(summary.first):
             click.echo(f"and {summary.rows - len(summary.first):,} more rows; --out FILE.csv writes all")
-    for note in notes:
+    for note in [*notes, *summary.notes]:
         click.echo(note)
 
 

@@ -20,7 +20,7 @@ from model.data.assembly import MAX_BYTES
 from model.data.datasets import TABLES
 from model.data.errors import DatasetInvalid, listed
 from model.data.frames import TableFile, as_text, row_finder
-from model.data.preprocessing import Category, PreprocessingError, Table
+from model.data.preprocessing import Category, Pixels, PreprocessingError, Table
 from model.data.tables import usual_targets
 from model.files import replacing
 from model.network import BATCH
@@ -28,6 +28,8 @@ from model.network import BATCH
 ARRAY_NAMES = ("x", "x_test", "inputs")
 """Names of the array in a .npz file, in any case."""
 ROWS_SHOWN = 10
+SLIVER = 0.05
+"""A range this much smaller or larger than that of the training images is one in other units: 0..1 for 0..255."""
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Summary:
         ignored: Columns of the file that the champion does not use.
         unseen: Of each text column, the rows whose value has no input of its own.
         examples: One such value of each of these columns.
+        notes: What is odd about the values of an array, a line each.
     """
 
     first: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -52,6 +55,7 @@ class Summary:
     ignored: Sequence[str] = ()
     unseen: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def predict_rows(
@@ -80,7 +84,7 @@ def predict_rows(
             "Save its rows as one of these."
         )
     if ending == ".npz":
-        parts = _array_parts(path, champion, identifiers)
+        parts = _array_parts(path, champion, identifiers, summary)
     else:
         parts = _table_parts(path, champion, target, identifiers, summary)
     with replacing(out) if out else nullcontext() as file:
@@ -184,7 +188,9 @@ def _count_right(champion: Classifier, part: pd.DataFrame, predicted: NDArray[An
 # ------------------------------------------------------------------ arrays
 
 
-def _array_parts(path: Path, champion: Classifier, identifiers: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _array_parts(
+    path: Path, champion: Classifier, identifiers: Sequence[str], summary: Summary
+) -> Iterator[pd.DataFrame]:
     if identifiers:
         raise DatasetInvalid(f"{path}: has no columns for --id, only an array")
     array = _read_array(path)
@@ -192,7 +198,20 @@ def _array_parts(path: Path, champion: Classifier, identifiers: Sequence[str]) -
         probabilities = champion.probabilities(array)
     except PreprocessingError as error:
         raise DatasetInvalid(f"{path}: {error}") from error
+    if isinstance(champion.preprocessing, Pixels):
+        summary.notes += _range_notes(array, champion.preprocessing)
     yield pd.DataFrame(prediction_columns(champion, probabilities))
+
+
+def _range_notes(array: NDArray[Any], trained: Pixels) -> list[str]:
+    """A line if the values are probably in other units than those of the training images."""
+    low, high, span = float(array.min()), float(array.max()), trained.high - trained.low
+    if len(array) > 1 and (high - low < SLIVER * span or high - low > span / SLIVER):
+        return [
+            f"the values lie between {low:g} and {high:g}, those of the training images between {trained.low:g} and"
+            f" {trained.high:g}: are they in the same units?"
+        ]
+    return []
 
 
 def _read_array(path: Path) -> NDArray[Any]:

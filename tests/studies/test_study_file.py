@@ -351,7 +351,11 @@ def test_other_files_are_reported_by_their_type(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "mine.txt").write_text(TEXT)
 
-    for name, said in [("folder.toml", "is a folder"), ("pipe.toml", "is a pipe"), ("mine.txt", "ends in .toml")]:
+    for name, said in [
+        ("folder.toml", "is a folder"),
+        ("pipe.toml", "is a pipe"),
+        ("mine.txt", "is neither a study file"),
+    ]:
         with pytest.raises(StudyError, match=rf"{name} .*{said}"):
             load(str(tmp_path / name))
 

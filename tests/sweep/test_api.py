@@ -10,9 +10,12 @@ import pytest
 import sweep
 from model.classifier import Classifier
 from model.data.arrays import Column
+from model.data.errors import DatasetInvalid
 from model.data.named_rows import raw_table
 from model.data.preprocessing import PreprocessingError, fit_table
 from model.network import MLP
+from studies.study_file import StudyError
+from sweep.api import _one_column
 from sweep.champion_classifier import ChampionClassifier
 from sweep.result import NoChampion
 
@@ -147,6 +150,23 @@ def test_fit_takes_arrays_with_labels_of_any_kind(tmp_path, digits):
     assert result.record.name == "letters"
     assert result.champion.predict(images).shape == (359,)
     assert set(result.champion.classes_) == set("abcdefghij")
+
+
+@pytest.mark.parametrize("wrong", [{"trials": 0}, {"trials": -1}, {"minutes": 0}, {"workers": 0}], ids=str)
+def test_numbers_that_mean_nothing_are_refused(tmp_path, wrong):
+    with pytest.raises(StudyError, match=rf"{next(iter(wrong))} must be"):
+        sweep.run("digits", home=tmp_path, **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda labels: np.array(labels)[:, None], pd.DataFrame])
+def test_labels_may_be_a_column(kind):
+    assert np.asarray(_one_column(kind(["a", "b"]))).tolist() == ["a", "b"]
+
+
+def test_the_name_of_a_column_is_not_the_labels(tmp_path):
+    with pytest.raises(DatasetInvalid, match="y is 'species', but must be the labels"):
+        sweep.fit(pd.DataFrame({"species": list("abab")}), "species", home=tmp_path)
 
 
 def test_examples_and_labels_must_be_as_many(tmp_path):

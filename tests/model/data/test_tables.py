@@ -87,6 +87,30 @@ def test_numbers_and_categories_are_stored_as_they_are(tmp_path: Path) -> None:
     assert column(arrays, "site") == sorted((table["site"] == "south").astype(float))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "npz"])
+def test_rows_that_are_all_equal_are_refused(tmp_path: Path, suffix: str) -> None:
+    """A network would have no inputs. With a gap somewhere the rows differ."""
+    path, labels = tmp_path / f"same.{suffix}", ["x", "y"] * 10
+    if suffix == "csv":
+        pd.DataFrame({"a": [1] * 20, "b": [2.5] * 20, "y": labels}).to_csv(path, index=False)
+    else:
+        np.savez(path, x_train=np.ones((20, 3)), y_train=labels)
+
+    with pytest.raises(DatasetInvalid, match="all rows have the same inputs"):
+        read_source(Source(str(path)))
+    pd.DataFrame({"a": [None, *[1] * 19], "y": labels}).to_csv(tmp_path / "gap.csv", index=False)
+    assert read_source(Source(str(tmp_path / "gap.csv"))).inputs.shape == (16, 1)
+
+
+def test_a_wide_table_keeps_the_order_of_its_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.arange(40 * 150).reshape(40, 150)).add_prefix("c").assign(y=["x", "y"] * 20)
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    arrays = read_source(Source(str(tmp_path / "wide.csv")))
+
+    assert [column.name for column in arrays.columns or ()] == list(frame.columns[:-1])
+    assert (np.sort(np.concatenate([arrays.inputs, arrays.test_inputs]), axis=0) == frame.iloc[:, :-1].to_numpy()).all()
+
+
 def test_every_row_keeps_its_label(tmp_path: Path) -> None:
     table = frame(width=np.resize([1.0, 2.0], ROWS))
     arrays = read(csv(tmp_path, table))

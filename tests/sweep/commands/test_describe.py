@@ -72,7 +72,7 @@ def test_at_most_twenty_lines_are_printed_for_classes(tmp_path: Path, capsys: py
 
 
 def test_images_and_built_in_data_are_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez(tmp_path / "dots.npz", X=np.zeros((40, 5, 4), np.uint8), y=np.arange(40) % 2)
+    np.savez(tmp_path / "dots.npz", X=np.arange(800).reshape(40, 5, 4) % 256, y=np.arange(40) % 2)
 
     assert "images of 5 x 4" in described(capsys, str(tmp_path / "dots.npz"))
     assert "1,797 rows, 359 of them for the test" in described(capsys, "digits", "--home", str(tmp_path / "runs"))

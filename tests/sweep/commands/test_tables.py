@@ -234,6 +234,28 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str,
         predict_rows(tmp_path / "a.npz", random_champion(fit_pixels(raw, (6, 5)), CLASSES), None, [], None)
 
 
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (np.arange(1024.0).reshape(16, 8, 8) % 256, []),
+        (
+            np.arange(1024.0).reshape(16, 8, 8) % 256 / 255,
+            ["the values lie between 0 and 1, those of the training images between 0 and 255: are they"],
+        ),
+        (np.arange(1024.0).reshape(16, 8, 8) * 257, ["the values lie between 0 and 262911, those of the training"]),
+    ],
+    ids=["same", "smaller", "larger"],
+)
+def test_images_in_other_units_are_noticed(tmp_path: Path, values: np.ndarray, note: list[str]) -> None:
+    images = random_champion(fit_pixels(np.array([[0] * 64, [255] * 64], np.uint8), (8, 8)), CLASSES)
+    np.savez(tmp_path / "x.npz", x=values)
+
+    summary = predict_rows(tmp_path / "x.npz", images, None, (), None)
+
+    assert len(summary.notes) == len(note)
+    assert all(found.startswith(said) for found, said in zip(summary.notes, note, strict=True))
+
+
 def test_a_format_without_rows_to_predict_is_refused(tmp_path: Path, champion: Classifier) -> None:
     """Also if a dataset can be read from such a file; it is not taken for a CSV file."""
     path = tmp_path / "rows.jsonl"
