@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reports.analysis.statistics import wilson
 from studies.record.reader import SweepRecord
@@ -80,10 +82,12 @@ class FinalObjective:
     Attributes:
         values: of each final model, as `FinalAccuracy.accuracies`.
         mean: of the values.
+        baseline: mean over the baseline's final models; None if the baseline is the champion, and in older records.
     """
 
     values: tuple[float, ...]
     mean: float
+    baseline: float | None
 
 
 def final_objective(record: SweepRecord) -> FinalObjective | None:
@@ -91,9 +95,16 @@ def final_objective(record: SweepRecord) -> FinalObjective | None:
 
     None before the test set is opened, and in records of versions that did not record it.
     """
-    name = record.metric.name
-    recorded = record.verdict["test"].get("metrics", []) if record.verdict else []
-    values = tuple(float(metrics[name]) for metrics in recorded if metrics.get(name) is not None)
-    if name in ("accuracy", "loss") or not values or len(values) < len(recorded):
+    name, test = record.metric.name, record.verdict["test"] if record.verdict else {}
+    values = _values(name, test)
+    if name in ("accuracy", "loss") or not values:
         return None
-    return FinalObjective(values, math.fsum(values) / len(values))
+    others = _values(name, test.get("baseline") or {})
+    return FinalObjective(values, math.fsum(values) / len(values), math.fsum(others) / len(others) if others else None)
+
+
+def _values(name: str, test: Mapping[str, Any]) -> tuple[float, ...]:
+    """A metric of each final model; empty if it is not known of all."""
+    recorded = test.get("metrics", [])
+    values = tuple(float(metrics[name]) for metrics in recorded if metrics.get(name) is not None)
+    return values if len(values) == len(recorded) else ()

@@ -160,9 +160,10 @@ def _test_figure(report: Report) -> tuple[str, str]:
     if objective := final_objective(report.record):
         low, high = (metric.text(end(objective.values)) for end in (min, max))
         name = f"mean test {report.record.metric.label}"
+        than = "" if objective.baseline is None else f", the baseline's {metric.text(objective.baseline)}"
         return (
             metric.text(objective.mean),
-            f"{name} of {models} ({low} to {high}); mean test accuracy {metric.text(test.mean)}",
+            f"{name} of {models} ({low} to {high}){than}; mean test accuracy {metric.text(test.mean)}",
         )
     ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
     return metric.text(test.mean), f"mean test accuracy of {models}; 95\u00a0% interval over examples {ends}"

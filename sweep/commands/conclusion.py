@@ -23,9 +23,10 @@ def conclusion(record: SweepRecord) -> list[str]:
     lines += unconfirmed_lines(record)
     if objective := final_objective(record):
         low, high = (record.metric.format(end(objective.values)) for end in (min, max))
+        than = "" if objective.baseline is None else f"; the baseline's {record.metric.format(objective.baseline)}"
         lines.append(
             f"test {record.metric.label}: {record.metric.format(objective.mean)}, mean of"
-            f" {counted(len(objective.values), 'final model')} ({low} to {high})"
+            f" {counted(len(objective.values), 'final model')} ({low} to {high}){than}"
         )
     if test := final_accuracy(record):
         lines.append(
@@ -33,8 +34,9 @@ def conclusion(record: SweepRecord) -> list[str]:
             f"(95 % interval over test examples {100 * test.low:.2f} to {100 * test.high:.2f} %)"
         )
     if found := final_difference(record):
+        which = "accuracy " if objective else ""
         lines.append(
-            f"against the baseline's {100 * found.baseline:.2f} %: {100 * found.mean:+.2f} points"
+            f"{which}against the baseline's {100 * found.baseline:.2f} %: {100 * found.mean:+.2f} points"
             f" (95 % interval over test examples {100 * found.low:+.2f} to {100 * found.high:+.2f})"
         )
     return lines + imbalance_lines(record)

@@ -78,6 +78,11 @@ def test_the_objective_on_the_test_set(made_up):
     older = opened(made_up, [[5, 0], [0, 5]], objective="validation_balanced_accuracy")
 
     assert final_objective(record).values == (0.7, 0.8)
+    assert final_objective(record).baseline is None
+    tested = {**record.verdict["test"], "baseline": {"accuracies": [1.0], "metrics": [{"balanced_accuracy": 0.5}]}}
+    against = replace(record, verdict={**record.verdict, "test": tested})
+    assert final_objective(against).baseline == 0.5
+    assert "mean of 2 final models (70.00 % to 80.00 %); the baseline's 50.00 %" in "\n".join(conclusion(against))
     assert summary(record)["mean_test_objective"] == pytest.approx(0.75)
     assert "test balanced accuracy: 75.00 %, mean of 2 final models (70.00 % to 80.00 %)" in conclusion(record)
     assert final_objective(older) is None
