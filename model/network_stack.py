@@ -36,7 +36,7 @@ class NetworkStack(MLP):
         rows = self.theta.reshape(len(networks), -1, copy=False)
         self.networks = tuple(network.around(row) for network, row in zip(networks, rows, strict=True))
         # (networks, 1, 1), to be multiplied with inputs (networks, n, features)
-        self._scales = np.array([network.scale for network in networks]).reshape(-1, 1, 1)
+        self._scales = np.array([network.scale for network in networks], self.theta.dtype).reshape(-1, 1, 1)
         self._offsets = np.array([network.offset for network in networks]).reshape(-1, 1, 1)
         self._is_plain = not self._offsets.any() and bool((self._scales == 1).all())
         self._set_up()
@@ -57,7 +57,7 @@ class NetworkStack(MLP):
             inputs[..., :-1] = batch
             return
         np.subtract(batch, self._offsets, out=inputs[..., :-1], dtype=np.float64, casting="same_kind")
-        inputs[..., :-1] *= self._scales.astype(inputs.dtype)
+        inputs[..., :-1] *= self._scales
 
     def _loss(
         self, logits: Floats, labels: NDArray[np.int64], smoothing: float, example_weights: Floats | None

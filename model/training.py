@@ -99,8 +99,7 @@ class TrainingState:
             scale: factor of the network's inputs, after the offset.
             offset: subtracted from the network's inputs.
         """
-        sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
-        network = MLP(sizes, activation=activation, scale=scale, offset=offset)
+        network = _network(hyperparameters, features, classes, scale, offset)
         return cls._begun(hyperparameters, network, seed, selection)
 
     @classmethod
@@ -114,8 +113,7 @@ class TrainingState:
         selection: EpochSelection | None = None,
     ) -> TrainingState:
         """The state of a `NetworkStack`, with a network for each scale and offset of `inputs`; else as `fresh`."""
-        sizes, activation = (features, *hyperparameters.hidden_sizes, classes), hyperparameters.activation
-        networks = [MLP(sizes, activation=activation, scale=scale, offset=offset) for scale, offset in inputs]
+        networks = [_network(hyperparameters, features, classes, scale, offset) for scale, offset in inputs]
         return cls._begun(hyperparameters, NetworkStack(networks), seed, selection)
 
     @classmethod
@@ -268,6 +266,11 @@ def _dropout(state: TrainingState, index: int) -> Dropout | None:
     if not (h.dropout or h.input_dropout):
         return None
     return Dropout(h.input_dropout, h.dropout, _stream(state.seed, index, DROPOUT))
+
+
+def _network(hyperparameters: Hyperparameters, features: int, classes: int, scale: float, offset: float) -> MLP:
+    sizes = (features, *hyperparameters.hidden_sizes, classes)
+    return MLP(sizes, activation=hyperparameters.activation, scale=scale, offset=offset)
 
 
 def _stream(seed: Sequence[int], epoch: int, purpose: int) -> np.random.Generator:

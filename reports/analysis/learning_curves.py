@@ -125,7 +125,7 @@ def longer_gain(curve: Floats) -> float:
     most equal to it. A power law falls by ever less over such steps, an exponential by far less.
     """
     time = np.log(np.arange(1, len(curve) + 1))
-    last = max(4, len(curve) // 3)
+    last = len(last_part(curve))
     before = max(3, round(2 / 9 * len(curve)))
     fall = -np.polyfit(time[-last:], curve[-last:], 1)[0]
     earlier = -np.polyfit(time[-last - before : -last], curve[-last - before : -last], 1)[0]

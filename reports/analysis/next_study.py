@@ -20,6 +20,7 @@ import numpy as np
 
 from reports.analysis.axes import Axis, axes, values
 from reports.analysis.checks import checks
+from reports.analysis.checks.confirmed import MOST_REPEATS
 from reports.analysis.checks.curves import LONGER
 from reports.analysis.checks.finding import WARN, Check, top_group
 from reports.analysis.checks.space import crowded
@@ -36,7 +37,7 @@ HEADER = "# Proposed by the report of "
 WIDER = (0.5, 0.25, 0.1)  # fraction of the range, on its own scale, to add beyond the bound: the first valid one
 SHORTER = 0.5  # times the epochs
 MORE_TRIALS = 2
-MOST_REPEATS, MOST_TRIALS = 20, 1_000_000
+MOST_TRIALS = 1_000_000
 CUT_FEWEST, CUT_SHARE = 5, 0.8  # a part is cut off if it has this many trials and this fraction failed
 NARROW_FEWEST = 8  # trials of the top group, needed to narrow a range to them
 MARGIN = 0.15  # fraction of the range, kept on both sides of them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reports.analysis import wording
+from reports.analysis.checks.finding import PASS, WARN
 from reports.analysis.pruning import Control, Foresight, controls, foresight, misjudged, spared
 from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
@@ -100,13 +101,13 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
 def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> str:
     check = next(check for check in report.checks if check.name == "pruning")
     given_up, good = misjudged(report.record, seen)
-    if report.record.counts().get("pruned", 0) and check.status == "warn":
+    if report.record.counts().get("pruned", 0) and check.status == WARN:
         return f"Pruning stops good trials: {good} of {given_up} that it gave up were good"
     known = _known(found)
     early = f"The order of the trials is known from epoch {known} on" if known else "No epoch predicts the order well"
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
-    if check.status == "pass":
+    if check.status == PASS:
         return f"Pruning was right: {good} of {given_up} unpruned control trials that it gave up were good"
     return f"{early}; too few unpruned control trials to say what pruning cost"
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -154,8 +155,6 @@ def _accuracies(losses: np.ndarray, rows: int, seed: list[int]) -> np.ndarray:
 
 
 def _normal_point(probability: float) -> float:
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(min(max(probability, 1e-9), 1 - 1e-9))
 
 
