@@ -78,6 +78,19 @@ def undrawn():
         yield
 
 
+@pytest.fixture(scope="module")
+def made():
+    """What the tests of a file share: `made(key, make)` makes it for the first test that asks."""
+    found = {}
+
+    def get(key, make):
+        if key not in found:
+            found[key] = make()
+        return found[key]
+
+    return get
+
+
 @pytest.fixture
 def opened(tmp_path, digits_folder):
     """Opens the database of a study in a home folder below tmp_path."""

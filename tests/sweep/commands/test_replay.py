@@ -17,21 +17,17 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    """The record that all tests read, once it is made."""
-    return []
-
-
 @pytest.fixture
-def record(recorded, tiny, opened, searched):
-    """Eight trials, some of them pruned."""
-    if not recorded:
+def record(made, tiny, opened, searched):
+    """Eight trials, some of them pruned; all tests read it."""
+
+    def search():
         study = tiny("trials=8", "pruner=median", "sampler=random", "baseline.epochs=6", "baseline.dropout=0.1")
         database = opened(study)
         searched(study, database, workers=1)
-        recorded.append(records.read(database.folder))
-    return recorded[0]
+        return records.read(database.folder)
+
+    return made("record", search)
 
 
 def changed(record, number, **fields):

@@ -111,21 +111,17 @@ def test_optuna_reads_the_recorded_values(tiny, opened, searched):
 TWENTY_EPOCHS = ("baseline.epochs=20",)
 
 
-@pytest.fixture(scope="module")
-def found_undisturbed():
-    """The trials of a search that was not stopped, once it was run: it is compared with several stopped ones."""
-    return []
-
-
 @pytest.fixture
-def undisturbed(tiny, opened, searched, found_undisturbed):
-    """The trials of a search that is not stopped."""
-    if not found_undisturbed:
+def undisturbed(made, tiny, opened, searched):
+    """The trials of a search that is not stopped; it is compared with several stopped ones."""
+
+    def search():
         study = tiny(*TWENTY_EPOCHS)
         database = opened(study, "undisturbed")
         searched(study, database)
-        found_undisturbed.extend(map(numbers, records.read(database.folder).trials))
-    return found_undisturbed
+        return list(map(numbers, records.read(database.folder).trials))
+
+    return made("undisturbed", search)
 
 
 @pytest.mark.slow

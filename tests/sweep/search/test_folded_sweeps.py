@@ -67,19 +67,11 @@ def record_of(study, database, searched, **options):
     return records.read(database.folder)
 
 
-@pytest.fixture(scope="module")
-def found():
-    """The record of `halved`, once it is made."""
-    return []
-
-
 @pytest.fixture
-def halved(found, tiny, opened, searched):
+def halved(made, tiny, opened, searched):
     """A search with halving, to its end."""
-    if not found:
-        study = tiny(*HALVING)
-        found.append(record_of(study, opened(study, "whole"), searched))
-    return found[0]
+    study = tiny(*HALVING)
+    return made("halved", lambda: record_of(study, opened(study, "whole"), searched))
 
 
 def test_trials_are_paused_and_promoted_by_their_means(halved, tmp_path):

@@ -51,20 +51,16 @@ def changes(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def expected():
-    """The result of one worker, shared by the tests that compare with it."""
-    return {}
-
-
 @pytest.fixture
-def reference(tiny, opened, searched, expected, changes):
+def reference(made, tiny, opened, searched, changes):
     """What one undisturbed worker finds."""
-    if changes not in expected:
+
+    def search():
         database = opened(tiny(*changes), "reference")
         searched(tiny(*changes), database, workers=1)
-        expected[changes] = numbers(records.read(database.folder))
-    return expected[changes]
+        return numbers(records.read(database.folder))
+
+    return made(changes, search)
 
 
 def test_the_reference_study_has_all_cases(reference, changes):

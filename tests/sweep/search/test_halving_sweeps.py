@@ -45,24 +45,16 @@ class StopWhen(Stop):
         return super().asked()
 
 
-@pytest.fixture(scope="module")
-def calm():
-    """What one undisturbed worker found, by the changes to the study."""
-    return {}
-
-
 @pytest.fixture
-def undisturbed(tiny, opened, searched, calm):
-    """The numbers of one undisturbed worker."""
+def undisturbed(made, tiny, opened, searched):
+    """The numbers of one undisturbed worker, by the changes to the study."""
 
-    def find(*changes):
-        if changes not in calm:
-            database = opened(tiny(*changes), "calm")
-            searched(tiny(*changes), database, workers=1)
-            calm[changes] = numbers(records.read(database.folder))
-        return calm[changes]
+    def search(changes):
+        database = opened(tiny(*changes), "calm")
+        searched(tiny(*changes), database, workers=1)
+        return numbers(records.read(database.folder))
 
-    return find
+    return lambda *changes: made(changes, lambda: search(changes))
 
 
 def test_a_paused_trial_ends_as_pruned_at_its_rung_with_its_place_as_the_reason(tiny, opened, searched):

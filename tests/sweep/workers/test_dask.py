@@ -132,24 +132,16 @@ class Watched(DaskPool):
         return found
 
 
-@pytest.fixture(scope="module")
-def found_alone():
-    """What `alone` found, by the changes to the study: several tests compare with the same sweep."""
-    return {}
-
-
 @pytest.fixture
-def alone(tiny, opened, searched, found_alone):
-    """What worker processes on this machine find, in a home folder of their own."""
+def alone(made, tiny, opened, searched):
+    """What worker processes on this machine find, in a home folder of their own; several tests compare with it."""
 
-    def run(*changes):
-        if changes not in found_alone:
-            database = opened(tiny(*changes), "alone")
-            searched(tiny(*changes), database)
-            found_alone[changes] = numbers(records.read(database.folder))
-        return found_alone[changes]
+    def search(changes):
+        database = opened(tiny(*changes), "alone")
+        searched(tiny(*changes), database)
+        return numbers(records.read(database.folder))
 
-    return run
+    return lambda *changes: made(changes, lambda: search(changes))
 
 
 @pytest.fixture
