@@ -59,6 +59,12 @@ class ChampionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return found
 
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The accuracy on examples X with labels y (n,); spaces around text do not matter, as in training."""
+        labels = [label.strip() if isinstance(label, str) else label for label in np.asarray(y, object).tolist()]
+        found: float = super().score(X, np.array(labels), sample_weight)
+        return found
+
 
 def _labels(classifier: Classifier) -> NDArray[Any]:
     """The labels behind the names: bool where these are False and True."""

@@ -56,13 +56,15 @@ class Inputs:
     notes: tuple[str, ...]
 
 
-def choose_inputs(frame: pd.DataFrame, keep: Sequence[str], where: str, place: Callable[[int], str]) -> Inputs:
+def choose_inputs(
+    table: "dict[str, pd.Series[Any]]", keep: Sequence[str], where: str, place: Callable[[int], str]
+) -> Inputs:
     """Take the columns of numbers and categories, and leave out those without a meaning for other rows.
 
     Left out are identifiers, dates, columns without values, and values that are neither numbers nor text.
 
     Args:
-        frame: As from `read_frame`, without the target. Its columns are removed as they are used, to save memory.
+        table: As from `read_columns`, without the target. Columns are removed as they are used, to save memory.
         keep: Columns that are used although they look like identifiers, dates or badly written numbers.
         where: Names the table in errors.
         place: The place in the source of a row (from 0), for errors.
@@ -70,13 +72,13 @@ def choose_inputs(frame: pd.DataFrame, keep: Sequence[str], where: str, place: C
     Raises:
         DatasetInvalid: A number column has text or an infinite number, or no column is left.
     """
-    _check_keep(frame, keep, where)
-    for name in frame.columns:
-        if frame[name].dtype != "str":
-            _check_finite(str(name), frame[name], where, place)
+    _check_keep(list(table), keep, where)
+    for name, values in table.items():
+        if values.dtype != "str":
+            _check_finite(name, values, where, place)
         elif name not in keep:
-            _check_numbers(str(name), frame[name], where, place)
-    reasons = {str(name): _reason(frame[name], str(name), name in keep, where) for name in frame.columns}
+            _check_numbers(name, values, where, place)
+    reasons = {name: _reason(values, name, name in keep, where) for name, values in table.items()}
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     used = [name for name in reasons if name not in left_out]
     notes = [_left_out_note(name, reason) for name, reason in left_out.items()]
@@ -84,11 +86,11 @@ def choose_inputs(frame: pd.DataFrame, keep: Sequence[str], where: str, place: C
         raise DatasetInvalid("\n".join([f"{where}: no column is left to learn from", *notes][:3]))
     columns, parts = [], []
     for name in used:
-        column, numbers = _encoded(name, frame.pop(name))
+        column, numbers = _encoded(name, table.pop(name))
         columns.append(column)
         parts.append(lossless(numbers))
-    values = _stacked(parts)
-    return Inputs(values, tuple(columns), (*notes, *_remarks(values, columns)))
+    raw = _stacked(parts)
+    return Inputs(raw, tuple(columns), (*notes, *_remarks(raw, columns)))
 
 
 def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -99,11 +101,11 @@ def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return values
 
 
-def _check_keep(frame: pd.DataFrame, keep: Sequence[str], where: str) -> None:
+def _check_keep(names: Sequence[str], keep: Sequence[str], where: str) -> None:
     for name in keep:
-        if name not in frame.columns:
+        if name not in names:
             raise DatasetInvalid(
-                f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, list(frame.columns))}"
+                f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, names)}"
             )
 
 

@@ -179,14 +179,18 @@ class Category:
     def apply(self, raw: NDArray[Any], column: Column) -> list[NDArray[np.float64]]:
         """The inputs (n,) of each unit, for the codes raw (n,) of the column's categories.
 
+        Spaces around a value do not matter, unless the training rows had it both with and without.
+
         Raises:
             PreprocessingError: The column has numbers.
         """
         if column.categories is None:
             raise PreprocessingError(f"column {self.name!r} has numbers, but text is expected")
         places = {value: place for place, value in enumerate(self.values)}
+        trimmed = {value.strip(): place for value, place in places.items()}
         missing = np.isnan(raw)
-        table = np.array([places.get(value, len(places)) for value in column.categories] + [len(places)])
+        found = [places.get(value, trimmed.get(value.strip(), len(places))) for value in column.categories]
+        table = np.array([*found, len(places)])
         place = table[np.where(missing, len(column.categories), raw).astype(np.int64)]
         units = [(place == own).astype(np.float64) for own in range(len(places))]
         if self.other:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.data.arrays import Arrays
 from model.data.columns import choose_inputs, nearest
 from model.data.errors import DatasetInvalid
-from model.data.frames import TableFile, read_frame, row_finder
+from model.data.frames import TableFile, read_columns, row_finder
 from model.data.labels import Labels, encode_labels
 from model.data.splits import with_test_split
 
@@ -28,7 +28,7 @@ def read_table_dataset(path: Path, target: str | None, keep: tuple[str, ...]) ->
     columns are left out. A fixed stratified fifth of the rows becomes the test split. The notes say what was done.
 
     Args:
-        path: The file; see `read_frame`.
+        path: The file; see `read_columns`.
         target: The column to predict; None for the first named label, target, class or y, or else the last column.
         keep: Columns that are used although they look like identifiers or dates.
 
@@ -37,13 +37,12 @@ def read_table_dataset(path: Path, target: str | None, keep: tuple[str, ...]) ->
             line or column, and what to do.
         OSError: The file cannot be read.
     """
-    frame = read_frame(path)
+    columns = read_columns(path)
     place = row_finder(path)
-    columns = [str(column) for column in frame.columns]
-    name, usual = _target(columns, target, path), _target(columns, None, path)
-    values = frame.pop(name)
+    name, usual = _target(list(columns), target, path), _target(list(columns), None, path)
+    values = columns.pop(name)
     labels = _labels(values, f"{path}: column {name!r}", place, is_usual=name == usual)
-    inputs = choose_inputs(frame, [column for column in keep if column != name], str(path), place)
+    inputs = choose_inputs(columns, [column for column in keep if column != name], str(path), place)
     notes = [f"target {name!r}{'' if target else ' (if another is meant, name it with --target COLUMN)'}"]
     notes += [labels.note] if labels.note else []
     return with_test_split(

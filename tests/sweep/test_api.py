@@ -106,6 +106,16 @@ def test_a_dataframe_is_read_by_its_columns_names(mixed):
         champion.predict(frame[["age"]].to_numpy())
 
 
+def test_spaces_around_text_and_labels_do_not_matter(mixed):
+    champion, frame = mixed
+    expected = champion.predict_proba(frame)
+    labels = champion.predict(frame)
+    padded = frame.assign(town=" " + frame["town"] + "  ")
+
+    assert np.array_equal(champion.predict_proba(padded), expected)
+    assert champion.score(padded, [f" {label}" for label in labels]) == 1
+
+
 def test_labels_keep_their_type():
     def classes(*names):
         network = MLP((1, len(names)))

@@ -47,6 +47,17 @@ def test_a_gap_is_filled_with_the_mean_and_flagged():
     assert inputs[:, 1].tolist() == [0, 1, 0]
 
 
+def test_a_value_matches_without_the_spaces_around_it_but_first_as_it_is():
+    kinds = (Column("x", ("a", "a ", "b ")),)
+    fitted, _ = table([[0], [1], [2], [0], [1], [2]], kinds)
+    asked = (Column("x", (" a", " b", "a", "a ")),)
+
+    inputs = fitted.apply(np.array([[0.0], [1], [2], [3]]), asked)
+
+    assert inputs.argmax(axis=1)[1:].tolist() == [2, 0, 1]
+    assert inputs[0].sum() == 1
+
+
 def test_a_gap_that_the_training_rows_never_had_is_the_mean():
     fitted, _ = table([[1, 5], [2, 6], [3, 7]])
 

@@ -479,3 +479,16 @@ def test_a_repeated_row_with_another_label_is_counted(tmp_path: Path) -> None:
     assert datasets.row_notes(contrary)[0].startswith(
         "20 of 20 test rows are exactly the same as a training row, 20 of them only with another label;"
     )
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_spaces_around_text_are_removed(tmp_path, ending):
+    table = frame(town=np.resize([" Kiel", "Kiel", "Bonn ", "Bonn"], ROWS))
+    table["species"] = " " + table["species"]
+    path = tmp_path / f"padded.{ending}"
+    table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
+
+    found = read(path, "species")
+
+    assert found.classes == ("setosa", "virginica")
+    assert next(each for each in found.columns if each.name == "town").categories == ("Bonn", "Kiel")
