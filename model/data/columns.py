@@ -104,9 +104,7 @@ def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
 def _check_keep(names: Sequence[str], keep: Sequence[str], where: str) -> None:
     for name in keep:
         if name not in names:
-            raise DatasetInvalid(
-                f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, names)}"
-            )
+            raise DatasetInvalid(f"{where}: keep names {name!r}, which is not one of the columns{nearest(name, names)}")
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -122,7 +120,7 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _left_out_note(name: str, reason: str) -> str:
-    kept = f'; keep it with keep = ["{name}"]' if "look" in reason else ""
+    kept = f'; keep it with keep = ["{name}"] in the study file' if "look" in reason else ""
     return f"left out {name!r}: {reason}{kept}"
 
 

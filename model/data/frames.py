@@ -24,7 +24,7 @@ PART_VALUES = 2**22
 
 
 def read_columns(path: Path) -> dict[str, pd.Series]:
-    """Read a table. Numbers are exact; missing are pandas' usual markers and empty text; spaces around text are removed.
+    """Read a table. Numbers are exact; missing are pandas' usual markers and blank text.
 
     CSV: UTF-8, names in the first line, separated by comma, semicolon, tab or vertical bar; without commas between
     values, the decimal mark may be a comma. A name ending in .gz is decompressed.
@@ -33,10 +33,10 @@ def read_columns(path: Path) -> dict[str, pd.Series]:
         path: A file ending in .parquet or .pq, or else a CSV file.
 
     Returns:
-        Each column by its name, in their order: of numbers (bool, integers, floats; text that is all numbers or all "true" and "false" becomes numbers),
-        of text (dtype str; also digits with leading zeros), of dates, or of objects that are none of these. NaN is a
-        gap. A dict, because removing the columns of a wide DataFrame one by one takes time quadratic in their number:
-        100 s for 2,000.
+        Each column by its name, in their order: of numbers (bool, integers, floats; text that is all numbers or all
+        "true" and "false" becomes numbers), of text without spaces around it (dtype str; also digits with leading
+        zeros), of dates, or of objects that are none of these. NaN is a gap. A dict, because removing the columns of a
+        wide DataFrame one by one takes time quadratic in their number: 100 s for 2,000.
 
     Raises:
         DatasetInvalid: The file is not such a table; the message has the line and what to do.
@@ -133,7 +133,8 @@ def _csv_columns(path: Path) -> dict[str, pd.Series]:
     if form.may_be_padded:
         text += _padded(path, form, [name for name, values in columns.items() if _is_whole(values)])
     if text:
-        columns.update(pd.concat(_parsed(path, form, text, only=text), ignore_index=True).items())
+        again = pd.concat(_parsed(path, form, text, only=text), ignore_index=True)
+        columns.update({name: again[name] for name in text})
     found = {name: values for name, values in columns.items() if values is not None}
     if found[form.names[-1]].isna().any():  # as it is if a row has too few values
         check_widths(path, form)

@@ -176,25 +176,29 @@ class Category:
         """Inputs of the network."""
         return len(self.values) + self.other + self.gaps
 
-    def apply(self, raw: NDArray[Any], column: Column) -> list[NDArray[np.float64]]:
-        """The inputs (n,) of each unit, for the codes raw (n,) of the column's categories.
+    def places(self, values: Sequence[str]) -> list[int]:
+        """The place in `values` of each of these, or the number of values for one that is not there.
 
         Spaces around a value do not matter, unless the training rows had it both with and without.
+        """
+        exact = {value: place for place, value in enumerate(self.values)}
+        trimmed = {value.strip(): place for value, place in exact.items()}
+        return [exact.get(value, trimmed.get(value.strip(), len(exact))) for value in values]
+
+    def apply(self, raw: NDArray[Any], column: Column) -> list[NDArray[np.float64]]:
+        """The inputs (n,) of each unit, for the codes raw (n,) of the column's categories.
 
         Raises:
             PreprocessingError: The column has numbers.
         """
         if column.categories is None:
             raise PreprocessingError(f"column {self.name!r} has numbers, but text is expected")
-        places = {value: place for place, value in enumerate(self.values)}
-        trimmed = {value.strip(): place for value, place in places.items()}
-        missing = np.isnan(raw)
-        found = [places.get(value, trimmed.get(value.strip(), len(places))) for value in column.categories]
-        table = np.array([*found, len(places)])
+        count, missing = len(self.values), np.isnan(raw)
+        table = np.array([*self.places(column.categories), count])
         place = table[np.where(missing, len(column.categories), raw).astype(np.int64)]
-        units = [(place == own).astype(np.float64) for own in range(len(places))]
+        units = [(place == own).astype(np.float64) for own in range(count)]
         if self.other:
-            units.append(((place == len(places)) & ~missing).astype(np.float64))
+            units.append(((place == count) & ~missing).astype(np.float64))
         if self.gaps:
             units.append(missing.astype(np.float64))
         return units

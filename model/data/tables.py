@@ -96,7 +96,8 @@ def _refuse_missing(values: "pd.Series[Any]", where: str, place: Callable[[int],
     if missing.any():
         raise DatasetInvalid(
             f"{where}: {np.count_nonzero(missing):,} of {len(values):,} labels are missing, first in"
-            f" {place(int(np.argmax(missing)))}\nRemove these rows, or give them a label."
+            f" {place(int(np.argmax(missing)))}\n"
+            "Remove these rows, or give them a label. If NA or None is a class, write it in another way."
         )
 
 

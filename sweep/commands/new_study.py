@@ -98,7 +98,7 @@ def with_study_file(options: Options, notify: Callable[[str], None]) -> Options:
     data = Path(str(options.study))
     path, folder = find_study(data, options.target), None
     if path is not None:
-        notify(f"{path} was written before for these data and is used")
+        notify(f"{path} was written before for this file and is used")
     else:
         path, folder = _write_described(data, options, notify)
         notify(f"wrote {path}: a baseline and a search space for these data, to be changed as you like")
@@ -213,8 +213,8 @@ def study_text(dataset: str, arrays: Arrays, target: str | None) -> str:
     rows, plan, folds = len(arrays.labels) - validation, _plan(arrays), default_folds(arrays.labels)
     return "\n".join(
         [
-            f"# {len(arrays.labels) + len(arrays.test_labels):,} rows: {rows:,} for training, {validation:,} for"
-            f" validation, {len(arrays.test_labels):,} for the test; {len(arrays.classes):,} classes.",
+            f"# {len(arrays.labels) + len(arrays.test_labels):,} rows: {_parts(arrays, rows, folds)},"
+            f" {len(arrays.test_labels):,} for the test; {len(arrays.classes):,} classes.",
             "# Change what you like before the first trial; docs/commands.md lists all keys.",
             f"question  = {_quoted(_question(dataset, arrays, target))}",
             f"dataset   = {_quoted(dataset)}",
@@ -250,6 +250,13 @@ def _question(dataset: str, arrays: Arrays, target: str | None) -> str:
     else:
         what = f"classify the {'images' if arrays.columns is None else 'rows'} of {name} best"
     return f"Which width, learning rate, batch size and regularisation {what}?"
+
+
+def _parts(arrays: Arrays, rows: int, folds: int) -> str:
+    """How many rows are for training and for validation."""
+    if folds > 1:
+        return f"{len(arrays.labels):,} for training and validation"
+    return f"{rows:,} for training, {len(arrays.labels) - rows:,} for validation"
 
 
 def _folds(folds: int) -> str:

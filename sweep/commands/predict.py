@@ -93,6 +93,9 @@ def _print_summary(summary: Summary, out: Path | None) -> None:
     if summary.unseen:
         counts = [f"{name} {count:,} (such as {summary.examples[name]!r})" for name, count in summary.unseen.items()]
         notes.append(f"rows with a value that was rare or not among the training rows: {listed(counts)}")
+    if summary.gaps:
+        counts = [f"{name} {count:,}" for name, count in summary.gaps.items()]
+        notes.append(f"rows with a gap where the training rows have none (numbers count as the mean): {listed(counts)}")
     if summary.target:
         share = 100 * summary.right / summary.known if summary.known else math.nan
         notes.append(

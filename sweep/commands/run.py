@@ -115,7 +115,8 @@ def _is_answered(record: SweepRecord) -> bool:
 def _say_how_to_search_on(options: Options, console: Console) -> None:
     command = command_here(options.home, options.tracking, *options.arguments, "--minutes", "3")
     line_printer(console)(
-        f"the minutes of the study are over, and its champion is named; for 3 more minutes: {command}"
+        "the minutes of the study are over, and its champion is named; for 3 more minutes: "
+        + ("the same call with minutes=3" if options.embedded else command)
     )
 
 
@@ -173,7 +174,8 @@ def _announce(options: Options, study: Study, search: Search, progress: Progress
         command = command_here(
             options.home, options.tracking, *_without(options.arguments, "--trials", "--more"), "--more", "20"
         )
-        progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {command}")
+        more = f"the same call with trials={search.begun + 20}" if options.embedded else command
+        progress.note(f"{search.begun} trials are recorded, none is added; for 20 more: {more}")
 
 
 def _pool(options: Options, study: Study, dataset: Path, folder: Path, progress: Progress) -> Pool:
@@ -255,7 +257,7 @@ def _stopped(options: Options, study: Study, reason: int, console: Console) -> i
         words = [*_without(words, "--trials", "--more"), "--trials", str(study.trials)]
     if not reason:
         words = _without(words, "--timeout")
-    command = command_here(options.home, options.tracking, *words)
+    command = "the same call" if options.embedded else command_here(options.home, options.tracking, *words)
     what = "stopped" if reason else "stopped by --timeout before a champion was named"
     line_printer(console)(f"{what}; nothing is lost, continue with: {command}")
     return 128 + reason if reason else 0

@@ -44,6 +44,7 @@ class Summary:
         ignored: Columns of the file that the champion does not use.
         unseen: Of each text column, the rows whose value has no input of its own.
         examples: One such value of each of these columns.
+        gaps: Of each column without gaps in the training rows, the rows that have one.
         notes: What is odd about the values of an array, a line each.
     """
 
@@ -55,6 +56,7 @@ class Summary:
     ignored: Sequence[str] = ()
     unseen: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    gaps: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
@@ -155,7 +157,7 @@ def _target(names: Sequence[str], used: set[str], target: str | None) -> str | N
 
 
 def _part_probabilities(path: Path, champion: Classifier, part: pd.DataFrame, summary: Summary) -> NDArray[Any]:
-    """Probabilities (n, classes) of a part of the rows; unseen values are counted."""
+    """Probabilities (n, classes) of a part of the rows; unseen values and new gaps are counted."""
     try:
         raw, columns = champion.raw_rows(part)
         found = champion.predict(raw, columns)
@@ -164,9 +166,11 @@ def _part_probabilities(path: Path, champion: Classifier, part: pd.DataFrame, su
         raise DatasetInvalid(f"{path}{place}: {error.fault}") from error
     assert isinstance(champion.preprocessing, Table)
     for codes, column, fitted in zip(raw.T, columns, champion.preprocessing.columns, strict=True):
+        if not fitted.gaps and (missing := int(np.isnan(codes).sum())):
+            summary.gaps[column.name] += missing
         if isinstance(fitted, Category) and column.categories:
-            new = [code for code, value in enumerate(column.categories) if value not in fitted.values]
-            if new:
+            places = fitted.places(column.categories)
+            if new := [code for code, place in enumerate(places) if place == len(fitted.values)]:
                 summary.unseen[column.name] += int(np.isin(codes, new).sum())
                 summary.examples.setdefault(column.name, column.categories[new[0]])
     return found

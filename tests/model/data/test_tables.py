@@ -312,7 +312,7 @@ def test_identifiers_and_dates_are_left_out_unless_kept(tmp_path: Path, name: st
 
     assert name not in names(arrays)
     note = next(note for note in arrays.notes if note.startswith(f"left out {name!r}: {reason}"))
-    assert note.endswith(f'; keep it with keep = ["{name}"]')
+    assert note.endswith(f'; keep it with keep = ["{name}"] in the study file')
     assert names(read(path, None, name)) == [name, "width", "petals", "site"]
 
 

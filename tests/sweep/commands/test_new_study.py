@@ -155,7 +155,7 @@ def test_a_data_file_is_described_and_run_and_continued(tmp_path: Path, flowers:
     assert "flowers.csv: 120 rows, 24 of them for the test" in lines
     assert lines[-1].startswith(f"wrote {tmp_path / 'flowers.toml'}: ")
     assert run_study(with_study_file(options(home, flowers), lines.append), console) == 0
-    assert lines[-1] == f"{tmp_path / 'flowers.toml'} was written before for these data and is used"
+    assert lines[-1] == f"{tmp_path / 'flowers.toml'} was written before for this file and is used"
     assert len(reader.read(home / "flowers").trials) == 2
 
 

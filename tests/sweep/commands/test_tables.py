@@ -167,6 +167,24 @@ def test_unseen_values_and_unused_columns_are_counted(
     assert summary.ignored == ["id", "cultivar", "note"]
 
 
+def test_spaces_around_a_value_do_not_make_it_unseen(tmp_path: Path, frame: pd.DataFrame, champion: Classifier) -> None:
+    padded = frame.assign(town=frame["town"] + " ")
+    summary = predict_rows(save(padded, tmp_path / "a.parquet"), champion, None, [], None)
+
+    assert summary.unseen.total() == 0
+
+
+def test_gaps_that_the_training_rows_did_not_have_are_counted(
+    tmp_path: Path, frame: pd.DataFrame, champion: Classifier
+) -> None:
+    fitted = {column.name: column.gaps for column in champion.preprocessing.columns}
+    gapped = frame.assign(**{name: [None] * 3 + frame[name].tolist()[3:] for name in fitted})
+    summary = predict_rows(save(gapped, tmp_path / "a.csv"), champion, None, [], None)
+
+    assert set(fitted.values()) == {True, False}
+    assert dict(summary.gaps) == {name: 3 for name, gaps in fitted.items() if not gaps}
+
+
 def test_rows_without_a_known_class_do_not_count_for_the_accuracy(
     tmp_path: Path, frame: pd.DataFrame, champion: Classifier
 ) -> None:
