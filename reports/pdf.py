@@ -71,7 +71,10 @@ def _outlined(drawn: io.BytesIO, sheets: Sequence[Page]) -> io.BytesIO:
     shown = DictionaryObject({NameObject("/DisplayDocTitle"): BooleanObject(True)})
     writer.root_object.update({NameObject("/ViewerPreferences"): shown, NameObject("/Lang"): TextStringObject("en")})
     for number, sheet in enumerate(sheets):
-        writer.add_outline_item(title=printable(sheet.finding), page_number=number)
+        title, *sections = map(printable, sheet.findings)
+        entry = writer.add_outline_item(title=title, page_number=number)
+        for section in sections:
+            writer.add_outline_item(title=section, page_number=number, parent=entry)
     content = io.BytesIO()
     writer.write(content)
     return content

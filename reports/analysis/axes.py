@@ -25,7 +25,7 @@ class Axis:
 
     Attributes:
         key: the hyperparameter it belongs to, as in the study file.
-        name: the quantity: the key, or `hidden_sizes.layers`, `hidden_sizes.1`, ... for a list of layers.
+        name: the quantity in words, such as `learning rate`, `number of layers` or `width of layer 1`.
         label: what the axis shows, such as `1 − beta2`.
         scale: `linear`, `log` or `choice`.
         integer: whether only whole numbers occur.
@@ -33,6 +33,7 @@ class Axis:
         choices: names of the choices; empty otherwise.
         complement: whether the axis shows 1 − value, so that its low end is the hyperparameter's high end.
         floor: whether lower values are impossible, so that the low end is not a bound of the search.
+        layer: for a list of layers: the layer whose width it is, 0 for their number; None for other hyperparameters.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Axis:
     choices: tuple[str, ...] = ()
     complement: bool = False
     floor: bool = False
+    layer: int | None = None
 
     def position(self, value: float) -> float:
         """Relative position of a value: 0 at the low end, 1 at the high end, on the axis's own scale."""
@@ -94,7 +96,7 @@ def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
         yield from _layer_axes(key, dimension)
     elif kind == "choice":
         names = tuple(_choice(choice) for choice in dimension["choices"])
-        yield Axis(key, key, key, "choice", False, 0.0, float(len(names) - 1), names)
+        yield Axis(key, _words(key), _words(key), "choice", False, 0.0, float(len(names) - 1), names)
     else:
         yield _number_axis(key, dimension)
 
@@ -102,9 +104,13 @@ def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
 def _number_axis(key: str, dimension: Mapping[str, Any]) -> Axis:
     low, high = float(dimension["low"]), float(dimension["high"])
     if dimension.get("log") == "complement":
-        return Axis(key, key, f"1 − {key}", "log", False, _rest(high), _rest(low), complement=True)
+        return Axis(key, _words(key), f"1 − {_words(key)}", "log", False, _rest(high), _rest(low), complement=True)
     scale = "log" if dimension.get("log") else "linear"
-    return Axis(key, key, key, scale, dimension["kind"] == "int", low, high, floor=low == 0)
+    return Axis(key, _words(key), _words(key), scale, dimension["kind"] == "int", low, high, floor=low == 0)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _rest(value: float) -> float:
@@ -115,11 +121,12 @@ def _rest(value: float) -> float:
 def _layer_axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
     fewest, most = dimension["layers"]
     low, high = dimension["units"]
-    name = f"{key}.layers"
-    yield Axis(key, name, name, "linear", True, float(fewest), float(most), floor=fewest == 1)
+    name = "number of layers"
+    yield Axis(key, name, name, "linear", True, float(fewest), float(most), floor=fewest == 1, layer=0)
     for layer in range(1, most + 1):
         scale = "log" if dimension.get("log") else "linear"
-        yield Axis(key, f"{key}.{layer}", f"{key}.{layer}", scale, True, float(low), float(high))
+        name = f"width of layer {layer}"
+        yield Axis(key, name, name, scale, True, float(low), float(high), layer=layer)
 
 
 def _value(axis: Axis, value: Any) -> float:
@@ -127,16 +134,15 @@ def _value(axis: Axis, value: Any) -> float:
         return math.nan
     if axis.scale == "choice":
         return float(axis.choices.index(_choice(value))) if _choice(value) in axis.choices else math.nan
-    if isinstance(value, (tuple, list)):
-        return _layer_value(axis, value)
+    if axis.layer is not None:
+        return _layer_value(axis.layer, value)
     return 1 - float(value) if axis.complement else float(value)
 
 
-def _layer_value(axis: Axis, sizes: Sequence[int]) -> float:
-    part = axis.name.removeprefix(f"{axis.key}.")
-    if part == "layers":
+def _layer_value(layer: int, sizes: Sequence[int]) -> float:
+    if layer == 0:
         return float(len(sizes))
-    return float(sizes[int(part) - 1]) if int(part) <= len(sizes) else math.nan
+    return float(sizes[layer - 1]) if layer <= len(sizes) else math.nan
 
 
 def _choice(value: Any) -> str:

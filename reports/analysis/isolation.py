@@ -60,10 +60,6 @@ class Isolation:
     even: int
     spread: float
 
-    def part_of(self, value: float) -> Part | None:
-        """The part that contains a value; None if it is not on the axis."""
-        return next((part for part in self.parts if part.low <= value <= part.high), None)
-
 
 def isolations(record: SweepRecord) -> list[Isolation]:
     """Every searched axis, in the order of the study file."""

@@ -129,7 +129,7 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
         change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}")
     matters = what_matters(record)
     for axis in axes(record.study["space"]):
-        if axis in widened or axis.scale == "choice" or axis.name != axis.key or axis.low == axis.high:
+        if axis in widened or axis.scale == "choice" or axis.layer is not None or axis.low == axis.high:
             continue
         cut = _without_broken(record, axis) if "infeasible share" in warned else None
         if cut is not None:
@@ -213,7 +213,7 @@ def _round(axis: Axis, value: float) -> float:
 def _dimension(old: Mapping[str, Any], axis: Axis, low: float, high: float) -> dict[str, Any]:
     """A recorded dimension with other ends on one of its axes."""
     if old["kind"] == "layers":
-        part = "layers" if axis.name == f"{axis.key}.layers" else "units"
+        part = "units" if axis.layer else "layers"
         before = old[part]  # the sizes of all layers share one range, so it is only widened
         return {**old, part: [min(int(low), before[0]), max(int(high), before[1])]}
     if axis.complement:

@@ -23,11 +23,15 @@ WIDTH, HEIGHT = 8.27, 11.69
 SIDE, TOP, BOTTOM = 0.87, 0.85, 0.95
 INNER = WIDTH - 2 * SIDE
 
-TITLE, FIGURE, HEADING, BODY, SMALL, TINY = 16.0, 19.0, 10.0, 8.8, 7.4, 6.6  # points
+TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 16.0, 19.0, 12.0, 10.0, 8.8, 7.4, 6.6  # points
 LEADING = 1.42  # line height, as a multiple of the type size
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
 POINT = 1 / 72
 CAPTION_LINES = 4  # most lines under a large figure
+NOTE_LEADING, NOTE_GAP = (
+    1.36,
+    0.06,
+)  # of a note at the foot: line height as a multiple of the type size, inches above it
 EM = 100.0  # points, at which characters are measured
 FIXED_POINT = 1 << 16  # FreeType's advances have 16 bits after the point
 
@@ -129,26 +133,43 @@ class Page:
 
     Attributes:
         figure: the sheet.
-        finding: its title.
+        findings: its title, and those of the sections that follow.
         y: how far it is filled.
     """
 
     def __init__(self, finding: str, note: str = "") -> None:
         self.figure = Figure(figsize=(WIDTH, HEIGHT))
-        self.finding = finding
+        self.findings = [finding]
         self.y = TOP
+        self._notes: list[list[str]] = []
         self.paragraph(finding, TITLE, bold=True, leading=1.25)
-        if note:
-            self.space(0.06)
-            self.paragraph(note, SMALL + 0.6, colour=MUTED)
         self.space(0.1)
         self.rule()
         self.space(0.16)
+        self.note(note)
+
+    @property
+    def finding(self) -> str:
+        """The title."""
+        return self.findings[0]
 
     @property
     def room(self) -> float:
-        """Inches left above the footer."""
-        return HEIGHT - BOTTOM - self.y
+        """Inches left above the notes and the footer."""
+        return HEIGHT - BOTTOM - self.y - sum(map(_note_height, self._notes))
+
+    def section(self, finding: str, note: str = "") -> None:
+        """Another finding on this page, as a heading."""
+        self.findings.append(finding)
+        self.space(0.24)
+        self.paragraph(finding, SECTION, bold=True, leading=1.25)
+        self.space(0.06)
+        self.note(note)
+
+    def note(self, text: str) -> None:
+        """Keep how something was computed, in small print, for the foot of the page."""
+        if text:
+            self._notes.append(wrap(text, INNER, SMALL))
 
     def space(self, inches: float) -> None:
         """Leave vertical space."""
@@ -305,7 +326,11 @@ class Page:
             self._line(self.y, SIDE, WIDTH - SIDE, WASH, 0.6)
 
     def footer(self, left: str, number: int, total: int) -> None:
-        """The study's name and the page's number."""
+        """The notes, the study's name and the page's number."""
+        self.y = HEIGHT - BOTTOM - sum(map(_note_height, self._notes))
+        for lines in self._notes:
+            self.space(NOTE_GAP)
+            self.paragraph(" ".join(lines), SMALL, colour=MUTED, leading=NOTE_LEADING, most=len(lines))
         y = HEIGHT - 0.6  # on Letter, 0.3 above its lower edge
         self._line(y - 0.17, SIDE, WIDTH - SIDE, RULE, 0.5)
         self.text(SIDE, y, shorten(left, INNER - 1.2, SMALL), SMALL, color=MUTED)
@@ -337,6 +362,35 @@ class Page:
             middle = [sum(xs) / 2]
             style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": key.colour, "markersize": 5}
             self.figure.add_artist(Line2D(middle, [up], marker=key.marker, linestyle="none", **style))
+
+
+class Sheets:
+    """The pages of a report as they are filled: sections follow each other on a page while there is room.
+
+    Attributes:
+        pages: those that were begun.
+    """
+
+    def __init__(self) -> None:
+        self.pages: list[Page] = []
+        self._is_open = False
+
+    def turn(self) -> None:
+        """Let the next section begin a page."""
+        self._is_open = False
+
+    def section(self, finding: str, note: str = "", *, room: float = HEIGHT) -> Page:
+        """The page for a section: this one if it has so many inches left, else a new one with the finding as title."""
+        if self._is_open and self.pages[-1].room >= room:
+            self.pages[-1].section(finding, note)
+        else:
+            self.pages.append(Page(finding, note))
+            self._is_open = True
+        return self.pages[-1]
+
+
+def _note_height(lines: Sequence[str]) -> float:
+    return NOTE_GAP + len(lines) * SMALL * NOTE_LEADING * POINT
 
 
 def _head(name: str) -> list[str]:

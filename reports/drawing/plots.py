@@ -180,16 +180,6 @@ def confirmation(
         log_numbers(ax.xaxis, ax.get_xlim())
 
 
-def gains(ax: Axes, worth: Sequence[float], names: Sequence[str]) -> None:
-    """Horizontal bars, to the right for gains and to the left for losses, the first on top."""
-    y = np.arange(len(worth))[::-1]
-    ax.barh(y, worth, height=0.5, color=["#7fb3d5" if one > 0 else "#e6a89f" for one in worth])
-    ax.axvline(0, color=BASE, linewidth=0.8)
-    ax.set_yticks(y, [printable(name) for name in names], parse_math=False)
-    ax.grid(False, axis="y")
-    ax.tick_params(axis="y", labelsize=SMALL, length=0)
-
-
 def interval(ax: Axes, difference: float, low: float, high: float, look: Look) -> None:
     """A difference with its interval, and a line at zero."""
     ax.axvline(0, color=BASE, linewidth=0.9, linestyle=(0, (4, 2)))

@@ -1,6 +1,7 @@
 """The pages of the report, one module per question; the title of a page is its finding.
 
-`SECTIONS` is in reading order. These modules choose text and layout; `reports.analysis` computes the numbers.
+`PAGES` is in reading order: the sections of a page follow each other while there is room. These modules choose text and
+layout; `reports.analysis` computes the numbers.
 """
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.analysis.next_study import Proposal
-from reports.drawing.layout import Page
+from reports.drawing.layout import Page, Sheets
 from reports.pages.answer import answer
+from reports.pages.checks import judged
 from reports.pages.confirmation import confirmation
 from reports.pages.context import FEWEST_COMPLETE, Report, report
 from reports.pages.cost import cost
 from reports.pages.epochs import epochs
 from reports.pages.errors import mistakes
 from reports.pages.importance import ranking
-from reports.pages.interactions import interactions, parallel
-from reports.pages.isolation import isolation
+from reports.pages.interactions import interactions
 from reports.pages.learning_curves import curves
 from reports.pages.next_study import proposal
 from reports.pages.progress import progress
@@ -26,37 +27,34 @@ from reports.pages.pruning import pruning
 from reports.pages.space import hyperparameters
 from reports.pages.trial_budget import trials
 from reports.pages.trial_table import failures, table
-from reports.pages.winner import changes
 from studies.record.reader import SweepRecord
 
-SECTIONS: Sequence[Callable[[Report], list[Page]]] = (
-    answer,
-    origin,
-    progress,
-    hyperparameters,
-    isolation,
-    curves,
-    epochs,
-    pruning,
-    trials,
-    ranking,
-    interactions,
-    parallel,
-    changes,
-    confirmation,
-    mistakes,
-    cost,
-    table,
-    failures,
-    proposal,
+Section = Callable[[Report, Sheets], None]
+
+PAGES: Sequence[Sequence[Section]] = (
+    (answer,),
+    (confirmation,),
+    (judged, proposal),
+    (ranking, interactions),
+    (hyperparameters,),
+    (progress, trials),
+    (curves, epochs),
+    (cost, pruning),
+    (mistakes,),
+    (table, failures, origin),
 )
 
-NEED_MANY = (isolation, epochs, trials, parallel, changes)
-"""Sections that are omitted with too few completed trials; the page of `origin` says so."""
+NEED_MANY = (epochs, trials)
+"""Sections that are omitted with too few completed trials; the section of `origin` says so."""
 
 
 def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
     """All pages of a report, in reading order; `following` is the proposed next study, if any."""
-    found = report(record, following)
+    found, sheets = report(record, following), Sheets()
     few = found.standing.complete < FEWEST_COMPLETE
-    return [page for section in SECTIONS if not (few and section in NEED_MANY) for page in section(found)]
+    for sections in PAGES:
+        sheets.turn()
+        for section in sections:
+            if not (few and section in NEED_MANY):
+                section(found, sheets)
+    return sheets.pages

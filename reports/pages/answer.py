@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.analysis import wording
 from reports.analysis.checks import summary
-from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
+from reports.analysis.checks.finding import WARN
 from reports.analysis.confirmation import (
     PairedDifference,
     confirmed_trials,
@@ -21,18 +21,19 @@ from reports.analysis.final_models import final_accuracy, final_difference, fina
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, listed, setting
-from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
+from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page, Sheets
+from reports.pages.checks import show
+from reports.pages.confirmation import dots
 from reports.pages.context import Report, capital, epoch, interval, name
 from studies.record.reader import SweepRecord, TrialRecord
 
 COMMAND_HEIGHT = 1.1  # inches, for its heading, three lines and what it repeats
 SETTING_HEIGHT = 0.167  # inches per row
-MARKS = {WARN: ("attention", "#b3261e"), CANNOT_TELL: ("cannot tell", MUTED), PASS: ("passed", "#00795c")}
 
 
-def answer(report: Report) -> list[Page]:
-    """The first page: the answer to the study's question, the checks and the settings."""
-    page = Page(headline(report))
+def answer(report: Report, sheets: Sheets) -> None:
+    """The first page: the answer to the study's question, the confirmation, the checks and the settings."""
+    page = sheets.section(headline(report))
     page.paragraph(f"Question: {report.record.study['question']}", BODY + 0.6, colour=MUTED, most=4)
     page.space(0.14)
     if report.standing.best:
@@ -42,7 +43,12 @@ def answer(report: Report) -> list[Page]:
     if uneven := imbalance(report.record):
         page.space(0.08)
         page.paragraph(" ".join(uneven.sentences()), BODY, bold=True, most=4)
-    _checks(page, report)
+    if rows := confirmed_trials(report.record):
+        page.heading(f"The best on {repeat_word(report.record)}s")
+        page.space(-0.2)
+        dots(page, report, rows, 0.22)
+    page.heading(capital(summary(report.checks)))
+    show(page, report, (WARN,), most=2)
     _settings(page, report)
     if page.room > COMMAND_HEIGHT:
         page.heading("Command")
@@ -50,7 +56,6 @@ def answer(report: Report) -> list[Page]:
         page.boxed(command)
         page.space(0.05)
         page.paragraph(_repeated(report.record, command), SMALL, colour=MUTED, most=2)
-    return [page]
 
 
 def _repeated(record: SweepRecord, command: str) -> str:
@@ -267,19 +272,6 @@ def _tested_against_baseline(record: SweepRecord) -> list[str]:
 def _causes(record: SweepRecord) -> list[str]:
     most = list(failure_causes(record).items())[:3]
     return [f"Recorded causes: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
-
-
-def _checks(page: Page, report: Report) -> None:
-    """The checks with their results; warnings first, and of those that passed the names only."""
-    page.heading(capital(summary(report.checks)))
-    order = list(MARKS)
-    for check in sorted(report.checks, key=lambda check: order.index(check.status)):
-        mark, colour = MARKS[check.status]
-        if check.status != PASS:
-            page.item(mark, check.finding, colour=colour, label=capital(check.name), most=3)
-    if passed := [check.name for check in report.checks if check.status == PASS]:
-        mark, colour = MARKS[PASS]
-        page.item(mark, f"{capital(listed(passed))}.", colour=colour, indent=0.95)
 
 
 def _settings(page: Page, report: Report) -> None:

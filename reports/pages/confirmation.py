@@ -19,33 +19,37 @@ from reports.analysis.confirmation import (
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, Cell, Page
+from reports.drawing.layout import BODY, Cell, Page, Sheets
 from reports.pages.context import Report, interval, name
 
 
-def confirmation(report: Report) -> list[Page]:
+def confirmation(report: Report, sheets: Sheets) -> None:
     """Champion, runner-up and baseline on fresh splits and seeds."""
     rows = confirmed_trials(report.record)
     if not rows:
-        return []
-    paired, metric = paired_difference(report.record), report.metric
+        return
+    paired = paired_difference(report.record)
     seeds = max(len(row.values) for row in rows)
-    page = Page(
+    page = sheets.section(
         _confirmation_finding(report, rows, paired),
-        f"n = {counted(len(rows), 'trial')} on up to {counted(seeds, repeat_word(report.record))}, the same for each."
-        f" Dot: one of them. Bar: mean. Hollow diamond: the value in the search.{_old_protocol(report)}",
+        f"Repeats: n = {counted(len(rows), 'trial')} on up to {counted(seeds, repeat_word(report.record))}, the same"
+        f" for each. Dot: one of them. Bar: mean. Hollow diamond: the value in the search.{_old_protocol(report)}",
     )
-    names = [name(row.trial) for row in rows]
-    ax = page.grid(1, 1, min(1.1 + 0.55 * len(rows), 4.6), left=0.8)[0]
-    style.frame(ax, x=metric.axis)
-    plots.confirmation(ax, rows, metric.scale, report.looks, names, log=report.log)
+    dots(page, report, rows, 0.55)
     if paired:
         _paired(page, report, paired)
     page.heading("Values")
     _confirmation_table(page, report, rows)
     page.space(0.12)
     page.paragraph(_optimism(report, rows), BODY)
-    return [page]
+
+
+def dots(page: Page, report: Report, rows: Sequence[ConfirmedTrial], height: float) -> None:
+    """A dot for each repeat, in a row of so many inches for each trial."""
+    ax = page.grid(1, 1, min(0.75 + height * len(rows), 4.6), left=0.8)[0]
+    style.frame(ax, x=report.metric.axis)
+    names = [name(row.trial) for row in rows]
+    plots.confirmation(ax, rows, report.metric.scale, report.looks, names, log=report.log)
 
 
 def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired: PairedDifference | None) -> str:

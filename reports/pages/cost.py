@@ -1,4 +1,4 @@
-"""The training time of the search, by outcome, trial and worker."""
+"""The training time of the search, by outcome and trial."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from reports.analysis import wording
 from reports.analysis.failures import BROKEN
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import BODY, INK, Page
+from reports.drawing.layout import BODY, INK, Sheets
 from reports.pages.context import Report
-from reports.pages.progress import time_unit
 from studies.record.reader import SweepRecord, TrialRecord
 
-COLOURS = {"complete": "#7fb3d5", "pruned": "#d9c79a"}
-MANY = 400  # more bars or dots are drawn as a bitmap
+MANY = 400  # more dots are drawn as a bitmap
 
 
-def cost(report: Report) -> list[Page]:
-    """Training time by outcome, against the objective, and by worker over time."""
+def cost(report: Report, sheets: Sheets) -> None:
+    """Training time by outcome and against the objective."""
     record = report.record
     if report.standing.finished == 0:
-        return []
+        return
     spent = _spent(record)
-    note = "Time is training time of the search without the confirmation, summed over the workers."
-    page = Page(_finding(spent), note)
-    page.heading("Training time by outcome")
+    note = "Time: training time of the search without the confirmation, summed over the workers."
+    page = sheets.section(_finding(spent), note)
     words = {outcome: f"{outcome} {wording.duration(seconds)}" for outcome, seconds in spent.items()}
     plots.outcomes(page.strip(0.24), spent, words)
     page.space(0.06)
@@ -36,15 +33,11 @@ def cost(report: Report) -> list[Page]:
     if len(ranked) > 1:
         page.heading("Objective against training time")
         page.space(-0.16)
-        _pareto(page.grid(1, 1, 2.9, left=0.6)[0], report, ranked)
+        _pareto(page.grid(1, 1, 2.6, left=0.6)[0], report, ranked)
         page.paragraph(_fastest(report, ranked), BODY)
     if spans := [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]:
-        page.heading("Trials by worker over time")
-        page.space(-0.16)
-        workers = len({trial.worker for trial in spans})
-        _timeline(page.grid(1, 1, min(0.8 + 0.3 * workers, max(1.2, page.room - 0.3)), left=0.75)[0], spans)
+        page.space(0.05)
         page.paragraph(_busy(spans), BODY)
-    return [page]
 
 
 def _spent(record: SweepRecord) -> dict[str, float]:
@@ -113,30 +106,6 @@ def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
     )
 
 
-def _timeline(ax: Axes, spans: list[TrialRecord]) -> None:
-    """One bar per trial, one row per worker."""
-    begin = min(trial.started.timestamp() for trial in spans if trial.started)
-    end = max(trial.finished.timestamp() for trial in spans if trial.finished) - begin
-    size, unit = time_unit(end)
-    workers = sorted({int(trial.worker or 0) for trial in spans})
-    style.frame(ax, x=f"time since the first trial ({unit})")
-    for outcome in dict.fromkeys(trial.outcome for trial in spans):
-        for row, worker in enumerate(workers):
-            bars = [
-                ((trial.started.timestamp() - begin) / size, (trial.finished - trial.started).total_seconds() / size)
-                for trial in spans
-                if trial.started and trial.finished and (trial.worker, trial.outcome) == (worker, outcome)
-            ]
-            ax.broken_barh(
-                bars, (row - 0.36, 0.72), facecolors=COLOURS.get(outcome, "#e6a89f"), edgecolor="white",
-                linewidth=0.0 if len(spans) > MANY else 0.5, rasterized=len(spans) > MANY,
-            )  # fmt: skip
-    ax.set_xlim(0, end / size or 1)
-    ax.set_yticks(range(len(workers)), [f"worker {worker}" for worker in workers])
-    ax.set_ylim(len(workers) - 0.4, -0.6)
-    ax.grid(False, axis="y")
-
-
 def _busy(spans: list[TrialRecord]) -> str:
     begin = min(trial.started.timestamp() for trial in spans if trial.started)
     end = max(trial.finished.timestamp() for trial in spans if trial.finished)
@@ -144,6 +113,5 @@ def _busy(spans: list[TrialRecord]) -> str:
     share = sum(trial.seconds for trial in spans) / max(1e-9, workers * (end - begin))
     return (
         f"{counted(workers, 'worker')} trained {percent(min(1.0, share))} of the time between the first start and the"
-        f" last finish, {wording.duration(end - begin)}; pauses of the whole sweep count as idle. Blue: complete;"
-        " sand: pruned; red: failed or diverged."
+        f" last finish, {wording.duration(end - begin)}; pauses of the whole sweep count as idle."
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from reports.analysis.best_epochs import BestEpochs, best_epochs
 from reports.analysis.checks.finding import PASS, WARN
 from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
-from reports.analysis.wording import counted, percent
+from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, Page
+from reports.drawing.layout import BODY, Sheets
 from reports.pages.context import Report, capital
 
 MEANING = {
@@ -20,23 +20,21 @@ MEANING = {
 }
 
 
-def epochs(report: Report) -> list[Page]:
+def epochs(report: Report, sheets: Sheets) -> None:
     """The best epochs of the completed trials, and the classes of their learning curves."""
     found = best_epochs(report.record)
     n = len(found.counted)
     if not n:
-        return []
-    note = f"n = {counted(n, 'completed trial')}; the best epoch is shown also if the study selects the last."
-    page = Page(_finding(report, found), note)
-    ax = page.grid(1, 1, 3.0)[0]
+        return
+    note = f"Best epochs: n = {counted(n, 'completed trial')}; shown also if the study selects the last epoch."
+    page = sheets.section(_finding(report, found), note, room=2.8)
+    ax = page.grid(1, 1, 1.5)[0]
     style.frame(ax, x="best epoch, in % of the trial's epochs", y="completed trials")
     plots.shares(ax, found.counted)
     page.paragraph(_text(found), BODY)
-    seen = labels(report.record)
-    page.heading("Classes of learning curves")
-    rows = [[label, str(number), MEANING[label]] for label, number in seen.items()]
-    page.table(["class", "trials", "meaning"], rows, right=(1,))
-    return [page]
+    page.space(0.05)
+    classes = [f"{number} {label} ({MEANING[label]})" for label, number in labels(report.record).items()]
+    page.paragraph(f"Learning curves of the trials: {listed(classes)}.", BODY)
 
 
 def _finding(report: Report, found: BestEpochs) -> str:

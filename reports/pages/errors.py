@@ -14,7 +14,7 @@ from reports.analysis.mistakes import Mistake, confident_mistakes
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, MUTED, SMALL, TINY, Page, measure, printable, wrap
+from reports.drawing.layout import BODY, MUTED, SMALL, TINY, Page, Sheets, measure, printable, wrap
 from reports.pages.context import Report, name
 
 MOST_IN_A_MATRIX = 20
@@ -27,12 +27,12 @@ SHORT_NAME = 3  # characters of class names that fit above the smaller images
 HEADING_HEIGHT, ROW_HEIGHT = 0.4, 0.167  # inches
 
 
-def mistakes(report: Report) -> list[Page]:
+def mistakes(report: Report, sheets: Sheets) -> None:
     """The confusion matrix, the calibration and the most confident mistakes."""
     found = confusion(report.record)
     if found is None:
-        return []
-    page = Page(_confusion_finding(found), _confusion_note(report, found))
+        return
+    page = sheets.section(_confusion_finding(found), _confusion_note(report, found))
     calibrated = calibration(report.record)
     if len(found.names) > MOST_IN_A_MATRIX:
         _pairs(page, found)
@@ -42,7 +42,6 @@ def mistakes(report: Report) -> list[Page]:
     if calibrated is not None:
         _calibration(page, calibrated)
     _confident(page, confident_mistakes(report.record), found)
-    return [page]
 
 
 def _matrix(page: Page, found: Confusion, side: float) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from reports.analysis.importance import FEWEST, LEVEL, SHUFFLES, Importance
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import INK, MUTED, SMALL, Key, Page
-from reports.pages.context import Report
+from reports.drawing.layout import INK, Key, Sheets
+from reports.pages.context import Report, capital
 
 
-def ranking(report: Report) -> list[Page]:
+def ranking(report: Report, sheets: Sheets) -> None:
     """Which hyperparameters matter; no page with too few trials to rank them."""
     found = report.importance
     if not found.names:
-        return []  # the page of the search space gives the reason
-    page = Page(_finding(found), _note(report, found))
+        return  # the page of the search space gives the reason
+    page = sheets.section(_finding(found), _note(report, found))
     page.keys(
         [
             Key("matters beyond chance", style.PALETTE[0], "s"),
@@ -23,23 +23,20 @@ def ranking(report: Report) -> list[Page]:
             Key(f"reached by chance in {percent(LEVEL)} of sweeps", style.FAILURE, "|"),
         ]
     )
-    height = min(0.9 + 0.34 * len(found.names), page.room - 2.2)
+    height = min(0.8 + 0.28 * len(found.names), 4.6)
     left, right = page.grid(2, 2, height, left=1.25)
     style.frame(left, title="Explained by itself", x="share of the variance of results")
     plots.importance_shares(left, found)
     style.frame(right, title="Explained by parts of its range", x="share of the variance of results, adjusted")
     plots.importance_test(right, found)
     right.set_yticklabels([])
-    page.space(0.1)
-    page.paragraph(
+    page.note(
         "Left: functional analysis of variance of a random forest, averaged over the whole search space and multiplied"
         " by what the forest explains of trials that it has not seen. Intervals: 1.96 standard errors of the"
         " delete-half jackknife. Right: the test against chance, of each hyperparameter on what the clearer ones left."
         " optuna-dashboard may order the hyperparameters differently: it uses completed trials only, and has no chance"
-        " level.",
-        SMALL + 0.6, colour=MUTED,
-    )  # fmt: skip
-    return [page]
+        " level."
+    )
 
 
 def no_ranking(found: Importance) -> str:
@@ -54,14 +51,15 @@ def _finding(found: Importance) -> str:
     if not clear:
         return f"No hyperparameter matters beyond chance in {counted(found.judged, 'trial')}"
     if len(clear) == 1:
-        return f"{clear[0]} matters; of no other hyperparameter can it be told"
-    return f"{clear[0]} matters most, then {listed(clear[1:3])}"
+        return f"{capital(clear[0])} matters; of no other hyperparameter can it be told"
+    return f"{capital(clear[0])} matters most, then {listed(clear[1:3])}"
 
 
 def _note(report: Report, found: Importance) -> str:
     what = f"1 \u2212 {report.record.metric.label}" if report.record.maximize else report.record.metric.label
     return (
-        f"n = {found.judged} completed, stopped and diverged trials. Results: the logarithm of the validation {what};"
-        " stopped trials are compared with others after as many epochs, diverged ones count as the worst. Chance: the"
-        f" level that the highest bar stays below in {percent(1 - LEVEL)} of {SHUFFLES} permutations of the results."
+        f"Importance: n = {found.judged} completed, stopped and diverged trials. Results: the logarithm of the"
+        f" validation {what}; stopped trials are compared with others after as many epochs, diverged ones count as the"
+        f" worst. Chance: the level that the highest bar stays below in {percent(1 - LEVEL)} of {SHUFFLES}"
+        " permutations of the results."
     )

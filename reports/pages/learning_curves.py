@@ -9,22 +9,24 @@ from reports.analysis.learning_curves import Band, Course, band, course
 from reports.analysis.standing import winner
 from reports.analysis.wording import counted
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import Page
+from reports.drawing.layout import Page, Sheets
 from reports.pages.context import Report, epoch, name
 from studies.record.reader import TrialRecord
 
+MOST_ROWS = 4
 
-def curves(report: Report) -> list[Page]:
+
+def curves(report: Report, sheets: Sheets) -> None:
     """Learning curves of the best trials against the rest."""
     record = report.record
     if not any(len(trial.epochs) for trial in record.trials):
-        return []
+        return
     by_number = {trial.number: trial for trial in record.trials}
     named = [n for n in report.looks if n in by_number and len(by_number[n].epochs)]
     others = band(record, "validation_loss", named)
-    page = Page(_curves_finding(report), _curves_note(others))
+    page = sheets.section(_curves_finding(report), _curves_note(others))
     page.keys(report.keys(named, ("band",) if others.trials else ()))
-    grid = page.grid(4, 2, min(6.5, page.room), left=0.5)
+    grid = page.grid(4, 2, 3.7, left=0.5)
     for row, kind in enumerate(("loss", "accuracy")):
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
@@ -44,7 +46,6 @@ def curves(report: Report) -> list[Page]:
         shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
         scales.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")
     _curves_table(page, report, [by_number[n] for n in named if by_number[n].selected_epoch is not None])
-    return [page]
 
 
 def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> None:
@@ -53,7 +54,7 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
         return
     page.heading("At the selected epoch")
     head = ["trial", "curve", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
-    page.table(head, [_curve_row(report, trial) for trial in trials[:6]], right=range(2, 8))
+    page.table(head, [_curve_row(report, trial) for trial in trials[:MOST_ROWS]], right=range(2, 8))
 
 
 def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
@@ -102,8 +103,8 @@ def _curves_note(others: Band) -> str:
         else ""
     )
     return (
-        f"A mark shows the selected epoch; epochs are numbered from 1.{rest} Training values are means over the"
-        " epoch, each batch before its update and with regularisation; validation values are measured after the"
-        " epoch. Curves are classified by medians of several epochs relative to the scatter of the curve; the gap is"
-        " training minus validation accuracy."
+        f"Learning curves: a mark shows the selected epoch; epochs are numbered from 1.{rest} Training values are"
+        " means over the epoch, each batch before its update and with regularisation; validation values are measured"
+        " after the epoch. Curves are classified by medians of several epochs relative to the scatter of the curve;"
+        " the gap is training minus validation accuracy."
     )

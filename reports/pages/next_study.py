@@ -6,7 +6,7 @@ from reports.analysis.checks.finding import WARN
 from reports.analysis.next_study import Proposal, words
 from reports.analysis.price import price
 from reports.analysis.wording import counted, duration, listed
-from reports.drawing.layout import MONO, MUTED, SMALL, TINY, Page
+from reports.drawing.layout import MUTED, SMALL, Sheets
 from reports.pages.context import Report
 
 ADVICE = {
@@ -18,17 +18,17 @@ ADVICE = {
 }
 
 
-def proposal(report: Report) -> list[Page]:
-    """The changes with their reasons, and the whole file; no page if nothing is proposed."""
+def proposal(report: Report, sheets: Sheets) -> None:
+    """The changes with their reasons; no section if nothing is proposed."""
     found = report.proposal
     if found is None:
-        return []
-    page = Page(
+        return
+    page = sheets.section(
         f"Proposed next study: {counted(len(found.changes), 'change')} to the study file",
-        f"The file {found.name}.toml is in this study's folder. Question, data and baseline are unchanged. Every report"
-        " overwrites the file: copy it before you edit it.",
+        f"Next study: the file {found.name}.toml is in this study's folder. Question, data and baseline are unchanged."
+        " Every report overwrites the file: copy it before you edit it.",
+        room=2.6,
     )
-    page.heading("Changes")
     for change in found.changes:
         key, old, new, why = words(change)
         page.item(key, f"{why}; {new}, was {old}", indent=1.55, most=3)
@@ -45,11 +45,6 @@ def proposal(report: Report) -> list[Page]:
     page.boxed(f"sweep run {found.name}")
     page.space(0.05)
     page.boxed(f"sweep report {report.record.folder.name} {found.name}")
-    page.heading("The whole file")
-    for line in found.text.splitlines():
-        if page.room > 0.25:
-            page.paragraph(line or " ", TINY - 0.4, family=MONO, most=2, leading=1.3)
-    return [page]
 
 
 def _left_over(report: Report, found: Proposal) -> list[str]:

@@ -10,24 +10,23 @@ from reports.analysis.progress import Progress, search_progress
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import Page
+from reports.drawing.layout import Sheets
 from reports.pages.context import Report, name
 
 
-def progress(report: Report) -> list[Page]:
+def progress(report: Report, sheets: Sheets) -> None:
     """Best so far against trials and against training time."""
     shown = search_progress(report.record)
     if not np.isfinite(shown.value).any():
-        return []
-    page = Page(_progress_finding(report, shown), _progress_note(shown))
+        return
+    page = sheets.section(_progress_finding(report, shown), _progress_note(shown))
     page.keys(report.keys([n for n in report.looks if n in shown.number], ("complete", "best", "pruned", "broken")))
     places = (
-        ("Best so far, by trial", "trials in the order in which they finished", np.arange(1.0, len(shown.number) + 1)),
+        ("Best so far, by trial", "trials, in the order of their end", np.arange(1.0, len(shown.number) + 1)),
         ("Best so far, by training time", *_time_axis(shown.seconds)),
     )
-    for ax, (title, label, x) in zip(page.grid(2, 1, min(8.0, page.room)), places, strict=True):
+    for ax, (title, label, x) in zip(page.grid(2, 2, 3.1, left=0.5), places, strict=True):
         _progress_panel(ax, report, shown, x, label, title)
-    return [page]
 
 
 def _progress_panel(ax: Axes, report: Report, shown: Progress, x: Floats, label: str, title: str = "") -> None:
@@ -62,7 +61,7 @@ def _progress_note(shown: Progress) -> str:
     n = int(np.isfinite(shown.value).sum())
     left = " Trials without one are marked in the shaded strip." if n < len(shown.number) else ""
     return (
-        f"n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
+        f"Best so far: n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
         " Ties are decided by the lower validation loss, then by the lower number. Trials far worse than the rest"
         " are drawn at the end of the axis. Total training time:"
         f" {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
@@ -71,7 +70,7 @@ def _progress_note(shown: Progress) -> str:
 
 def _time_axis(seconds: Floats) -> tuple[str, Floats]:
     size, unit = time_unit(float(seconds[-1]))
-    return f"training time, summed over trials ({unit})", seconds / size
+    return f"training time, summed ({unit})", seconds / size
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

@@ -11,7 +11,7 @@ from reports.analysis.failures import failure_causes
 from reports.analysis.standing import UNFINISHED, last_finish
 from reports.analysis.wording import counted, percent
 from reports.drawing import plots
-from reports.drawing.layout import BODY, Page
+from reports.drawing.layout import BODY, Page, Sheets
 from reports.pages.context import FEWEST_COMPLETE, Report
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -19,9 +19,9 @@ MOST_CAUSES = 8
 MOST_NOTES = 10
 
 
-def origin(report: Report) -> list[Page]:
+def origin(report: Report, sheets: Sheets) -> None:
     """The outcomes of the trials with their causes, and the provenance of the record."""
-    page = Page(_finding(report), "All started trials. Time is training time.")
+    page = sheets.section(_finding(report), "Outcomes: all started trials. Time is training time.", room=4.4)
     if report.record.trials:
         _endings(page, report.record)
     if causes := list(failure_causes(report.record).items()):
@@ -36,11 +36,10 @@ def origin(report: Report) -> list[Page]:
     if report.standing.complete < FEWEST_COMPLETE:
         page.space(0.06)
         page.paragraph(
-            f"With fewer than {FEWEST_COMPLETE} completed trials there are too few data for the pages on parts of the"
-            " ranges, on the number of epochs and of trials, and on single changes: those pages are omitted.",
+            f"With fewer than {FEWEST_COMPLETE} completed trials there are too few data on parts of the ranges and"
+            " on the number of epochs and of trials: those sections are omitted.",
             BODY,
         )
-    return [page]
 
 
 def _finding(report: Report) -> str:

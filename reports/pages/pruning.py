@@ -11,33 +11,32 @@ from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
-from reports.drawing.layout import BODY, Page
+from reports.drawing.layout import BODY, Page, Sheets
 from reports.pages.context import FEWEST_COMPLETE, Report
 
-MOST_CONTROLS = 12
+MOST_CONTROLS = 5
 GOOD = 0.9  # a rank correlation from which on the order of the trials is known
 
 
-def pruning(report: Report) -> list[Page]:
+def pruning(report: Report, sheets: Sheets) -> None:
     """How early the order was known, what stopping spared, and what the unpruned control trials say it cost."""
     found, seen = foresight(report.record), controls(report.record)
     saved = spared(report.record)
     few = report.standing.complete < FEWEST_COMPLETE
     if (found is None or few) and not saved.pruned and not seen:
-        return []
-    page = Page(_finding(report, found, seen), _note(report, found))
-    if found is not None:
-        page.heading("How well an epoch predicts the final order")
-        page.space(-0.16)
-        ax = page.grid(1, 1, 2.9, left=0.6)[0]
+        return
+    steps = rungs(report.record)
+    page = sheets.section(_finding(report, found, seen), _note(report, found, steps), room=3.2)
+    if found is not None and not steps:
+        ax = page.grid(1, 1, 2.2, left=0.6)[0]
         style.frame(ax, x="epoch", y="rank correlation with final value")
         ax.fill_between(found.epoch, found.low, found.high, color=style.GREY, alpha=0.3, linewidth=0)
         ax.plot(found.epoch, found.correlation, "o-", color=style.PALETTE[0], markersize=3, linewidth=1.2)
         ax.axhline(GOOD, color=style.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
         ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
         scales.whole_numbers(ax, up_to=float(found.epoch[-1]))
-    _rungs(page, rungs(report.record))
-    page.heading("Saved time")
+    _rungs(page, steps)
+    page.space(0.08)
     page.paragraph(
         f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run. At each trial's own epoch"
         f" time they would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of the total time"
@@ -46,20 +45,14 @@ def pruning(report: Report) -> list[Page]:
         else "No trial was pruned.",
         BODY,
     )
-    page.heading("What it cost: the unpruned control trials")
+    page.space(0.08)
     _controls(page, report, seen)
-    return [page]
 
 
 def _rungs(page: Page, found: list[Rung]) -> None:
     """A row for each rung: who reached it, what it cost, and what its ranking was worth at the next."""
     if not found:
         return
-    page.heading("What each rung cost, and what its ranking was worth")
-    page.paragraph(
-        "Every trial pauses at a rung, and the best there are continued to the next. The correlation compares the"
-        " ranking at a rung with that at the next one, over the trials that reached both (95\u00a0% interval)."
-    )
     rows = [
         [
             str(one.epochs),
@@ -84,7 +77,8 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
     given_up, good = misjudged(report.record, seen)
     low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)
     page.paragraph(
-        f"{counted(len(seen), 'trial')}, chosen by their numbers alone, were judged but never stopped. The pruner would"
+        f"{counted(len(seen), 'trial')}, chosen by number alone, {'was' if len(seen) == 1 else 'were'} judged but never"
+        " stopped. The pruner would"
         f" have given up {given_up} of them; {good} of these ended among the better half of those that it let finish"
         + (f" (95\u00a0% Wilson interval of the share: {percent(low)} to {percent(high)})." if given_up else "."),
         BODY,
@@ -120,11 +114,18 @@ def _known(found: Foresight | None) -> int | None:
     return int(found.epoch[low[-1] + 1]) if low.size else int(found.epoch[0])
 
 
-def _note(report: Report, found: Foresight | None) -> str:
+def _note(report: Report, found: Foresight | None, steps: list[Rung]) -> str:
+    if steps:
+        return (
+            "Rungs: every trial pauses at a rung, and the best there are continued to the next. The correlation"
+            " compares the ranking at a rung with that at the next one, over the trials that reached both"
+            " (95\u00a0% interval)."
+        )
     if found is None:
-        return f"n = {counted(report.standing.complete, 'completed trial')}: too few for a rank correlation."
+        return f"Pruning: n = {counted(report.standing.complete, 'completed trial')}, too few for a rank correlation."
     return (
-        f"n = {counted(found.trials, 'completed trial')}. Spearman's rank correlation of {report.metric.name} at each"
-        " epoch with the final value; band: its 95\u00a0% interval over trials (Bonett and Wright). Pruned trials are"
-        " not included. The remaining trials are more similar, so the correlation is lower than among all trials."
+        f"Pruning: n = {counted(found.trials, 'completed trial')}. Spearman's rank correlation of {report.metric.name}"
+        " at each epoch with the final value; band: its 95\u00a0% interval over trials (Bonett and Wright). Pruned"
+        " trials are not included. The remaining trials are more similar, so the correlation is lower than among all"
+        " trials."
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from reports.analysis import wording
 from reports.analysis.axes import EDGE, Axis, at_bounds, axes, values
+from reports.analysis.isolation import SOLID, Isolation, isolations
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import SMALL, Page, shorten
+from reports.drawing.layout import SMALL, Key, Page, Sheets, shorten
+from reports.drawing.style import PALETTE
 from reports.pages.context import Report
 from reports.pages.importance import no_ranking
 
@@ -22,41 +24,53 @@ AXES_A_PAGE = 8
 MOST_AXES = 16
 
 
-def hyperparameters(report: Report) -> list[Page]:
-    """Every searched hyperparameter against the objective."""
+def hyperparameters(report: Report, sheets: Sheets) -> None:
+    """Every searched hyperparameter against the objective, with the best over all other settings."""
     if not report.record.trials:
-        return []
+        return
     shown = axes(report.record.study["space"])
     chosen, left = shown[:MOST_AXES], len(shown) - MOST_AXES
-    sheets = [chosen[start : start + AXES_A_PAGE] for start in range(0, len(chosen), AXES_A_PAGE)]
-    found = []
-    for number, sheet in enumerate(sheets):
-        page = Page(_axes_finding(report, continued=number > 0), _axes_note(report, left))
-        _axes_page(page, report, sheet)
-        found.append(page)
-    return found
+    parts = {one.axis.name: one for one in isolations(report.record)}
+    for start in range(0, len(chosen), AXES_A_PAGE):
+        page = sheets.section(_axes_finding(report, continued=start > 0), _axes_note(report, left))
+        _axes_page(page, report, chosen[start : start + AXES_A_PAGE], parts)
+        sheets.turn()
 
 
-def _axes_page(page: Page, report: Report, sheet: Sequence[Axis]) -> None:
+def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping[str, Isolation]) -> None:
     trials = report.record.trials
     top = [t.number for t in report.record.ranked()[:3]]
     known = {trial.number for trial in trials}
     starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
-    page.keys(report.keys(starred, ("complete", "pruned value", "broken")))
+    lines = [Key("expected best of the part, at equal numbers", PALETTE[0], line="-")] if _is_compared(parts) else []
+    page.keys([*report.keys(starred, ("complete", "pruned value", "broken")), *lines])
     rows = math.ceil(len(sheet) / 2)
     objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
     outcome = [t.outcome for t in trials]
     complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
     ends = report.ends(complete)
-    grid = page.grid(len(sheet), 2, min(rows * 2.35, page.room), left=0.5)
+    grid = page.grid(len(sheet), 2, min(rows * 2.2, page.room), left=0.5)
     for ax, axis in zip(grid, sheet, strict=True):
         style.frame(ax, title=_axis_title(report, axis), x=axis.label, y=report.metric.axis)
         scales.axis_scale(ax, axis)
         x = scales.spread(axis, values(axis, trials), [t.number for t in trials])
         report.axis(ax, ends)
         plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
+        _parts(ax, report, parts.get(axis.name), ends)
         for number in reversed(starred):  # the winner last, on top
             _star(ax, report, number, x, complete, ends)
+
+
+def _is_compared(parts: Mapping[str, Isolation]) -> bool:
+    return any(math.isfinite(part.even) for one in parts.values() for part in one.parts)
+
+
+def _parts(ax: Axes, report: Report, found: Isolation | None, ends: tuple[float, float]) -> None:
+    """A line over each part of the range that can be compared."""
+    for part in found.parts if found else ():
+        if math.isfinite(part.even):
+            height = float(np.clip(part.even * report.metric.scale, *ends))
+            ax.hlines(height, part.low, part.high, PALETTE[0], linewidth=1.8, alpha=0.8)
 
 
 def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends: tuple[float, float]) -> None:
@@ -94,10 +108,10 @@ def _axes_note(report: Report, left: int) -> str:
     more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
     unfinished = f"; {report.standing.unfinished} unfinished not drawn" if report.standing.unfinished else ""
     return (
-        "n ="
-        f" {report.endings() or 'no finished trial'}{unfinished}."
-        " Dotted lines are the ends of the searched range. A pruned trial is drawn at its best value before"
-        " it was stopped,"
-        " or in the shaded strip if that is outside the axis. A trial without such a layer is not in"
-        f" that panel.{more}{no_ranking(report.importance)}"
+        f"Search space: n = {report.endings() or 'no finished trial'}{unfinished}. Dotted lines are the ends of the"
+        " searched range. Lines: the best over all other settings in each fifth of the range or each choice, as"
+        f" expected of as many completed trials as the smallest part with {counted(SOLID, 'trial')} has, since the"
+        " best of many is better than the best of few. A pruned trial is drawn at its best value before it was"
+        " stopped, or in the shaded strip if that is outside the axis. A trial without such a layer is not in that"
+        f" panel.{more}{no_ranking(report.importance)}"
     )

@@ -9,17 +9,17 @@ from reports.analysis.progress import search_progress
 from reports.analysis.trial_budget import Enough, enough
 from reports.analysis.wording import counted
 from reports.drawing import style
-from reports.drawing.layout import BODY, INK, Key, Page
+from reports.drawing.layout import BODY, INK, Key, Sheets
 from reports.pages.context import Report
 
 
-def trials(report: Report) -> list[Page]:
+def trials(report: Report, sheets: Sheets) -> None:
     """The expected best by number of trials, and the best so far of the search."""
     found, shown = enough(report.record), search_progress(report.record)
     if found is None or report.standing.complete < 3:
-        return []
+        return
     metric = report.metric
-    page = Page(_finding(report), _note(report, found))
+    page = sheets.section(_finding(report), _note(report, found), room=4.4)
     page.keys(
         [
             Key("expected best of a random subset", style.PALETTE[0], line="-"),
@@ -27,7 +27,7 @@ def trials(report: Report) -> list[Page]:
             Key("best so far, in the order of the search", INK, line=(0, (4, 2))),
         ]
     )
-    ax = page.grid(1, 1, 4.2, left=0.6)[0]
+    ax = page.grid(1, 1, 2.8, left=0.5)[0]
     style.frame(ax, x="number of trials", y=metric.axis)
     scale = metric.scale
     ax.fill_between(
@@ -41,7 +41,6 @@ def trials(report: Report) -> list[Page]:
     report.axis(ax, report.ends(shown.value), gutter=0)
     page.space(0.05)
     page.paragraph(_text(report, found), BODY)
-    return [page]
 
 
 def _finding(report: Report) -> str:
@@ -57,8 +56,8 @@ def _finding(report: Report) -> str:
 def _note(report: Report, found: Enough) -> str:
     without = f" {counted(found.without, 'trial')} without a final value count as the worst." if found.without else ""
     return (
-        f"n = {counted(report.standing.finished, 'finished trial')}.{without} Blue: the mean over all subsets of that"
-        " size, drawn without replacement, in closed form."
+        f"Number of trials: n = {counted(report.standing.finished, 'finished trial')}.{without} Blue: the mean over all"
+        " subsets of that size, drawn without replacement, in closed form."
     )
 
 

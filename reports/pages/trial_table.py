@@ -7,27 +7,27 @@ from collections.abc import Callable, Sequence
 from reports.analysis import wording
 from reports.analysis.failures import BROKEN, failure_causes
 from reports.analysis.wording import counted, setting
-from reports.drawing.layout import INK, MUTED, SMALL, TINY, Cell, Page
+from reports.drawing.layout import INK, MUTED, SMALL, TINY, Cell, Page, Sheets
 from reports.pages.context import Report, epoch
 from studies.record.reader import TrialRecord
 
-TOP_ROWS = 20
+TOP_ROWS = 15
 MOST_FAILURES = 40
 FEW_FAILURES = 15  # up to this many fit below the best trials
 
 
-def table(report: Report) -> list[Page]:
+def table(report: Report, sheets: Sheets) -> None:
     """The best trials with all their settings."""
     ranked = report.record.ranked()
     if not ranked:
-        return []
+        return
     shown = ranked[:TOP_ROWS]
     left = len(ranked) - len(shown)
     more = f" {left} more: {export(report)}." if left else ""
     spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
-    page = Page(
+    page = sheets.section(
         f"The best {len(shown)} trials are within {spread}" if len(shown) > 1 else "One trial has completed",
-        f"n = {len(ranked)} completed trials, by {report.metric.name}; ties are decided by the lower validation"
+        f"Best trials: n = {len(ranked)} completed, by {report.metric.name}; ties are decided by the lower validation"
         f" loss, then by the lower number.{more}",
     )
     baseline = report.standing.baseline
@@ -52,7 +52,6 @@ def table(report: Report) -> list[Page]:
         page.space(0.2)
         page.heading(_failures_finding(report))
         _failures_table(page, report, broken)
-    return [page]
 
 
 def export(report: Report) -> str:
@@ -87,16 +86,16 @@ def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> 
     ]
 
 
-def failures(report: Report) -> list[Page]:
+def failures(report: Report, sheets: Sheets) -> None:
     """Every failed trial, with its reason."""
     broken = _broken(report)
     if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
-        return []  # the page of the best trials has room for a few
+        return  # the section of the best trials has room for a few
     cause, number = next(iter(failure_causes(report.record).items()))
-    note = f"n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
-    page = Page(_failures_finding(report), note)
+    note = f"Failed trials: n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
+    page = sheets.section(_failures_finding(report), note)
     _failures_table(page, report, broken)
-    return [page]
+    sheets.turn()
 
 
 def _broken(report: Report) -> list[TrialRecord]:

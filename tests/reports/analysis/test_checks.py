@@ -51,8 +51,8 @@ def test_a_winner_at_a_bound_is_reported(known):
     check = found(record)["boundary"]
 
     assert check.status == WARN
-    assert check.numbers["bounds"] == [{"axis": "learning_rate", "end": "upper"}]
-    assert [axis.name for axis in crowded(record)] == ["learning_rate"]
+    assert check.numbers["bounds"] == [{"axis": "learning rate", "end": "upper"}]
+    assert [axis.name for axis in crowded(record)] == ["learning rate"]
 
 
 def test_a_winner_in_the_middle_is_not_at_a_bound(known):

@@ -251,9 +251,9 @@ def test_every_dimension_becomes_axes_with_gaps_where_a_layer_is_absent(made_up)
     found = {axis.name: axis for axis in axes(SPACE)}
     at = {name: values(axis, [replace(trial, hyperparameters=settings)])[0] for name, axis in found.items()}
 
-    assert at["layers_of_any_name.layers"] == 1
-    assert at["layers_of_any_name.1"] == 16
-    assert math.isnan(at["layers_of_any_name.2"])
+    assert at["number of layers"] == 1
+    assert at["width of layer 1"] == 16
+    assert math.isnan(at["width of layer 2"])
     assert at["share"] == pytest.approx(0.01)
     assert found["share"].label == "1 − share"
     assert (at["rate"], at["size"]) == (0.001, 1.0)
@@ -271,8 +271,8 @@ def test_every_dimension_becomes_axes_with_gaps_where_a_layer_is_absent(made_up)
         ("drop", 0.0, None),
         ("drop", 0.5, "upper"),
         ("size", 1.0, None),
-        ("layers_of_any_name.layers", 1.0, None),
-        ("layers_of_any_name.layers", 2.0, "upper"),
+        ("number of layers", 1.0, None),
+        ("number of layers", 2.0, "upper"),
     ],
 )
 def test_bounds_are_those_of_the_hyperparameter_on_its_own_scale(name, value, bound):

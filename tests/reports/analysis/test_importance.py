@@ -11,7 +11,7 @@ from reports.analysis.axes import Axis
 from reports.analysis.importance import FEWEST, explained_fraction, importance, judged_trials, parts
 from studies.record.schema import EPOCH
 
-RATE = "learning_rate"
+RATE, RATE_NAME = "learning_rate", "learning rate"
 
 
 def flat(settings):
@@ -35,8 +35,8 @@ def test_the_axis_that_matters_is_found_and_no_other(drawn):
     """In a study drawn by TPE, of which halving completed a tenth."""
     found = importance(drawn(dominant, 1))
 
-    assert found.matters == (RATE,)
-    assert found.names[0] == RATE
+    assert found.matters == (RATE_NAME,)
+    assert found.names[0] == RATE_NAME
     assert found.share[0] > 0.3 > 0.1 > found.share[1:].max()
     assert 0 < found.low[0] < found.share[0] < found.high[0] <= 1
     assert found.judged == 60
@@ -60,7 +60,7 @@ def test_a_dominant_axis_is_found_in_nearly_every_study(drawn):
     """And hardly ever another one beside it, although the sampler's draws are correlated."""
     found = [importance(drawn(dominant, seed)).matters for seed in range(20)]
 
-    assert sum(matters[:1] == (RATE,) for matters in found) >= 19
+    assert sum(matters[:1] == (RATE_NAME,) for matters in found) >= 19
     assert sum(len(matters) > 1 for matters in found) <= 2
 
 
@@ -68,7 +68,7 @@ def test_a_dominant_axis_is_found_in_nearly_every_study(drawn):
 def test_an_interval_contains_the_mean_over_repetitions(drawn):
     """In at least 10 of 12 studies with random settings."""
     found = [importance(drawn(dominant, seed, sampler="random")) for seed in range(12)]
-    places = [one.names.index(RATE) for one in found]
+    places = [one.names.index(RATE_NAME) for one in found]
     mean = np.mean([one.share[place] for one, place in zip(found, places, strict=True)])
 
     assert sum(one.low[place] <= mean <= one.high[place] for one, place in zip(found, places, strict=True)) >= 10

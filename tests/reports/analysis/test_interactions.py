@@ -25,7 +25,7 @@ def test_an_interaction_is_found(known):
     """A saddle: high-high and low-low are good, and neither axis has a main effect."""
     pair = found(known(80, lambda settings: 0.9 + 0.03 * math.prod(sides(settings)), space=SPACE))[0]
 
-    assert {pair.x.name, pair.y.name} == set(SPACE)
+    assert {pair.x.key, pair.y.key} == set(SPACE)
     assert pair.interacts
     assert pair.share > 0.3
 

@@ -61,7 +61,7 @@ def same_curves(record, loss, rate=0.001):
 def test_a_range_is_widened_at_the_bound_of_the_best_trials(proposed, known):
     changes, study = proposed(known(60, uphill, space=RATE, seed=2))
 
-    assert changes["space.learning_rate"].why == "the best trials are at the upper bound of learning_rate"
+    assert changes["space.learning_rate"].why == "the best trials are at the upper bound of learning rate"
     assert study.space["learning_rate"].low == 1e-4
     assert study.space["learning_rate"].high == pytest.approx(0.1)
     assert study.space["learning_rate"].log is True
