@@ -364,31 +364,6 @@ class Page:
             self.figure.add_artist(Line2D(middle, [up], marker=key.marker, linestyle="none", **style))
 
 
-class Sheets:
-    """The pages of a report as they are filled: sections follow each other on a page while there is room.
-
-    Attributes:
-        pages: those that were begun.
-    """
-
-    def __init__(self) -> None:
-        self.pages: list[Page] = []
-        self._is_open = False
-
-    def turn(self) -> None:
-        """Let the next section begin a page."""
-        self._is_open = False
-
-    def section(self, finding: str, note: str = "", *, room: float = HEIGHT) -> Page:
-        """The page for a section: this one if it has so many inches left, else a new one with the finding as title."""
-        if self._is_open and self.pages[-1].room >= room:
-            self.pages[-1].section(finding, note)
-        else:
-            self.pages.append(Page(finding, note))
-            self._is_open = True
-        return self.pages[-1]
-
-
 def _note_height(lines: Sequence[str]) -> float:
     return NOTE_GAP + len(lines) * SMALL * NOTE_LEADING * POINT
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.analysis.next_study import Proposal
-from reports.drawing.layout import Page, Sheets
+from reports.drawing.layout import Page
+from reports.drawing.sheets import Sheets
 from reports.pages.answer import answer
 from reports.pages.checks import judged
 from reports.pages.confirmation import confirmation

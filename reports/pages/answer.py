@@ -21,7 +21,8 @@ from reports.analysis.final_models import final_accuracy, final_difference, fina
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, listed, setting
-from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page, Sheets
+from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
+from reports.drawing.sheets import Sheets
 from reports.pages.checks import show
 from reports.pages.confirmation import dots
 from reports.pages.context import Report, capital, epoch, interval, name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reports.analysis.checks import summary
 from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
-from reports.drawing.layout import MUTED, Page, Sheets
+from reports.drawing.layout import MUTED, Page
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, capital
 
 MARKS = {WARN: ("attention", "#b3261e"), CANNOT_TELL: ("cannot tell", MUTED), PASS: ("passed", "#00795c")}

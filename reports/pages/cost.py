@@ -10,7 +10,8 @@ from reports.analysis import wording
 from reports.analysis.failures import BROKEN
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import BODY, INK, Sheets
+from reports.drawing.layout import BODY, INK
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -33,7 +34,7 @@ def cost(report: Report, sheets: Sheets) -> None:
     if len(ranked) > 1:
         page.heading("Objective against training time")
         page.space(-0.16)
-        _pareto(page.grid(1, 1, 2.6, left=0.6)[0], report, ranked)
+        _pareto(page.grid(1, 1, 2.3, left=0.6)[0], report, ranked)
         page.paragraph(_fastest(report, ranked), BODY)
     if spans := [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]:
         page.space(0.05)

@@ -7,7 +7,8 @@ from reports.analysis.checks.finding import PASS, WARN
 from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, Sheets
+from reports.drawing.layout import BODY
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, capital
 
 MEANING = {
@@ -27,8 +28,8 @@ def epochs(report: Report, sheets: Sheets) -> None:
     if not n:
         return
     note = f"Best epochs: n = {counted(n, 'completed trial')}; shown also if the study selects the last epoch."
-    page = sheets.section(_finding(report, found), note, room=2.8)
-    ax = page.grid(1, 1, 1.5)[0]
+    page = sheets.section(_finding(report, found), note, room=3.5)
+    ax = page.grid(1, 1, 1.45)[0]
     style.frame(ax, x="best epoch, in % of the trial's epochs", y="completed trials")
     plots.shares(ax, found.counted)
     page.paragraph(_text(found), BODY)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from reports.analysis.importance import FEWEST, LEVEL, SHUFFLES, Importance
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import INK, Key, Sheets
+from reports.drawing.layout import INK, Key
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, capital
 
 

@@ -13,7 +13,8 @@ from reports.analysis.axes import values
 from reports.analysis.interactions import MIN_SHARE, MIN_TRIALS, Pair, pairs
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import scales, style
-from reports.drawing.layout import SMALL, Key, Sheets, shorten
+from reports.drawing.layout import SMALL, Key, shorten
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 
 SCALE = colormaps["viridis"]  # perceptually uniform, so that it also works in greyscale

@@ -9,7 +9,8 @@ from reports.analysis.learning_curves import Band, Course, band, course
 from reports.analysis.standing import winner
 from reports.analysis.wording import counted
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import Page, Sheets
+from reports.drawing.layout import Page
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, epoch, name
 from studies.record.reader import TrialRecord
 
@@ -26,7 +27,7 @@ def curves(report: Report, sheets: Sheets) -> None:
     others = band(record, "validation_loss", named)
     page = sheets.section(_curves_finding(report), _curves_note(others))
     page.keys(report.keys(named, ("band",) if others.trials else ()))
-    grid = page.grid(4, 2, 3.7, left=0.5)
+    grid = page.grid(4, 2, 3.3, left=0.5)
     for row, kind in enumerate(("loss", "accuracy")):
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):

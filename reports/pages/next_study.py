@@ -6,7 +6,8 @@ from reports.analysis.checks.finding import WARN
 from reports.analysis.next_study import Proposal, words
 from reports.analysis.price import price
 from reports.analysis.wording import counted, duration, listed
-from reports.drawing.layout import MUTED, SMALL, Sheets
+from reports.drawing.layout import MUTED, SMALL
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 
 ADVICE = {

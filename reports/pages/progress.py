@@ -10,7 +10,7 @@ from reports.analysis.progress import Progress, search_progress
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import Sheets
+from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, name
 
 

@@ -11,7 +11,8 @@ from reports.analysis.failures import failure_causes
 from reports.analysis.standing import UNFINISHED, last_finish
 from reports.analysis.wording import counted, percent
 from reports.drawing import plots
-from reports.drawing.layout import BODY, Page, Sheets
+from reports.drawing.layout import BODY, Page
+from reports.drawing.sheets import Sheets
 from reports.pages.context import FEWEST_COMPLETE, Report
 from studies.record.reader import SweepRecord, TrialRecord
 

@@ -11,7 +11,8 @@ from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
-from reports.drawing.layout import BODY, Page, Sheets
+from reports.drawing.layout import BODY, Page
+from reports.drawing.sheets import Sheets
 from reports.pages.context import FEWEST_COMPLETE, Report
 
 MOST_CONTROLS = 5
@@ -26,9 +27,11 @@ def pruning(report: Report, sheets: Sheets) -> None:
     if (found is None or few) and not saved.pruned and not seen:
         return
     steps = rungs(report.record)
-    page = sheets.section(_finding(report, found, seen), _note(report, found, steps), room=3.2)
+    page = sheets.section(
+        _finding(report, found, seen), _note(report, found, steps), room=4.2 if found is not None and not steps else 3.4
+    )
     if found is not None and not steps:
-        ax = page.grid(1, 1, 2.2, left=0.6)[0]
+        ax = page.grid(1, 1, 1.7, left=0.6)[0]
         style.frame(ax, x="epoch", y="rank correlation with final value")
         ax.fill_between(found.epoch, found.low, found.high, color=style.GREY, alpha=0.3, linewidth=0)
         ax.plot(found.epoch, found.correlation, "o-", color=style.PALETTE[0], markersize=3, linewidth=1.2)

@@ -15,7 +15,8 @@ from reports.analysis.standing import BASELINE, winner
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import SMALL, Key, Page, Sheets, shorten
+from reports.drawing.layout import SMALL, Key, Page, shorten
+from reports.drawing.sheets import Sheets
 from reports.drawing.style import PALETTE
 from reports.pages.context import Report
 from reports.pages.importance import no_ranking
