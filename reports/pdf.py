@@ -15,7 +15,8 @@ from pypdf.generic import BooleanObject, DictionaryObject, NameObject, TextStrin
 from model.files import write_atomic
 from reports.analysis.comparison import sides
 from reports.analysis.next_study import Proposal
-from reports.drawing.layout import HEIGHT, WIDTH, Page, printable, settings
+from reports.drawing.fonts import printable
+from reports.drawing.layout import HEIGHT, WIDTH, Page, settings
 from reports.pages import pages
 from reports.pages.comparison import comparison
 from studies.record.reader import SweepRecord
@@ -24,7 +25,9 @@ PAPERS = {"a4": (0.0, 0.0, WIDTH, HEIGHT), "letter": (-0.115, 0.29, 8.385, 11.29
 """Corners of the paper, in inches of the page layout: everything drawn is inside each of them."""
 
 
-def write(record: SweepRecord, out: Path, following: Proposal | None = None, *, paper: str = "a4") -> None:
+def write(
+    record: SweepRecord, out: Path, following: Proposal | None = None, *, paper: str = "a4", short: bool = False
+) -> None:
     """Write the report of a study to `out`, replacing an existing file atomically.
 
     Args:
@@ -32,9 +35,10 @@ def write(record: SweepRecord, out: Path, following: Proposal | None = None, *, 
         out: the PDF; its folder must exist.
         following: the proposed next study, which gets its own page.
         paper: a key of `PAPERS`.
+        short: whether to draw the first two pages only.
     """
     with matplotlib.rc_context(settings()):
-        _write(pages(record, following), record.name, record.dataset["name"], out, paper)
+        _write(pages(record, following, short=short), record.name, record.dataset["name"], out, paper)
 
 
 def write_comparison(records: Sequence[SweepRecord], out: Path, *, paper: str = "a4") -> None:

@@ -210,7 +210,7 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     click.echo("\n".join(datasets.verify(name, Home(home).data)))
 
 
-@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist mnist-2; sweep report mnist --paper letter")
+@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist --short; sweep report mnist mnist-2")
 @shared_options
 @click.argument("study", nargs=-1)
 @click.option(
@@ -220,28 +220,32 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     help="The PDF file to write; default: report.pdf in the study's folder, a comparison in the home folder.",
 )
 @click.option("--paper", type=click.Choice(["a4", "letter"]), default="a4", show_default=True, help="Paper size.")
+@click.option("--short", is_flag=True, help="Only the first two pages: the answer, and whether it is real.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths and the checks as JSON.")
 def report(
-    study: tuple[str, ...], home: Path, tracking: str | None, out: Path | None, paper: str, as_json: bool, debug: bool
+    study: tuple[str, ...],
+    home: Path,
+    tracking: str | None,
+    out: Path | None,
+    paper: str,
+    short: bool,
+    as_json: bool,
+    debug: bool,
 ) -> None:
     """Write the PDF report of STUDY, also while it runs; with two or three studies, write their comparison."""
     from sweep.commands.recorded import read_record
 
     records = [read_record(home, name) for name in study or (None,)]
-    from reports import pdf  # imports matplotlib, which takes a second: only after the studies are found
-    from reports.analysis.comparison import IncomparableError
-    from sweep.commands.report import summary, write
+    from sweep.commands.report import compare, summary, write  # imports matplotlib: after the studies are found
 
     if len(records) > 1:
-        out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
-        try:
-            pdf.write_comparison(records, out, paper=paper)
-        except IncomparableError as error:
-            raise click.UsageError(str(error)) from error
-        click.echo(json.dumps({"report": str(out)}) if as_json else str(out))
+        if short:
+            raise click.UsageError("--short is for the report of one study")
+        compared = compare(records, home, out, paper)
+        click.echo(json.dumps({"report": str(compared)}) if as_json else str(compared))
         return
     record = records[0]
-    written = write(record, out or StudyFolder(record.folder).report, paper)
+    written = write(record, out or StudyFolder(record.folder).report, paper, short=short)
     if as_json:
         click.echo(json.dumps(summary(record, written), indent=2))
     else:

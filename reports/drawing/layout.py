@@ -8,35 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ft2font import LoadFlags
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+
+from reports.drawing.fonts import FALLBACK, MONO, POINT, SANS, measure, printable
 
 WIDTH, HEIGHT = 8.27, 11.69
 SIDE, TOP, BOTTOM = 0.87, 0.85, 0.95
 INNER = WIDTH - 2 * SIDE
 
-TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 16.0, 19.0, 12.0, 10.0, 8.8, 7.4, 6.6  # points
+TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 17.0, 20.0, 12.5, 10.5, 9.3, 8.0, 7.0  # points
 LEADING = 1.42  # line height, as a multiple of the type size
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
-POINT = 1 / 72
 CAPTION_LINES = 4  # most lines under a large figure
 NOTE_LEADING, NOTE_GAP = (
     1.36,
     0.06,
 )  # of a note at the foot: line height as a multiple of the type size, inches above it
-EM = 100.0  # points, at which characters are measured
-FIXED_POINT = 1 << 16  # FreeType's advances have 16 bits after the point
-
-SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
-UNKNOWN = "\ufffd"
 
 
 def settings() -> dict[Any, Any]:
@@ -44,32 +37,7 @@ def settings() -> dict[Any, Any]:
     kept: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
     for key in ("backend", "interactive", "toolbar"):  # only for windows, which a report does not open
         del kept[key]
-    return {**kept, "pdf.fonttype": 42, "font.family": ["sans-serif"], "font.sans-serif": [SANS]}
-
-
-@cache
-def _known(family: str) -> frozenset[int]:
-    return frozenset(get_font(findfont(FontProperties(family=family))).get_charmap())
-
-
-def printable(text: str, family: str = SANS) -> str:
-    """Text in one line without control characters; characters missing in the font become U+FFFD."""
-    flat = " ".join(text.split()) if any(c in text for c in "\n\r\t\v\f") else text
-    return "".join(c if ord(c) in _known(family) else UNKNOWN for c in flat)
-
-
-def measure(text: str, size: float, *, bold: bool = False, family: str = SANS) -> float:
-    """Width of a line of text in inches, by the advances of its characters: kerning only makes it narrower."""
-    return sum(_advance(character, family, bold) for character in text) * size * POINT
-
-
-@cache
-def _advance(character: str, family: str, bold: bool) -> float:
-    """From the start of a character to that of the next, as a multiple of the type size."""
-    font = get_font(findfont(FontProperties(family=family, weight="bold" if bold else "normal")))
-    font.set_size(EM, 72)
-    advance = font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance
-    return advance / FIXED_POINT / EM
+    return {**kept, "pdf.fonttype": 42, "font.family": [SANS, FALLBACK]}
 
 
 def wrap(text: str, width: float, size: float, *, bold: bool = False, family: str = SANS) -> list[str]:
@@ -184,7 +152,7 @@ class Page:
         style = {"color": INK, "ha": "left", **style}
         self.figure.text(
             x / WIDTH, 1 - y / HEIGHT, printable(text, family),
-            fontsize=size, va="baseline", parse_math=False, family=family, **style,
+            fontsize=size, va="baseline", parse_math=False, family=[family, FALLBACK], **style,
         )  # fmt: skip
 
     def paragraph(

@@ -20,7 +20,8 @@ from reports.analysis.learning_curves import Band
 from reports.analysis.mistakes import Mistake
 from reports.analysis.progress import Progress
 from reports.analysis.statistics import Floats
-from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, measure, printable, shorten
+from reports.drawing.fonts import measure, printable
+from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, shorten
 from reports.drawing.scales import GUTTER, log_numbers
 from reports.drawing.style import BASE, FAILURE, GREY, PALETTE, PRUNED, Look, star
 

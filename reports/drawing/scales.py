@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from reports.analysis.axes import Axis
 from reports.analysis.statistics import Floats
-from reports.drawing.layout import MUTED, TINY, WASH, printable
+from reports.drawing.fonts import printable
+from reports.drawing.layout import MUTED, TINY, WASH
 
 GUTTER = 0.13  # fraction of an objective axis that is reserved for trials without a comparable value
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, printable
+from reports.drawing.fonts import printable
+from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY
 
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")

@@ -45,15 +45,17 @@ PAGES: Sequence[Sequence[Section]] = (
     (table, failures, origin),
 )
 
+SHORT = 2
+"""Pages of the short report: the answer, and whether it is real."""
 NEED_MANY = (epochs, trials)
 """Sections that are omitted with too few completed trials; the section of `origin` says so."""
 
 
-def pages(record: SweepRecord, following: Proposal | None = None) -> list[Page]:
-    """All pages of a report, in reading order; `following` is the proposed next study, if any."""
+def pages(record: SweepRecord, following: Proposal | None = None, *, short: bool = False) -> list[Page]:
+    """The pages of a report in reading order, all or the first two; `following` is the proposed next study, if any."""
     found, sheets = report(record, following), Sheets()
     few = found.standing.complete < FEWEST_COMPLETE
-    for sections in PAGES:
+    for sections in PAGES[:SHORT] if short else PAGES:
         sheets.turn()
         for section in sections:
             if not (few and section in NEED_MANY):

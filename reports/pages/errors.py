@@ -14,7 +14,8 @@ from reports.analysis.mistakes import Mistake, confident_mistakes
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, MUTED, SMALL, TINY, Page, measure, printable, wrap
+from reports.drawing.fonts import measure, printable
+from reports.drawing.layout import BODY, MUTED, SMALL, TINY, Page, wrap
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, name
 

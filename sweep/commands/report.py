@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from model.files import remove_parts, write_atomic
 from model.hyperparameters import HyperparameterError, check
 from reports import pdf
 from reports.analysis.checks import checks
+from reports.analysis.comparison import IncomparableError
 from reports.analysis.next_study import HEADER, propose
 from studies.record.reader import SweepRecord
 
 
-def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
+def write(record: SweepRecord, out: Path, paper: str = "a4", *, short: bool = False) -> list[Path]:
     """Write the report to `out`, and the proposed study into the study's folder; remove an outdated proposal.
 
     The report is written last, so that what it refers to exists.
@@ -23,6 +26,7 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
         record: the study.
         out: the PDF; its folder must exist.
         paper: `a4` or `letter`.
+        short: whether to draw the first two pages only.
 
     Returns:
         The paths written, the report first.
@@ -36,8 +40,22 @@ def write(record: SweepRecord, out: Path, paper: str = "a4") -> list[Path]:
     for path in record.folder.glob("*.toml"):
         if path not in following and path.read_text(errors="replace").startswith(HEADER):
             path.unlink()
-    pdf.write(record, out, proposal, paper=paper)
+    pdf.write(record, out, proposal, paper=paper, short=short)
     return [out, *following]
+
+
+def compare(records: Sequence[SweepRecord], home: Path, out: Path | None, paper: str) -> Path:
+    """Write the comparison of several studies, into the home folder if no file is given; returns its path.
+
+    Raises:
+        click.UsageError: their results cannot be compared.
+    """
+    out = out or home / f"{'-against-'.join(record.name for record in records)[:200]}.pdf"
+    try:
+        pdf.write_comparison(records, out, paper=paper)
+    except IncomparableError as error:
+        raise click.UsageError(str(error)) from error
+    return out
 
 
 def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:

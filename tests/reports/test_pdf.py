@@ -12,19 +12,8 @@ import pytest
 from pypdf import PdfReader
 
 from reports import pages, pdf
-from reports.drawing.layout import (
-    HEIGHT,
-    INNER,
-    SIDE,
-    UNKNOWN,
-    WIDTH,
-    Page,
-    measure,
-    printable,
-    settings,
-    shorten,
-    wrap,
-)
+from reports.drawing.fonts import UNKNOWN, measure, printable
+from reports.drawing.layout import HEIGHT, INNER, SIDE, WIDTH, Page, settings, shorten, wrap
 from reports.drawing.sheets import Sheets
 from reports.pages.answer import _test_figure, _tested
 from reports.pages.answer import headline as headline_of
@@ -116,8 +105,8 @@ def test_a_pdf_has_an_outline_a_title_and_its_fonts(made_up, tmp_path, monkeypat
     """The outline lists the findings with their pages; text is searchable, all fonts are embedded."""
     record, drawn = made_up(9, planned=60, running=2, seed=3), []
 
-    def draw(*arguments):
-        drawn.extend(pages.pages(*arguments))
+    def draw(*arguments, **options):
+        drawn.extend(pages.pages(*arguments, **options))
         return drawn
 
     monkeypatch.setattr(pdf, "pages", draw)
@@ -169,6 +158,13 @@ def test_hundreds_of_trials_fit_on_ten_pages(made_up):
 
     assert len(sheets) == 10
     assert [page.findings for page in sheets if page.room < -0.001] == []
+
+
+def test_the_short_report_is_the_answer_and_the_confirmation(made_up):
+    record = made_up(30, confirmed=True)
+    with matplotlib.rc_context(settings()):
+        short = pages.pages(record, short=True)
+        assert [page.finding for page in short] == [page.finding for page in pages.pages(record)][:2]
 
 
 def test_the_headline_states_the_result(made_up):

@@ -28,7 +28,7 @@ def told(record, out=None):
     """Status of each check, and all titles; the pages must be few and filled, and the PDF whole if it is drawn."""
     with matplotlib.rc_context(settings()):
         sheets = pages.pages(record, propose(record))
-        assert len(sheets) <= 11
+        assert len(sheets) <= 12
         assert [page.findings for page in sheets if page.room < -0.001] == []
         if out is not None:
             pdf._write(sheets, record.name, record.dataset["name"], out, "a4")
