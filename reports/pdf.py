@@ -63,7 +63,7 @@ def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.By
     title = printable(f"{name}: {sheets[0].finding}")
     with PdfPages(content, metadata={"Title": title, "Creator": "numpy-sweep", "CreationDate": None}) as pdf:
         for number, sheet in enumerate(sheets, 1):
-            sheet.footer(f"{name} · {dataset}", number, len(sheets))
+            sheet.footer(name if name == dataset else f"{name} · {dataset}", number, len(sheets))
             pdf.savefig(sheet.figure, bbox_inches=Bbox.from_extents(*PAPERS[paper]))
     return content
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.analysis.wording import in_words
 from studies.record.reader import SweepRecord, TrialRecord
 
 EDGE = 0.05  # values within this fraction of the range, on its own scale, are at the bound
@@ -85,8 +86,12 @@ def values(axis: Axis, trials: Sequence[TrialRecord]) -> NDArray[np.float64]:
 
 
 def at_bounds(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
-    """The axes on which a trial lies within 5 % of a bound, and which bound: `lower` or `upper`."""
-    found = {axis.name: axis.bound(float(values(axis, [trial])[0])) for axis in axes(record.study["space"])}
+    """The axes on which a trial lies within 5 % of a bound, and which bound: `lower` or `upper`.
+
+    Of a few whole numbers, such as one or two layers, many are at a bound without meaning.
+    """
+    ranges = [axis for axis in axes(record.study["space"]) if not axis.few]
+    found = {axis.name: axis.bound(float(values(axis, [trial])[0])) for axis in ranges}
     return {name: bound for name, bound in found.items() if bound is not None}
 
 
@@ -96,7 +101,7 @@ def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
         yield from _layer_axes(key, dimension)
     elif kind == "choice":
         names = tuple(_choice(choice) for choice in dimension["choices"])
-        yield Axis(key, _words(key), _words(key), "choice", False, 0.0, float(len(names) - 1), names)
+        yield Axis(key, in_words(key), in_words(key), "choice", False, 0.0, float(len(names) - 1), names)
     else:
         yield _number_axis(key, dimension)
 
@@ -104,13 +109,9 @@ def _axes(key: str, dimension: Mapping[str, Any]) -> Iterator[Axis]:
 def _number_axis(key: str, dimension: Mapping[str, Any]) -> Axis:
     low, high = float(dimension["low"]), float(dimension["high"])
     if dimension.get("log") == "complement":
-        return Axis(key, _words(key), f"1 − {_words(key)}", "log", False, _rest(high), _rest(low), complement=True)
+        return Axis(key, in_words(key), f"1 − {in_words(key)}", "log", False, _rest(high), _rest(low), complement=True)
     scale = "log" if dimension.get("log") else "linear"
-    return Axis(key, _words(key), _words(key), scale, dimension["kind"] == "int", low, high, floor=low == 0)
-
-
-def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return Axis(key, in_words(key), in_words(key), scale, dimension["kind"] == "int", low, high, floor=low == 0)
 
 
 def _rest(value: float) -> float:

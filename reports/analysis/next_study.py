@@ -27,7 +27,7 @@ from reports.analysis.checks.space import crowded
 from reports.analysis.failures import BROKEN
 from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
-from reports.analysis.wording import setting
+from reports.analysis.wording import listed, setting
 from studies.record.reader import SweepRecord
 
 Allowed = Callable[[str, Any], bool]
@@ -239,17 +239,24 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     return [Change("baseline.epochs", old, new, why)] if allowed("epochs", new) else []
 
 
+REPEATS_TELL = {
+    "winner against baseline": "to distinguish the winner from the baseline",
+    "noise": "to distinguish the best trials from each other",
+}
+"""What more repeats of the confirmation would tell, by the check that asks for them."""
+
+
 def _repeats(record: SweepRecord, found: Sequence[Check]) -> list[Change]:
     """The number of repeats with which the checks that cannot tell yet could; twice as many if the trials are alike."""
     confirm = record.study.get("confirm")
     if not confirm:
         return []
     old = int(confirm["repeats"])
-    needed = [int(check.numbers.get("repeats that would tell") or 0) for check in found]
-    needed += [2 * old for check in found if check.name == "noise" and check.status == WARN]
-    new = min(MOST_REPEATS, max(needed, default=0))
-    why = "too few to distinguish the winner from the baseline, or the best trials from each other"
-    return [Change("confirm.repeats", old, new, why)] if new > old else []
+    needed = {check.name: int(check.numbers.get("repeats that would tell") or 0) for check in found}
+    needed |= {check.name: 2 * old for check in found if check.name == "noise" and check.status == WARN}
+    new = min(MOST_REPEATS, max(needed.values(), default=0))
+    reasons = [REPEATS_TELL.get(name, name) for name, repeats in needed.items() if repeats > old]
+    return [Change("confirm.repeats", old, new, f"too few {listed(reasons)}")] if new > old else []
 
 
 def _next_name(name: str) -> str:

@@ -124,6 +124,11 @@ def setting(value: object) -> str:
     return f"{value:.3g}"
 
 
+def in_words(key: str) -> str:
+    """A hyperparameter's key as words."""
+    return key.replace("_", " ")
+
+
 def searched(dimension: Mapping[str, object]) -> str:
     """One dimension of a search space, in words."""
     kind = dimension["kind"]

@@ -271,7 +271,7 @@ class Page:
     ) -> None:
         """A table as wide as the page or narrower; columns in `right` are aligned to the right.
 
-        Headers break at underscores and dots, so that a long name above narrow numbers does not widen the column.
+        Headers break where they have line breaks, so that a long name above narrow numbers does not widen the column.
         """
         heads = [_head(name) for name in head]
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
@@ -337,8 +337,8 @@ def _note_height(lines: Sequence[str]) -> float:
 
 
 def _head(name: str) -> list[str]:
-    """A column's name in lines, broken after underscores and dots."""
-    return printable(name).replace("_", "_\n").replace(".", ".\n").split("\n")
+    """A column's name in lines."""
+    return [printable(line) for line in name.split("\n")]
 
 
 def _widths(heads: Sequence[Sequence[str]], cells: Sequence[Sequence[Cell]], size: float) -> list[float]:

@@ -20,7 +20,7 @@ from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
-from reports.analysis.wording import counted, listed, setting
+from reports.analysis.wording import counted, in_words, listed, setting
 from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.drawing.sheets import Sheets
 from reports.pages.checks import show
@@ -110,7 +110,7 @@ def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDiffere
         return f"{who} beats the baseline: {difference} {side} {metric.name} on {word}s"
     if paired.finding == "worse":
         return f"{who} was the best of the search but is worse than the baseline on {word}s"
-    return f"{who} leads, but on {paired.n} {word}s it is not distinguishable from the baseline"
+    return f"{who} led the search; on {paired.n} {word}s it is not distinguishable from the baseline"
 
 
 def _no_answer(report: Report) -> str:
@@ -146,9 +146,9 @@ def _value_figure(report: Report) -> tuple[str, str]:
 def _gain_figure(report: Report) -> tuple[str, str]:
     metric, paired = report.metric, paired_difference(report.record)
     if paired:
-        return metric.oriented(
-            paired.difference
-        ), f"against the baseline on the same splits and seeds; {interval(metric, paired)}"
+        what = "" if metric.maximize else f"{metric.name} (lower is better) "
+        text = f"{what}against the baseline on the same splits and seeds; {interval(metric, paired)}"
+        return metric.oriented(paired.difference), text
     if report.standing.gain is None:
         return "–", "against the baseline: it has not completed"
     if report.standing.best and report.standing.best.number == BASELINE:
@@ -263,6 +263,8 @@ def _tested_against_baseline(record: SweepRecord) -> list[str]:
     if test is None or found is None:
         return []
     metric = wording.accuracy(test.examples)
+    if found.mean == 0:
+        return [f"The baseline's final models have the same accuracy on average ({metric.text(found.baseline)})."]
     return [
         f"That is an accuracy {metric.gain(found.mean)} {'higher' if found.mean >= 0 else 'lower'} than that of the"
         f" baseline's final models ({metric.text(found.baseline)}; 95\u00a0% interval of the difference, paired over"
@@ -289,7 +291,7 @@ def _settings(page: Page, report: Report) -> None:
     searched = list(record.study["space"].items())
     page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
     left = f"{counted(len(searched) - most, 'more searched hyperparameter')}. " if len(searched) > most else ""
-    fixed = [f"{key} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
+    fixed = [f"{in_words(key)} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
     page.space(0.05)
     page.paragraph(
         left + (f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."),
@@ -304,4 +306,4 @@ def _setting_row(
 ) -> list[Cell]:
     mine, base = setting(shown.get(key, "–")), setting(baseline.get(key, "–"))
     winner = [] if same else [Cell(mine, bold=mine != base)]
-    return [Cell(key), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]
+    return [Cell(in_words(key)), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]

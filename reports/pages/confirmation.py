@@ -19,7 +19,7 @@ from reports.analysis.confirmation import (
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, Cell, Page
+from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, interval, name
 
@@ -34,7 +34,7 @@ def confirmation(report: Report, sheets: Sheets) -> None:
     page = sheets.section(
         _confirmation_finding(report, rows, paired),
         f"Repeats: n = {counted(len(rows), 'trial')} on up to {counted(seeds, repeat_word(report.record))}, the same"
-        f" for each. Dot: one of them. Bar: mean. Hollow diamond: the value in the search.{_old_protocol(report)}",
+        f" for each.{_old_protocol(report)}",
     )
     dots(page, report, rows, 0.55)
     if paired:
@@ -51,6 +51,8 @@ def dots(page: Page, report: Report, rows: Sequence[ConfirmedTrial], height: flo
     style.frame(ax, x=report.metric.axis)
     names = [name(row.trial) for row in rows]
     plots.confirmation(ax, rows, report.metric.scale, report.looks, names, log=report.log)
+    words = f"Dot: one {repeat_word(report.record)}. Bar: mean. Hollow diamond: the value in the search."
+    page.paragraph(words, SMALL, colour=MUTED)
 
 
 def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired: PairedDifference | None) -> str:
@@ -67,7 +69,8 @@ def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired
         "worse": "is worse than the baseline",
         "not distinguishable": "is not distinguishable from the baseline",
     }
-    gain = f"{metric.oriented(paired.difference)} {metric.name}"
+    side = "more" if (paired.difference > 0) == metric.maximize else "less"
+    gain = f"{metric.gain(paired.difference)} {side} {metric.name}"
     return f"{who} {ends[paired.finding]} on {repeat_word(report.record)}s: {gain}"
 
 
@@ -80,7 +83,9 @@ def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     ax = page.grid(1, 1, 1.25, left=0.8)[0]
     sign = metric.scale if metric.maximize else -metric.scale
     style.frame(
-        ax, x=f"{metric.name}: champion minus baseline{' (points)' if metric.scale != 1 else ''}, with 95 % interval"
+        ax,
+        x=f"{metric.name}: champion minus baseline{' (points)' if metric.scale != 1 else ''},"
+        f" {'higher' if metric.maximize else 'lower'} is better",
     )
     plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
     page.space(0.04)
@@ -138,7 +143,8 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
     better = lost > 0 if report.metric.maximize else lost < 0
     word = "optimistic" if better else "pessimistic"
     return (
-        f"The search's own values of these {counted(len(tops), 'trial')} were {word} by {report.metric.gain(lost)} on"
-        " average: the best of many is selected partly by chance. The repeats do not have this selection bias"
+        f"The search's own values of {'this trial' if len(tops) == 1 else f'these {len(tops)} trials'} were {word} by"
+        f" {report.metric.gain(lost)} on average: the best of many is selected partly by chance. The repeats do not"
+        " have this selection bias"
         + (", except that the champion is again the best of several." if not is_split(report.record) else ".")
     )

@@ -14,6 +14,7 @@ from reports.analysis import wording
 from reports.analysis.checks import checks
 from reports.analysis.checks.finding import Check
 from reports.analysis.confirmation import PairedDifference, confirmed_trials
+from reports.analysis.failures import BROKEN
 from reports.analysis.importance import Importance, importance
 from reports.analysis.next_study import Proposal
 from reports.analysis.standing import BASELINE, UNFINISHED, Standing, standing, winner
@@ -69,11 +70,14 @@ class Report:
         scales.objective_axis(ax, ends, maximize=maximize, log=self.log, gutter=gutter, wash=wash)
 
     def keys(self, trials: Sequence[int], states: Sequence[str]) -> list[Key]:
-        """The legend entries of these trials and of these keys of `STATES`."""
+        """The legend entries of these trials, and of those of these keys of `STATES` that occur."""
         lines = "band" in states or "complete" not in states
         looks = [(name(number).removeprefix("The ").capitalize(), self.looks[number]) for number in trials]
         found = [Key(label, look.colour, look.marker, look.line if lines else None) for label, look in looks]
-        return [*found, *(STATES[state] for state in states)]
+        outcomes = {trial.outcome for trial in self.record.trials}
+        absent = {"pruned", "pruned value"} - ({"pruned", "pruned value"} if "pruned" in outcomes else set())
+        absent |= set() if outcomes & set(BROKEN) else {"broken"}
+        return [*found, *(STATES[state] for state in states if state not in absent)]
 
     def endings(self) -> str:
         """How the finished trials ended, in words."""

@@ -28,8 +28,8 @@ def epochs(report: Report, sheets: Sheets) -> None:
     if not n:
         return
     note = f"Best epochs: n = {counted(n, 'completed trial')}; shown also if the study selects the last epoch."
-    page = sheets.section(_finding(report, found), note, room=3.5)
-    ax = page.grid(1, 1, 1.45)[0]
+    page = sheets.section(_finding(report, found), note, room=3.3)
+    ax = page.grid(1, 1, 1.35)[0]
     style.frame(ax, x="best epoch, in % of the trial's epochs", y="completed trials")
     plots.shares(ax, found.counted)
     page.paragraph(_text(found), BODY)

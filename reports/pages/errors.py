@@ -84,8 +84,9 @@ def _lowest_recalls(page: Page, found: Confusion) -> None:
 
 def _confusion_finding(found: Confusion) -> str:
     who = "The first final model" if found.split == "test" else name(found.trial)
-    pairs = found.worst_pairs(1)
-    most = f", most often {pairs[0].true} as {pairs[0].predicted} ({pairs[0].n}\u00d7)" if pairs else ""
+    first, second = [*found.worst_pairs(2), None, None][:2]
+    is_clear = first is not None and (second is None or first.n > second.n)
+    most = f", most often {first.true} as {first.predicted} ({first.n}\u00d7)" if first and is_clear else ""
     return f"{who} misclassifies {found.errors} of {counted(found.examples, f'{found.split} example')}{most}"
 
 

@@ -42,8 +42,13 @@ def interactions(report: Report, sheets: Sheets) -> None:
 def _points(ax: Axes, report: Report, pair: Pair) -> None:
     ranked = report.record.ranked()
     others = [trial for trial in report.record.trials if trial.state != "complete"]
-    share = "" if pair.share is None else f": {percent(max(0.0, pair.share))} of the variance"
-    style.frame(ax, title=shorten(f"Interaction{share}", 1.9, SMALL + 0.6, bold=True), x=pair.x.label, y=pair.y.label)
+    share = "" if pair.share is None else f"Interaction: {percent(max(0.0, pair.share))}"
+    style.frame(
+        ax,
+        title=shorten(share or f"{pair.x.name}, {pair.y.name}", 1.75, SMALL + 0.6, bold=True),
+        x=pair.x.label,
+        y=pair.y.label,
+    )
     scales.axis_scale(ax, pair.x)
     scales.axis_scale(ax, pair.y, vertical=True)
     for trials, outcome in ((others, "pruned"), (others, "broken"), (ranked, "complete")):
@@ -73,9 +78,12 @@ def _finding(found: Sequence[Pair]) -> str:
 
 def _note(report: Report, found: Sequence[Pair]) -> str:
     n = report.importance.judged
-    return (
-        f"Interactions: n = {counted(n, 'ranked trial')}; {counted(len(found), 'pair')} of the most important axes. In"
-        " each title: fraction of the variance of ranks that three by three cells explain beyond the sum of both"
+    tested = (
+        " In each title: fraction of the variance of ranks that three by three cells explain beyond the sum of both"
         f" axes. It is above the chance level if it exceeds {percent(MIN_SHARE)} and the highest value in 19"
-        " permutations of the residuals. A trial without such a layer is not in that panel."
+        " permutations of the residuals."
+    )
+    return (
+        f"Interactions: n = {counted(n, 'ranked trial')}; {counted(len(found), 'pair')} of the most important axes."
+        f"{'' if found[0].share is None else tested} A trial without such a layer is not in that panel."
     )

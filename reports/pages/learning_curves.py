@@ -11,7 +11,7 @@ from reports.analysis.wording import counted
 from reports.drawing import plots, scales, style
 from reports.drawing.layout import Page
 from reports.drawing.sheets import Sheets
-from reports.pages.context import Report, epoch, name
+from reports.pages.context import FEWEST_COMPLETE, Report, epoch, name
 from studies.record.reader import TrialRecord
 
 MOST_ROWS = 4
@@ -27,7 +27,7 @@ def curves(report: Report, sheets: Sheets) -> None:
     others = band(record, "validation_loss", named)
     page = sheets.section(_curves_finding(report), _curves_note(others))
     page.keys(report.keys(named, ("band",) if others.trials else ()))
-    grid = page.grid(4, 2, 3.3, left=0.5)
+    grid = page.grid(4, 2, 5.0 if report.standing.complete < FEWEST_COMPLETE else 3.3, left=0.5)
     for row, kind in enumerate(("loss", "accuracy")):
         scale = 1.0 if kind == "loss" else 100.0
         for ax, split in zip(grid[2 * row :], ("train", "validation"), strict=False):
@@ -54,7 +54,8 @@ def _curves_table(page: Page, report: Report, trials: Sequence[TrialRecord]) -> 
     if not trials:
         return
     page.heading("At the selected epoch")
-    head = ["trial", "curve", "epoch", "train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "gap"]
+    measured = [f"{split}\n{kind}" for kind in ("loss", "accuracy") for split in ("train", "validation")]
+    head = ["trial", "curve", "epoch", *measured, "gap"]
     page.table(head, [_curve_row(report, trial) for trial in trials[:MOST_ROWS]], right=range(2, 8))
 
 

@@ -62,11 +62,19 @@ def _rungs(page: Page, found: list[Rung]) -> None:
             str(one.reached),
             str(one.continued) if one is not found[-1] else "",
             wording.duration(one.seconds),
-            "" if one.correlation is None else f"{one.correlation:.2f} ({one.low:.2f} to {one.high:.2f})",
+            ""
+            if one.correlation is None
+            else f"{one.correlation:.2f} ({one.low:.2f} to {one.high:.2f})".replace("-", "\u2212"),
         ]
         for one in found
     ]
-    head = ["epochs", "trials that reached it", "continued", "training time", "rank correlation with the next"]
+    head = [
+        "rung (epochs)",
+        "trials that reached it",
+        "continued",
+        "training time",
+        "rank correlation with the next rung",
+    ]
     page.table(head, rows, right=(0, 1, 2, 3, 4))
 
 

@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 
 from reports.analysis import wording
 from reports.analysis.axes import EDGE, Axis, at_bounds, axes, values
-from reports.analysis.isolation import SOLID, Isolation, isolations
+from reports.analysis.isolation import SOLID, Isolation, Part, isolations
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import SMALL, Key, Page, shorten
+from reports.drawing.layout import MUTED, SMALL, Key, Page, shorten
 from reports.drawing.sheets import Sheets
-from reports.drawing.style import PALETTE
 from reports.pages.context import Report
 from reports.pages.importance import no_ranking
 
@@ -43,7 +42,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
     top = [t.number for t in report.record.ranked()[:3]]
     known = {trial.number for trial in trials}
     starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
-    lines = [Key("expected best of the part, at equal numbers", PALETTE[0], line="-")] if _is_compared(parts) else []
+    lines = [Key("expected best of the part, at equal numbers", MUTED, line="-")] if _is_compared(parts) else []
     page.keys([*report.keys(starred, ("complete", "pruned value", "broken")), *lines])
     rows = math.ceil(len(sheet) / 2)
     objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
@@ -63,15 +62,20 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
 
 
 def _is_compared(parts: Mapping[str, Isolation]) -> bool:
-    return any(math.isfinite(part.even) for one in parts.values() for part in one.parts)
+    return any(map(_compared, parts.values()))
+
+
+def _compared(found: Isolation) -> list[Part]:
+    """The parts that can be compared; none if only one can."""
+    parts = [part for part in found.parts if math.isfinite(part.even)]
+    return parts if len(parts) > 1 else []
 
 
 def _parts(ax: Axes, report: Report, found: Isolation | None, ends: tuple[float, float]) -> None:
     """A line over each part of the range that can be compared."""
-    for part in found.parts if found else ():
-        if math.isfinite(part.even):
-            height = float(np.clip(part.even * report.metric.scale, *ends))
-            ax.hlines(height, part.low, part.high, PALETTE[0], linewidth=1.8, alpha=0.8)
+    for part in _compared(found) if found else ():
+        height = float(np.clip(part.even * report.metric.scale, *ends))
+        ax.hlines(height, part.low, part.high, MUTED, linewidth=1.8)
 
 
 def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends: tuple[float, float]) -> None:

@@ -37,11 +37,11 @@ def table(report: Report, sheets: Sheets) -> None:
     head = [
         "",
         "trial",
-        report.metric.name.replace("validation ", "validation_"),
+        report.metric.name.replace(" ", "\n", 1),
         *_other(report)[0],
         "epoch",
         "time",
-        *keys,
+        *(key.replace("_", "\n") for key in keys),
     ]
     page.table(
         head,
@@ -63,9 +63,9 @@ def export(report: Report) -> str:
 def _other(report: Report) -> tuple[list[str], Callable[[TrialRecord], str]]:
     """A second metric for the table, one that does not rank the trials."""
     if report.metric.maximize:
-        return ["validation_loss"], lambda trial: wording.loss().text(trial.validation_loss)
+        return ["validation\nloss"], lambda trial: wording.loss().text(trial.validation_loss)
     metric = wording.accuracy(report.record.validated)
-    return ["validation_accuracy"], lambda trial: metric.text(trial.validation_accuracy)
+    return ["validation\naccuracy"], lambda trial: metric.text(trial.validation_accuracy)
 
 
 def _row(report: Report, rank: int, trial: TrialRecord, keys: Sequence[str]) -> list[Cell]:
@@ -111,7 +111,12 @@ def _failures_finding(report: Report) -> str:
 def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -> None:
     keys = list(report.record.study["space"])[:6]
     rows = [_failure(trial, keys) for trial in broken[:MOST_FAILURES]]
-    page.table(["trial", "outcome", "epochs", *keys, "reason"], rows, right=(0, 2), size=TINY)
+    page.table(
+        ["trial", "outcome", "epochs", *(key.replace("_", "\n") for key in keys), "reason"],
+        rows,
+        right=(0, 2),
+        size=TINY,
+    )
     if len(broken) > MOST_FAILURES:
         page.space(0.08)
         page.paragraph(f"{len(broken) - MOST_FAILURES} more: {export(report)}.", SMALL, colour=MUTED)
