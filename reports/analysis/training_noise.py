@@ -112,5 +112,5 @@ def noise_words(record: SweepRecord) -> str:
     """The least difference with its origin: `the noise of a training, 4 %`."""
     limit, is_known = least_difference(record)
     what = "a training" if record.folds == 1 else f"a mean of {record.folds} folds"
-    of = f"the noise of {what}" if is_known else "a tenth of the gain of the search"
+    of = f"the noise of {what}" if is_known else "a tenth of what the best trial is above the median one"
     return f"{of}, {difference_words(record, limit)}"

@@ -147,4 +147,14 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
         f" {report.metric.gain(lost)} on average: the best of many is selected partly by chance. The repeats do not"
         " have this selection bias"
         + (", except that the champion is again the best of several." if not is_split(report.record) else ".")
+        + _unselected(report, rows)
     )
+
+
+def _unselected(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
+    """How the value of the baseline changed, which was not selected: what other splits and seeds do by themselves."""
+    base = next((row for row in rows if row.trial == BASELINE and math.isfinite(row.search_value)), None)
+    if base is None:
+        return ""
+    change = report.metric.signed(base.mean - base.search_value)
+    return f" The baseline, which was not selected, changed by {change} between the search and the repeats."

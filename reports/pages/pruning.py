@@ -109,7 +109,12 @@ def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> st
     if report.record.counts().get("pruned", 0) and check.status == WARN:
         return f"Pruning stops good trials: {good} of {given_up} that it gave up were good"
     known = _known(found)
-    early = f"The order of the trials is known from epoch {known} on" if known else "No epoch predicts the order well"
+    if known:
+        early = f"From epoch {known} on the trials are nearly in their final order (rank correlation at least {GOOD})"
+    elif report.standing.complete < FEWEST_COMPLETE:
+        early = "Too few completed trials to tell which epoch predicts their order"
+    else:
+        early = "No epoch predicts the final order well"
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == PASS:

@@ -113,10 +113,10 @@ def _axes_note(report: Report, left: int) -> str:
     more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
     unfinished = f"; {report.standing.unfinished} unfinished not drawn" if report.standing.unfinished else ""
     return (
-        f"Search space: n = {report.endings() or 'no finished trial'}{unfinished}. Dotted lines are the ends of the"
-        " searched range. Lines: the best over all other settings in each fifth of the range or each choice, as"
-        f" expected of as many completed trials as the smallest part with {counted(SOLID, 'trial')} has, since the"
-        " best of many is better than the best of few. A pruned trial is drawn at its best value before it was"
-        " stopped, or in the shaded strip if that is outside the axis. A trial without such a layer is not in that"
-        f" panel.{more}{no_ranking(report.importance)}"
+        f"Search space: n = {report.endings() or 'no finished trial'}{unfinished}. Equal values are spread sideways."
+        " Dotted lines are the ends of the searched range. Lines: the best over all other settings in each fifth of"
+        " the range or each choice, as expected of as many completed trials as the smallest part with"
+        f" {counted(SOLID, 'trial')} has, since the best of many is better than the best of few. A pruned trial is"
+        " drawn at its best value before it was stopped, or in the shaded strip if that is outside the axis. A trial"
+        f" without such a layer is not in that panel.{more}{no_ranking(report.importance)}"
     )

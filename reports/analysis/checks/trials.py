@@ -185,9 +185,9 @@ def saturated(record: SweepRecord) -> Check:
     errors_made = f"{min(errors)} to {max(errors)} errors" if max(errors) else "no error"
     few = f"The best trials make {errors_made} on {counted(rows, 'validation row')}"
     if not record.metric.percent:
-        return Check(name, PASS, f"{few}; their losses still differ.", numbers)
+        return Check(name, PASS, f"{few}; their losses differ, so they do not tie.", numbers)
     if tied < TIED and not (tied >= 2 and top == 1):
-        return Check(name, PASS, f"{few}, which tells them apart.", numbers)
+        return Check(name, PASS, f"{few}: they do not tie.", numbers)
     words = f"{tied} of the best {len(best)} trials tie at {wording.objective(record).text(top)}"
     return Check(
         name, WARN, f"{words} on {counted(rows, 'validation row')}, too few to rank them. {_more_rows(record)}", numbers
