@@ -25,7 +25,7 @@ INNER = WIDTH - 2 * SIDE
 TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 17.0, 20.0, 12.5, 10.5, 9.3, 8.0, 7.0  # points
 LEADING = 1.42  # line height, as a multiple of the type size
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
-CAPTION_LINES = 4  # most lines under a large figure
+CAPTION_LINES = 5  # most lines under a large figure
 NOTE_LEADING, NOTE_GAP = (
     1.36,
     0.06,
