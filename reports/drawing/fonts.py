@@ -25,7 +25,7 @@ for _file in sorted((Path(__file__).parent / "fonts").glob("*.ttf")):
 def printable(text: str, family: str = SANS) -> str:
     """Text in one line without control characters; characters missing in both fonts become U+FFFD."""
     flat = " ".join(text.split()) if any(c in text for c in "\n\r\t\v\f") else text
-    return "".join(c if ord(c) in _known(family) | _known(FALLBACK) else UNKNOWN for c in flat)
+    return "".join(c if ord(c) in _known(family) or ord(c) in _known(FALLBACK) else UNKNOWN for c in flat)
 
 
 def measure(text: str, size: float, *, bold: bool = False, family: str = SANS) -> float:

@@ -263,7 +263,7 @@ def _tested_against_baseline(record: SweepRecord) -> list[str]:
     if test is None or found is None:
         return []
     metric = wording.accuracy(test.examples)
-    if found.mean == 0:
+    if found.mean == found.low == found.high == 0:
         return [f"The baseline's final models have the same accuracy on average ({metric.text(found.baseline)})."]
     return [
         f"That is an accuracy {metric.gain(found.mean)} {'higher' if found.mean >= 0 else 'lower'} than that of the"

@@ -34,6 +34,8 @@ STATES = {
     "broken": Key("diverged or failed", style.FAILURE, "x"),
     "band": Key("other trials", style.GREY, "s"),
 }
+ENDINGS = {"pruned": {"pruned"}, "pruned value": {"pruned"}, "broken": {*BROKEN}}
+"""Outcomes of trials, of which one must have occurred for a state to be in a legend; the others always are."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,8 @@ class Report:
         looks = [(name(number).removeprefix("The ").capitalize(), self.looks[number]) for number in trials]
         found = [Key(label, look.colour, look.marker, look.line if lines else None) for label, look in looks]
         outcomes = {trial.outcome for trial in self.record.trials}
-        absent = {"pruned", "pruned value"} - ({"pruned", "pruned value"} if "pruned" in outcomes else set())
-        absent |= set() if outcomes & set(BROKEN) else {"broken"}
-        return [*found, *(STATES[state] for state in states if state not in absent)]
+        shown = [STATES[state] for state in states if state not in ENDINGS or outcomes & ENDINGS[state]]
+        return [*found, *shown]
 
     def endings(self) -> str:
         """How the finished trials ended, in words."""

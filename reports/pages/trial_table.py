@@ -41,7 +41,7 @@ def table(report: Report, sheets: Sheets) -> None:
         *_other(report)[0],
         "epoch",
         "time",
-        *(key.replace("_", "\n") for key in keys),
+        *map(_head, keys),
     ]
     page.table(
         head,
@@ -53,6 +53,11 @@ def table(report: Report, sheets: Sheets) -> None:
         page.space(0.2)
         page.heading(_failures_finding(report))
         _failures_table(page, report, broken)
+
+
+def _head(key: str) -> str:
+    """A hyperparameter as the head of a narrow column."""
+    return key.replace("_", "\n")
 
 
 def export(report: Report) -> str:
@@ -112,7 +117,7 @@ def _failures_table(page: Page, report: Report, broken: Sequence[TrialRecord]) -
     keys = list(report.record.study["space"])[:6]
     rows = [_failure(trial, keys) for trial in broken[:MOST_FAILURES]]
     page.table(
-        ["trial", "outcome", "epochs", *(key.replace("_", "\n") for key in keys), "reason"],
+        ["trial", "outcome", "epochs", *map(_head, keys), "reason"],
         rows,
         right=(0, 2),
         size=TINY,
