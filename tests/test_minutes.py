@@ -46,6 +46,17 @@ learning_rate = { low = 1e-3, high = 3e-2, log = true }
 top = 2
 repeats = 3
 """
+WORSE = (
+    STUDY.partition("[space]")[0]
+    + """\
+[space]
+learning_rate = { choices = [0.003, 1e-6, 1e-7] }
+
+[confirm]
+top = 1
+repeats = 3
+"""
+)
 LONG = ("--set", "baseline.epochs=8000")
 """A training of a third of a minute or more: too long to be confirmed in twelve seconds."""
 DIVERGING = """\
@@ -174,11 +185,12 @@ def test_with_hardly_any_time_one_epoch_of_the_baseline_makes_the_champion(sweep
     assert (sweeps.home / "brief/champion.npz").exists()
 
 
-def confirmed_again(sweeps, former):
-    """The record after a run of 15 s, or longer ones where a busy machine had no time to confirm again."""
+def confirmed_again(sweeps, trials):
+    """The record after a run of 15 s, or longer ones until a champion is named after more than so many trials."""
     for minutes in (0.25, 0.5, 1, 2):
         sweeps.run("--minutes", str(minutes))
-        if (found := sweeps.record()).verdict != former.verdict:
+        found = sweeps.record()
+        if found.verdict and found.verdict["searched"] > trials:
             break
     return found
 
@@ -187,8 +199,8 @@ def test_more_minutes_search_on_and_confirm_again(sweeps):
     """An unconfirmed champion is replaced by a confirmed one, and that by the best of all later trials."""
     sweeps.run("--minutes", "0.01")  # over before the first epoch, on any machine
     first = sweeps.record()
-    second = confirmed_again(sweeps, first)
-    third = confirmed_again(sweeps, second)
+    second = confirmed_again(sweeps, len(first.trials))
+    third = confirmed_again(sweeps, len(second.trials))
     printed = sweeps.run()
 
     assert first.verdict is None
@@ -201,6 +213,19 @@ def test_more_minutes_search_on_and_confirm_again(sweeps):
     assert [str(trial) for trial in third.trials[: len(second.trials)]] == [str(trial) for trial in second.trials]
     assert "the minutes of the study are over, and its champion is named; for 3 more minutes: sweep run" in printed
     assert (len(sweeps.record().trials), sweeps.record().verdict) == (len(third.trials), third.verdict)
+
+
+def test_the_same_champion_after_more_minutes_ends_the_study_too(sweeps):
+    """All other settings are far worse than the baseline, whose final models are trained once."""
+    sweeps.study.write_text(WORSE)
+    first = confirmed_again(sweeps, 1)
+    second = confirmed_again(sweeps, len(first.trials))
+    printed = sweeps.run()
+
+    assert first.verdict["champion"] == second.verdict["champion"] == 0
+    assert first.verdict["time"] == second.verdict["time"]
+    assert "the minutes of the study are over, and its champion is named" in printed
+    assert len(sweeps.record().trials) == len(second.trials)
 
 
 def test_a_study_that_was_killed_late_is_still_confirmed(sweeps):

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -104,12 +103,10 @@ def _with_more(study: Study, more: int | None, database: Database) -> Study:
 
 
 def _is_answered(record: SweepRecord) -> bool:
-    """Whether a champion was named after the last trial of the search had ended, and its files are there."""
+    """Whether the champion was chosen from all trials of the search, and its files are there."""
     if record.verdict is None or not StudyFolder(record.folder).has_champion:
         return False
-    ends = [trial.finished for trial in record.trials]
-    named = datetime.fromisoformat(record.verdict["time"])  # in whole seconds
-    return all(end is not None and end.replace(microsecond=0) <= named for end in ends)
+    return record.verdict.get("searched") == len(record.trials)  # an older verdict does not say, and is searched on
 
 
 def _say_how_to_search_on(options: Options, console: Console) -> None:

@@ -105,6 +105,7 @@ def verdict_of(
     runner_up = next((one["trial"] for one in results if one["trial"] not in (champion, 0)), None)
     return {
         "protocol": PROTOCOL,
+        "searched": len(record.trials),
         "champion": champion,
         "hyperparameters": Hyperparameters(**record.trials[champion].hyperparameters).as_dict(),
         "baseline": 0,
