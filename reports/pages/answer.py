@@ -41,6 +41,9 @@ def answer(report: Report, sheets: Sheets) -> None:
         page.figures(_key_figures(report))
         page.space(0.08)
     page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    if advice := _advice(report):
+        page.space(0.08)
+        page.paragraph(advice, BODY, bold=True, most=2)
     if uneven := imbalance(report.record):
         page.space(0.08)
         page.paragraph(" ".join(uneven.sentences()), BODY, bold=True, most=4)
@@ -194,6 +197,27 @@ def _answer(report: Report) -> list[str]:
             f"One accuracy on {counted(n, 'validation example')} has a standard error of {wording.percent(se, 2)}."
         )
     return found
+
+
+def _advice(report: Report) -> str:
+    """What to do with the result, in a sentence; nothing while the study has not ended."""
+    best, paired = winner(report.record), paired_difference(report.record)
+    if best is None or not report.standing.over:
+        return ""
+    use = f"sweep predict FILE --study {report.record.name}"
+    if not report.record.verdict:
+        return "Do not rely on the difference yet: it was not confirmed on fresh splits."
+    if best.number == BASELINE:
+        return f"Keep the baseline's settings, with which the champion was trained: {use}"
+    tested = final_difference(report.record)
+    if tested and tested.high < 0:
+        return "Keep the baseline's settings: the champion is worse on the test set."
+    if paired and paired.finding == "worse":
+        return "Keep the baseline's settings: the champion is worse."
+    is_better = paired.finding == "better" if paired else tested is not None and tested.low > 0
+    if is_better:
+        return f"Use the champion: {use}"
+    return f"Use the champion ({use}) or the baseline's settings: by these results either is as good."
 
 
 def _comparison(report: Report) -> list[str]:

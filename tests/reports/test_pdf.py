@@ -15,7 +15,7 @@ from reports import pages, pdf
 from reports.drawing.fonts import UNKNOWN, measure, printable
 from reports.drawing.layout import HEIGHT, INNER, SIDE, WIDTH, Page, settings, shorten, wrap
 from reports.drawing.sheets import Sheets
-from reports.pages.answer import _test_figure, _tested
+from reports.pages.answer import _advice, _test_figure, _tested
 from reports.pages.answer import headline as headline_of
 from reports.pages.context import report
 from reports.pages.progress import progress
@@ -180,6 +180,20 @@ def test_the_headline_states_the_result(made_up):
     assert headline(replace(record, verdict={**record.verdict, "champion": 0, "paired": None})).startswith(
         "The baseline remains the best"
     )
+
+
+def test_the_advice_agrees_with_the_headline(made_up):
+    record = made_up(30, confirmed=True)
+    paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
+
+    def advice(**changes):
+        return _advice(report(replace(record, verdict={**record.verdict, **changes})))
+
+    assert advice() == f"Use the champion: sweep predict FILE --study {record.name}"
+    assert "either is as good" in advice(paired=paired)
+    assert advice(champion=0, paired=None).startswith("Keep the baseline's settings, with which the champion was")
+    assert "not confirmed" in _advice(report(replace(record, verdict=None)))
+    assert _advice(report(made_up(0, planned=60))) == ""
 
 
 def test_the_test_result_is_a_mean_error_with_its_interval(made_up):
