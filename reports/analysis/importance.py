@@ -80,6 +80,12 @@ class Importance:
     matters: tuple[str, ...]
     judged: int
 
+    @property
+    def leading(self) -> str | None:
+        """The axis that both measures put first; None if they differ, or none matters beyond chance."""
+        is_first = bool(self.matters) and self.matters[0] == self.names[int(self.share.argmax())]
+        return self.matters[0] if is_first else None
+
 
 def importance(record: SweepRecord) -> Importance:
     """Importance of all searched axes; no names if there are too few trials."""

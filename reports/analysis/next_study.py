@@ -3,8 +3,8 @@
 The changes follow the Deep Learning Tuning Playbook (https://github.com/google-research/tuning_playbook): widen a range
 if the best trials are at its bound; cut off a part where trials fail; narrow a range that matters beyond chance to
 where the best trials are; more epochs if the best trials still improve; more trials if they still bring a gain; more
-repeats if the winner is not distinguishable from the baseline. The baseline is unchanged and stays inside every range,
-so that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
+repeats if the champion is not distinguishable from the baseline. The baseline is unchanged and stays inside every
+range, so that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
         found.append(Change("trials", study["trials"], new, "more trials still improved the best value"))
     if "pruning" in warned:
         found.append(
-            Change("pruner", study["pruner"], "none", "the unpruned control trials that it gave up include good ones")
+            Change("pruner", study["pruner"], "none", "of the control trials that it would have stopped, some are good")
         )
     return [change for change in found if change.new != change.old]
 
@@ -124,6 +124,9 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
             found[axis.key] = new, f"{so_far}; {why}" if so_far else why
 
     widened = crowded(record) if "boundary" in warned else {}
+    if "overfitting" in warned:  # a larger network would overfit more
+        sizes = [axis for axis in widened if record.study["space"][axis.key]["kind"] == "layers"]
+        widened = {axis: end for axis, end in widened.items() if axis not in sizes or end != "upper"}
     for axis, end in widened.items():
         low, high = _wider(record, axis, end, allowed)
         change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}")
@@ -240,7 +243,7 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
 
 
 REPEATS_TELL = {
-    "winner against baseline": "to distinguish the winner from the baseline",
+    "champion against baseline": "to distinguish the champion from the baseline",
     "noise": "to distinguish the best trials from each other",
 }
 """What more repeats of the confirmation would tell, by the check that asks for them."""

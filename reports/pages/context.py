@@ -80,6 +80,11 @@ class Report:
         shown = [STATES[state] for state in states if state not in ENDINGS or outcomes & ENDINGS[state]]
         return [*found, *shown]
 
+    @property
+    def best_word(self) -> str:
+        """What the best trial is called: the champion once it is confirmed."""
+        return "champion" if self.record.verdict else "best trial"
+
     def endings(self) -> str:
         """How the finished trials ended, in words."""
         return wording.outcomes({k: v for k, v in self.record.counts().items() if k not in UNFINISHED})
@@ -87,12 +92,12 @@ class Report:
     def why_closed(self) -> str:
         """Why the test set has not been opened."""
         if not self.standing.over:
-            return "it is opened once, after the search has ended and the winner is confirmed"
+            return "it is opened once, after the search has ended and the champion is confirmed"
         if not self.record.study.get("confirm"):
-            return "this study has no confirmation, and only a confirmed winner is tested"
+            return "this study has no confirmation, and only a confirmed champion is tested"
         if self.record.confirm:
             return "the confirmation has not ended"
-        return "it is opened once, after the winner is confirmed"
+        return "it is opened once, after the champion is confirmed"
 
 
 def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:

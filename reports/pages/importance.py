@@ -53,14 +53,17 @@ def _finding(found: Importance) -> str:
         return f"No hyperparameter matters beyond chance in {counted(found.judged, 'trial')}"
     if len(clear) == 1:
         return f"{capital(clear[0])} matters; of no other hyperparameter can it be told"
-    return f"{capital(clear[0])} matters most, then {listed(clear[1:3])}"
+    if found.leading:
+        return f"{capital(clear[0])} matters most, then {listed(clear[1:3])}"
+    more = f", and {len(clear) - 3} more" if len(clear) > 3 else ""
+    return f"{capital(listed(clear[:3]))} matter beyond chance{more}"
 
 
 def _note(report: Report, found: Importance) -> str:
     what = f"1 \u2212 {report.record.metric.label}" if report.record.maximize else report.record.metric.label
     return (
-        f"Importance: n = {found.judged} completed, stopped and diverged trials. Results: the logarithm of the"
-        f" validation {what}; stopped trials are compared with others after as many epochs, diverged ones count as the"
+        f"Importance: n = {found.judged} completed, pruned and diverged trials. Results: the logarithm of the"
+        f" validation {what}; pruned trials are compared with others after as many epochs, diverged ones count as the"
         f" worst. Chance: the level that the highest bar stays below in {percent(1 - LEVEL)} of {SHUFFLES}"
         " permutations of the results."
     )

@@ -106,7 +106,7 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
         ("data's SHA-256", str(data["digest"])),
         ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch{folds}"),
         ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}{start}"),
-        ("pruner", f"{study['pruner']}, {control} of the trials judged but never stopped"),
+        ("pruner", f"{study['pruner']}, {control} of the trials judged but never pruned"),
         ("code", f"commit {commit}{dirty}"),
         ("versions", _flat(origin.get("versions", {}))),
         ("machine", _flat(origin.get("machine", "not recorded"))),

@@ -82,15 +82,15 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
     if not seen:
         words = "There is no unpruned control trial, so whether a pruned one would have won is not known."
         page.paragraph(
-            f"{words} `control` in the study file sets the share of trials that are judged but never stopped."
+            f"{words} `control` in the study file sets the share of trials that are judged but never pruned."
         )
         return
     given_up, good = misjudged(report.record, seen)
     low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)
     page.paragraph(
         f"{counted(len(seen), 'trial')}, chosen by number alone, {'was' if len(seen) == 1 else 'were'} judged but never"
-        " stopped. The pruner would"
-        f" have given up {given_up} of them; {good} of these ended among the better half of those that it let finish"
+        " pruned. The pruner would"
+        f" have stopped {given_up} of them; {good} of these ended among the better half of those that it let finish"
         + (f" (95\u00a0% Wilson interval of the share: {percent(low)} to {percent(high)})." if given_up else "."),
         BODY,
     )
@@ -99,7 +99,7 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
         [str(one.trial), str(one.given_up or "never"), report.metric.text(one.value), f"{one.rank}"]
         for one in sorted(seen, key=lambda one: (one.given_up is None, one.rank))[:MOST_CONTROLS]
     ]
-    head = ["trial", "given up after epoch", report.metric.name, f"rank of {report.standing.complete}"]
+    head = ["trial", "would be pruned after epoch", report.metric.name, f"rank of {report.standing.complete}"]
     page.table(head, rows, right=(0, 1, 2, 3))
 
 
@@ -107,7 +107,7 @@ def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> st
     check = next(check for check in report.checks if check.name == "pruning")
     given_up, good = misjudged(report.record, seen)
     if report.record.counts().get("pruned", 0) and check.status == WARN:
-        return f"Pruning stops good trials: {good} of {given_up} that it gave up were good"
+        return f"Pruning stops good trials: {good} of {given_up} control trials that it would have stopped were good"
     known = _known(found)
     if known:
         early = f"From epoch {known} on the trials are nearly in their final order (rank correlation at least {GOOD})"
@@ -118,7 +118,7 @@ def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> st
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == PASS:
-        return f"Pruning was right: {good} of {given_up} unpruned control trials that it gave up were good"
+        return f"Pruning was right: {good} of {given_up} control trials that it would have stopped were good"
     return f"{early}; too few unpruned control trials to say what pruning cost"
 
 

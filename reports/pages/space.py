@@ -89,7 +89,7 @@ def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends:
 def _axis_title(report: Report, axis: Axis) -> str:
     best = winner(report.record)
     bound = axis.bound(float(values(axis, [best])[0])) if best and not axis.few else None
-    text = f"{axis.name}: winner at {bound} bound" if bound else axis.name
+    text = f"{axis.name}: {report.best_word} at {bound} bound" if bound else axis.name
     return shorten(text, 2.75, SMALL + 0.6, bold=True)
 
 
@@ -98,14 +98,14 @@ def _axes_finding(report: Report, *, continued: bool) -> str:
     if best is None:
         return "The trials in the search space; none completed"
     bounds = at_bounds(report.record, best)
-    lead = report.importance.matters[:1]
-    last = f"; {lead[0]} matters most" if lead else ""
+    lead = report.importance.leading
+    last = f"; {lead} matters most" if lead else ""
     if not bounds:
-        text = f"The winner is inside every searched range{last}"
+        text = f"The {report.best_word} is inside every searched range{last}"
     else:
         ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
         more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
-        text = f"The winner is within {wording.percent(EDGE)} of {ends}{more}{last}"
+        text = f"The {report.best_word} is within {wording.percent(EDGE)} of {ends}{more}{last}"
     return text + (" (continued)" if continued else "")
 
 
@@ -117,6 +117,6 @@ def _axes_note(report: Report, left: int) -> str:
         " Dotted lines are the ends of the searched range. Lines: the best over all other settings in each fifth of"
         " the range or each choice, as expected of as many completed trials as the smallest part with"
         f" {counted(SOLID, 'trial')} has, since the best of many is better than the best of few. A pruned trial is"
-        " drawn at its best value before it was stopped, or in the shaded strip if that is outside the axis. A trial"
+        " drawn at its best value before it was pruned, or in the shaded strip if that is outside the axis. A trial"
         f" without such a layer is not in that panel.{more}{no_ranking(report.importance)}"
     )

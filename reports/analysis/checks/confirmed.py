@@ -33,9 +33,9 @@ def winner_against_baseline(record: SweepRecord) -> Check:
     Warns of 0.5 % of 200 studies whose winner is better by four standard deviations of a training, and of 88 % of 100
     whose winner is not better, of which it passes 2 %.
     """
-    name, found = "winner against baseline", paired_difference(record)
+    name, found = "champion against baseline", paired_difference(record)
     if not record.verdict:
-        return Check(name, CANNOT_TELL, "The winner has not been confirmed: 5 repeats would tell.")
+        return Check(name, CANNOT_TELL, "No champion has been confirmed: 5 repeats would tell.")
     if found is None and record.verdict["champion"] == BASELINE:
         return Check(name, WARN, f"No candidate beat the baseline on {repeat_word(record)}s.")
     if found is None:

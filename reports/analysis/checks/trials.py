@@ -140,8 +140,8 @@ def _is_random(record: SweepRecord, trial: TrialRecord) -> bool:
 def pruning(record: SweepRecord) -> Check:
     """Did pruning stop trials that would have been good? Answered by the unpruned control trials.
 
-    One in twenty of those that the pruner gave up may end among the better half of the trials that it let finish, three
-    in ten are too many: the exact binomial test, which needs nine of them to pass.
+    One in twenty of those that the pruner would have stopped may end among the better half of the trials that
+    it let finish, three in ten are too many: the exact binomial test, which needs nine of them to pass.
 
     Warns of 1 % of 200 studies whose early epochs rank the trials, and of all of 100 in which they rank them the wrong
     way round, with three in ten trials as controls.
@@ -153,14 +153,14 @@ def pruning(record: SweepRecord) -> Check:
     numbers = {"given up": given_up, "misjudged": good}
     status = judged_share(good, given_up, FEW_MISJUDGED, MANY_MISJUDGED)
     text = (
-        f"{good} of {counted(given_up, 'unpruned control trial')} that the pruner gave up ended among the better half"
-        " of those it let finish"
+        f"{good} of {counted(given_up, 'unpruned control trial')} that the pruner would have stopped ended among the"
+        " better half of those it let finish"
     )
     if status != CANNOT_TELL:
         return Check(name, status, f"{text}.", numbers)
     needed = draws_to_tell(good, given_up, FEW_MISJUDGED, MANY_MISJUDGED) or 0
     if not given_up:
-        words = f"No unpruned control trial was given up: {needed} would tell; `control` sets the share of trials."
+        words = f"The pruner would have stopped no control trial: {needed} would tell; `control` sets their share."
         return Check(name, status, words, numbers)
     trials = -(-standing(record).finished * needed // given_up)
     more = f": {needed} would tell, from about {counted(trials, 'trial')} or a larger `control`" if needed else ""

@@ -116,16 +116,16 @@ def test_means_of_folds_are_expected_to_be_less_noisy_than_repeats(known):
 
 def test_a_truly_better_winner_passes(known):
     record = known(40, valley, noise=0.001, space=RATE, confirm=5)
-    assert status(replace(record, verdict=None), "winner against baseline") == CANNOT_TELL
+    assert status(replace(record, verdict=None), "champion against baseline") == CANNOT_TELL
 
     better = known(40, lambda settings: uphill(settings), noise=0.001, space=RATE, confirm=5)
-    assert status(better, "winner against baseline") == PASS
+    assert status(better, "champion against baseline") == PASS
 
 
 def test_a_champion_that_is_the_baseline_warns(known):
     record = known(12, lambda settings: 0.95 if settings["learning_rate"] == 0.001 else 0.9, space=RATE, confirm=3)
 
-    assert status(record, "winner against baseline") == WARN
+    assert status(record, "champion against baseline") == WARN
 
 
 def test_enough_trials_warns_if_the_search_still_improves(known):

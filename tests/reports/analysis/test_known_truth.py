@@ -45,7 +45,7 @@ def test_a_winner_on_a_bound(known):
     record = known(60, lambda settings: 0.8 + 0.1 * place(settings), space=SPACE, seed=7, confirm=5)
     status, titles = told(record)
 
-    assert status["winner against baseline"] == PASS
+    assert status["champion against baseline"] == PASS
     assert status["boundary"] == WARN
     assert any("the upper bound of learning rate" in title for title in titles)
     assert any(title.startswith("Proposed next study: ") for title in titles)
@@ -59,7 +59,7 @@ def test_two_settings_that_are_truly_equal(known):
     status, titles = told(record)
 
     assert status["noise"] == WARN
-    assert status["winner against baseline"] == WARN
+    assert status["champion against baseline"] == WARN
     assert "not distinguishable" in titles[0] or "The baseline remains the best" in titles[0]
     assert not any("matters most" in title or "Over all other settings" in title for title in titles)
 
@@ -95,7 +95,7 @@ def test_no_completed_trials(made_up, outcome):
 
     assert titles[0].startswith("No answer: none of 30 finished trials completed")
     assert status["infeasible share"] == (PASS if outcome == "pruned" else WARN)
-    assert status["winner against baseline"] == status["boundary"] == status["noise"] == CANNOT_TELL
+    assert status["champion against baseline"] == status["boundary"] == status["noise"] == CANNOT_TELL
 
 
 @pytest.mark.slow

@@ -91,6 +91,18 @@ def test_a_complement_scale_and_layers_are_widened_too(proposed, known):
         assert study.space["beta2"].high > 0.9999
 
 
+def test_a_network_that_overfits_is_not_made_larger(known):
+    """The best trials have two layers, the most that are searched, and all of them overfit."""
+    space = {"hidden_sizes": {"kind": "layers", "layers": [1, 2], "units": [64, 512], "log": True}}
+    fits = known(80, lambda settings: 0.8 + 0.1 * (len(settings["hidden_sizes"]) - 1), space=space)
+    overfits = same_curves(fits, np.concatenate([np.linspace(1, 0.3, 10), np.linspace(0.3, 0.9, 20)]))
+    proposal = propose(overfits, _allowed)
+    changes = proposal.changes if proposal else ()
+
+    assert "space.hidden_sizes" in {change.key for change in propose(fits, _allowed).changes}
+    assert "space.hidden_sizes" not in {change.key for change in changes}
+
+
 def test_epochs_are_raised_if_the_best_improve_and_halved_if_best_epochs_are_early(proposed, known):
     base = known(20, lambda settings: 0.9, space=RATE)
     longer, study = proposed(same_curves(base, np.exp(-np.arange(30) / 15)))
