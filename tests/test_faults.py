@@ -128,9 +128,8 @@ def at_work(process, folder, when):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGHUP))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_within_five_seconds(started, tmp_path, number):
     """With 128 plus its number, a checkpoint, and the command to resume."""
     process = started("home", *LONG)

@@ -32,6 +32,7 @@ def test_a_cluster_needs_its_extra_and_is_passed_on():
     assert "requirements-cluster.lock" not in without
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".venv/.installed").exists(), reason="not set up by make: it would install first")
 def test_the_shell_does_not_interpret_a_study_name(tmp_path):
     """The program refuses it with its own message and exit code."""

@@ -127,6 +127,7 @@ def test_labels_keep_their_type():
     assert classes("1", "b").tolist() == ["1", "b"]
 
 
+@pytest.mark.slow
 def test_fit_searches_a_network_for_a_dataframe(tmp_path, monkeypatch):
     """With the home folder and the tracker of the environment, as the command line."""
     from sklearn.datasets import load_iris

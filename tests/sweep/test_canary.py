@@ -267,6 +267,7 @@ def test_an_unexpected_error_is_printed_without_the_password(
     assert leaks(tmp_path, said) == []
 
 
+@pytest.mark.slow
 def test_the_password_is_sent_to_the_tracking_server(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

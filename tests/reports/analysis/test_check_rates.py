@@ -135,6 +135,7 @@ def warnings(world, base, seeds):
     return Counter(check.name for seed in seeds for check in checks(world.study(base, seed)) if check.status == WARN)
 
 
+@pytest.mark.slow
 def test_two_studies_without_a_fault_have_no_warning(base):
     assert not warnings(SOUND["of the loss"], base, range(2))
 

@@ -157,6 +157,7 @@ def test_a_search_with_one_worker_is_reproducible(tiny, opened, searched):
     assert [numbers(trial) for trial in records.read(broken.folder).trials] == expected
 
 
+@pytest.mark.slow
 def test_a_killed_worker_does_not_change_the_result(tiny, opened, searched):
     """Its trial continues under the same number and ends with the same bits."""
     study = tiny("baseline.epochs=12")

@@ -97,6 +97,7 @@ def test_the_finalists_the_baseline_and_the_controls_run_to_the_end(tiny, opened
         assert all(len(trial.epochs) > epoch for trial in reached[:2])
 
 
+@pytest.mark.slow
 def test_pausing_changes_no_number_of_a_training(tiny, opened, searched):
     """Each trial equals the same one without a pruner, as far as it ran."""
     paused, whole = tiny(*HALVING), tiny(*HALVING, "pruner=none")

@@ -33,6 +33,7 @@ def sampler(seed, cache, standings, log_cost=lambda params: 0.0):
     return RungTPESampler(seed, cache, standings, log_cost)
 
 
+@pytest.mark.slow
 def test_importing_the_search_changes_nothing_in_optuna():
     """In a new interpreter: every attribute of every Optuna module is the same object as before."""
     program = """
@@ -87,7 +88,7 @@ def test_near_ties_are_decided_by_optuna(monkeypatch, tmp_path):
 ENDS = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("direction", ["minimize", pytest.param("maximize", marks=pytest.mark.slow)])
 def test_every_proposal_equals_optunas(tmp_path, direction, count):
     """Two studies with the same trials, of every state and eight of them running at any time."""

@@ -143,6 +143,7 @@ def test_a_killed_worker_is_detected_and_replaced(pool, tmp_path, digits_folder)
     assert until(pool, "done")[-1].kind == "done"
 
 
+@pytest.mark.slow
 def test_two_workers_never_use_one_folder(pool, tmp_path, digits_folder):
     """A job waits until the other has released the lock."""
     one = job(tmp_path, digits_folder, "search/7")
