@@ -1,10 +1,11 @@
 """The proposed next study: the study file with a change for every warning that a change can address.
 
 The changes follow the Deep Learning Tuning Playbook (https://github.com/google-research/tuning_playbook): widen a range
-if the best trials are at its bound; cut off a part where trials fail; narrow a range that matters beyond chance to
-where the best trials are; more epochs if the best trials still improve; more trials if they still bring a gain; more
-repeats if the champion is not distinguishable from the baseline. The baseline is unchanged and stays inside every
-range, so that both studies have the same reference. The seed, and so the split of the data, is unchanged too.
+if the best trials are at its bound and more than the noise of a training may be gained there; cut off a part where
+trials fail; narrow a range that matters beyond chance to where the best trials are; more epochs if the best trials
+still improve; more trials if they still bring a gain; more repeats if the champion is not distinguishable from the
+baseline. The baseline is unchanged and stays inside every range, so that both studies have the same reference. The
+seed, and so the split of the data, is unchanged too.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from reports.analysis.checks.curves import LONGER
 from reports.analysis.checks.finding import WARN, Check, top_group
 from reports.analysis.checks.space import crowded
 from reports.analysis.failures import BROKEN
+from reports.analysis.gain import Gain, gain_of_epochs, gain_of_range, gain_of_trials
 from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
+from reports.analysis.training_noise import least_difference
 from reports.analysis.wording import listed, setting
 from studies.record.reader import SweepRecord
 
@@ -52,12 +55,14 @@ class Change:
         key: dotted, such as `space.learning_rate`.
         old, new: its values.
         why: the reason, used as a comment.
+        gain: the least and the most that the objective is expected to gain, as heights; None where it is not known.
     """
 
     key: str
     old: Any
     new: Any
     why: str
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,12 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
         return []
     study, found = record.study, []
     ranges = _ranges(record, warned, allowed)
-    found += [Change(f"space.{key}", study["space"][key], new, why) for key, (new, why) in ranges.items()]
+    found += [Change(f"space.{key}", study["space"][key], *new) for key, new in ranges.items()]
     found += _epochs(record, warned, allowed)
     if "enough trials" in warned:
         new = min(MOST_TRIALS, MORE_TRIALS * record.planned)
-        found.append(Change("trials", study["trials"], new, "more trials still improved the best value"))
+        why = "more trials still improved the best value"
+        found.append(Change("trials", study["trials"], new, why, gain_of_trials(record)))
     if "pruning" in warned:
         found.append(
             Change("pruner", study["pruner"], "none", "of the control trials that it would have stopped, some are good")
@@ -113,15 +119,18 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
 # --- ranges
 
 
-def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) -> dict[str, tuple[Any, str]]:
-    """New dimensions by hyperparameter, with the reasons."""
-    found: dict[str, tuple[Any, str]] = {}
+def _ranges(
+    record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed
+) -> dict[str, tuple[Any, str, Gain | None]]:
+    """New dimensions by hyperparameter, with the reasons and the expected gains."""
+    found: dict[str, tuple[Any, str, Gain | None]] = {}
 
-    def change(axis: Axis, low: float, high: float, why: str) -> None:
-        old, so_far = found.get(axis.key, (record.study["space"][axis.key], ""))
+    def change(axis: Axis, low: float, high: float, why: str, gain: Gain | None = None) -> None:
+        old, so_far, other = found.get(axis.key, (record.study["space"][axis.key], "", None))
         new = _dimension(old, axis, low, high)
         if new != old:
-            found[axis.key] = new, f"{so_far}; {why}" if so_far else why
+            most = max(filter(None, (gain, other)), key=lambda one: one[1], default=None)
+            found[axis.key] = new, f"{so_far}; {why}" if so_far else why, most
 
     widened = crowded(record) if "boundary" in warned else {}
     if "overfitting" in warned:  # a larger network would overfit more
@@ -129,7 +138,9 @@ def _ranges(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
         widened = {axis: end for axis, end in widened.items() if axis not in sizes or end != "upper"}
     for axis, end in widened.items():
         low, high = _wider(record, axis, end, allowed)
-        change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}")
+        gain = gain_of_range(record, axis, low, high)
+        if gain is None or gain[1] > least_difference(record)[0]:
+            change(axis, low, high, f"the best trials are at the {end} bound of {axis.name}", gain)
     matters = what_matters(record)
     for axis in axes(record.study["space"]):
         if axis in widened or axis.scale == "choice" or axis.layer is not None or axis.low == axis.high:
@@ -233,13 +244,15 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     if "epochs" in record.study["space"]:
         return []
     old = int(record.study["baseline"]["epochs"])
+    gain = None
     if "best epoch" in warned:
         new, why = max(1, math.ceil(SHORTER * old)), "most trials had their best epoch in the first tenth"
     elif "still improving" in warned:
         new, why = math.ceil(LONGER * old), "the best trials would gain more than repeating one changes the result"
+        gain = gain_of_epochs(record)
     else:
         return []
-    return [Change("baseline.epochs", old, new, why)] if allowed("epochs", new) else []
+    return [Change("baseline.epochs", old, new, why, gain)] if allowed("epochs", new) else []
 
 
 REPEATS_TELL = {

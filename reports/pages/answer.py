@@ -217,7 +217,7 @@ def _advice(report: Report) -> str:
     is_better = paired.finding == "better" if paired else tested is not None and tested.low > 0
     if is_better:
         return f"Use the champion: {use}"
-    return f"Use the champion ({use}) or the baseline's settings: by these results either is as good."
+    return f"Use the champion ({use}) or the baseline's settings: these results do not tell them apart."
 
 
 def _comparison(report: Report) -> list[str]:

@@ -190,7 +190,7 @@ def test_the_advice_agrees_with_the_headline(made_up):
         return _advice(report(replace(record, verdict={**record.verdict, **changes})))
 
     assert advice() == f"Use the champion: sweep predict FILE --study {record.name}"
-    assert "either is as good" in advice(paired=paired)
+    assert "do not tell them apart" in advice(paired=paired)
     assert advice(champion=0, paired=None).startswith("Keep the baseline's settings, with which the champion was")
     assert "not confirmed" in _advice(report(replace(record, verdict=None)))
     assert _advice(report(made_up(0, planned=60))) == ""

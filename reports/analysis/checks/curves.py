@@ -67,7 +67,7 @@ def still_improving(record: SweepRecord) -> Check:
     name, best = "still improving", _long_enough(record)
     if len(best) < FEWEST_BEST:
         return _too_few_curves(record, name, len(best))
-    gains = np.array([longer_gain(_curve(record, trial)) for trial in best])
+    gains = longer_gains(record)
     (limit, _), gain = least_difference(record), float(np.median(gains))
     agreeing, annealed = int((gains > limit).sum()), sum(trial.annealed for trial in best)
     numbers = {"judged": len(best), "gain": gain, "limit": limit, "agreeing": agreeing, "schedule ended": annealed}
@@ -80,6 +80,11 @@ def still_improving(record: SweepRecord) -> Check:
         words = "The schedule reduced the learning rate to 0, which flattens any curve: a longer study would tell."
         return Check(name, CANNOT_TELL, words, numbers)
     return Check(name, PASS, f"{text}, no more than {than}.", numbers)
+
+
+def longer_gains(record: SweepRecord) -> Floats:
+    """What each of the best trials would gain from `LONGER` times the epochs, (trials,), as heights."""
+    return np.array([longer_gain(_curve(record, trial)) for trial in _long_enough(record)])
 
 
 def best_epoch(record: SweepRecord) -> Check:
