@@ -7,7 +7,7 @@ the axis label in the report. How to add one: docs/architecture.md.
 from __future__ import annotations
 
 import math
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from numbers import Real  # NumPy's numbers are registered as such
 from typing import Any
 
@@ -90,7 +90,7 @@ class Hyperparameters:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, ready for JSON; `hidden_sizes` is a list."""
-        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+        return {**{name: getattr(self, name) for name in FIELDS}, "hidden_sizes": list(self.hidden_sizes)}
 
 
 FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(Hyperparameters)}
