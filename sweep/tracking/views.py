@@ -14,6 +14,8 @@ from studies.record.reader import SweepRecord
 CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
 VIEW, TABLE = "learning-curves", "trials"
 """Keys of the two views in the address, and of the experiment's tags that hold them."""
+CONFIRMATION = ("screen", "confirm", "final")
+"""Roles of the runs of a confirmation, which are no trials."""
 _SECTION = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
 _CURVES_SECTION = {**_SECTION, "uuid": "curves", "name": "Learning curves", "columns": 2, "cardHeight": 280}
 _REST_SECTION = {**_SECTION, "uuid": "rest", "name": "Model metrics", "isGenerated": True}
@@ -30,8 +32,8 @@ def views(record: SweepRecord, study_run: str) -> dict[str, str]:
         record: the study.
         study_run: id of its run, which stands above those of its trials in the table.
     """
-    table = {**_view(record, ("confirm", "final")), "runsPinned": [study_run]}
-    states = {VIEW: _view(record, ("study", "confirm", "final")), TABLE: table}
+    table = {**_view(record, CONFIRMATION), "runsPinned": [study_run]}
+    states = {VIEW: _view(record, ("study", *CONFIRMATION)), TABLE: table}
     return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
 
 

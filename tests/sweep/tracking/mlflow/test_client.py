@@ -91,7 +91,8 @@ def test_the_saved_views_show_learning_curves_and_a_table_of_searched_params(
     assert max(map(len, kept.values())) < 5000  # MLflow's limit for the tag of an experiment
     curves = [chart["metricKey"] for chart in charts["compareRunCharts"] if chart["type"] == "LINE"]
     assert curves == ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
-    assert "tags.role != 'study'" in charts["searchFilter"]
+    for role in ("study", "screen", "confirm", "final"):
+        assert f"tags.role != '{role}'" in charts["searchFilter"]
     assert (table["orderByKey"], table["orderByAsc"]) == ("metrics.`objective`", not record.maximize)
     assert {f"params.`{key}`" for key in record.study["space"]} < set(table["selectedColumns"])
     assert table["runsPinned"] == [run_of(home, "study")["id"]]
