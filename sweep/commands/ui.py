@@ -25,7 +25,7 @@ from studies.record.folder import Home, StudyFolder
 from studies.record.location import last_written
 from sweep.passwords import HIDDEN, without_passwords
 from sweep.tracking.mlflow.local_store import ARTIFACTS
-from sweep.tracking.views import charts
+from sweep.tracking.views import VIEW, charts
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -62,7 +62,7 @@ def links(folder: Path, address: str) -> Links | None:
         return None
     base, experiment, winner = _without_user(address).rstrip("/"), place["experiment_id"], place["winner_run_id"]
     return Links(
-        charts=f"{base}/{charts(experiment)}",
+        charts=f"{base}/{charts(experiment, place.get('view', VIEW))}",
         winner=f"{base}/#/experiments/{experiment}/runs/{winner}/model-metrics" if winner else None,
     )
 

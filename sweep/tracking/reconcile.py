@@ -19,11 +19,12 @@ from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
 from sweep.tracking.champion import champion_model, model_name
 from sweep.tracking.diff import missing_points
-from sweep.tracking.remote_study import RemoteStudy
+from sweep.tracking.remote_study import PARENT_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
 from sweep.tracking.sync_result import Changes, SyncResult
 from sweep.tracking.tracker import Tracker, TrackerError
 from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
+from sweep.tracking.views import view_key
 
 
 class MirrorError(Exception):
@@ -143,7 +144,7 @@ class Mirror:
         created = self.remote.ensure(record, study_head(record))
         changes += created
         if fetched or created:  # one of the views names the study's run
-            changes += self.remote.update_views(record)
+            changes += self.remote.update_views(record, begun=bool(created))
         digests = []
         for study, trial in all_trials(record):
             digest = trial_digest(record, study, trial)
@@ -158,9 +159,10 @@ class Mirror:
         self, record: SweepRecord, study: str, trial: TrialRecord, digest: str, thorough: bool
     ) -> Changes:
         key = trial_key(study, trial)
-        is_sent = self.remote.digest(key) == digest and self.remote.runs[key].status == trial_status(trial)
-        if is_sent and not thorough:
-            return Changes()
+        if not thorough and self.remote.digest(key) == digest:
+            sent = self.remote.runs[key]
+            if sent.status == trial_status(trial) and sent.tags.get(PARENT_TAG) == self.remote.study_run_id:
+                return Changes()
         run = trial_run(record, study, trial)
         if thorough and key in self.remote.runs:
             self.remote.read_completely(run)
@@ -199,6 +201,8 @@ class Mirror:
             "tracking": self.tracker.address,
             "experiment_id": self.remote.experiment.experiment_id,
             "run_id": self.remote.study_run_id,
+            "study": self.remote.identity,
+            "view": view_key(self.remote.identity),
             "winner_run_id": self.remote.runs[trial_key("search", best)].run_id if best else None,
         }
         text, path = json.dumps(addresses, indent=2) + "\n", self.folder.mlflow

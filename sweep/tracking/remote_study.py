@@ -22,8 +22,9 @@ from sweep.tracking.expected_runs import Run
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.sync_result import Changes
 from sweep.tracking.tracker import POINTS_PER_CALL, Experiment, Point, RemoteRun, Tracker, TrackerError
+from sweep.tracking.views import STUDY_TAG
 
-STUDY_TAG, KEY_TAG, DIGEST_TAG, FILES_TAG = "sweep.study", "sweep.key", "sweep.digest", "sweep.files"
+KEY_TAG, DIGEST_TAG, FILES_TAG = "sweep.key", "sweep.digest", "sweep.files"
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -36,11 +37,13 @@ class RemoteStudy:
 
     Attributes:
         runs: by key. They are kept when the tracker fails, so that what is missing there can be counted.
+        identity: the value of `STUDY_TAG` of all of them, once the experiment was found or created.
     """
 
     def __init__(self, tracker: Tracker, folder: Path) -> None:
         self.tracker, self.folder = tracker, StudyFolder(folder)
         self.runs: dict[str, RemoteRun] = {}
+        self.identity = ""
         self._experiment: Experiment | None = None
         self._created: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
 
@@ -48,8 +51,20 @@ class RemoteStudy:
 
     def find(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
-        self._experiment = self.tracker.find_experiment(record.name)
+        self.identity = _identity(record)
+        self._experiment = self._renamed(record) or self.tracker.find_experiment(record.name)
         return self._experiment is not None
+
+    def _renamed(self, record: SweepRecord) -> Experiment | None:
+        """The experiment of the last sync if a user renamed it; it must hold runs of this study to be the same."""
+        place = _last_sync(self.folder)
+        if place.get("tracking") != self.tracker.address:
+            return None
+        found = self.tracker.read_experiment(str(place["experiment_id"]))
+        if found is None or found.name == record.name:
+            return None
+        runs = self.tracker.find_runs(found.experiment_id, STUDY_TAG, self.identity)
+        return found if any(True for _ in runs) else None
 
     def fetch(self, record: SweepRecord) -> list[tuple[str, RemoteRun]]:
         """Read all runs.
@@ -58,7 +73,7 @@ class RemoteStudy:
             Later copies of runs that exist twice, with their keys. The answer to a creation may have been lost.
         """
         self.runs, copies = {}, []
-        for run in self.tracker.find_runs(self.experiment.experiment_id, STUDY_TAG, _identity(record)):
+        for run in self.tracker.find_runs(self.experiment.experiment_id, STUDY_TAG, self.identity):
             run.files = json.loads(run.tags.get(FILES_TAG, "{}"))
             key = run.tags.get(KEY_TAG, "")
             if self.runs.setdefault(key, run) is not run:
@@ -96,7 +111,7 @@ class RemoteStudy:
         """Addresses of the runs inside the MLflow UI, wherever it is served."""
         experiment_id = self.experiment.experiment_id
         runs = {key: f"#/experiments/{experiment_id}/runs/{run.run_id}" for key, run in self.runs.items()}
-        return {**runs, "charts": views.charts(experiment_id)}
+        return {**runs, "charts": views.charts(experiment_id, views.view_key(self.identity))}
 
     def digest(self, key: str) -> str | None:
         """The digest of the run as it was last sent completely; None if it never was."""
@@ -112,6 +127,10 @@ class RemoteStudy:
 
     def create(self, record: SweepRecord) -> None:
         """Create the study's experiment, or restore it."""
+        self.identity = _identity(record)
+        self._experiment = self._renamed(record)
+        if self._experiment is not None:
+            return
         tags = {
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": record.objective,
@@ -120,9 +139,15 @@ class RemoteStudy:
         }
         self._experiment = self.tracker.create_experiment(record.name, self.folder.path, tags)
 
-    def update_views(self, record: SweepRecord) -> Changes:
-        """Store the views of the trials that the printed links open, as tags of the experiment."""
-        wanted = {f"mlflow.sharedViewState.{key}": view for key, view in views.views(record, self.study_run_id).items()}
+    def update_views(self, record: SweepRecord, *, begun: bool) -> Changes:
+        """Store the views of the trials as tags of the experiment.
+
+        Of several studies in one experiment the table is that of the latest: `begun` says that this one is.
+        """
+        states = views.views(record, self.study_run_id, self.identity)
+        if not begun and self.study_run_id not in self.experiment.tags.get(f"mlflow.sharedViewState.{views.TABLE}", ""):
+            del states[views.TABLE]
+        wanted = {f"mlflow.sharedViewState.{key}": view for key, view in states.items()}
         changed = {key: view for key, view in wanted.items() if self.experiment.tags.get(key) != view}
         if changed:
             self.tracker.tag_experiment(self.experiment.experiment_id, changed)
@@ -132,7 +157,7 @@ class RemoteStudy:
         """Create the run unless it exists."""
         if run.key in self.runs:
             return Changes()
-        tags = {STUDY_TAG: _identity(record), KEY_TAG: run.key}
+        tags = {STUDY_TAG: self.identity, KEY_TAG: run.key}
         if run.key != STUDY_KEY:
             tags[PARENT_TAG] = self.study_run_id
         self.runs[run.key] = self.tracker.create_run(self.experiment.experiment_id, run.name, run.started, tags)
@@ -205,8 +230,30 @@ class RemoteStudy:
 
 
 def _identity(record: SweepRecord) -> str:
-    """A copied folder is another study, although its uid is the same."""
-    return f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
+    """The value of `STUDY_TAG`, which stays the same when the folder is renamed; a copy is another study.
+
+    `mlflow.json` has the value under which the study was sent. A copy has it too, but then the folder that it names is
+    still there and has the same.
+    """
+    own = f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
+    sent = _sent_as(StudyFolder(record.folder))
+    if sent is None or sent == own or sent.partition("/")[0] != record.uid:
+        return own
+    former = record.folder.resolve().with_name(sent.partition("/")[2])
+    return own if _sent_as(StudyFolder(former)) == sent else sent
+
+
+def _sent_as(folder: StudyFolder) -> str | None:
+    """The identity of a study as it was sent; None if it never was, or by a version that did not write it."""
+    return _last_sync(folder).get("study")
+
+
+def _last_sync(folder: StudyFolder) -> dict[str, str]:
+    """What `Mirror` wrote to `mlflow.json`; empty if the study was never sent."""
+    try:
+        return dict(json.loads(folder.mlflow.read_text()))
+    except (OSError, ValueError, TypeError):  # missing, or damaged: it is written again
+        return {}
 
 
 def _refuse_permanent_difference(run: Run, remote: RemoteRun) -> None:

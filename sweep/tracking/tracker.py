@@ -61,9 +61,10 @@ class RemoteRun:
 
 @dataclass(frozen=True)
 class Experiment:
-    """The tracker's group of runs for one study: its id and all its tags."""
+    """The tracker's group of runs for one study: its id, its name, which a user may change, and all its tags."""
 
     experiment_id: str
+    name: str
     tags: Mapping[str, str]
 
 
@@ -119,6 +120,9 @@ class Tracker(Protocol):
 
     def find_experiment(self, name: str) -> Experiment | None:
         """The experiment of this name; None if there is none or it is deleted."""
+
+    def read_experiment(self, experiment_id: str) -> Experiment | None:
+        """The experiment with this id; None if there is none or it is deleted."""
 
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
         """The experiment of this name, created or restored if need be.

@@ -6,14 +6,17 @@ fields are those of MLflow 3.17; a page that does not know one ignores it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
 from studies.record.reader import SweepRecord
 
+STUDY_TAG = "sweep.study"
+"""The tag by which the runs of one study are found."""
 CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
 VIEW, TABLE = "learning-curves", "trials"
-"""Keys of the two views in the address, and of the experiment's tags that hold them."""
+"""Keys of the two views, see `views`."""
 CONFIRMATION = ("screen", "confirm", "final")
 """Roles of the runs of a confirmation, which are no trials."""
 _SECTION = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
@@ -21,19 +24,25 @@ _CURVES_SECTION = {**_SECTION, "uuid": "curves", "name": "Learning curves", "col
 _REST_SECTION = {**_SECTION, "uuid": "rest", "name": "Model metrics", "isGenerated": True}
 
 
-def views(record: SweepRecord, study_run: str) -> dict[str, str]:
+def views(record: SweepRecord, study_run: str, identity: str) -> dict[str, str]:
     """The states of MLflow's page that are worth a link, by their keys, as MLflow keeps a shared view.
 
     Left to itself the page draws a chart for every metric in the order of the alphabet, bars of single numbers first,
     confirm runs among the trials, and a table without a metric. The fields are those of MLflow 3.17's own
     `mlflow.sharedViewState` tags; a page that does not know one ignores it.
 
+    An experiment may hold several studies, such as one that was deleted and another of the same name. The view that
+    is linked, `VIEW` with the study's key, has only the study's own trials; the page opens with `TABLE`, of all.
+
     Args:
         record: the study.
         study_run: id of its run, which stands above those of its trials in the table.
+        identity: value of the tag `STUDY_TAG` of its runs.
     """
     table = {**_view(record, CONFIRMATION), "runsPinned": [study_run]}
-    states = {VIEW: _view(record, ("study", *CONFIRMATION)), TABLE: table}
+    own = _view(record, ("study", *CONFIRMATION))
+    own["searchFilter"] = f"tags.`{STUDY_TAG}` = '{identity}' and {own['searchFilter']}"
+    states = {view_key(identity): own, TABLE: table}
     return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
 
 
@@ -121,7 +130,12 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
     }
 
 
-def charts(experiment_id: str) -> str:
+def charts(experiment_id: str, key: str) -> str:
     """Where the page shows the learning curves of a study side by side, without the server's address."""
-    asked = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
+    asked = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={key}"
     return f"#/experiments/{experiment_id}/runs?{asked}"
+
+
+def view_key(identity: str) -> str:
+    """The key of the view of a study's trials, in the address and in the experiment's tag that holds it."""
+    return f"{VIEW}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"

@@ -93,13 +93,19 @@ class MemoryTracker:
     @_call
     def find_experiment(self, name: str) -> Experiment | None:
         found = self.experiments.get(name)
-        return Experiment(found.experiment_id, found.tags) if found and not found.is_deleted else None
+        return Experiment(found.experiment_id, name, found.tags) if found and not found.is_deleted else None
+
+    @_call
+    def read_experiment(self, experiment_id: str) -> Experiment | None:
+        there = ((name, one) for name, one in self.experiments.items() if one.experiment_id == experiment_id)
+        name, found = next(there, ("", None))
+        return Experiment(experiment_id, name, found.tags) if found and not found.is_deleted else None
 
     @_call
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
         found = self.experiments.setdefault(name, StoredExperiment(str(len(self.experiments)), dict(tags)))
         found.is_deleted = False
-        return Experiment(found.experiment_id, found.tags)
+        return Experiment(found.experiment_id, name, found.tags)
 
     @_call
     def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
@@ -162,7 +168,7 @@ class MemoryTracker:
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         found = self.models.get(name, StoredModel())
         for version, (run_id, digest) in enumerate(found.versions):
-            if digest == weights_sha256 and not self.runs[run_id].is_deleted:
+            if digest == weights_sha256 and run_id in self.runs and not self.runs[run_id].is_deleted:
                 return ModelVersion(str(version), run_id, digest, version == found.champion)
         return None
 

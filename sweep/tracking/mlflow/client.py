@@ -54,6 +54,7 @@ CHECK_TIMEOUT_S = 2
 """Timeout of the small request that checks whether MLflow answers."""
 SCRIPT = "champion_model.py"
 MODEL_FILES = (f"artifacts/{CHAMPION}", "MLmodel", SCRIPT, "python_env.yaml", "requirements.txt")
+NOT_THERE = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _ERRORS = (
     MlflowException,
@@ -129,6 +130,17 @@ class MlflowTracker:
         """The experiment of this name; None if there is none or it is deleted."""
         found = self._client.get_experiment_by_name(name)
         return None if found is None or found.lifecycle_stage == "deleted" else _experiment(found)
+
+    @_translate_errors
+    def read_experiment(self, experiment_id: str) -> Experiment | None:
+        """The experiment with this id; None if there is none or it is deleted."""
+        try:
+            found = self._client.get_experiment(experiment_id)
+        except MlflowException as error:
+            if error.error_code == NOT_THERE:
+                return None
+            raise
+        return None if found.lifecycle_stage == "deleted" else _experiment(found)
 
     @_translate_errors
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
@@ -268,7 +280,12 @@ class MlflowTracker:
         return None
 
     def _is_active(self, run_id: str) -> bool:
-        return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == NOT_THERE:  # `mlflow gc` removes a run and leaves the versions that it holds
+                return False
+            raise
 
     @_translate_errors
     def missing_model_files(self, version: ModelVersion) -> list[str]:
@@ -315,7 +332,7 @@ def _first_line(error: Exception, uri: str) -> str:
 
 
 def _experiment(found: Any) -> Experiment:
-    return Experiment(str(found.experiment_id), dict(found.tags))
+    return Experiment(str(found.experiment_id), found.name, dict(found.tags))
 
 
 def _remote_run(run: Any) -> RemoteRun:

@@ -19,7 +19,7 @@ import pytest
 from studies.record.folder import StudyFolder
 from sweep.commands import ui
 from sweep.tracking.mlflow import server as mlflow_app
-from sweep.tracking.views import charts
+from sweep.tracking.views import VIEW, charts
 
 PLACE = {
     "tracking": "sqlite:////somewhere/mlflow.db",
@@ -99,7 +99,7 @@ def test_a_browser_opens_the_charts_of_the_study_or_the_newest(
 
     ui.serve(tmp_path, "http://tracker:8080", 5000, study, browser=True, say=said.append)
 
-    assert asked == [f"http://tracker:8080/{charts(opened)}"]
+    assert asked == [f"http://tracker:8080/{charts(opened, VIEW)}"]
     assert said[-1] == f"opened {study or 'digits'} in the browser; use --no-browser to prevent this"
 
 

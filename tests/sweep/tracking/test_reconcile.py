@@ -21,6 +21,7 @@ from sweep.tracking import trial_run as trial_runs
 from sweep.tracking.follow import follow
 from sweep.tracking.reconcile import Mirror, MirrorError, sync
 from sweep.tracking.study_run import STUDY_KEY
+from sweep.tracking.views import view_key
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
 
@@ -80,7 +81,7 @@ def test_a_second_sync_sends_nothing(tracker: MemoryTracker, tmp_path: Path) -> 
     assert first.metrics == assert_equal(tracker, read(folder))
     assert first.models == 1
     assert not second
-    assert set(tracker.calls[before:]) == {"create_experiment", "find_runs", "find_model"}
+    assert set(tracker.calls[before:]) == {"read_experiment", "create_experiment", "find_runs", "find_model"}
 
 
 def test_a_running_trial_grows_in_its_run(tracker: MemoryTracker, tmp_path: Path) -> None:
@@ -165,6 +166,8 @@ def test_the_addresses_for_the_ui_are_written(tracker: MemoryTracker, tmp_path: 
         "experiment_id": "0",
         "run_id": tracker.run_id("study"),
         "winner_run_id": tracker.run_id("search/10"),
+        "study": "5eed/digits",
+        "view": view_key("5eed/digits"),
     }
 
 

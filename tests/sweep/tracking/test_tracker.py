@@ -42,6 +42,8 @@ def test_an_experiment_is_found_once_it_was_created(any_tracker: Tracker, tmp_pa
     assert found is not None
     assert created.experiment_id == again.experiment_id == found.experiment_id
     assert (found.tags["kind"], found.tags["view"]) == ("new", "table")
+    assert any_tracker.read_experiment(created.experiment_id) == found
+    assert any_tracker.read_experiment("999") is None
 
 
 def test_runs_are_found_by_a_tag_oldest_first_until_they_are_deleted(any_tracker: Tracker, tmp_path: Path) -> None:
@@ -109,6 +111,26 @@ def test_a_model_is_registered_once_for_its_weights(
     assert any_tracker.find_model("sweep-tiny", "ab" * 32) is None
     any_tracker.delete_run(run_id)
     assert any_tracker.find_model("sweep-tiny", models[1].weights_sha256) is None
+
+
+def test_a_version_whose_run_was_purged_is_registered_again(
+    any_tracker: Tracker, tmp_path: Path, scratch: Callable[[], Path]
+) -> None:
+    """`mlflow gc` removes a run for good, and leaves the registered version that it held."""
+    place = any_tracker.create_experiment("tiny", tmp_path / "tiny", {}).experiment_id
+    one = model(tmp_path / "champion.npz", 1)
+    purged, other = (any_tracker.create_run(place, "study", 1000, {}).run_id for _ in range(2))
+    any_tracker.register_model(purged, one, scratch())
+    if isinstance(any_tracker, MemoryTracker):
+        del any_tracker.runs[purged]
+    else:
+        any_tracker._client._tracking_client.store._hard_delete_run(purged)
+
+    assert any_tracker.find_model("sweep-tiny", one.weights_sha256) is None
+    any_tracker.register_model(other, one, scratch())
+    found = any_tracker.find_model("sweep-tiny", one.weights_sha256)
+    assert found is not None
+    assert (found.run_id, found.is_champion) == (other, True)
 
 
 def model(path: Path, seed: int) -> Model:

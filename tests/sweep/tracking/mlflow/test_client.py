@@ -84,8 +84,9 @@ def test_the_saved_views_show_learning_curves_and_a_table_of_searched_params(
     """The experiment keeps two: the four curves of the trials, best first; their table below the run of the study."""
     home, folder, _ = shown
     kept = dict(rows(home, "SELECT key, value FROM experiment_tags WHERE key LIKE 'mlflow.sharedViewState.%'"))
-    charts, table = (json.loads(kept[f"mlflow.sharedViewState.{key}"]) for key in ("learning-curves", "trials"))
     record = read(folder)
+    own = views.view_key(f"{record.uid}/{folder.name}")
+    charts, table = (json.loads(kept[f"mlflow.sharedViewState.{key}"]) for key in (own, "trials"))
 
     assert len(kept) == 2
     assert max(map(len, kept.values())) < 5000  # MLflow's limit for the tag of an experiment
@@ -103,7 +104,7 @@ def test_layer_sizes_are_not_an_axis_of_the_parallel_plot(tmp_path: Path) -> Non
     space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}
     recorded = Recorded(tmp_path / "digits", STUDY | {"space": space})
 
-    view = json.loads(views.views(read(recorded.close()), "aa")[views.VIEW])
+    view = json.loads(views.views(read(recorded.close()), "aa", "5eed/digits")[views.TABLE])
 
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert parallel["selectedParams"] == ["learning_rate"]

@@ -1,0 +1,123 @@
+"""A study is the same study under another name of its folder or experiment, and a copy of it is another one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from memory_tracker import MemoryTracker
+from recorded import STUDY, Recorded, finished
+
+from studies.record.folder import StudyFolder
+from studies.record.reader import read
+from sweep.commands import ui
+from sweep.tracking import views
+from sweep.tracking.doctor import examine
+from sweep.tracking.reconcile import sync
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+
+def small(folder: Path, uid: str = "5eed", name: str = "digits") -> Path:
+    """A study of two trials."""
+    recorded = Recorded(folder, STUDY | {"name": name}, uid)
+    recorded.add("complete", 2)
+    recorded.add("complete", 2)
+    return recorded.close()
+
+
+def test_a_renamed_folder_keeps_its_runs(tracker: MemoryTracker, tmp_path: Path) -> None:
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    before = set(tracker.runs)
+
+    moved = folder.rename(tmp_path / "digits-of-monday")
+    changes = sync(moved, tracker, active=False)
+
+    assert set(tracker.runs) == before
+    assert changes.runs_created == 0
+    assert not sync(moved, tracker, active=False)
+
+
+def test_a_copied_folder_is_another_study(tracker: MemoryTracker, tmp_path: Path) -> None:
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    assert sync(copy, tracker, active=False).runs_created == 3
+    assert not sync(folder, tracker, active=False)
+    assert not sync(copy, tracker, active=False)
+    assert {run.tags["sweep.study"] for run in tracker.runs.values()} == {"5eed/digits", "5eed/copy"}
+
+
+def test_a_new_study_under_the_old_name_of_a_renamed_one_is_another(tracker: MemoryTracker, tmp_path: Path) -> None:
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    moved = folder.rename(tmp_path / "former")
+    new = small(tmp_path / "digits", uid="new")
+
+    for one in (new, moved, new):
+        sync(one, tracker, active=False)
+
+    studies = [run.tags["sweep.study"] for run in tracker.runs.values()]
+    assert sorted(studies) == ["5eed/digits"] * 3 + ["new/digits"] * 3
+
+
+def test_a_renamed_experiment_is_followed(tracker: MemoryTracker, tmp_path: Path) -> None:
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    tracker.experiments["my digits"] = tracker.experiments.pop("digits")
+
+    assert not sync(folder, tracker, active=False)
+    assert examine(folder, tracker, active=False, fix=False)[0] == []
+    assert list(tracker.experiments) == ["my digits"]
+
+
+def test_an_experiment_of_the_same_number_in_another_store_is_not_taken_for_it(
+    tracker: MemoryTracker, tmp_path: Path
+) -> None:
+    """The database was deleted, and its first experiment is now another study's."""
+    folder, other = small(tmp_path / "digits"), small(tmp_path / "other", "new", "other")
+    sync(folder, tracker, active=False)
+    fresh = MemoryTracker()
+    sync(other, fresh, active=False)
+
+    sync(folder, fresh, active=False)
+
+    experiments = {run.tags["sweep.study"]: run.experiment_id for run in fresh.runs.values()}
+    assert experiments["5eed/digits"] != experiments["new/other"]
+
+
+def test_trials_are_moved_below_the_new_run_of_their_study(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """As after the study's run was deleted and `mlflow gc` removed it."""
+    folder = finished(tmp_path / "digits").close()
+    sync(folder, tracker, active=False)
+    del tracker.runs[tracker.run_id("study")]
+
+    sync(folder, tracker, active=False)
+
+    parents = {run.tags["mlflow.parentRunId"] for run in tracker.runs.values() if run.tags["sweep.key"] != "study"}
+    assert parents == {tracker.run_id("study")}
+
+
+def test_the_linked_view_has_the_trials_of_one_study_only(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """Both studies are in one experiment: the second was begun under the name of the first, which was deleted."""
+    keys = []
+    for uid in ("old", "new"):
+        folder = small(tmp_path / "digits", uid)
+        sync(folder, tracker, active=False)
+        keys.append(json.loads(StudyFolder(folder).mlflow.read_text())["view"])
+        links = ui.links(folder, "http://127.0.0.1:5000")
+        assert links is not None
+        assert links.charts.endswith(f"viewStateShareKey={keys[-1]}")
+        last = read(folder)
+        shutil.rmtree(folder)
+
+    (experiment,) = tracker.experiments.values()
+    shown = [json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])["searchFilter"] for key in keys]
+    assert shown[0].startswith("tags.`sweep.study` = 'old/digits' and ")
+    assert shown[1].startswith("tags.`sweep.study` = 'new/digits' and ")
+    assert "sweep.study" not in json.loads(views.views(last, "aa", "new/digits")[views.TABLE])["searchFilter"]
