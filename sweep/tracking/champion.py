@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+
 from reports.analysis.final_models import final_accuracy
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.tracking.description import champion_number, model_description
-from sweep.tracking.tracker import Model
+from sweep.tracking.tracker import Model, Tracker
+
+logger = logging.getLogger(__name__)
 
 
-def champion_model(record: SweepRecord, weights_sha256: str) -> Model:
+def champion_model(record: SweepRecord, name: str, identity: str, weights_sha256: str) -> Model:
     """The model of a study with a champion.
 
     Args:
         record: the study; it has a verdict.
+        name: of the registered model.
+        identity: of the study in the tracker.
         weights_sha256: hash of the weights in `champion.npz`.
     """
-    tags = {"study": record.uid, "trial": str(champion_number(record))}
+    tags = {"study": identity, "trial": str(champion_number(record))}
     if tested := final_accuracy(record):
         tags |= {
             "test_accuracy": str(tested.accuracies[0]),
@@ -24,7 +31,7 @@ def champion_model(record: SweepRecord, weights_sha256: str) -> Model:
             "test_high": str(tested.shipped_high),
         }
     return Model(
-        name=model_name(record.name),
+        name=name,
         weights=StudyFolder(record.folder).champion,
         weights_sha256=weights_sha256,
         description=model_description(record),
@@ -32,6 +39,25 @@ def champion_model(record: SweepRecord, weights_sha256: str) -> Model:
         tags=tags,
         metadata={"study": record.name, "uid": record.uid},
     )
+
+
+def free_name(tracker: Tracker, record: SweepRecord, identity: str) -> str:
+    """The name of the registered model of a study: of the one that it has, else one that no other study has.
+
+    A user may have renamed the model. Versions of older records are tagged with the uid alone.
+
+    Raises:
+        TrackerError: the tracker could not be reached or refused.
+    """
+    ours = tracker.find_model_names(identity) or tracker.find_model_names(record.uid)
+    if ours:
+        return ours[-1]
+    name = model_name(record.name)
+    if not tracker.find_model_owners(name):
+        return name
+    free = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
+    logger.warning("%s is the model of another study: the champion of %s is registered as %s", name, identity, free)
+    return free
 
 
 def model_name(study: str) -> str:

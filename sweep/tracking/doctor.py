@@ -14,7 +14,7 @@ from model import weights
 from model.files import write_atomic
 from studies.record.folder import WEIGHTS, StudyFolder
 from studies.record.reader import SweepRecord, read
-from sweep.tracking.champion import model_name
+from sweep.tracking.champion import free_name
 from sweep.tracking.diff import Difference, differences
 from sweep.tracking.expected_runs import Run
 from sweep.tracking.reconcile import Mirror, all_trials
@@ -99,7 +99,7 @@ def _of_model(remote: RemoteStudy, record: SweepRecord) -> Iterator[Difference]:
     """The registered champion: its version, the alias, its files."""
     if record.verdict is None:
         return
-    name = model_name(record.name)
+    name = free_name(remote.tracker, record, remote.identity)
     version = remote.tracker.find_model(name, record.verdict["weights_sha256"])
     if version is None:
         yield Difference(MODEL, "missing", f"version of {name}")

@@ -17,7 +17,7 @@ from model.files import locked, write_atomic
 from reports.analysis.standing import winner
 from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
-from sweep.tracking.champion import champion_model, model_name
+from sweep.tracking.champion import champion_model, free_name
 from sweep.tracking.diff import missing_points
 from sweep.tracking.remote_study import PARENT_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
@@ -185,12 +185,14 @@ class Mirror:
         digest = weights.sha256(weights.load(self.folder.champion).network.theta)
         if digest == self._registered and not thorough:
             return Changes()
-        version = self.tracker.find_model(model_name(record.name), digest)
+        name = free_name(self.tracker, record, self.remote.identity)
+        version = self.tracker.find_model(name, digest)
         if version and version.is_champion and not (thorough and self.tracker.missing_model_files(version)):
             self._registered = digest
             return Changes()
         with self.remote.scratch() as scratch:
-            self.tracker.register_model(self.remote.study_run_id, champion_model(record, digest), scratch)
+            model = champion_model(record, name, self.remote.identity, digest)
+            self.tracker.register_model(self.remote.study_run_id, model, scratch)
         self._registered = digest
         return Changes(models=1)
 

@@ -37,7 +37,8 @@ def study_digest(record: SweepRecord, finished: Sequence[str], *, active: bool, 
     content = [dict(record.study), dict(record.dataset), dict(record.provenance), record.verdict, record.counts()]
     pages = hashlib.sha256(report.read_bytes() if report.is_file() else b"").hexdigest()
     state = study_state(record, active=active)
-    return expected_runs.digest([FORMAT, record.uid, state, content, list(finished), dict(links), pages])
+    name = study_head(record).name
+    return expected_runs.digest([FORMAT, record.uid, name, state, content, list(finished), dict(links), pages])
 
 
 def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) -> Run:

@@ -166,6 +166,12 @@ class Tracker(Protocol):
     def read_files(self, run_id: str, names: Iterable[str]) -> dict[str, bytes]:
         """Content of those artifacts, outside of folders, that are there."""
 
+    def find_model_names(self, study: str) -> list[str]:
+        """The registered models with a version that has this tag `study`, the one with the latest such version last."""
+
+    def find_model_owners(self, name: str) -> set[str]:
+        """The tags `study` of the versions of a registered model; empty if there is no version."""
+
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted; None without one."""
 

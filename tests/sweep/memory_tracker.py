@@ -45,9 +45,10 @@ class StoredExperiment:
 
 @dataclass
 class StoredModel:
-    """A registered model: the run and the weights of each version, its description, and the alias."""
+    """A registered model: the run and the weights of each version, its study, its description, and the alias."""
 
     versions: list[tuple[str, str]] = field(default_factory=list)
+    owners: list[str] = field(default_factory=list)
     descriptions: list[str] = field(default_factory=list)
     champion: int | None = None
 
@@ -165,6 +166,14 @@ class MemoryTracker:
         return {name: files[name] for name in names if name in files}
 
     @_call
+    def find_model_names(self, study: str) -> list[str]:
+        return [name for name, one in self.models.items() if study in one.owners]
+
+    @_call
+    def find_model_owners(self, name: str) -> set[str]:
+        return set(self.models.get(name, StoredModel()).owners)
+
+    @_call
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         found = self.models.get(name, StoredModel())
         for version, (run_id, digest) in enumerate(found.versions):
@@ -183,6 +192,7 @@ class MemoryTracker:
         found = self.models.setdefault(model.name, StoredModel())
         if (run_id, model.weights_sha256) not in found.versions:
             found.versions.append((run_id, model.weights_sha256))
+            found.owners.append(model.tags["study"])
             found.descriptions.append(model.description)
         found.champion = found.versions.index((run_id, model.weights_sha256))
 

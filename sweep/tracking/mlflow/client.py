@@ -8,17 +8,12 @@ import json
 import os
 import sqlite3
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from model import weights
-from model.classifier import Classifier
-from model.data.preprocessing import Table
-from studies.record.folder import CHAMPION
 from sweep.passwords import without_passwords
-from sweep.tracking.mlflow.champion_script import champion_script
 from sweep.tracking.mlflow.local_store import artifacts_of, check_database, make_ready, path_of
 from sweep.tracking.tracker import Experiment, Model, ModelVersion, Point, RemoteRun, TrackerError
 
@@ -37,23 +32,18 @@ os.environ |= {
 }
 
 import mlflow
-import numpy as np
-import pandas as pd
 import requests
 import sqlalchemy.exc
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from mlflow.types.schema import AnyType
+
+from sweep.tracking.mlflow.model_files import MODEL_FILES, save_model
 
 REQUEST_TIMEOUT_S = 10
 CHECK_TIMEOUT_S = 2
 """Timeout of the small request that checks whether MLflow answers."""
-SCRIPT = "champion_model.py"
-MODEL_FILES = (f"artifacts/{CHAMPION}", "MLmodel", SCRIPT, "python_env.yaml", "requirements.txt")
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _ERRORS = (
@@ -270,6 +260,19 @@ class MlflowTracker:
     # --- models
 
     @_translate_errors
+    def find_model_names(self, study: str) -> list[str]:
+        """The registered models with a version that has this tag `study`, the one with the latest such version last."""
+        found = self._client.search_model_versions(f"tags.study = '{study}'")
+        found = sorted(found, key=lambda version: (version.creation_timestamp, int(version.version)))
+        return list(dict.fromkeys(version.name for version in reversed(found)))[::-1]
+
+    @_translate_errors
+    def find_model_owners(self, name: str) -> set[str]:
+        """The tags `study` of the versions of a registered model; empty if there is no version."""
+        found = self._client.search_model_versions(f"name = '{name}'")
+        return {str(version.tags.get("study")) for version in found}
+
+    @_translate_errors
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted."""
         for found in self._client.search_model_versions(f"name = '{name}'"):
@@ -303,7 +306,7 @@ class MlflowTracker:
     @_translate_errors
     def register_model(self, run_id: str, model: Model, scratch: Path) -> None:
         """Store a model with a run, register it, and point the alias `champion` at it."""
-        _save_model(model, scratch)
+        save_model(model, scratch)
         self._send_folder(run_id, scratch / "model", _model_folder(model.weights_sha256))
         found = self.find_model(model.name, model.weights_sha256)
         version = found.version if found else self._create_version(run_id, model)
@@ -359,42 +362,3 @@ def _listed(artifacts: Any, folder: str | None) -> set[str]:
 
 def _model_folder(weights_sha256: str) -> str:
     return f"champion-{weights_sha256[:12]}"
-
-
-def _save_model(model: Model, scratch: Path) -> None:
-    """Write an MLflow model of code and .npz to `scratch/model`, with nothing pickled and nothing inferred."""
-    classifier = weights.load(model.weights)
-    shape = classifier.example_shape  # None for a table with names, whose signature says all
-    code = scratch / SCRIPT
-    code.write_text(champion_script())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there is no input example: it costs 3 s and a subprocess
-        mlflow.pyfunc.save_model(
-            str(scratch / "model"),
-            python_model=str(code),
-            artifacts={"weights": str(model.weights)},
-            signature=ModelSignature(_inputs(classifier), _outputs(classifier)),
-            pip_requirements=[f"{module.__name__}=={module.__version__}" for module in (mlflow, np, pd)],
-            metadata={**model.metadata, **({} if shape is None else {"example_shape": list(shape)})},
-        )
-
-
-def _inputs(classifier: Classifier) -> Schema:
-    """The columns of a table by name, or an array.
-
-    Values are of any type, and the model checks them itself. MLflow refuses int64, pandas' type of whole numbers, in a
-    `double` column, and turns a null of JSON in a `string` column into the text "None". It refuses arrays of every
-    other type than the declared one, and casts numbers of JSON to it without a check; only for objects of shape (-1,)
-    it leaves an array as it is, whatever its type and shape.
-    """
-    if classifier.example_shape is not None:
-        return Schema([TensorSpec(np.dtype(object), (-1,))])
-    assert isinstance(classifier.preprocessing, Table)
-    used = [ColSpec(AnyType(), column.name) for column in classifier.preprocessing.columns]
-    return Schema([*used, *(ColSpec(AnyType(), name, required=False) for name in classifier.preprocessing.dropped)])
-
-
-def _outputs(classifier: Classifier) -> Schema:
-    kind = DataType.long if classifier.labels.dtype == np.int64 else DataType.string
-    probabilities = [ColSpec(DataType.float, f"probability_{name}") for name in classifier.classes]
-    return Schema([ColSpec(kind, "class"), *probabilities])

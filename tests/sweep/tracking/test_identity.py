@@ -121,3 +121,40 @@ def test_the_linked_view_has_the_trials_of_one_study_only(tracker: MemoryTracker
     assert shown[0].startswith("tags.`sweep.study` = 'old/digits' and ")
     assert shown[1].startswith("tags.`sweep.study` = 'new/digits' and ")
     assert "sweep.study" not in json.loads(views.views(last, "aa", "new/digits")[views.TABLE])["searchFilter"]
+
+
+def test_studies_share_no_registered_model(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """A study under the name of a deleted one, a copy, and two names that differ only in what MLflow forbids."""
+    first = judged(tmp_path / "lr.v2", "first", "lr.v2")
+    sync(first, tracker, active=False)
+    copy = tmp_path / "copy"
+    shutil.copytree(first, copy)
+    shutil.rmtree(first)
+    others = [copy, judged(tmp_path / "lr.v2", "second", "lr.v2"), judged(tmp_path / "lr-v2", "third", "lr-v2")]
+
+    for folder in (*others, *others):
+        sync(folder, tracker, active=False)
+
+    owners = [set(one.owners) for one in tracker.models.values()]
+    assert owners == [{"first/lr.v2"}, {"second/lr.v2"}, {"third/lr-v2"}]
+    assert "sweep-lr-v2" in tracker.models
+    assert all(len(one.versions) == 1 for one in tracker.models.values())
+    assert [one for folder in others for one in examine(folder, tracker, active=False, fix=False)[0]] == []
+
+
+def test_a_renamed_model_is_followed(tracker: MemoryTracker, tmp_path: Path) -> None:
+    folder = judged(tmp_path / "digits", "5eed", "digits")
+    sync(folder, tracker, active=False)
+    tracker.models["our digits"] = tracker.models.pop("sweep-digits")
+
+    assert not sync(folder, tracker, active=False)
+    assert list(tracker.models) == ["our digits"]
+
+
+def judged(folder: Path, uid: str, name: str) -> Path:
+    """A study with a champion."""
+    recorded = Recorded(folder, STUDY | {"name": name}, uid)
+    recorded.add("complete", 2)
+    recorded.add("complete", 2)
+    recorded.judge(champion=0)
+    return recorded.close()

@@ -109,6 +109,8 @@ def test_a_model_is_registered_once_for_its_weights(
     assert [version.is_champion for version in versions] == [False, True]
     assert [any_tracker.missing_model_files(version) for version in versions] == [[], []]
     assert any_tracker.find_model("sweep-tiny", "ab" * 32) is None
+    assert [any_tracker.find_model_names(study) for study in ("5eed", "other")] == [["sweep-tiny"], []]
+    assert [any_tracker.find_model_owners(name) for name in ("sweep-tiny", "none")] == [{"5eed"}, set()]
     any_tracker.delete_run(run_id)
     assert any_tracker.find_model("sweep-tiny", models[1].weights_sha256) is None
 
@@ -134,7 +136,9 @@ def test_a_version_whose_run_was_purged_is_registered_again(
 
 
 def model(path: Path, seed: int) -> Model:
-    return Model("sweep-tiny", path, write_weights(path, seed), "a network", "Which?", {"trial": "1"}, {"uid": "5eed"})
+    return Model(
+        "sweep-tiny", path, write_weights(path, seed), "a network", "Which?", {"study": "5eed"}, {"uid": "5eed"}
+    )
 
 
 @pytest.fixture

@@ -179,9 +179,10 @@ def stored(folder: Path, classifier: Classifier) -> Any:
     import mlflow
 
     weights.save(folder / "champion.npz", classifier)
-    from sweep.tracking.mlflow.client import _save_model  # imports MLflow, 2 s
+    import sweep.tracking.mlflow.client  # noqa: F401  # sets what MLflow reads when it is imported, which takes 2 s
+    from sweep.tracking.mlflow.model_files import save_model
 
-    _save_model(Model("m", folder / "champion.npz", "", "", "", {}, {}), folder)
+    save_model(Model("m", folder / "champion.npz", "", "", "", {}, {}), folder)
     return mlflow.pyfunc.load_model(str(folder / "model"))
 
 
