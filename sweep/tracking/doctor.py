@@ -104,7 +104,7 @@ def _of_model(remote: RemoteStudy, record: SweepRecord) -> Iterator[Difference]:
     if version is None:
         yield Difference(MODEL, "missing", f"version of {name}")
         return
-    if not version.is_champion:
+    if not version.is_settled:
         yield Difference(MODEL, "wrong", f"alias champion of {name}")
     for file in remote.tracker.missing_model_files(version):
         yield Difference(MODEL, "missing", f"file {file}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from sweep.tracking.sync_result import Changes, SyncResult
 from sweep.tracking.tracker import Tracker, TrackerError
 from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
 from sweep.tracking.views import view_key
+
+logger = logging.getLogger(__name__)
 
 
 class MirrorError(Exception):
@@ -187,7 +190,13 @@ class Mirror:
             return Changes()
         name = free_name(self.tracker, record, self.remote.identity)
         version = self.tracker.find_model(name, digest)
-        if version and version.is_champion and not (thorough and self.tracker.missing_model_files(version)):
+        if version and version.is_settled and not (thorough and self.tracker.missing_model_files(version)):
+            if not version.is_champion:
+                logger.warning(
+                    "the alias champion of %s stays at version %s, to which it was moved; the champion of the study is"
+                    " version %s",
+                    *(name, version.alias, version.version),
+                )
             self._registered = digest
             return Changes()
         with self.remote.scratch() as scratch:

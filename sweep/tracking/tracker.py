@@ -99,13 +99,25 @@ class ModelVersion:
         version: the tracker's own.
         run_id: the run that holds its files.
         weights_sha256: hash of its weights.
-        is_champion: whether the alias `champion` points at it.
+        alias: the version that the alias `champion` points at; None if there is no alias.
+        last: the version to which `register_model` last set the alias; None if it never did.
     """
 
     version: str
     run_id: str
     weights_sha256: str
-    is_champion: bool
+    alias: str | None
+    last: str | None
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the alias points at this version."""
+        return self.alias == self.version
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the alias points at this version, or a user moved it to another one."""
+        return self.is_champion or (self.alias is not None and self.last == self.version)
 
 
 class Tracker(Protocol):
@@ -180,6 +192,8 @@ class Tracker(Protocol):
 
     def register_model(self, run_id: str, model: Model, scratch: Path) -> None:
         """Store a model with a run, register it, and point the alias `champion` at it; repeating it changes nothing.
+
+        An alias that a user moved since stays where it is.
 
         Args:
             run_id: the run that is to hold the files.

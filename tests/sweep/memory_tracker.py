@@ -51,6 +51,7 @@ class StoredModel:
     owners: list[str] = field(default_factory=list)
     descriptions: list[str] = field(default_factory=list)
     champion: int | None = None
+    last: int | None = None
 
 
 def _call(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,7 +179,8 @@ class MemoryTracker:
         found = self.models.get(name, StoredModel())
         for version, (run_id, digest) in enumerate(found.versions):
             if digest == weights_sha256 and run_id in self.runs and not self.runs[run_id].is_deleted:
-                return ModelVersion(str(version), run_id, digest, version == found.champion)
+                alias, last = (None if one is None else str(one) for one in (found.champion, found.last))
+                return ModelVersion(str(version), run_id, digest, alias, last)
         return None
 
     @_call
@@ -194,7 +196,9 @@ class MemoryTracker:
             found.versions.append((run_id, model.weights_sha256))
             found.owners.append(model.tags["study"])
             found.descriptions.append(model.description)
-        found.champion = found.versions.index((run_id, model.weights_sha256))
+        version = found.versions.index((run_id, model.weights_sha256))
+        if found.champion is None or found.last != version:
+            found.champion = found.last = version
 
     # --- for tests
 

@@ -45,6 +45,8 @@ REQUEST_TIMEOUT_S = 10
 CHECK_TIMEOUT_S = 2
 """Timeout of the small request that checks whether MLflow answers."""
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
+LAST_ALIAS = "sweep.champion"
+"""Tag of a registered model: the version to which the alias `champion` was set last."""
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _ERRORS = (
     MlflowException,
@@ -278,8 +280,10 @@ class MlflowTracker:
         for found in self._client.search_model_versions(f"name = '{name}'"):
             is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
             if is_active:
-                alias = str(self._client.get_registered_model(name).aliases.get("champion", ""))
-                return ModelVersion(str(found.version), found.run_id, weights_sha256, str(found.version) == alias)
+                registered = self._client.get_registered_model(name)
+                alias, last = registered.aliases.get("champion"), registered.tags.get(LAST_ALIAS)
+                alias = None if alias is None else str(alias)
+                return ModelVersion(str(found.version), found.run_id, weights_sha256, alias, last)
         return None
 
     def _is_active(self, run_id: str) -> bool:
@@ -310,8 +314,9 @@ class MlflowTracker:
         self._send_folder(run_id, scratch / "model", _model_folder(model.weights_sha256))
         found = self.find_model(model.name, model.weights_sha256)
         version = found.version if found else self._create_version(run_id, model)
-        if found is None or not found.is_champion:
+        if found is None or not found.is_settled:
             self._client.set_registered_model_alias(model.name, "champion", version)
+            self._client.set_registered_model_tag(model.name, LAST_ALIAS, version)
 
     def _create_version(self, run_id: str, model: Model) -> str:
         with contextlib.suppress(MlflowException):  # it exists

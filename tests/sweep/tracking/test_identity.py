@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from memory_tracker import MemoryTracker
-from recorded import STUDY, Recorded, finished
+from recorded import STUDY, Recorded, finished, write_weights
 
 from studies.record.folder import StudyFolder
 from studies.record.reader import read
@@ -149,6 +149,29 @@ def test_a_renamed_model_is_followed(tracker: MemoryTracker, tmp_path: Path) -> 
 
     assert not sync(folder, tracker, active=False)
     assert list(tracker.models) == ["our digits"]
+
+
+def test_an_alias_that_a_user_moved_stays(
+    tracker: MemoryTracker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only a new champion takes it; the doctor finds no difference."""
+    folder = judged(tmp_path / "digits", "5eed", "digits")
+    sync(folder, tracker, active=False)
+    write_weights(folder / "champion.npz", seed=100)
+    sync(folder, tracker, active=False)
+    model = tracker.models["sweep-digits"]
+    taken = model.champion
+    model.champion = 0
+
+    assert not sync(folder, tracker, active=False)
+    assert "stays at version 0, to which it was moved" in caplog.text
+    write_weights(folder / "champion.npz", seed=101)
+    sync(folder, tracker, active=False)
+
+    assert (taken, model.champion) == (1, 2)
+    write_weights(folder / "champion.npz", seed=100)  # the champion before is the champion again
+    sync(folder, tracker, active=False)
+    assert model.champion == 1
 
 
 def judged(folder: Path, uid: str, name: str) -> Path:
