@@ -22,6 +22,7 @@ from pypdf import PdfReader
 from model.data import datasets
 from reports.analysis.final_models import final_accuracy
 from studies.record import reader as records
+from studies.record.folder import RESERVED
 from sweep.cli import sweep
 from sweep.commands.status import one_line
 
@@ -198,6 +199,11 @@ def test_no_temporary_files_or_processes_are_left(road):
         path for path in road["home"].rglob("*") if path.name.startswith("checkpoint") or path.name.endswith(".part")
     ]
     assert left == []
+
+
+def test_no_study_can_have_the_name_of_a_file_in_the_home_folder(road):
+    """Of everything that a sweep with MLflow and a report writes there."""
+    assert {path.name for path in road["home"].iterdir()} - {"tiny"} <= RESERVED
 
 
 def test_the_pdf_is_valid(road):

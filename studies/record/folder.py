@@ -35,7 +35,16 @@ REPORT = "report.pdf"
 ARTIFACTS = "mlartifacts"
 
 
-RESERVED = frozenset({"data", "mlflow.db", ARTIFACTS, "test-set-openings.jsonl", "default-study"})
+MLFLOW = "mlflow.db"
+RESERVED = frozenset(
+    {
+        "data",
+        *(MLFLOW + end for end in ("", "-wal", "-shm", "-journal", ".lock")),
+        ARTIFACTS,
+        "test-set-openings.jsonl",
+        "default-study",
+    }
+)
 """Names in the home folder that no study may have."""
 
 
@@ -180,7 +189,7 @@ class Home:
     @property
     def mlflow(self) -> Path:
         """MLflow's database."""
-        return self.path / "mlflow.db"
+        return self.path / MLFLOW
 
     @property
     def artifacts(self) -> Path:
