@@ -137,7 +137,8 @@ def _toml_reason(error: Exception, text: str) -> str:
         return "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
     said = str(error)
     place = re.search(r"\(at line (\d+), column (\d+)\)", said)
-    line = text.splitlines()[int(place[1]) - 1] if place and int(place[1]) <= len(text.splitlines()) else ""
+    lines = text.split("\n")  # TOML's lines; `splitlines` also divides at characters that a comment may have
+    line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
     if place and said.startswith("Cannot overwrite a value") and "=" in line:
         return f"the key {line.partition('=')[0].strip()!r} is given twice, the second time in line {place[1]}"
     if place and said.startswith("Cannot declare") and line.strip().startswith("["):
@@ -152,6 +153,8 @@ def _apply(table: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise StudyError(f"--set expects KEY=VALUE, for example baseline.epochs=5, but got {change!r}")
+    if "\n" in change or "\r" in change:
+        raise StudyError(f"--set takes one value in one line, but got {change!r}; use --set once for each key")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -222,7 +225,7 @@ def _line(text: str, where: Sequence[str]) -> int | None:
     table: list[str] = []
     counts: Counter[str] = Counter()
     best, depth = None, 0
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := re.match(r"\s*\[\[\s*([^\[\]]+?)\s*\]\]", line):
             counts[header[1]] += 1
             here = table = [header[1], str(counts[header[1]])]

@@ -337,6 +337,17 @@ def test_names_of_files_in_the_home_folder_are_refused(written, name):
         load(written(name=name))
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_line_numbers_count_the_lines_of_toml(tmp_path, mark):
+    """Of the separators of lines that Unicode knows, TOML has one."""
+    path = tmp_path / "marked.toml"
+    text = f'question = "?"  # a {mark} b\ndataset = "digits"\nseed = "x"\n[baseline]\nlearning_rate = 0.1\n'
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(StudyError, match=r"^marked\.toml, line 3: seed must be"):
+        load(str(path))
+
+
 def test_the_names_in_the_home_folder_are_all_reserved():
     """A property of `Home` that is a path in it."""
     home = Home(Path("home"))
@@ -367,6 +378,7 @@ def test_other_files_are_reported_by_their_type(tmp_path):
         (["confirm=3"], "--set confirm=3: confirm must be a table, but got 3"),
         (["trials=9", "seed=true"], "--set seed=true: seed must be a whole number, but got true"),
         (["space.learning_rate.low=5e-3"], "--set space.learning_rate.low=5e-3: baseline.learning_rate is outside"),
+        (["seed=3\ntrials=4"], "--set takes one value in one line, but got 'seed=3\\ntrials=4'"),
         (["name=mine"], "--set name=mine: a study is named by its file"),
     ],
 )
