@@ -16,10 +16,19 @@ from numpy.typing import NDArray
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 OURS = "ours"
 GRID = 200
 """Points in time of a curve."""
+COLOURS = {
+    OURS: "#0072b2",
+    "optuna_median": "#d55e00",
+    "optuna_hyperband": "#e69f00",
+    "ray_asha": "#009e73",
+    "sklearn_halving": "#7f7f7f",
+    "flaml_automl": "#cc79a7",
+}
 
 
 @dataclass(frozen=True)
@@ -92,15 +101,30 @@ def _head_start(theirs: dict[int, Log], ours: dict[int, Log]) -> str:
 def _draw(logs: dict[str, dict[int, Log]], end: float, path: Path) -> None:
     """The validation error of the best so far over time: the median over the seeds, and lowest to highest."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    times = np.geomspace(1, end, GRID)
-    for contender, by_seed in logs.items():
+    times = np.linspace(1, end, GRID)
+    last_first = sorted(logs, key=lambda name: -float(_mean(logs[name], end)))
+    for contender in last_first:
+        by_seed = logs[contender]
         curves = np.array([[log.at(time, log.validation) for time in times] for log in by_seed.values()])
         known = ~np.isnan(curves).any(axis=0)
-        (line,) = axes.plot(times[known], np.median(curves[:, known], axis=0), label=contender)
-        low, high = curves[:, known].min(axis=0), curves[:, known].max(axis=0)
-        axes.fill_between(times[known], low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set(xscale="log", yscale="log", xlabel="seconds", ylabel="validation error of the best so far in %")
-    axes.set_title(f"{path.stem.rpartition('-')[0]}: median over seeds, lowest to highest")
-    axes.legend()
-    figure.savefig(path, dpi=150)
+        colour = COLOURS[contender]
+        median = np.median(curves[:, known], axis=0)
+        axes.plot(times[known], median, color=colour, lw=2.5 if contender == OURS else 1.5, label=contender)
+        axes.fill_between(
+            times[known], curves[:, known].min(0), curves[:, known].max(0), color=colour, alpha=0.15, lw=0
+        )
+    axes.set_yscale("log")
+    for axis in (axes.yaxis, axes.xaxis):
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+    ticks = [1, 1.5, 2, 3, 4, 6, 10, 20, 40, 90]
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+    axes.set_xlim(0, end)
+    axes.set_xlabel("seconds since the start of the process")
+    axes.set_ylabel("validation error of the best so far, %")
+    axes.set_title(f"{path.stem.rpartition('-')[0]}: median over the seeds, lowest to highest", loc="left", fontsize=10)
+    axes.legend(frameon=False, loc="upper right", title="in the order of the last error", title_fontsize=9, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
