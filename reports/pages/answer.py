@@ -206,11 +206,13 @@ def _advice(report: Report) -> str:
         return ""
     use = f"sweep predict FILE --study {report.record.name}"
     if not report.record.verdict:
+        if best.number == BASELINE:
+            return ""
         return "Do not rely on the difference yet: it was not confirmed on fresh splits."
     if best.number == BASELINE:
         return f"Keep the baseline's settings, with which the champion was trained: {use}"
-    tested = final_difference(report.record)
-    if tested and tested.high < 0:
+    tested = final_difference(report.record)  # of accuracies, which need not be what the study asked for
+    if tested and tested.high < 0 and report.record.metric.name == "accuracy":
         return "Keep the baseline's settings: the champion is worse on the test set."
     if paired and paired.finding == "worse":
         return "Keep the baseline's settings: the champion is worse."

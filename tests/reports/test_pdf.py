@@ -192,6 +192,10 @@ def test_the_advice_agrees_with_the_headline(made_up):
     assert advice() == f"Use the champion: sweep predict FILE --study {record.name}"
     assert "do not tell them apart" in advice(paired=paired)
     assert advice(champion=0, paired=None).startswith("Keep the baseline's settings, with which the champion was")
+    test = {**record.verdict["test"], "difference": {"accuracy": {"mean": -0.15, "low": -0.2, "high": -0.1}}}
+    assert advice(test=test) == "Keep the baseline's settings: the champion is worse on the test set."
+    balanced = {**record.study, "objective": "validation_balanced_accuracy"}
+    assert _advice(report(replace(record, study=balanced, verdict={**record.verdict, "test": test}))).startswith("Use")
     assert "not confirmed" in _advice(report(replace(record, verdict=None)))
     assert _advice(report(made_up(0, planned=60))) == ""
 
