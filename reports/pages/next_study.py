@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports.analysis.checks.finding import WARN
-from reports.analysis.next_study import Change, Proposal, words
+from reports.analysis.next_study import Change, words
 from reports.analysis.price import price
 from reports.analysis.training_noise import difference_words
 from reports.analysis.wording import counted, duration, listed
 from reports.drawing.layout import MUTED, SMALL
 from reports.drawing.sheets import Sheets
-from reports.pages.context import Report
+from reports.pages.context import Report, capital
 
 ADVICE = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
@@ -21,9 +23,10 @@ ADVICE = {
 
 
 def proposal(report: Report, sheets: Sheets) -> None:
-    """The changes with their reasons; no section if nothing is proposed."""
+    """The changes with their reasons, or else what to do about the warnings; no section if there are neither."""
     found = report.proposal
     if found is None:
+        _advice(report, sheets)
         return
     page = sheets.section(
         f"Proposed next study: {counted(len(found.changes), 'change')} to the study file",
@@ -44,8 +47,9 @@ def proposal(report: Report, sheets: Sheets) -> None:
             f" study's {duration(cost.reported)}, if its settings take as long per epoch.",
             SMALL,
         )
-    for line in _left_over(report, found):
-        page.paragraph(line, SMALL, colour=MUTED)
+    if left := _left_over(report, found.changes):
+        remedies = listed(f"{name} ({ADVICE[name]})" for name in left)
+        page.paragraph(f"Not covered by the proposal: {remedies}.", SMALL, colour=MUTED)
     page.heading("Run and compare")
     page.boxed(f"sweep run {found.name}")
     page.space(0.05)
@@ -60,9 +64,22 @@ def _gain(report: Report, change: Change) -> str:
     return f"; may gain up to {high}" if change.gain[0] <= 0 else f"; may gain {low} to {high}"
 
 
-def _left_over(report: Report, found: Proposal) -> list[str]:
-    """The warnings that no proposed change addresses."""
-    cut = any("failed or diverged" in change.why for change in found.changes)
+def _advice(report: Report, sheets: Sheets) -> None:
+    """What to do about warnings that no change of a range or number addresses."""
+    left = _left_over(report, ()) if report.standing.over else []
+    if not left:
+        return
+    page = sheets.section(
+        f"No next study is proposed; what to do about {counted(len(left), 'check')}",
+        "Next study: none is written where no other range or number in the study file addresses a check.",
+        room=0.9,
+    )
+    for name in left:
+        page.item(capital(name), ADVICE[name], indent=1.55, most=3)
+
+
+def _left_over(report: Report, changes: Sequence[Change]) -> list[str]:
+    """The checks with a warning that no proposed change addresses."""
+    cut = any("failed or diverged" in change.why for change in changes)
     warned = [check.name for check in report.checks if check.status == WARN]
-    left = [name for name in warned if name in ADVICE and not (name == "infeasible share" and cut)]
-    return [f"Not covered by the proposal: {listed(f'{name} ({ADVICE[name]})' for name in left)}."] if left else []
+    return [name for name in warned if name in ADVICE and not (name == "infeasible share" and cut)]

@@ -103,6 +103,20 @@ def test_a_network_that_overfits_is_not_made_larger(known):
     assert "space.hidden_sizes" not in {change.key for change in changes}
 
 
+def test_a_warning_without_a_proposal_has_its_remedy_in_the_report(known):
+    space = {"dropout": {"kind": "float", "low": 0.0, "high": 0.5, "log": False}}
+    fits = known(40, lambda settings: 0.9 - settings["dropout"] ** 2 / 10, space=space)
+    overfits = same_curves(fits, np.concatenate([np.linspace(1, 0.3, 10), np.linspace(0.3, 0.9, 20)]))
+    title = "No next study is proposed; what to do about 1 check"
+
+    def titles(record):
+        with matplotlib.rc_context(settings()):
+            return [title for sheet in pages.pages(record) for title in sheet.findings]
+
+    assert title in titles(overfits)
+    assert title not in titles(replace(overfits, study={**overfits.study, "trials": 99}))  # it is not over
+
+
 def test_epochs_are_raised_if_the_best_improve_and_halved_if_best_epochs_are_early(proposed, known):
     base = known(20, lambda settings: 0.9, space=RATE)
     longer, study = proposed(same_curves(base, np.exp(-np.arange(30) / 15)))
