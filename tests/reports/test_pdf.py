@@ -183,7 +183,7 @@ def test_the_headline_states_the_result(made_up):
 
 
 def test_the_advice_agrees_with_the_headline(made_up):
-    record = made_up(30, confirmed=True)
+    record = made_up(8, confirmed=True)
     paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
 
     def advice(**changes):

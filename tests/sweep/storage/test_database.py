@@ -227,7 +227,7 @@ def test_a_reader_detects_damage_and_a_replaced_file(tiny, opened, searched):
     assert everything(reader.read()) == everything(records.read(database.folder))
 
 
-@pytest.mark.parametrize("changes", [12, pytest.param(120, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("changes", [30, pytest.param(120, marks=pytest.mark.slow)])
 def test_changed_bytes_are_detected(tiny, opened, searched, changes):
     """With random changes of bytes and pages, the record is read unchanged or refused."""
     study = tiny("trials=3", "generation=2")
