@@ -145,7 +145,8 @@ class RemoteStudy:
         Of several studies in one experiment the table is that of the latest: `begun` says that this one is.
         """
         states = views.views(record, self.study_run_id, self.identity)
-        if not begun and self.study_run_id not in self.experiment.tags.get(f"mlflow.sharedViewState.{views.TABLE}", ""):
+        table = self.experiment.tags.get(f"mlflow.sharedViewState.{views.TABLE}", self.study_run_id)
+        if not begun and self.study_run_id not in table:
             del states[views.TABLE]
         wanted = {f"mlflow.sharedViewState.{key}": view for key, view in states.items()}
         changed = {key: view for key, view in wanted.items() if self.experiment.tags.get(key) != view}

@@ -271,13 +271,13 @@ class MlflowTracker:
     @_translate_errors
     def find_model_owners(self, name: str) -> set[str]:
         """The tags `study` of the versions of a registered model; empty if there is no version."""
-        found = self._client.search_model_versions(f"name = '{name}'")
+        found = self._client.search_model_versions(_named(name))
         return {str(version.tags.get("study")) for version in found}
 
     @_translate_errors
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted."""
-        for found in self._client.search_model_versions(f"name = '{name}'"):
+        for found in self._client.search_model_versions(_named(name)):
             is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
             if is_active:
                 registered = self._client.get_registered_model(name)
@@ -327,6 +327,12 @@ class MlflowTracker:
             model.name, source, run_id, tags=tags, description=model.description
         )
         return str(version.version)
+
+
+def _named(model: str) -> str:
+    """The filter for a registered model, to which a user may have given a name with a quote."""
+    quote = '"' if "'" in model else "'"
+    return f"name = {quote}{model}{quote}"
 
 
 def _set_timeout(seconds: int) -> None:

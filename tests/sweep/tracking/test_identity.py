@@ -123,6 +123,20 @@ def test_the_linked_view_has_the_trials_of_one_study_only(tracker: MemoryTracker
     assert "sweep.study" not in json.loads(views.views(last, "aa", "new/digits")[views.TABLE])["searchFilter"]
 
 
+def test_a_deleted_table_is_stored_again_and_that_of_another_study_stays(
+    tracker: MemoryTracker, tmp_path: Path
+) -> None:
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    (experiment,) = tracker.experiments.values()
+    own = experiment.tags.pop(f"mlflow.sharedViewState.{views.TABLE}")
+
+    assert sync(folder, tracker, active=False).tags == 1
+    assert experiment.tags[f"mlflow.sharedViewState.{views.TABLE}"] == own
+    experiment.tags[f"mlflow.sharedViewState.{views.TABLE}"] = "of another study"
+    assert not sync(folder, tracker, active=False)
+
+
 def test_studies_share_no_registered_model(tracker: MemoryTracker, tmp_path: Path) -> None:
     """A study under the name of a deleted one, a copy, and two names that differ only in what MLflow forbids."""
     first = judged(tmp_path / "lr.v2", "first", "lr.v2")

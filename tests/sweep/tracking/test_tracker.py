@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,21 @@ def test_a_model_is_registered_once_for_its_weights(
     assert [any_tracker.find_model_owners(name) for name in ("sweep-tiny", "none")] == [{"5eed"}, set()]
     any_tracker.delete_run(run_id)
     assert any_tracker.find_model("sweep-tiny", models[1].weights_sha256) is None
+
+
+def test_the_name_of_a_model_may_have_a_quote(
+    any_tracker: Tracker, tmp_path: Path, scratch: Callable[[], Path]
+) -> None:
+    """A user may rename it."""
+    place = any_tracker.create_experiment("tiny", tmp_path / "tiny", {}).experiment_id
+    run_id = any_tracker.create_run(place, "study", 1000, {}).run_id
+    one = replace(model(tmp_path / "champion.npz", 1), name="Ann's network")
+    any_tracker.register_model(run_id, one, scratch())
+
+    found = any_tracker.find_model(one.name, one.weights_sha256)
+    assert found is not None
+    assert found.is_champion
+    assert any_tracker.find_model_owners(one.name) == {"5eed"}
 
 
 def test_a_version_whose_run_was_purged_is_registered_again(
