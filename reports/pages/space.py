@@ -88,7 +88,7 @@ def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends:
 
 def _axis_title(report: Report, axis: Axis) -> str:
     best = winner(report.record)
-    bound = axis.bound(float(values(axis, [best])[0])) if best and not axis.few else None
+    bound = at_bounds(report.record, best).get(axis.name) if best else None
     text = f"{axis.name}: {report.best_word} at {bound} bound" if bound else axis.name
     return shorten(text, 2.75, SMALL + 0.6, bold=True)
 
