@@ -1,42 +1,20 @@
-"""What a proposed change may gain, from what the reported study measured; all gains are differences of heights.
+"""What a wider range may gain: an extrapolation from the reported study, as a difference of heights.
 
-Each is an interval of extrapolations, not a prediction: a longer training is expected to gain what the curves of the
-best trials say, and more trials or a wider range at most what the last of them gained, since gains diminish.
+The checks say the same of longer trainings and of more trials. It is at most what the last part of the range gained,
+since gains diminish.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from reports.analysis.axes import Axis
-from reports.analysis.checks.curves import longer_gains
 from reports.analysis.isolation import isolation
 from reports.analysis.training_noise import heights
-from reports.analysis.trial_budget import enough
 from studies.record.reader import SweepRecord
 
 Gain = tuple[float, float]
 """Lowest and highest expected difference of two heights, at least 0."""
-
-
-def gain_of_epochs(record: SweepRecord) -> Gain | None:
-    """Of `LONGER` times the epochs: the 10 % and 90 % quantiles over the best trials' curves; None without any."""
-    gains = longer_gains(record)
-    if not len(gains):
-        return None
-    low, high = np.quantile(gains, (0.1, 0.9))
-    return float(low), float(high)
-
-
-def gain_of_trials(record: SweepRecord) -> Gain | None:
-    """Of twice the trials: at most what the second half of them was worth; None without a completed trial."""
-    found = enough(record)
-    if found is None:
-        return None
-    best, half = heights(record, [found.best, found.of_half])
-    return 0.0, max(0.0, float(half - best))
 
 
 def gain_of_range(record: SweepRecord, axis: Axis, low: float, high: float) -> Gain | None:

@@ -26,7 +26,7 @@ from reports.analysis.checks.curves import LONGER
 from reports.analysis.checks.finding import WARN, Check, top_group
 from reports.analysis.checks.space import crowded
 from reports.analysis.failures import BROKEN
-from reports.analysis.gain import Gain, gain_of_epochs, gain_of_range, gain_of_trials
+from reports.analysis.gain import Gain, gain_of_range
 from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
 from reports.analysis.training_noise import least_difference
@@ -107,8 +107,8 @@ def _changes(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed)
     found += _epochs(record, warned, allowed)
     if "enough trials" in warned:
         new = min(MOST_TRIALS, MORE_TRIALS * record.planned)
-        why = "more trials still improved the best value"
-        found.append(Change("trials", study["trials"], new, why, gain_of_trials(record)))
+        gain = 0.0, warned["enough trials"].numbers["gain of second half"]
+        found.append(Change("trials", study["trials"], new, "more trials still improved the best value", gain))
     if "pruning" in warned:
         found.append(
             Change("pruner", study["pruner"], "none", "of the control trials that it would have stopped, some are good")
@@ -249,7 +249,8 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
         new, why = max(1, math.ceil(SHORTER * old)), "most trials had their best epoch in the first tenth"
     elif "still improving" in warned:
         new, why = math.ceil(LONGER * old), "the best trials would gain more than repeating one changes the result"
-        gain = gain_of_epochs(record)
+        measured = warned["still improving"].numbers
+        gain = measured["low"], measured["high"]
     else:
         return []
     return [Change("baseline.epochs", old, new, why, gain)] if allowed("epochs", new) else []

@@ -62,15 +62,19 @@ def still_improving(record: SweepRecord) -> Check:
     if its median is larger than the noise of a training, and three in four of the best trials agree. A schedule that
     reduces the learning rate to 0 flattens every curve, so that a flat one then says nothing.
 
+    The numbers `low` and `high` are the 10 % and 90 % quantiles of the gains, as heights like their median, `gain`.
+
     Warns of none of 200 studies of averaged weights, and of all of 40 that would gain 22 %, twice the noise.
     """
     name, best = "still improving", _long_enough(record)
     if len(best) < FEWEST_BEST:
         return _too_few_curves(record, name, len(best))
-    gains = longer_gains(record)
+    gains = np.array([longer_gain(_curve(record, trial)) for trial in best])
     (limit, _), gain = least_difference(record), float(np.median(gains))
     agreeing, annealed = int((gains > limit).sum()), sum(trial.annealed for trial in best)
-    numbers = {"judged": len(best), "gain": gain, "limit": limit, "agreeing": agreeing, "schedule ended": annealed}
+    low, high = map(float, np.quantile(gains, (0.1, 0.9)))
+    numbers = {"judged": len(best), "gain": gain, "low": low, "high": high, "limit": limit, "agreeing": agreeing}
+    numbers |= {"schedule ended": annealed}
     text = f"With {LONGER:g} times the epochs the best trials would gain about {difference_words(record, gain)}"
     than = noise_words(record)
     if gain > limit and agreeing >= AGREEING * len(best):
@@ -80,11 +84,6 @@ def still_improving(record: SweepRecord) -> Check:
         words = "The schedule reduced the learning rate to 0, which flattens any curve: a longer study would tell."
         return Check(name, CANNOT_TELL, words, numbers)
     return Check(name, PASS, f"{text}, no more than {than}.", numbers)
-
-
-def longer_gains(record: SweepRecord) -> Floats:
-    """What each of the best trials would gain from `LONGER` times the epochs, (trials,), as heights."""
-    return np.array([longer_gain(_curve(record, trial)) for trial in _long_enough(record)])
 
 
 def best_epoch(record: SweepRecord) -> Check:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from reports.analysis.axes import axes
-from reports.analysis.gain import gain_of_epochs, gain_of_range, gain_of_trials
+from reports.analysis.checks.curves import still_improving
+from reports.analysis.checks.trials import enough_trials
+from reports.analysis.gain import gain_of_range
 from reports.analysis.trial_budget import enough
 from studies.record.schema import EPOCH
 
@@ -25,6 +27,11 @@ def with_loss(record, loss):
     epochs["validation_loss"] = epochs["train_loss"] = loss
     trials = [replace(trial, epochs=epochs, value=float(loss[-1])) for trial in record.trials]
     return replace(record, trials=tuple(trials))
+
+
+def gain_of_epochs(record):
+    numbers = still_improving(record).numbers
+    return numbers["low"], numbers["high"]
 
 
 def test_a_longer_training_gains_what_a_power_law_says(made_up):
@@ -46,7 +53,7 @@ def test_more_trials_gain_at_most_what_the_second_half_was_worth(made_up):
     record = made_up(40, outcome="complete")
     found = enough(record)
 
-    assert gain_of_trials(record) == (0.0, pytest.approx(found.best - found.of_half))
+    assert enough_trials(record).numbers["gain of second half"] == pytest.approx(found.best - found.of_half)
 
 
 @pytest.mark.parametrize("seed", range(5))
