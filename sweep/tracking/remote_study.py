@@ -127,9 +127,7 @@ class RemoteStudy:
 
     def create(self, record: SweepRecord) -> None:
         """Create the study's experiment, or restore it."""
-        self.identity = _identity(record)
-        self._experiment = self._renamed(record)
-        if self._experiment is not None:
+        if self.find(record):
             return
         tags = {
             "mlflow.experimentKind": "custom_model_development",
@@ -145,10 +143,10 @@ class RemoteStudy:
         Of several studies in one experiment the table is that of the latest: `begun` says that this one is.
         """
         states = views.views(record, self.study_run_id, self.identity)
-        table = self.experiment.tags.get(f"mlflow.sharedViewState.{views.TABLE}", self.study_run_id)
+        wanted = {views.tag(key): state for key, state in states.items()}
+        table = self.experiment.tags.get(views.tag(views.TABLE), self.study_run_id)
         if not begun and self.study_run_id not in table:
-            del states[views.TABLE]
-        wanted = {f"mlflow.sharedViewState.{key}": view for key, view in states.items()}
+            del wanted[views.tag(views.TABLE)]
         changed = {key: view for key, view in wanted.items() if self.experiment.tags.get(key) != view}
         if changed:
             self.tracker.tag_experiment(self.experiment.experiment_id, changed)

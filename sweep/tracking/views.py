@@ -136,6 +136,11 @@ def charts(experiment_id: str, key: str) -> str:
     return f"#/experiments/{experiment_id}/runs?{asked}"
 
 
+def tag(key: str) -> str:
+    """The tag of an experiment that holds the view of this key."""
+    return f"mlflow.sharedViewState.{key}"
+
+
 def view_key(identity: str) -> str:
     """The key of the view of a study's trials, in the address and in the experiment's tag that holds it."""
     return f"{VIEW}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"

@@ -99,7 +99,7 @@ def with_defaults(page: str) -> bytes:
     """The page with our defaults before its own script, and without disabled features."""
     values = {
         "defaults": [(pattern, json.dumps(value)) for pattern, value in DEFAULTS.items()],
-        "view": f"mlflow.sharedViewState.{views.TABLE}",
+        "view": views.tag(views.TABLE),
         "charts": views.run_charts(),
         "facets": FACETS,
     }
