@@ -85,6 +85,12 @@ def test_few_rows_are_validated_in_folds(tmp_path: Path, found: Arrays, folds: i
     assert f"\nfolds     = {folds} " in (tmp_path / "flowers.toml").read_text()
 
 
+@pytest.mark.parametrize(("rows", "generation"), [(150, 8), (1000, 8), (2000, None), (50_000, None)])
+def test_a_few_rows_have_the_same_answer_each_time(tmp_path: Path, rows: int, generation: int | None) -> None:
+    """By generations, which tests of the search show to be independent of speed and of the number of workers."""
+    assert written(tmp_path, arrays(rows)).generation == generation
+
+
 def test_wide_data_have_wide_layers_and_imbalanced_data_class_weights(tmp_path: Path) -> None:
     narrow, wide, rare = (
         written(tmp_path, found, name=name)
