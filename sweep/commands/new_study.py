@@ -78,8 +78,8 @@ PLANS = (
 )
 """Decoupled weight decay shrinks weights by learning rate x decay x steps: under 1,000 rows, 0.3 is little.
 There the space is narrow too, because so few validation rows cannot tell good settings from lucky ones; and trials come
-in generations, so that the same file has the same answer each time. That takes no longer: wine's 178 rows took 33 to 35 s
-in generations of 8, and 40 to 44 s without, on two cores.
+in generations, so that the same file has the same answer each time. On two cores that takes no longer: wine's 178 rows
+took 33 to 35 s in generations of 8, and 40 to 44 s without.
 """
 WIDE_INPUTS = 200
 """With so many inputs, layers are twice as wide."""
