@@ -23,7 +23,8 @@ SIDE, TOP, BOTTOM = 0.87, 0.85, 0.95
 INNER = WIDTH - 2 * SIDE
 
 TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 17.0, 20.0, 12.5, 10.5, 9.3, 8.0, 7.0  # points
-LEADING = 1.42  # line height, as a multiple of the type size
+LEADING, ROW = 1.42, 1.62  # heights of a line and of a table's row, as multiples of the type size
+HEADING_HEIGHT = 0.15 + HEADING * LEADING * POINT + 0.03
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
 CAPTION_LINES = 5  # most lines under a large figure
 NOTE_LEADING, NOTE_GAP = (
@@ -64,6 +65,16 @@ def _broken(word: str, width: float, size: float, bold: bool, family: str) -> li
         pieces[-1] += character
         used += step
     return pieces
+
+
+def lines_height(text: str, width: float, size: float, *, most: int = 12, family: str = SANS) -> float:
+    """Inches that a paragraph of at most `most` lines takes."""
+    return min(most, len(wrap(text, width, size, family=family))) * size * LEADING * POINT
+
+
+def boxed_height(command: str) -> float:
+    """Inches that a command to copy takes, of at most three lines."""
+    return lines_height(command, INNER - 0.3, BODY, most=3, family=MONO) + 0.14
 
 
 def shorten(text: str, width: float, size: float, *, bold: bool = False) -> str:
@@ -197,7 +208,7 @@ class Page:
     def boxed(self, text: str) -> None:
         """A command to copy, on a tinted background."""
         lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]
-        height = len(lines) * BODY * LEADING * POINT + 0.14
+        height = boxed_height(text)
         self._box(SIDE, self.y, INNER, height, WASH)
         self.space(0.07)
         self.paragraph(" ".join(lines), BODY, x=SIDE + 0.15, width=INNER - 0.28, family=MONO, most=3)
@@ -277,7 +288,7 @@ class Page:
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
         widths = _widths(heads, cells, size)
         edges = [SIDE + sum(widths[:column]) for column in range(len(widths))]
-        step = size * 1.62 * POINT
+        step = size * ROW * POINT
         tall = max(len(lines) for lines in heads)
         for line in range(tall):
             self.y += size * 1.2 * POINT

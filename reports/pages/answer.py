@@ -21,15 +21,29 @@ from reports.analysis.final_models import final_accuracy, final_difference, fina
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, in_words, listed, setting
-from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
+from reports.drawing.fonts import POINT
+from reports.drawing.layout import (
+    BODY,
+    HEADING_HEIGHT,
+    INNER,
+    MUTED,
+    ROW,
+    SMALL,
+    Cell,
+    Page,
+    boxed_height,
+    lines_height,
+)
 from reports.drawing.sheets import Sheets
 from reports.pages.checks import show
 from reports.pages.confirmation import dots
 from reports.pages.context import Report, capital, epoch, interval, name
 from studies.record.reader import SweepRecord, TrialRecord
 
-COMMAND_HEIGHT = 1.1  # inches, for its heading, three lines and what it repeats
-SETTING_HEIGHT = 0.167  # inches per row
+HEAD_HEIGHT, SETTING_HEIGHT = 0.19, SMALL * ROW * POINT  # inches of a table's head, and of a setting's row
+TESTED_BY_ACCURACY = {"accuracy", "loss"}
+"""Objectives for which a more accurate model is the better one; the others weigh the classes in another way."""
+LEFT_OUT = "more searched hyperparameter"
 
 
 def answer(report: Report, sheets: Sheets) -> None:
@@ -53,13 +67,15 @@ def answer(report: Report, sheets: Sheets) -> None:
         dots(page, report, rows, 0.22)
     page.heading(capital(summary(report.checks)))
     show(page, report, (WARN,), most=2)
-    _settings(page, report)
-    if page.room > COMMAND_HEIGHT:
+    command = str(report.record.provenance.get("command", f"sweep run {report.record.name}"))
+    repeated = _repeated(report.record, command)
+    needed = HEADING_HEIGHT + boxed_height(command) + 0.05 + lines_height(repeated, INNER, SMALL, most=2)
+    _settings(page, report, needed)
+    if page.room > needed:
         page.heading("Command")
-        command = str(report.record.provenance.get("command", f"sweep run {report.record.name}"))
         page.boxed(command)
         page.space(0.05)
-        page.paragraph(_repeated(report.record, command), SMALL, colour=MUTED, most=2)
+        page.paragraph(repeated, SMALL, colour=MUTED, most=2)
 
 
 def _repeated(record: SweepRecord, command: str) -> str:
@@ -211,14 +227,18 @@ def _advice(report: Report) -> str:
         return "Do not rely on the difference yet: it was not confirmed on fresh splits."
     if best.number == BASELINE:
         return f"Keep the baseline's settings, with which the champion was trained: {use}"
-    tested = final_difference(report.record)  # of accuracies, which need not be what the study asked for
-    if tested and tested.high < 0 and report.record.metric.name == "accuracy":
-        return "Keep the baseline's settings: the champion is worse on the test set."
-    if paired and paired.finding == "worse":
+    found = paired.finding if paired else None
+    if found == "worse":
         return "Keep the baseline's settings: the champion is worse."
-    is_better = paired.finding == "better" if paired else tested is not None and tested.low > 0
-    if is_better:
+    metric, tested = report.record.metric.name, final_difference(report.record)
+    if metric not in TESTED_BY_ACCURACY:
+        tested = None
+    if tested and tested.high < 0 and (found != "better" or metric == "accuracy"):
+        return "Keep the baseline's settings: the champion is less accurate on the test set."
+    if found == "better":
         return f"Use the champion: {use}"
+    if tested and tested.low > 0:
+        return f"Use the champion, which is more accurate on the test set: {use}"
     return f"Use the champion ({use}) or the baseline's settings: these results do not tell them apart."
 
 
@@ -303,8 +323,8 @@ def _causes(record: SweepRecord) -> list[str]:
     return [f"Recorded causes: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
 
 
-def _settings(page: Page, report: Report) -> None:
-    """The winner's settings beside the baseline's, then one line with the fixed ones."""
+def _settings(page: Page, report: Report, below: float) -> None:
+    """The winner's settings beside the baseline's, then the fixed ones; `below` is the height of what follows."""
     record, best = report.record, winner(report.record)
     baseline = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
@@ -313,18 +333,15 @@ def _settings(page: Page, report: Report) -> None:
     page.heading("Settings" if best else "Settings of the baseline, and what is searched")
     same = best is None or best.number == BASELINE
     head = ["hyperparameter", *([] if same else [name(best.number) if best else ""]), "baseline", "searched"]
-    most = max(1, int((page.room - COMMAND_HEIGHT - 1.0) / SETTING_HEIGHT))
     searched = list(record.study["space"].items())
-    page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
-    left = f"{counted(len(searched) - most, 'more searched hyperparameter')}. " if len(searched) > most else ""
     fixed = [f"{in_words(key)} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
+    text = f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."
+    room = page.room - HEAD_HEIGHT - 0.05 - lines_height(f"{LEFT_OUT} {text}", INNER, SMALL, most=3) - below
+    most = max(1, int(room / SETTING_HEIGHT))
+    page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
+    left = f"{counted(len(searched) - most, LEFT_OUT)}. " if len(searched) > most else ""
     page.space(0.05)
-    page.paragraph(
-        left + (f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."),
-        SMALL,
-        colour=MUTED,
-        most=3,
-    )
+    page.paragraph(left + text, SMALL, colour=MUTED, most=3)
 
 
 def _setting_row(

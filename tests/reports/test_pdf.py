@@ -12,10 +12,11 @@ import pytest
 from pypdf import PdfReader
 
 from reports import pages, pdf
+from reports.analysis.wording import in_words
 from reports.drawing.fonts import UNKNOWN, measure, printable
 from reports.drawing.layout import HEIGHT, INNER, SIDE, WIDTH, Page, settings, shorten, wrap
 from reports.drawing.sheets import Sheets
-from reports.pages.answer import _advice, _test_figure, _tested
+from reports.pages.answer import _advice, _test_figure, _tested, answer
 from reports.pages.answer import headline as headline_of
 from reports.pages.context import report
 from reports.pages.progress import progress
@@ -182,6 +183,17 @@ def test_the_headline_states_the_result(made_up):
     )
 
 
+def test_the_first_page_has_every_searched_setting_above_the_command(made_up):
+    sheets, record = Sheets(), made_up(12, confirmed=True)
+    with matplotlib.rc_context(settings()):
+        answer(report(record), sheets)
+    (page,) = sheets.pages
+    texts = [text.get_text() for text in page.figure.texts]
+
+    assert {in_words(key) for key in record.study["space"]} < set(texts[: texts.index("Command")])
+    assert page.room >= 0
+
+
 def test_the_advice_agrees_with_the_headline(made_up):
     record = made_up(8, confirmed=True)
     paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
@@ -189,13 +201,21 @@ def test_the_advice_agrees_with_the_headline(made_up):
     def advice(**changes):
         return _advice(report(replace(record, verdict={**record.verdict, **changes})))
 
+    def tested(low, high):
+        return {
+            **record.verdict["test"],
+            "difference": {"accuracy": {"mean": (low + high) / 2, "low": low, "high": high}},
+        }
+
     assert advice() == f"Use the champion: sweep predict FILE --study {record.name}"
-    assert "do not tell them apart" in advice(paired=paired)
+    assert advice(paired=paired).startswith("Use the champion, which is more accurate on the test set: ")
+    assert "do not tell them apart" in advice(paired=paired, test=tested(-0.01, 0.01))
     assert advice(champion=0, paired=None).startswith("Keep the baseline's settings, with which the champion was")
-    test = {**record.verdict["test"], "difference": {"accuracy": {"mean": -0.15, "low": -0.2, "high": -0.1}}}
-    assert advice(test=test) == "Keep the baseline's settings: the champion is worse on the test set."
+    worse = "Keep the baseline's settings: the champion is less accurate on the test set."
+    assert advice(test=tested(-0.2, -0.1)) == advice(paired=paired, test=tested(-0.2, -0.1)) == worse
     balanced = {**record.study, "objective": "validation_balanced_accuracy"}
-    assert _advice(report(replace(record, study=balanced, verdict={**record.verdict, "test": test}))).startswith("Use")
+    unequal = replace(record, study=balanced, verdict={**record.verdict, "test": tested(-0.2, -0.1)})
+    assert _advice(report(unequal)) == f"Use the champion: sweep predict FILE --study {record.name}"
     assert "not confirmed" in _advice(report(replace(record, verdict=None)))
     assert _advice(report(made_up(0, planned=60))) == ""
 
