@@ -86,7 +86,7 @@ bench: $(VENV)/.installed ## Time training, coordination, MLflow, reports, whole
 
 peers: export PYTHONPATH := tests/benchmarks
 peers: $(VENV)/.installed ## Compare sweeps of tables with scikit-learn and FLAML, needs .venv/bin/pip install "flaml[automl]>=2.7,<3"
-	@$(VENV)/bin/python -W ignore tests/benchmarks/peers.py
+	@PYTHONWARNINGS=ignore $(VENV)/bin/python tests/benchmarks/peers.py
 
 race: $(VENV)/.installed ## Race the search against Optuna, Ray Tune, scikit-learn and FLAML, for hours; needs .venv/bin/pip install -e ".[bench]"
 	@$(VENV)/bin/python -W ignore tests/benchmarks/race/race.py $(RACE)

@@ -91,10 +91,10 @@ class Metric:
         return self.cost(value) < self.cost(than)
 
     def format(self, value: float) -> str:
-        """The value as text: fractions in per cent, losses with four decimals, or two digits if very small."""
+        """The value as text: fractions in per cent, losses with four decimals, or two digits if tiny or huge."""
         if self.percent:
             return f"{100 * value:.2f} %"
-        return f"{value:.1e}" if 0 < value < 1e-3 else f"{value:.4f}"
+        return f"{value:.1e}" if 0 < value < 1e-3 or value >= 1e6 else f"{value:.4f}"
 
 
 def metric_of(objective: str) -> Metric:

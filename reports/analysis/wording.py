@@ -15,6 +15,8 @@ from studies.record.reader import SweepRecord
 
 # With this many validation examples, a hundredth of a percentage point is at least half an example.
 MANY_EXAMPLES = 5_000
+LARGE = 1e6
+"""From here on, numbers are printed in scientific notation."""
 OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "paused", "interrupted")
 
 
@@ -39,11 +41,11 @@ class MetricFormat:
     decimals: int
 
     def text(self, value: float | None) -> str:
-        """A value as printed, or a dash; a loss too small for the decimals in scientific notation, as 4.0e-05."""
+        """A value as printed, or a dash; a loss too small or too large for decimals as 4.0e-05 or 1.0e+23."""
         if value is None or not math.isfinite(value):
             return "–"
-        tiny = self.scale == 1 and 0 < value < 10.0 ** (1 - self.decimals)
-        return f"{value:.1e}" if tiny else f"{self._number(value)}{self.unit}"
+        is_extreme = self.scale == 1 and (0 < value < 10.0 ** (1 - self.decimals) or value >= LARGE)
+        return f"{value:.1e}" if is_extreme else f"{self._number(value)}{self.unit}"
 
     def gain(self, difference: float) -> str:
         """The size of a difference, without its sign; one too small to be printed is `less than` the last digit."""
@@ -76,6 +78,8 @@ class MetricFormat:
     def _size(self, difference: float) -> str:
         """A difference without its sign: at most three significant digits, since it is noisier than a value."""
         size = abs(difference) * self.scale
+        if math.isfinite(size) and size >= LARGE:
+            return f"{size:.1e}"
         decimals = 2 - math.floor(math.log10(size)) if math.isfinite(size) and size > 0 else self.decimals
         return f"{size:.{min(self.decimals, max(0, decimals))}f}"
 

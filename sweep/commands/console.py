@@ -1,5 +1,6 @@
 """The console that a sweep prints to."""
 
+import sys
 from collections.abc import Callable
 
 from rich.console import Console
@@ -13,8 +14,12 @@ class _PipeTolerantConsole(Console):
 
 
 def make_console() -> Console:
-    """A console on standard output: a live table on a terminal, plain lines otherwise."""
-    return _PipeTolerantConsole(highlight=False)
+    """A console on standard output: a live table on a terminal, plain lines otherwise.
+
+    FORCE_COLOR in the environment, as of many CI systems, makes rich take a file for a terminal.
+    """
+    is_file = sys.stdout is None or not sys.stdout.isatty()
+    return _PipeTolerantConsole(highlight=False, force_terminal=False if is_file else None)
 
 
 def line_printer(console: Console) -> Callable[[str], None]:

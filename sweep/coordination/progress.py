@@ -45,7 +45,8 @@ class Progress:
     """The state of one phase of a sweep, displayed as it changes.
 
     Args:
-        console: the output; a table is drawn only on a terminal, and in Jupyter if ipywidgets is installed.
+        console: the output; a table is drawn only on a terminal that can move its cursor (TERM is not `dumb`), and in
+            Jupyter if ipywidgets is installed.
         searched: names of the hyperparameters to show.
         metric: of the objective, for the format and the comparison of values.
         placed: whether to show the worker of each trial.
@@ -56,7 +57,8 @@ class Progress:
         self._searched = searched
         self._metric = metric
         self._placed = placed
-        drawn = console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
+        is_capable = console.is_terminal and not console.is_dumb_terminal
+        drawn = is_capable or (console.is_jupyter and find_spec("ipywidgets") is not None)
         self._live = Live(console=console, auto_refresh=False, transient=True) if drawn else None
         self._running: dict[str, _Running] = {}
         self._paused: dict[str, _Running] = {}

@@ -64,6 +64,14 @@ def test_classes_without_examples_are_ignored():
     assert METRICS["roc_auc"].compute(found) == pytest.approx(0.75)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0000"), (4e-5, "4.0e-05"), (0.5, "0.5000"), (999999.0, "999999.0000"), (1e23, "1.0e+23")],
+)
+def test_a_tiny_or_huge_loss_is_printed_in_scientific_notation(value, text):
+    assert METRICS["loss"].format(value) == text
+
+
 def test_old_names_refer_to_the_same_metric():
     assert metric_of("validation_accuracy") is metric_of("accuracy")
     assert metric_of("validation_loss").objective == "validation_loss"

@@ -290,6 +290,7 @@ def test_decimals_depend_on_the_noise():
     assert loss(size=0.0042).signed(0.163049) == "+0.163"
     assert loss(size=0.0042).gain(-0.00003) == "less than 0.0001"
     assert accuracy(180).gain(0.0) == "0\u00a0points"
+    assert (loss().text(123456.7), loss().text(1e23), loss().signed(-1e23)) == ("123456.700", "1.0e+23", "−1.0e+23")
 
 
 def test_settings_are_short_but_distinguish_values_near_one():

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from model.hyperparameters import Hyperparameters
 from model.metrics import METRICS
+from sweep.commands.console import make_console
 from sweep.coordination.progress import Progress, duration, reading
 from sweep.workers.pool import Job
 
@@ -27,15 +28,29 @@ def shown(console):
     return progress
 
 
-def test_without_a_terminal_each_trial_is_one_line():
+@pytest.mark.parametrize("terminal", ["none", "dumb", "unknown"])
+def test_without_a_capable_terminal_each_trial_is_one_line(monkeypatch, terminal):
     """Earlier counts are printed; a finished trial is printed with outcome, value, epochs and settings."""
     output = io.StringIO()
-    shown(Console(file=output, width=80))
+    monkeypatch.setenv("TERM", terminal)
+    with shown(Console(file=output, width=80, force_terminal=terminal != "none", color_system=None)):
+        pass
 
     assert output.getvalue().splitlines() == [
         "search: 5 trainings, 2 of them done",
         "trial 2: complete 98.10 % after 5 epochs; hidden_sizes 128-64, learning_rate 0.001235",
     ]
+
+
+def test_a_file_gets_plain_lines_whatever_the_environment_forces(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with shown(make_console()):
+        pass
+    out = capsys.readouterr().out
+
+    assert out.splitlines()[0] == "search: 5 trainings, 2 of them done"
+    assert "\x1b" not in out
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 150])
