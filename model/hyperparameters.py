@@ -85,8 +85,8 @@ class Hyperparameters:
     epochs: int = _number(12, 1, 10000)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            object.__setattr__(self, item.name, check(item.name, getattr(self, item.name)))
+        for name in FIELDS:
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
     def as_dict(self) -> dict[str, Any]:
         """All fields by name, ready for JSON; `hidden_sizes` is a list."""
@@ -126,7 +126,8 @@ def _check_word(name: str, value: Any, words: tuple[str, ...]) -> str:
 
 
 def _check_number(name: str, value: Any, allowed: Range, *, whole: bool) -> int | float:
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    is_number = type(value) in (float, int) or (isinstance(value, Real) and not isinstance(value, bool))
+    number = float(value) if is_number else math.nan  # the first test is much faster, for thousands of proposals
     if not math.isfinite(number) or number not in allowed or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
         raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
