@@ -14,7 +14,7 @@ from reports.drawing.sheets import Sheets
 from reports.pages.answer import answer
 from reports.pages.checks import judged
 from reports.pages.confirmation import confirmation
-from reports.pages.context import FEWEST_COMPLETE, Report, report
+from reports.pages.context import FEWEST_COMPLETE, Report
 from reports.pages.cost import cost
 from reports.pages.epochs import epochs
 from reports.pages.errors import mistakes
@@ -53,7 +53,7 @@ NEED_MANY = (epochs, trials)
 
 def pages(record: SweepRecord, following: Proposal | None = None, *, short: bool = False) -> list[Page]:
     """The pages of a report in reading order, all or the first two; `following` is the proposed next study, if any."""
-    found, sheets = report(record, following), Sheets()
+    found, sheets = Report(record, following), Sheets()
     few = found.standing.complete < FEWEST_COMPLETE
     for sections in PAGES[:SHORT] if short else PAGES:
         sheets.turn()

@@ -40,15 +40,40 @@ ENDINGS = {"pruned": {"pruned"}, "pruned value": {"pruned"}, "broken": {*BROKEN}
 
 @dataclass(frozen=True)
 class Report:
-    """The record and the findings that several pages show."""
+    """The record and the findings that several pages show, computed when the first of them needs one.
+
+    Attributes:
+        record: the study.
+        proposal: the proposed next study, or None.
+    """
 
     record: SweepRecord
-    metric: MetricFormat
-    standing: Standing
-    looks: Mapping[int, style.Look]
-    importance: Importance
-    checks: Sequence[Check]
-    proposal: Proposal | None
+    proposal: Proposal | None = None
+
+    @cached_property
+    def metric(self) -> MetricFormat:
+        """How values of the objective are printed."""
+        return wording.objective(self.record)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """How far the search is, and its best trial."""
+        return standing(self.record)
+
+    @cached_property
+    def looks(self) -> Mapping[int, style.Look]:
+        """How each highlighted trial is drawn, by number."""
+        return style.looks(notable(self.record), BASELINE)
+
+    @cached_property
+    def importance(self) -> Importance:
+        """What the searched axes are worth; nine random forests."""
+        return importance(self.record)
+
+    @cached_property
+    def checks(self) -> Sequence[Check]:
+        """The result of each check."""
+        return checks(self.record)
 
     def ends(self, objective: Floats) -> tuple[float, float]:
         """Ends of the objective axis in drawn units, for recorded values (trials,); the baseline is inside."""
@@ -98,25 +123,6 @@ class Report:
         if self.record.confirm:
             return "the confirmation has not ended"
         return "it is opened once, after the champion is confirmed"
-
-
-def report(record: SweepRecord, proposal: Proposal | None = None) -> Report:
-    """Compute what several pages need.
-
-    Args:
-        record: the study.
-        proposal: the proposed next study, or None.
-    """
-    looks = style.looks(notable(record), BASELINE)
-    return Report(
-        record,
-        wording.objective(record),
-        standing(record),
-        looks,
-        importance(record),
-        checks(record),
-        proposal,
-    )
 
 
 def notable(record: SweepRecord, top: int = 3) -> list[int]:

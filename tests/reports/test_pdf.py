@@ -18,7 +18,7 @@ from reports.drawing.layout import HEIGHT, INNER, SIDE, WIDTH, Page, settings, s
 from reports.drawing.sheets import Sheets
 from reports.pages.answer import _advice, _test_figure, _tested, answer
 from reports.pages.answer import headline as headline_of
-from reports.pages.context import report
+from reports.pages.context import Report
 from reports.pages.progress import progress
 from reports.pages.trial_table import table
 
@@ -39,7 +39,7 @@ def findings(record):
 
 
 def headline(record):
-    return headline_of(report(record))
+    return headline_of(Report(record))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_headline_states_the_result(made_up):
 def test_the_first_page_has_every_searched_setting_above_the_command(made_up):
     sheets, record = Sheets(), made_up(12, confirmed=True)
     with matplotlib.rc_context(settings()):
-        answer(report(record), sheets)
+        answer(Report(record), sheets)
     (page,) = sheets.pages
     texts = [text.get_text() for text in page.figure.texts]
 
@@ -199,7 +199,7 @@ def test_the_advice_agrees_with_the_headline(made_up):
     paired = {"difference": 0.004, "low": -0.001, "high": 0.009, "n": 3, "better": False}
 
     def advice(**changes):
-        return _advice(report(replace(record, verdict={**record.verdict, **changes})))
+        return _advice(Report(replace(record, verdict={**record.verdict, **changes})))
 
     def tested(low, high):
         return {
@@ -215,14 +215,14 @@ def test_the_advice_agrees_with_the_headline(made_up):
     assert advice(test=tested(-0.2, -0.1)) == advice(paired=paired, test=tested(-0.2, -0.1)) == worse
     balanced = {**record.study, "objective": "validation_balanced_accuracy"}
     unequal = replace(record, study=balanced, verdict={**record.verdict, "test": tested(-0.2, -0.1)})
-    assert _advice(report(unequal)) == f"Use the champion: sweep predict FILE --study {record.name}"
-    assert "not confirmed" in _advice(report(replace(record, verdict=None)))
-    assert _advice(report(made_up(0, planned=60))) == ""
+    assert _advice(Report(unequal)) == f"Use the champion: sweep predict FILE --study {record.name}"
+    assert "not confirmed" in _advice(Report(replace(record, verdict=None)))
+    assert _advice(Report(made_up(0, planned=60))) == ""
 
 
 def test_the_test_result_is_a_mean_error_with_its_interval(made_up):
     """0.9806, 0.9813 and 0.9802 are errors of 1.94, 1.87 and 1.98 %; the interval's ends are swapped."""
-    found = report(made_up(confirmed=True))
+    found = Report(made_up(confirmed=True))
     figure, note = _test_figure(found)
 
     assert figure == "98.07\u00a0%"
@@ -290,7 +290,7 @@ def test_the_title_resolves_ties_by_the_rule(made_up):
 
     sheets = Sheets()
     with matplotlib.rc_context(settings()):
-        progress(report(replace(record, trials=tuple(trials))), sheets)
+        progress(Report(replace(record, trials=tuple(trials))), sheets)
     assert [page.finding for page in sheets.pages] == [
         "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 did not improve it"
     ]
@@ -299,7 +299,7 @@ def test_the_title_resolves_ties_by_the_rule(made_up):
 def test_the_table_names_the_command_that_exports_all_trials(made_up):
     sheets = Sheets()
     with matplotlib.rc_context(settings()):
-        table(report(made_up(30, outcome="complete")), sheets)
+        table(Report(made_up(30, outcome="complete")), sheets)
         sheets.pages[0].footer("mnist", 1, 1)
 
     texts = " ".join(text.get_text() for text in sheets.pages[0].figure.texts)

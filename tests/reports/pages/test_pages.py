@@ -13,7 +13,7 @@ from reports.analysis.statistics import wilson
 from reports.drawing.layout import settings
 from reports.drawing.sheets import Sheets
 from reports.pages.answer import answer
-from reports.pages.context import report
+from reports.pages.context import Report
 from reports.pages.cost import _front
 from reports.pages.errors import mistakes
 from reports.pages.provenance import origin
@@ -34,7 +34,7 @@ def drawn(section, record):
     """The page of one section."""
     sheets = Sheets()
     with matplotlib.rc_context(settings()):
-        section(report(record), sheets)
+        section(Report(record), sheets)
     (page,) = sheets.pages
     assert page.room >= -0.001
     return page
@@ -95,12 +95,12 @@ def test_a_loss_that_spans_orders_of_magnitude_is_drawn_on_a_log_axis(made_up):
     record = made_up(12, objective="validation_loss", outcome="complete")
     values = np.geomspace(1, 1e-3, 12)
     wide = replace(record, trials=tuple(replace(t, value=float(v)) for t, v in zip(record.trials, values, strict=True)))
-    low, high = report(wide).ends(values)
+    low, high = Report(wide).ends(values)
 
-    assert report(wide).log
-    assert not report(record).log
+    assert Report(wide).log
+    assert not Report(record).log
     far = replace(record.trials[0], value=60 * min(trial.value for trial in record.trials))
-    assert report(replace(record, trials=(far, *record.trials[1:]))).log  # the baseline alone is that far away
+    assert Report(replace(record, trials=(far, *record.trials[1:]))).log  # the baseline alone is that far away
     assert 0 < low < 1e-3
     assert high > 1
 
