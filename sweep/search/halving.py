@@ -63,10 +63,11 @@ class Halving:
             always: numbers of trials that are never stopped.
         """
         exempt = set(always)
+        quotas = [self.quota(rung, closing=closing) for rung in range(len(self._standings.reached))]
         found = [
             (rung, number)
             for number, rung in self.paused.items()
-            if number in exempt or self._standings.rank(number, rung) <= self.quota(rung, closing=closing)
+            if number in exempt or self._standings.rank(number, rung) <= quotas[rung]
         ]
         return [number for _, number in sorted(found)]
 
@@ -90,11 +91,8 @@ class Halving:
             begun: number of trials proposed so far.
         """
         expected = self._trials if self._trials is not None else max(2 * begun, FEWEST_EXPECTED)
-        return sorted(
-            number
-            for number, rung in self.paused.items()
-            if self._standings.rank(number, rung) > self._most_promoted(rung, expected)
-        )
+        most = [self._most_promoted(rung, expected) for rung in range(len(self._standings.reached))]
+        return sorted(number for number, rung in self.paused.items() if self._standings.rank(number, rung) > most[rung])
 
     def _most_promoted(self, rung: int, expected: int) -> int:
         reaching = max(len(self._standings.reached[rung]), math.ceil(expected / self._reduction**rung))
