@@ -17,7 +17,7 @@ import numpy as np
 from reports.analysis import wording
 from reports.analysis.confirmation import PairedDifference, confirmed_trials, is_split, repeat_word
 from reports.analysis.progress import Progress, search_progress
-from reports.analysis.statistics import Floats, t_quantile
+from reports.analysis.statistics import Floats, corrected_half_width, t_quantile
 from studies.record.reader import SweepRecord
 
 REPEATED = ("name", "question", "seed")  # what may differ between repeats of one side
@@ -196,19 +196,18 @@ def _champion(record: SweepRecord) -> Floats | None:
 
 
 def in_pairs(a: Floats, b: Floats, overlap: float = 0.0) -> PairedDifference:
-    """Mean of b - a with its 95 % interval by Student's distribution.
+    """Mean of b - a with its 95 % interval.
 
     Args:
         a: values on the repeats.
         b: other values on the same repeats.
-        overlap: validation examples divided by training examples, where the repeats have splits that share training
-            examples (Nadeau & Bengio 2003); else 0.
+        overlap: as of `corrected_half_width`.
     """
     difference, n = b - a, len(a)
     mean = float(difference.mean())
     if n < 2:
         return PairedDifference(mean, math.nan, math.nan, n)
-    half = t_quantile(n - 1, 0.975) * float(difference.std(ddof=1)) * math.sqrt(1 / n + overlap)
+    half = corrected_half_width(float(difference.std(ddof=1)), n, overlap)
     return PairedDifference(mean, mean - half, mean + half, n)
 
 

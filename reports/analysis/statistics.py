@@ -1,4 +1,4 @@
-"""Intervals, ranks and quantiles that several analyses share."""
+"""Intervals, ranks and quantiles that several analyses, and the verdict of a sweep, share."""
 
 from __future__ import annotations
 
@@ -42,12 +42,22 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def t_quantile(degrees: float, probability: float) -> float:
-    """The point of Student's distribution that a probability above 1/2 lies below, to six digits.
+    """The point of Student's distribution that a probability lies below."""
+    from scipy.special import stdtrit  # 0.2 s to import, for confirmed studies only
 
-    With t = sqrt(degrees) tan(angle), the density in the angle is cos(angle)^(degrees - 1), summed numerically.
+    return float(stdtrit(degrees, probability))
+
+
+def corrected_half_width(deviation: float, n: int, overlap: float) -> float:
+    """Half of the 95 % interval of a mean of n values on splits, by the corrected resampled t test.
+
+    The training examples of any two splits overlap, so that the values on them are correlated. The variance of the mean
+    is therefore estimated as s^2 (1 / n + overlap) instead of s^2 / n (Nadeau & Bengio 2003, Machine Learning 52,
+    equation 8).
+
+    Args:
+        deviation: standard deviation of the values.
+        n: their number, at least 2.
+        overlap: number of validation examples divided by that of training examples; 0 for values on one split.
     """
-    angle = np.linspace(0, math.pi / 2, 200_001)
-    density = np.cos(angle) ** (degrees - 1)
-    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    place = float(np.interp((2 * probability - 1) * cumulative[-1], cumulative, angle))
-    return float(math.sqrt(degrees) * math.tan(place))
+    return t_quantile(n - 1, 0.975) * deviation * math.sqrt(1 / n + overlap)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from model.hyperparameters import Hyperparameters
 from model.metrics import Metric
+from reports.analysis.statistics import corrected_half_width
 from studies.definition import Study
 from studies.record.reader import SweepRecord
 from sweep.search.confirmation import epochs_to_ship, finalists, screening_values
@@ -52,11 +53,7 @@ def candidate_results(study: Study, record: SweepRecord) -> list[dict[str, Any]]
 
 
 def paired_comparison(one: Sequence[float], other: Sequence[float], metric: Metric, overlap: float) -> dict[str, Any]:
-    """Mean of the paired differences with its 95 % interval by the corrected resampled t test.
-
-    The training examples of any two splits overlap, so that the values on them are correlated. The variance of the mean
-    of n differences is therefore estimated as s^2 (1 / n + overlap) instead of s^2 / n (Nadeau & Bengio 2003, Machine
-    Learning 52, equation 8).
+    """Mean of the paired differences with its 95 % interval, see `corrected_half_width`.
 
     Args:
         one: the objective on each split.
@@ -64,12 +61,9 @@ def paired_comparison(one: Sequence[float], other: Sequence[float], metric: Metr
         metric: of the values; a positive difference says that `one` is better.
         overlap: number of validation examples divided by that of training examples.
     """
-    from scipy.special import stdtrit  # a second to import, once a sweep
-
     differences = [metric.cost(theirs - ours) for ours, theirs in zip(one, other, strict=True)]
     n, mean = len(differences), statistics.fmean(differences)
-    quantile = float(stdtrit(n - 1, 0.975))
-    half = quantile * statistics.stdev(differences) * math.sqrt(1 / n + overlap)
+    half = corrected_half_width(statistics.stdev(differences), n, overlap)
     return {"difference": mean, "low": mean - half, "high": mean + half, "n": n, "better": mean - half > 0}
 
 

@@ -11,7 +11,7 @@ from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN, Check
 from reports.analysis.confirmation import PairedDifference, is_split, paired_difference, repeat_word
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import BASELINE
-from reports.analysis.statistics import t_quantile
+from reports.analysis.statistics import corrected_half_width, t_quantile
 from reports.analysis.wording import counted
 from studies.record.reader import SweepRecord
 
@@ -52,20 +52,13 @@ def winner_against_baseline(record: SweepRecord) -> Check:
 
 
 def repeats_to_tell(record: SweepRecord, found: PairedDifference) -> int | None:
-    """The number of repeats for which half the interval would be shorter than the difference; None above 20.
-
-    The half width is t s sqrt(1 / n + overlap), see `sweep.search.verdict`.
-    """
+    """The number of repeats for which half the interval would be shorter than the difference; None above 20."""
     if not math.isfinite(found.low):
         return 5
     overlap = record.dataset["validation"] / record.dataset["train"] if is_split(record) else 0.0
-
-    def width(n: int) -> float:
-        return t_quantile(n - 1, 0.975) * math.sqrt(1 / n + overlap)
-
-    half = (found.high - found.low) / 2 / width(found.n)
+    deviation = (found.high - found.low) / 2 / corrected_half_width(1.0, found.n, overlap)
     more = range(found.n + 1, MOST_REPEATS + 1)
-    return next((n for n in more if half * width(n) < abs(found.difference)), None)
+    return next((n for n in more if corrected_half_width(deviation, n, overlap) < abs(found.difference)), None)
 
 
 def validation_and_test(record: SweepRecord) -> Check:
