@@ -33,7 +33,7 @@ from sweep.search.budget import Budget, training_share
 from sweep.search.halving import Halving
 from sweep.search.legs import Leg, Result, is_control, leg_of, recorded_result, result_of, rungs_of, search_job
 from sweep.search.proposals import Proposals
-from sweep.search.retries import is_outdated, to_repeat
+from sweep.search.raised_limits import is_outdated, to_repeat
 from sweep.search.standings import Standings
 from sweep.storage.trial_log import TrialLog
 from sweep.workers.pool import Job
