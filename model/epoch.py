@@ -1,4 +1,4 @@
-"""The metrics of one epoch, and the rule that selects the epoch whose weights are kept."""
+"""The metrics of one epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.metrics import METRICS, Metric, metric_of
+from model.metrics import METRICS
 
 COLUMNS = (
     "learning_rate",
@@ -60,35 +60,3 @@ class Epoch:
 
 def _is_missing(value: float | None) -> bool:
     return value is None or math.isnan(value)
-
-
-@dataclass(frozen=True)
-class EpochSelection:
-    """The rule for the selected epoch of a training run: the `best` by the objective, or the `last`.
-
-    Ties go to the lower validation loss, then to the earlier epoch. Without validation `best` is the first epoch.
-
-    Attributes:
-        objective: `validation_<metric>`.
-        epoch: `best` or `last`.
-    """
-
-    objective: str = "validation_accuracy"
-    epoch: str = "best"
-
-    @property
-    def metric(self) -> Metric:
-        """The metric of the objective."""
-        return metric_of(self.objective)
-
-    def value(self, epoch: Epoch) -> float | None:
-        """The objective at an epoch; None without validation examples."""
-        return epoch.validation.get(self.metric.name)
-
-    def prefers(self, new: Epoch, old: Epoch | None) -> bool:
-        """Whether the later epoch `new` is selected instead of `old`."""
-        return old is None or self.epoch == "last" or self._cost(new) < self._cost(old)
-
-    def _cost(self, epoch: Epoch) -> tuple[float, float]:
-        value, loss = (epoch.validation.get(name, math.nan) for name in (self.metric.name, "loss"))
-        return self.metric.cost(value), loss

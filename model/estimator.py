@@ -24,7 +24,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from model.data.datasets import Examples
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import FIELDS, Hyperparameters
 from model.network import BATCH
 from model.training import TrainingState, train

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from model.classifier import Classifier
 from model.data.datasets import Dataset
-from model.epoch import Epoch, EpochSelection
+from model.epoch import Epoch
+from model.epoch_selection import EpochSelection
 from model.evaluation import predict
 from model.hyperparameters import Hyperparameters
 from model.network import MLP

@@ -21,7 +21,8 @@ from model.batches import Batches, FoldBatches
 from model.class_weights import weigh, weigh_folds
 from model.data.datasets import Dataset, Examples
 from model.dropout import Dropout
-from model.epoch import Epoch, EpochSelection
+from model.epoch import Epoch
+from model.epoch_selection import EpochSelection
 from model.evaluation import evaluate
 from model.hyperparameters import Hyperparameters
 from model.network import BATCH, MLP, parameters

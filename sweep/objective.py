@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, Trial
 
 from model.data import datasets
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.folds import Folds
 from model.hyperparameters import Hyperparameters
 from model.training import Diverged

@@ -10,7 +10,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from model.epoch import Epoch, EpochSelection
+from model.epoch import Epoch
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.record.outcome import Outcome
 from sweep.storage.trial_log import TrialLog

@@ -14,7 +14,7 @@ from model import checkpoint, weights
 from model.checkpoint import CheckpointError
 from model.classifier import Classifier
 from model.data import datasets
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.files import write_atomic
 from model.folds import Folds
 from model.hyperparameters import Hyperparameters

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.folder import StudyFolder

@@ -5,8 +5,9 @@ among the best 1 / `reduction` of all trials that reached its rung. Optuna's pru
 so must decide when few others are known; here a trial that was paused early may still be promoted much later.
 
 Two things differ from the paper. Of the trials that may be promoted, the one with the cheapest next leg goes first, not
-the one at the highest rung: all of them will be trained, and the cheap ones tell soonest. And when no new trial will be
-proposed, at least the `finalists` best of every rung are promoted, however few trials there are.
+the one at the highest rung: all of them will be trained, and the cheap ones tell soonest (`search.py` puts them in this
+order). And when no new trial will be proposed, at least the `finalists` best of every rung are promoted, however few
+trials there are.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.outcome import Outcome

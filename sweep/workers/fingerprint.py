@@ -16,7 +16,7 @@ import numpy as np
 
 import model
 from model.data.datasets import Examples
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState, train
 

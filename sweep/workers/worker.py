@@ -31,7 +31,8 @@ from model import checkpoint, weights
 from model.checkpoint import CheckpointError
 from model.data import datasets
 from model.data.datasets import Dataset
-from model.epoch import Epoch, EpochSelection
+from model.epoch import Epoch
+from model.epoch_selection import EpochSelection
 from model.files import locked
 from model.folds import Folds, memory_of
 from model.hyperparameters import Hyperparameters

@@ -20,7 +20,7 @@ from pathlib import Path
 from aims import as_json, show
 
 from model.data import datasets
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState, train
 from studies.record import reader as records

@@ -27,7 +27,7 @@ from aims import Aim, as_json, show
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 
 from model.data import datasets
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from model.training import TrainingState, train
 from studies.definition import Study, from_record

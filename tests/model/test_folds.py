@@ -17,7 +17,7 @@ from model.class_weights import weigh
 from model.data import datasets
 from model.data.arrays import Arrays, Column
 from model.data.cache import replace_folder
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.evaluation import evaluate, predict
 from model.folds import Folds, cut, memory_of
 from model.hyperparameters import Hyperparameters

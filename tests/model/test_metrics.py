@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
-from model.epoch import COLUMNS, Epoch, EpochSelection
+from model.epoch import COLUMNS, Epoch
+from model.epoch_selection import EpochSelection
 from model.loss import softmax
 from model.metrics import METRICS, Predictions, metric_of
 

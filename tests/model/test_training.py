@@ -12,7 +12,8 @@ import pytest
 from model import checkpoint
 from model.checkpoint import CheckpointError
 from model.data.datasets import Examples
-from model.epoch import Epoch, EpochSelection
+from model.epoch import Epoch
+from model.epoch_selection import EpochSelection
 from model.hyperparameters import Hyperparameters
 from model.training import Diverged, TrainingState, learning_rate, memory_needed, train
 

@@ -9,7 +9,7 @@ from optuna.trial import FixedTrial
 
 from model import weights
 from model.data import datasets
-from model.epoch import EpochSelection
+from model.epoch_selection import EpochSelection
 from model.folds import Folds
 from model.hyperparameters import Hyperparameters
 from studies.record import reader as records
