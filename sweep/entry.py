@@ -16,6 +16,8 @@ from sweep import cli
 from sweep.errors import exit_code
 from sweep.passwords import Clean
 
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code; an expected error is printed in at most three lines.
@@ -26,9 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stderr = cast(
         TextIO, Clean(sys.stderr, [*words, *(os.environ.get(name, "") for name in ("SWEEP_TRACKING", "SWEEP_STORAGE"))])
     )
+    ask_no_proxy_for_this_machine()
     with contextlib.redirect_stderr(stderr):
         code = _call(words, stderr)
     sys.exit(code)
+
+
+def ask_no_proxy_for_this_machine() -> None:
+    """Except it from the proxy of the environment, for this process and those that it starts.
+
+    A proxy elsewhere has no MLflow of ours on its own 127.0.0.1, and should not learn what is asked there.
+    """
+    for name in ("no_proxy", "NO_PROXY"):  # programs read either, and of two different ones either first
+        given = os.environ.get(name) or os.environ.get(name.swapcase(), "")
+        os.environ[name] = ",".join(dict.fromkeys(filter(None, [*given.split(","), *THIS_MACHINE])))
 
 
 def _call(words: list[str], stderr: TextIO) -> int:
