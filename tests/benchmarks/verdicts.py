@@ -92,12 +92,12 @@ def hold(name: str, frame: pd.DataFrame, seed: int) -> Held:
     """Run a sweep on one worker, and train its champion and its baseline on further splits."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        frame.to_csv(folder / f"{name}.csv", index=False)
+        frame.to_csv(folder / "table.csv", index=False)
         home = folder / "runs"
-        command = [sys.executable, "-m", "sweep", "run", f"{name}.csv", "--target", "target", "--set", f"seed={seed}"]
+        command = [sys.executable, "-m", "sweep", "run", "table.csv", "--target", "target", "--set", f"seed={seed}"]
         options = ["--workers", "1", "--tracking", "none", "--home", str(home)]
         subprocess.run([*command, *options], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        record = read(home / name)
+        record = read(home / "table")
         paired = (record.verdict or {}).get("paired")
         if not paired or paired["low"] is None:
             return Held(name, seed)
