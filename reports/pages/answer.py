@@ -183,11 +183,12 @@ def _test_figure(report: Report) -> tuple[str, str]:
     metric = wording.accuracy(test.examples)
     models = counted(len(test.accuracies), "final model")
     if objective := final_objective(report.record):
-        low, high = (metric.text(end(objective.values)) for end in (min, max))
+        own = metric if report.record.metric.percent else report.metric
+        low, high = (own.text(end(objective.values)) for end in (min, max))
         name = f"mean test {report.record.metric.label}"
-        than = "" if objective.baseline is None else f", the baseline's {metric.text(objective.baseline)}"
+        than = "" if objective.baseline is None else f", the baseline's {own.text(objective.baseline)}"
         return (
-            metric.text(objective.mean),
+            own.text(objective.mean),
             f"{name} of {models} ({low} to {high}){than}; mean test accuracy {metric.text(test.mean)}",
         )
     ends = f"{metric.text(test.low)} to {metric.text(test.high)}"

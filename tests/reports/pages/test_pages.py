@@ -1,12 +1,14 @@
 """The titles of the pages, on synthetic studies with known truth."""
 
 import math
+import re
 from dataclasses import replace
 
 import matplotlib
 import numpy as np
 import pytest
 
+from model.metrics import METRICS
 from reports import pages
 from reports.analysis.calibration import calibration
 from reports.analysis.statistics import wilson
@@ -145,6 +147,21 @@ def test_the_first_page_names_an_imbalance_and_the_objective_on_the_test_set(mad
     assert "62.00\u00a0% mean test macro f1 of 3 final models" in said
     assert 'are of class "honest"' in said
     assert 'class "fraud": 16.7\u00a0% of its 240' in said
+
+
+def test_a_tested_objective_that_is_a_loss_is_no_percentage(made_up, monkeypatch):
+    """As one that was added by an entry in `METRICS`; here macro F1 is taken for a loss."""
+    monkeypatch.setitem(METRICS, "macro_f1", replace(METRICS["macro_f1"], direction="minimize", percent=False))
+    record = made_up(12, objective="validation_loss", outcome="complete", confirmed=True)
+    metrics = [{"macro_f1": value} for value in (0.57, 0.58, 0.59)]
+    record = replace(
+        record,
+        study={**record.study, "objective": "validation_macro_f1"},
+        verdict={**record.verdict, "test": {**record.verdict["test"], "metrics": metrics}},
+    )
+    said = words(drawn(answer, record))
+
+    assert re.search(r" 0\.5800? mean test macro f1 of 3 final models \(0\.5700? to 0\.5900?\)", said)
 
 
 @pytest.mark.parametrize(
