@@ -74,8 +74,8 @@ def check_no_columns(source: Path, target: str | None, keep: tuple[str, ...]) ->
     """
     if target is not None or keep:
         raise DatasetInvalid(
-            f"{source}: `target` and `keep` name columns of a .csv or .parquet table, but the labels are stored apart"
-            " here\nLeave them out."
+            f"{source}: `target` and `keep` name columns of a table, but here the labels are stored apart\n"
+            "Leave them out."
         )
 
 

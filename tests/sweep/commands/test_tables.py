@@ -276,10 +276,10 @@ def test_images_in_other_units_are_noticed(tmp_path: Path, values: np.ndarray, n
 
 def test_a_format_without_rows_to_predict_is_refused(tmp_path: Path, champion: Classifier) -> None:
     """Also if a dataset can be read from such a file; it is not taken for a CSV file."""
-    path = tmp_path / "rows.jsonl"
+    path = tmp_path / "rows.unknown"
     path.write_text('{"alcohol": 13, "town": "Alba"}\n')
 
-    with pytest.raises(DatasetInvalid, match=r"rows.jsonl: predictions are made for tables \(\.csv"):
+    with pytest.raises(DatasetInvalid, match=r"rows.unknown: predictions are made for tables \(\.csv"):
         predict_rows(path, champion, None, (), None)
 
 
