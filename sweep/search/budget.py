@@ -114,16 +114,18 @@ class Budget:
     def affordable(self, trainings: Sequence[float]) -> Confirm | None:
         """The largest confirmation for which the time is left; None if there is none.
 
-        The smallest one is tried without a margin: if its time runs out, that of the final models is left.
+        The smallest one, and final models without one, are tried without a margin: if the time of the confirmation runs
+        out, that of the final models is left. The search ends when just the estimated time is left, so that with the
+        margin its last second would decide.
 
         Args:
             trainings: as for `search_until`.
         """
         left = self.trainings_until - time.monotonic()
         found = self._largest(trainings, left)[0]
-        if found == UNCONFIRMED and self._needed(SMALLEST, trainings) / MARGIN <= left:
-            return SMALLEST
-        return found
+        if self.confirm is None or found not in (None, UNCONFIRMED):
+            return found
+        return next((plan for plan in (SMALLEST, UNCONFIRMED) if self._needed(plan, trainings) / MARGIN <= left), None)
 
     def final_models(self, trainings: Sequence[float]) -> int:
         """How many final models of champion and baseline each can be trained in the time that is left; one at least.

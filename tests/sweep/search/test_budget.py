@@ -159,6 +159,14 @@ def test_as_many_final_models_are_trained_as_there_is_time_for(at):
     assert run.final_models([7.0]) == 2  # the baseline is the champion
 
 
+def test_a_search_that_ends_a_moment_late_has_left_enough_for_what_it_kept(at):
+    """Three minutes of MNIST: only final models fit, and the search ends when just their time is left."""
+    run, trainings = budget(180), [64.0, 31.0, 7.0]
+    at(run.search_until(trainings) + 1.0)
+
+    assert run.affordable(trainings) == UNCONFIRMED
+
+
 def test_nothing_is_affordable_after_the_end(at):
     run = budget(1000)
     at(run.start + run.seconds + 1)
