@@ -126,8 +126,8 @@ def _check_word(name: str, value: Any, words: tuple[str, ...]) -> str:
 
 
 def _check_number(name: str, value: Any, allowed: Range, *, whole: bool) -> int | float:
-    is_number = type(value) in (float, int) or (isinstance(value, Real) and not isinstance(value, bool))
-    number = float(value) if is_number else math.nan  # the first test is much faster, for thousands of proposals
+    is_number = isinstance(value, (float, int, Real)) and not isinstance(value, bool)  # Real alone takes much longer
+    number = float(value) if is_number else math.nan
     if not math.isfinite(number) or number not in allowed or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
         raise HyperparameterError(f"{name} must be {kind} in {allowed}, but got {value!r}")
