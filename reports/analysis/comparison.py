@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reports.analysis import wording
-from reports.analysis.confirmation import PairedDifference, confirmed_trials, is_split, repeat_word
+from reports.analysis.confirmation import PairedDifference, confirmed_trials, is_split, repeat_word, split_overlap
 from reports.analysis.progress import Progress, search_progress
 from reports.analysis.statistics import Floats, corrected_half_width, t_quantile
 from studies.record.reader import SweepRecord
@@ -184,8 +184,7 @@ def gap(one: Side, other: Side) -> Gap | None:
         return Gap(welch(a, b), f"other fresh {noun}s; those of the two studies differ")
     both = min(len(a), len(b))  # the first repeats of the larger confirmation are those of the smaller one
     some = "" if len(a) == len(b) else f", of the {both} that both have"
-    overlap = first.dataset["validation"] / first.dataset["train"] if is_split(first) else 0.0
-    return Gap(in_pairs(a[:both], b[:both], overlap), f"other fresh {noun}s, {noun} by {noun}{some}")
+    return Gap(in_pairs(a[:both], b[:both], split_overlap(first)), f"other fresh {noun}s, {noun} by {noun}{some}")
 
 
 def _champion(record: SweepRecord) -> Floats | None:

@@ -55,6 +55,11 @@ def is_split(record: SweepRecord) -> bool:
     return record.verdict is None or record.verdict.get("protocol", 1) > 1
 
 
+def split_overlap(record: SweepRecord) -> float:
+    """Validation examples divided by training examples, for `corrected_half_width`; 0 if all repeats have one split."""
+    return float(record.dataset["validation"] / record.dataset["train"]) if is_split(record) else 0.0
+
+
 def repeat_word(record: SweepRecord) -> str:
     """What a repeat is on: `fresh split`, or `fresh seed` in records of the first protocol."""
     return "fresh split" if is_split(record) else "fresh seed"

@@ -24,7 +24,8 @@ INNER = WIDTH - 2 * SIDE
 
 TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 17.0, 20.0, 12.5, 10.5, 9.3, 8.0, 7.0  # points
 LEADING, ROW = 1.42, 1.62  # heights of a line and of a table's row, as multiples of the type size
-HEADING_HEIGHT = 0.15 + HEADING * LEADING * POINT + 0.03
+ABOVE_HEADING, BELOW_HEADING = 0.15, 0.03  # inches
+HEADING_HEIGHT = ABOVE_HEADING + HEADING * LEADING * POINT + BELOW_HEADING
 INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
 CAPTION_LINES = 5  # most lines under a large figure
 NOTE_LEADING, NOTE_GAP = (
@@ -190,9 +191,9 @@ class Page:
 
     def heading(self, text: str) -> None:
         """A small heading with space above it."""
-        self.space(0.15)
+        self.space(ABOVE_HEADING)
         self.paragraph(text, HEADING, bold=True)
-        self.space(0.03)
+        self.space(BELOW_HEADING)
 
     def item(
         self, mark: str, text: str, *, colour: str = INK, label: str = "", indent: float = 2.55, most: int = 2

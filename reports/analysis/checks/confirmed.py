@@ -8,7 +8,7 @@ import numpy as np
 
 from reports.analysis import wording
 from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN, Check
-from reports.analysis.confirmation import PairedDifference, is_split, paired_difference, repeat_word
+from reports.analysis.confirmation import PairedDifference, is_split, paired_difference, repeat_word, split_overlap
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import BASELINE
 from reports.analysis.statistics import corrected_half_width, t_quantile
@@ -55,7 +55,7 @@ def repeats_to_tell(record: SweepRecord, found: PairedDifference) -> int | None:
     """The number of repeats for which half the interval would be shorter than the difference; None above 20."""
     if not math.isfinite(found.low):
         return 5
-    overlap = record.dataset["validation"] / record.dataset["train"] if is_split(record) else 0.0
+    overlap = split_overlap(record)
     deviation = (found.high - found.low) / 2 / corrected_half_width(1.0, found.n, overlap)
     more = range(found.n + 1, MOST_REPEATS + 1)
     return next((n for n in more if corrected_half_width(deviation, n, overlap) < abs(found.difference)), None)
