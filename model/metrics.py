@@ -18,6 +18,8 @@ from model.loss import Floats, cross_entropy, softmax
 from model.network import BATCH
 
 PREFIX = "validation_"
+LARGE = 1e6
+"""From here on, losses are printed in scientific notation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ class Metric:
         """The value as text: fractions in per cent, losses with four decimals, or two digits if tiny or huge."""
         if self.percent:
             return f"{100 * value:.2f} %"
-        return f"{value:.1e}" if 0 < value < 1e-3 or value >= 1e6 else f"{value:.4f}"
+        return f"{value:.1e}" if 0 < value < 1e-3 or value >= LARGE else f"{value:.4f}"
 
 
 def metric_of(objective: str) -> Metric:

@@ -10,6 +10,9 @@ from typing import Any
 from reports.analysis.statistics import wilson
 from studies.record.reader import SweepRecord
 
+TESTED_BY_ACCURACY = ("accuracy", "loss")
+"""Objectives for which a more accurate model is the better one; the others weigh the classes in another way."""
+
 
 @dataclass(frozen=True)
 class FinalAccuracy:
@@ -91,13 +94,13 @@ class FinalObjective:
 
 
 def final_objective(record: SweepRecord) -> FinalObjective | None:
-    """The objective on the test set where it is neither accuracy nor loss.
+    """The objective on the test set where the accuracy does not stand for it.
 
     None before the test set is opened, and in records of versions that did not record it.
     """
     name, test = record.metric.name, record.verdict["test"] if record.verdict else {}
     values = _values(name, test)
-    if name in ("accuracy", "loss") or not values:
+    if name in TESTED_BY_ACCURACY or not values:
         return None
     others = _values(name, test.get("baseline") or {})
     return FinalObjective(values, math.fsum(values) / len(values), math.fsum(others) / len(others) if others else None)

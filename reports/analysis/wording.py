@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from model.metrics import LARGE
 from studies.record.reader import SweepRecord
 
 # With this many validation examples, a hundredth of a percentage point is at least half an example.
 MANY_EXAMPLES = 5_000
-LARGE = 1e6
-"""From here on, numbers are printed in scientific notation."""
 OUTCOMES = ("complete", "pruned", "diverged", "out of memory", "timeout", "failed", "running", "paused", "interrupted")
 
 

@@ -17,7 +17,7 @@ from reports.analysis.confirmation import (
     runner_up_difference,
 )
 from reports.analysis.failures import failure_causes
-from reports.analysis.final_models import final_accuracy, final_difference, final_objective
+from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, final_difference, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, in_words, listed, setting
@@ -41,8 +41,6 @@ from reports.pages.context import Report, capital, epoch, interval, name
 from studies.record.reader import SweepRecord, TrialRecord
 
 HEAD_HEIGHT, SETTING_HEIGHT = 0.19, SMALL * ROW * POINT  # inches of a table's head, and of a setting's row
-TESTED_BY_ACCURACY = {"accuracy", "loss"}
-"""Objectives for which a more accurate model is the better one; the others weigh the classes in another way."""
 LEFT_OUT = "more searched hyperparameter"
 
 
