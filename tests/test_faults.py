@@ -295,7 +295,7 @@ def test_an_unreachable_tracker_is_reported_and_does_not_delay_the_sweep(untrack
     assert record.counts() == {"complete": 3}
     assert f"Could not sync tiny: {_unsent(record)}" in said
     assert f"try again with: sweep sync tiny --home {run.folder / 'home'} --tracking {run.address}\n" in said
-    (concluded,) = [at for at, line in run.lines if line.startswith("best in the search: ")]
+    (concluded,) = [at for at, line in run.lines if line.startswith("best complete trial: ")]
     assert run.ended - concluded < 30  # it waits 5 s for the mirror; on a busy machine its processes end later
 
 

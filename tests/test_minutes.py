@@ -165,7 +165,8 @@ def test_with_too_little_time_for_a_confirmation_the_best_trial_is_an_unconfirme
     assert (predicted.returncode, predicted.stderr) == (0, "")
     assert len(predicted.stdout.splitlines()) == 6
     for said in (printed, sweeps.call("status", "brief").stdout):
-        assert f"champion: trial {best.number}, not confirmed for lack of time\n" in said
+        assert f"champion: trial {best.number}, validation " in said
+        assert ", not confirmed for lack of time\n" in said
     assert not list(sweeps.home.rglob("checkpoint*"))
 
     validation = datasets.load(datasets.prepare("digits", sweeps.home / "data", download=False), seed=3).validation

@@ -9,7 +9,7 @@ from reports.analysis.confirmation import repeat_word
 from reports.analysis.final_models import final_accuracy, final_difference, final_objective
 from reports.analysis.wording import counted
 from studies.record.reader import SweepRecord
-from sweep.commands.status import imbalance_lines, one_line, unconfirmed_lines
+from sweep.commands.status import imbalance_lines, one_line, unconfirmed_line, unconfirmed_lines
 
 
 def conclusion(record: SweepRecord) -> list[str]:
@@ -17,7 +17,7 @@ def conclusion(record: SweepRecord) -> list[str]:
     lines = [one_line(record)]
     if best := record.ranked()[:1]:
         value = record.metric.format(best[0].value or 0.0)
-        lines.append(f"best in the search: trial {best[0].number}, validation {record.metric.label} {value}")
+        lines.append(f"best complete trial: trial {best[0].number}, validation {record.metric.label} {value}")
     if record.verdict:
         lines.append(_champion(record, record.verdict))
     lines += unconfirmed_lines(record)
@@ -44,7 +44,7 @@ def conclusion(record: SweepRecord) -> list[str]:
 
 def _champion(record: SweepRecord, verdict: Mapping[str, Any]) -> str:
     if verdict["confirm_mean"] is None:
-        return f"champion: trial {verdict['champion']}, not confirmed for lack of time"
+        return unconfirmed_line(record, verdict["champion"])
     mean = record.metric.format(verdict["confirm_mean"])
     against = _against_baseline(verdict)
     return f"champion on {repeat_word(record)}s: trial {verdict['champion']}, {mean} on average; {against}"

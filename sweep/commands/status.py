@@ -62,7 +62,16 @@ def unconfirmed_champion(record: SweepRecord) -> int | None:
 def unconfirmed_lines(record: SweepRecord) -> list[str]:
     """Which trial is the champion, if it was not confirmed."""
     number = unconfirmed_champion(record)
-    return [] if number is None else [f"champion: trial {number}, not confirmed for lack of time"]
+    return [] if number is None else [unconfirmed_line(record, number)]
+
+
+def unconfirmed_line(record: SweepRecord, champion: int) -> str:
+    """What the search knows of a champion that was not confirmed."""
+    trial = record.trials[champion]
+    epochs = trial.hyperparameters["epochs"]
+    ran = "" if len(trial.epochs) == epochs else f" after {len(trial.epochs)} of {epochs} epochs"
+    value = record.metric.format(trial.value or 0.0)
+    return f"champion: trial {champion}, validation {record.metric.label} {value}{ran}, not confirmed for lack of time"
 
 
 def imbalance_lines(record: SweepRecord) -> list[str]:

@@ -167,10 +167,13 @@ class Search:
         return Outcome.PRUNED, "the time for the search was over"
 
     def trainings(self) -> list[float]:
-        """Seconds of a whole training of each likely candidate, the baseline last; empty if not known yet."""
+        """Seconds of a whole training of each candidate if the search ended now, the baseline last.
+
+        Empty if not known yet. What is confirmed then is chosen by the same order, so that its time was reserved.
+        """
         if 0 not in self._epoch_seconds:
             return []
-        ahead = self._standings.ahead(self._definition.confirm.top)
+        ahead = [number for number in self._standings.ahead(self._definition.confirm.top) if number]
         share = training_share(self._definition.folds)
         return [share * self._epoch_seconds[number] * self._settings[number].epochs for number in (*ahead, 0)]
 

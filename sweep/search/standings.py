@@ -25,6 +25,8 @@ class Standings:
         self.reached: list[list[Key]] = [[] for _ in range(rungs)]
         self.worst: list[int] = []
         self._keys: list[dict[int, Key]] = [{} for _ in range(rungs)]
+        self._latest: dict[int, tuple[int, Key]] = {}
+        self._by_latest: list[Key] = []
 
     def add(self, number: int, rung: int, cost: float, loss: float) -> None:
         """Note that a trial reached a rung; a second time changes nothing.
@@ -39,10 +41,22 @@ class Standings:
             key = (math.inf if math.isnan(cost) else cost, math.inf if math.isnan(loss) else loss, number)
             self._keys[rung][number] = key
             insort(self.reached[rung], key)
+            self._note_latest(number, rung, key)
+
+    def _note_latest(self, number: int, rung: int, key: Key) -> None:
+        before, old = self._latest.get(number, (-1, key))
+        if before > rung:
+            return
+        if before >= 0:
+            del self._by_latest[bisect_left(self._by_latest, old)]
+        self._latest[number] = rung, key
+        insort(self._by_latest, key)
 
     def add_worst(self, number: int) -> None:
         """Note that the settings of a trial led to no result."""
         self.worst.append(number)
+        if number in self._latest:
+            self._by_latest.remove(self._latest[number][1])
 
     def has(self, number: int, rung: int) -> bool:
         """Whether a trial reached a rung."""
@@ -73,9 +87,8 @@ class Standings:
         return order[:best], [*order[best:], *self.worst]
 
     def ahead(self, count: int) -> list[int]:
-        """Numbers of the trials that are likely to be the best `count`: by the rung they reached, then by place."""
-        found = dict.fromkeys(number for reached in reversed(self.reached) for _, _, number in reached[:count])
-        return list(found)[:count]
+        """Numbers of the best `count` trials with a result, by what each had at its highest rung."""
+        return [number for _, _, number in self._by_latest[:count]]
 
     @property
     def known(self) -> int:

@@ -123,13 +123,17 @@ def test_settings_without_a_result_are_never_among_the_best():
     assert rest == [5, 6, 7, 8, 9, 10, 11, 0, 1, 20]
 
 
-def test_the_trials_ahead_are_those_at_the_highest_rungs():
+def test_the_trials_ahead_are_the_best_at_the_highest_rung_of_each():
+    """As a winner is chosen when the search ends: a paused trial that is better than a complete one is ahead of it."""
     standings = filled(0.1, 0.2, 0.3, 0.4, rungs=3)
-    standings.add(3, 1, 0.4, 0.0)
-    standings.add(2, 1, 0.3, 0.0)
-    standings.add(3, 2, 0.4, 0.0)
+    standings.add(3, 1, 0.05, 0.0)
+    standings.add(2, 1, 0.15, 0.0)
+    standings.add(2, 2, 0.35, 0.0)
 
     assert standings.ahead(1) == [3]
-    assert standings.ahead(3) == [3, 2, 0]
-    assert standings.ahead(9) == [3, 2, 0, 1]
+    assert standings.ahead(3) == [3, 0, 1]
+    assert standings.ahead(9) == [3, 0, 1, 2]
+    standings.add_worst(3)
+    standings.add_worst(9)
+    assert standings.ahead(9) == [0, 1, 2]
     assert Standings(2).ahead(3) == []
