@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from studies.record.folder import Home, StudyFolder
-from sweep.commands.mirror_lines import diagnosis, sent
+from sweep.commands.mirror_lines import sent
 from sweep.commands.options import Seconds, output_file, scheduler_address, shared_options
 from sweep.errors import DAMAGED
 
@@ -335,23 +335,22 @@ def sync(study: str | None, home: Path, tracking: str | None, follow: bool, as_j
 @shared_options
 @click.argument("study", required=False)
 @click.option("--fix", is_flag=True, help="Repair the differences; runs with wrong params or metrics are replaced.")
-def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, debug: bool) -> int:
-    """Compare the record of STUDY (or of all) with MLflow and the files; exit code 0 only if they are equal."""
+@click.option("--force", is_flag=True, help="With --fix: also write over names, notes and tags that you changed.")
+def doctor(study: str | None, home: Path, tracking: str | None, fix: bool, force: bool, debug: bool) -> int:
+    """Compare the record of STUDY (or of all) with MLflow and the files; exit code 0 only if they are equal.
+
+    What you changed or added in MLflow is listed as yours and is no difference.
+    """
+    if force and not fix:
+        raise click.UsageError("--force is for --fix")
+    from sweep.commands.doctor import examine_studies
     from sweep.commands.recorded import study_folders
 
-    folders = study_folders(home, study)
-    from sweep.storage.database import is_active
-    from sweep.tracking.doctor import examine, in_words
-    from sweep.tracking.mlflow.client import MlflowTracker
-
-    tracker, left = MlflowTracker(_tracking_uri(home, tracking)), 0
-    for folder in folders:
-        found, still = examine(folder, tracker, active=is_active(folder), fix=fix)
-        for one in found:
-            fixed = ", fixed" if one not in still and fix else ""
-            click.echo(f"{folder.name}: {in_words(one)}{fixed}")
-        click.echo(f"{folder.name}: {diagnosis(home, tracking, folder.name, len(found), len(still), fix)}")
-        left += len(still)
+    lines = examine_studies(study_folders(home, study), home, tracking, _tracking_uri(home, tracking), fix, force)
+    left = 0
+    for line, still in lines:
+        click.echo(line)
+        left += still
     return DAMAGED if left else 0
 
 

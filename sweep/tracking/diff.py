@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 from sweep.tracking.expected_runs import Run, file_digests
 from sweep.tracking.tracker import Point, RemoteRun
+from sweep.tracking.user_edits import edits_of
+
+YOURS = "yours"
+"""The kind of what the user changed or added, which is no damage."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Difference:
 
     Attributes:
         where: key of the run, or what else it concerns.
-        kind: missing, wrong, extra or doubled.
+        kind: missing, wrong, extra, doubled or yours.
         what: the metric and step, the param, the tag, the file.
         needs_rewrite: no update can correct it, because MLflow never changes a param or a point: the run has to be
             deleted and rewritten.
@@ -45,22 +49,24 @@ class Difference:
     needs_rewrite: bool = False
 
 
-def diff(run: Run, remote: RemoteRun) -> Diff:
-    """What of the run has to be sent."""
+def diff(run: Run, remote: RemoteRun, *, force: bool = False) -> Diff:
+    """What of the run has to be sent; with `force` also in place of what a user changed."""
+    edits = edits_of(remote)
+    kept = {} if force else edits.tags
     return Diff(
         points=missing_points(run.curves, run.scalars, remote),
         params={key: value for key, value in run.params.items() if key not in remote.params},
-        tags={key: value for key, value in run.tags.items() if remote.tags.get(key) != value},
+        tags={key: value for key, value in run.tags.items() if remote.tags.get(key) != value and key not in kept},
         files={name: digest for name, digest in file_digests(run.files).items() if remote.files.get(name) != digest},
         dataset=not remote.has_dataset,
-        name=remote.name != run.name,
+        name=remote.name != run.name and (force or edits.name is None),
         state=remote.status != run.status or (run.ended is not None and remote.complete and remote.ended != run.ended),
     )
 
 
 def differences(run: Run, remote: RemoteRun) -> list[Difference]:
-    """Every difference, in both directions; `remote` must be complete. What people added themselves is none."""
-    found = diff(run, remote)
+    """Every difference, in both directions, and what is the user's; `remote` must be complete."""
+    found, edits = diff(run, remote), edits_of(remote)
     points = [(f"metric {point.key}", point, _has_step(remote, point)) for point in found.points]
     return [
         *(Difference(run.key, "missing", f"{metric}, step {p.step}") for metric, p, is_there in points if not is_there),
@@ -72,6 +78,7 @@ def differences(run: Run, remote: RemoteRun) -> list[Difference]:
         *([Difference(run.key, "wrong", f"name {remote.name!r}")] if found.name else []),
         *([Difference(run.key, "wrong", f"state {remote.status}")] if found.state else []),
         *permanent_differences(run, remote),
+        *([Difference(run.key, YOURS, edits.in_words())] if edits else []),
     ]
 
 

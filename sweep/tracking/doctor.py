@@ -15,13 +15,14 @@ from model.files import write_atomic
 from studies.record.folder import WEIGHTS, StudyFolder
 from studies.record.reader import SweepRecord, read
 from sweep.tracking.champion import free_name
-from sweep.tracking.diff import Difference, differences
+from sweep.tracking.diff import YOURS, Difference, differences
 from sweep.tracking.expected_runs import Run
 from sweep.tracking.reconcile import Mirror, all_trials
 from sweep.tracking.remote_study import RemoteStudy
 from sweep.tracking.study_run import study_run
 from sweep.tracking.tracker import Tracker
 from sweep.tracking.trial_run import trial_run
+from sweep.tracking.user_edits import is_outdated
 
 EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 """Where a difference can be, besides in a run."""
@@ -42,17 +43,23 @@ def in_words(one: Difference) -> str:
         "wrong": f"{place} has a wrong {what}",
         "extra": f"{place} has {what}, which is not in the record",
         "doubled": f"{place} has {what} twice" + (f", again as{again}" if again else ""),
+        YOURS: f"{place} has your {what}",
     }[one.kind]
 
 
-def examine(folder: Path, tracker: Tracker, *, active: bool, fix: bool) -> tuple[list[Difference], list[Difference]]:
+def examine(
+    folder: Path, tracker: Tracker, *, active: bool, fix: bool, force: bool = False
+) -> tuple[list[Difference], list[Difference]]:
     """What differs, and what still does after repairing; without `fix` the two are the same.
+
+    Both have what is the user's, of the kind `YOURS`.
 
     Args:
         folder: the study's folder.
         tracker: the tracker.
         active: whether a sweep is running on the study.
         fix: whether to repair.
+        force: whether a repair also writes over what the user changed; what was added stays.
 
     Raises:
         RecordError: the folder holds no readable study.
@@ -61,11 +68,13 @@ def examine(folder: Path, tracker: Tracker, *, active: bool, fix: bool) -> tuple
     mirror, record = Mirror(folder, tracker), read(folder, active=active)
     with mirror.turn(record):
         found = _examine(mirror.remote, record, active)
-        if not (fix and found):
+        if not fix or not [one for one in found if force or one.kind != YOURS]:
             return found, found
         _restore_weights(mirror.remote, record)
-        _delete_unusable_runs(mirror.remote, found)
-        mirror.update(record, active=active, thorough=True)
+        _rewrite_unusable_runs(mirror.remote, record, active, found)
+        mirror.update(record, active=active, thorough=True, force=force)
+        if force:
+            _move_alias(mirror.remote, record)
         return found, _examine(mirror.remote, record, active)
 
 
@@ -91,6 +100,8 @@ def _expected_runs(remote: RemoteStudy, record: SweepRecord, active: bool) -> It
 def _of_run(remote: RemoteStudy, run: Run) -> list[Difference]:
     if run.key not in remote.runs:
         return [Difference(run.key, "missing", "run")]
+    if is_outdated(remote.runs[run.key]):
+        return [Difference(run.key, "wrong", "format, of an older version", needs_rewrite=True)]
     remote.read_completely(run)
     return differences(run, remote.runs[run.key])
 
@@ -106,6 +117,8 @@ def _of_model(remote: RemoteStudy, record: SweepRecord) -> Iterator[Difference]:
         return
     if not version.is_settled:
         yield Difference(MODEL, "wrong", f"alias champion of {name}")
+    elif not version.is_champion:
+        yield Difference(MODEL, YOURS, f"alias champion of {name}, at version {version.alias}")
     for file in remote.tracker.missing_model_files(version):
         yield Difference(MODEL, "missing", f"file {file}")
 
@@ -153,8 +166,23 @@ def _copy_from(remote: RemoteStudy, digest: str) -> bytes | None:
     return None
 
 
-def _delete_unusable_runs(remote: RemoteStudy, found: list[Difference]) -> None:
-    """Delete runs of no trial, and those that no update can correct; the next update creates them again."""
-    unusable = {one.where for one in found if one.needs_rewrite or (one.kind, one.what) == ("extra", "run")}
-    for key in unusable & remote.runs.keys():
-        remote.tracker.delete_run(remote.runs[key].run_id)
+def _rewrite_unusable_runs(remote: RemoteStudy, record: SweepRecord, active: bool, found: list[Difference]) -> None:
+    """Delete runs of no trial, and rewrite those that no update can correct."""
+    for one in found:
+        if (one.kind, one.what) == ("extra", "run"):
+            remote.delete(one.where)
+    unusable = {one.where for one in found if one.needs_rewrite}
+    if unusable:
+        expected = {run.key: run for run in _expected_runs(remote, record, active)}
+        for key in unusable & remote.runs.keys():
+            remote.rewrite(record, expected[key])
+
+
+def _move_alias(remote: RemoteStudy, record: SweepRecord) -> None:
+    """Point the alias at the study's champion, wherever its user moved it."""
+    if record.verdict is None:
+        return
+    name = free_name(remote.tracker, record, remote.identity)
+    version = remote.tracker.find_model(name, record.verdict["weights_sha256"])
+    if version is not None and not version.is_champion:
+        remote.tracker.move_alias(name, version.version)

@@ -25,6 +25,7 @@ from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_
 from sweep.tracking.sync_result import Changes, SyncResult
 from sweep.tracking.tracker import Tracker, TrackerError
 from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
+from sweep.tracking.user_edits import is_outdated
 from sweep.tracking.views import view_key
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class Mirror:
                     lock.write_text(self._token)
                 self._check()
                 yield
+                self.remote.report_deletions()
         except (TrackerError, OSError) as error:
             self._forget()
             self._must_check = True
@@ -127,13 +129,14 @@ class Mirror:
     def _forget(self) -> None:
         self._must_fetch, self._registered = True, None
 
-    def update(self, record: SweepRecord, *, active: bool, thorough: bool = False) -> Changes:
+    def update(self, record: SweepRecord, *, active: bool, thorough: bool = False, force: bool = False) -> Changes:
         """Send what the tracker lacks; within a turn.
 
         Args:
             record: the study.
             active: whether a sweep is running on it.
             thorough: whether to compare every point and every file, instead of the digests of complete runs.
+            force: whether to write over what the user changed; only if thorough.
 
         Raises:
             TrackerError: the tracker could not be reached or refused.
@@ -141,8 +144,9 @@ class Mirror:
         changes, fetched = Changes(), self._must_fetch
         if fetched:
             self.remote.create(record)
-            for _, copy in self.remote.fetch(record):
-                self.tracker.delete_run(copy.run_id)
+            for key, copy in self.remote.fetch(record):
+                self.remote.drop(key, copy)
+            changes += self._renew_study(record, active)
             self._must_fetch = False
         created = self.remote.ensure(record, study_head(record))
         changes += created
@@ -151,15 +155,15 @@ class Mirror:
         digests = []
         for study, trial in all_trials(record):
             digest = trial_digest(record, study, trial)
-            changes += self._update_trial(record, study, trial, digest, thorough)
+            changes += self._update_trial(record, study, trial, digest, thorough, force)
             digests += [digest] if trial.state != "running" else []
         changes += self._update_champion(record, thorough)
-        changes += self._update_study(record, active, digests, thorough)
+        changes += self._update_study(record, active, digests, thorough, force)
         self._write_addresses(record)
         return changes
 
     def _update_trial(
-        self, record: SweepRecord, study: str, trial: TrialRecord, digest: str, thorough: bool
+        self, record: SweepRecord, study: str, trial: TrialRecord, digest: str, thorough: bool, force: bool
     ) -> Changes:
         key = trial_key(study, trial)
         if not thorough and self.remote.digest(key) == digest:
@@ -169,9 +173,18 @@ class Mirror:
         run = trial_run(record, study, trial)
         if thorough and key in self.remote.runs:
             self.remote.read_completely(run)
-        return self.remote.update(record, run, digest)
+        return self.remote.update(record, run, digest, force=force)
 
-    def _update_study(self, record: SweepRecord, active: bool, digests: list[str], thorough: bool) -> Changes:
+    def _renew_study(self, record: SweepRecord, active: bool) -> Changes:
+        """Send the study's run again if an older version sent it: before the others, which lie below it."""
+        former = self.remote.runs.get(STUDY_KEY)
+        if former is None or not is_outdated(former):
+            return Changes()
+        return self.remote.rewrite(record, study_run(record, active=active, links=self.remote.links()))
+
+    def _update_study(
+        self, record: SweepRecord, active: bool, digests: list[str], thorough: bool, force: bool
+    ) -> Changes:
         links = self.remote.links()
         digest = study_digest(record, digests, active=active, links=links)
         if self.remote.digest(STUDY_KEY) == digest and not thorough:
@@ -179,7 +192,7 @@ class Mirror:
         run = study_run(record, active=active, links=links)
         if thorough:
             self.remote.read_completely(run)
-        return self.remote.update(record, run, digest)
+        return self.remote.update(record, run, digest, force=force)
 
     def _update_champion(self, record: SweepRecord, thorough: bool) -> Changes:
         """Register the confirmed winner, once for each set of weights, and point the alias at it."""
@@ -194,8 +207,8 @@ class Mirror:
             if not version.is_champion:
                 logger.warning(
                     "the alias champion of %s stays at version %s, to which it was moved; the champion of the study is"
-                    " version %s",
-                    *(name, version.alias, version.version),
+                    " version %s, and `sweep doctor %s --fix --force` moves the alias there",
+                    *(name, version.alias, version.version, record.folder.name),
                 )
             self._registered = digest
             return Changes()
@@ -209,10 +222,10 @@ class Mirror:
         """Write mlflow.json for `sweep ui`, which never imports mlflow."""
         best = winner(record)
         addresses = {
-            "tracking": self.tracker.address,
             "experiment_id": self.remote.experiment.experiment_id,
             "run_id": self.remote.study_run_id,
             "study": self.remote.identity,
+            "folder": str(self.folder.path.resolve()),
             "view": view_key(self.remote.identity),
             "winner_run_id": self.remote.runs[trial_key("search", best)].run_id if best else None,
         }

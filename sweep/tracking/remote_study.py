@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,13 +17,18 @@ from pathlib import Path
 
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
+from sweep.plural import counted
 from sweep.tracking import views
-from sweep.tracking.diff import Diff, diff, permanent_differences
+from sweep.tracking.diff import diff, permanent_differences
 from sweep.tracking.expected_runs import Run
+from sweep.tracking.identity import identity_of, last_sync
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.sync_result import Changes
 from sweep.tracking.tracker import POINTS_PER_CALL, Experiment, Point, RemoteRun, Tracker, TrackerError
+from sweep.tracking.user_edits import SENT_TAG, Edits, additions, created, edits_of, is_outdated, sent_tag
 from sweep.tracking.views import STUDY_TAG
+
+logger = logging.getLogger(__name__)
 
 KEY_TAG, DIGEST_TAG, FILES_TAG = "sweep.key", "sweep.digest", "sweep.files"
 PARENT_TAG = "mlflow.parentRunId"
@@ -45,40 +51,47 @@ class RemoteStudy:
         self.runs: dict[str, RemoteRun] = {}
         self.identity = ""
         self._experiment: Experiment | None = None
+        self._deleted: dict[str, list[str]] = {}
         self._created: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
 
     # --- reading
 
     def find(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
-        self.identity = _identity(record)
-        self._experiment = self._renamed(record) or self.tracker.find_experiment(record.name)
+        self.identity = identity_of(record)
+        self._experiment = self._known() or self.tracker.find_experiment(record.name)
         return self._experiment is not None
 
-    def _renamed(self, record: SweepRecord) -> Experiment | None:
-        """The experiment of the last sync if a user renamed it; it must hold runs of this study to be the same."""
-        place = _last_sync(self.folder)
-        if place.get("tracking") != self.tracker.address:
-            return None
-        found = self.tracker.read_experiment(str(place["experiment_id"]))
-        if found is None or found.name == record.name:
-            return None
-        runs = self.tracker.find_runs(found.experiment_id, STUDY_TAG, self.identity)
-        return found if any(True for _ in runs) else None
+    def _known(self) -> Experiment | None:
+        """The study's experiment under whatever name a user gave it.
+
+        It is that of the last sync, or one with the study's tag. An id alone does not make it the same: the database
+        may be another one.
+        """
+        last = last_sync(self.folder).get("experiment_id")
+        found = None if last is None else self.tracker.read_experiment(str(last))
+        if found is not None and (found.tags.get(STUDY_TAG) == self.identity or self._has_runs(found)):
+            return found
+        return self.tracker.find_tagged_experiment(STUDY_TAG, self.identity)
+
+    def _has_runs(self, experiment: Experiment) -> bool:
+        return any(True for _ in self.tracker.find_runs(experiment.experiment_id, STUDY_TAG, self.identity))
 
     def fetch(self, record: SweepRecord) -> list[tuple[str, RemoteRun]]:
         """Read all runs.
 
         Returns:
-            Later copies of runs that exist twice, with their keys. The answer to a creation may have been lost.
+            Copies of runs that exist twice, with their keys: the answer to a creation may have been lost, or the user
+            restored a deleted run. The one that is kept has what a user added, or was created first.
         """
-        self.runs, copies = {}, []
+        found: dict[str, list[RemoteRun]] = {}
         for run in self.tracker.find_runs(self.experiment.experiment_id, STUDY_TAG, self.identity):
             run.files = json.loads(run.tags.get(FILES_TAG, "{}"))
-            key = run.tags.get(KEY_TAG, "")
-            if self.runs.setdefault(key, run) is not run:
-                copies.append((key, run))
-        return copies
+            found.setdefault(run.tags.get(KEY_TAG, ""), []).append(run)
+        for copies in found.values():
+            copies.sort(key=lambda run: (is_outdated(run), not edits_of(run), created(run)))
+        self.runs = {key: copies[0] for key, copies in found.items()}
+        return [(key, run) for key, copies in found.items() for run in copies[1:]]
 
     def read_completely(self, run: Run) -> None:
         """Read every point and every file of a run that was fetched."""
@@ -130,6 +143,7 @@ class RemoteStudy:
         if self.find(record):
             return
         tags = {
+            STUDY_TAG: self.identity,
             "mlflow.experimentKind": "custom_model_development",
             "mlflow.experiment.primaryMetric.name": record.objective,
             "mlflow.experiment.primaryMetric.greaterIsBetter": str(record.maximize).lower(),
@@ -156,20 +170,75 @@ class RemoteStudy:
         """Create the run unless it exists."""
         if run.key in self.runs:
             return Changes()
-        tags = {STUDY_TAG: self.identity, KEY_TAG: run.key}
+        tags = {STUDY_TAG: self.identity, KEY_TAG: run.key, SENT_TAG: sent_tag(run, None)}
         if run.key != STUDY_KEY:
             tags[PARENT_TAG] = self.study_run_id
         self.runs[run.key] = self.tracker.create_run(self.experiment.experiment_id, run.name, run.started, tags)
         self._created.add(run.key)
         return Changes(runs_created=1)
 
-    def update(self, record: SweepRecord, run: Run, digest: str) -> Changes:
-        """Send what the run lacks: numbers first, then files, then the state, and last the digest."""
+    def drop(self, key: str, copy: RemoteRun) -> None:
+        """Delete a copy of a run; what its user changed or added stays, with the run that is kept."""
+        kept = self.runs[key]
+        self._take_over(kept, copy, edits_of(copy))
+        self._delete(copy, "copies of others")
+
+    def rewrite(self, record: SweepRecord, run: Run) -> Changes:
+        """Create a run again, with what its user changed or added, and delete the former one.
+
+        MLflow changes neither params nor metrics. If it fails in between, the next pass finds two copies.
+        """
+        former = self.runs.pop(run.key)
+        old = is_outdated(former)
         changes = self.ensure(record, run)
+        self._take_over(self.runs[run.key], former, additions(run, former) if old else edits_of(former))
+        self._delete(
+            former, "of an older version, and sent again" if old else "with wrong params or metrics, and sent again"
+        )
+        return changes
+
+    def _take_over(self, run: RemoteRun, former: RemoteRun, edits: Edits) -> None:
+        """Log in a run what the user changed in another or added to it, unless it has an edit of the same already."""
+        own = edits_of(run)
+        points = self.tracker.read_history(former.run_id, [key for key in edits.metrics if key not in own.metrics])
+        self._send_values(
+            run,
+            [point for history in points.values() for point in history],
+            {key: value for key, value in edits.params.items() if key not in run.params},
+            {key: value for key, value in edits.tags.items() if key not in own.tags},
+        )
+        if edits.name is not None and own.name is None:
+            self.tracker.update_run(run.run_id, edits.name, run.status, run.ended)
+            run.name = edits.name
+
+    def delete(self, key: str) -> None:
+        """Delete a run that the record does not have."""
+        self._delete(self.runs.pop(key), "not in the record")
+
+    def _delete(self, run: RemoteRun, why: str) -> None:
+        self.tracker.delete_run(run.run_id)
+        self._deleted.setdefault(why, []).append(run.run_id)
+
+    def report_deletions(self) -> None:
+        """Say in the log which runs were deleted since the last call; MLflow keeps them out of sight until its gc."""
+        for why, runs in self._deleted.items():
+            few = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+            logger.warning("%s deleted in MLflow, %s: %s", counted(len(runs), "run"), why, few)
+        self._deleted.clear()
+
+    def update(self, record: SweepRecord, run: Run, digest: str, *, force: bool = False) -> Changes:
+        """Send what the run lacks: numbers first, then files, then the state, and last the digest.
+
+        With `force` also in place of what the user changed.
+        """
+        changes = self.ensure(record, run)
+        if is_outdated(self.runs[run.key]):
+            changes += self.rewrite(record, run)
         run, remote = self.with_parent(run), self.runs[run.key]
         _refuse_permanent_difference(run, remote)
-        missing = diff(run, remote)
-        self._send_values(remote, missing)
+        missing = diff(run, remote, force=force)
+        if missing.points or missing.params or missing.tags or missing.name:
+            self._send_values(remote, missing.points, missing.params, {**missing.tags, SENT_TAG: sent_tag(run, remote)})
         if missing.dataset:
             self.tracker.log_dataset(remote.run_id, record.dataset)
             remote.has_dataset = True
@@ -189,10 +258,14 @@ class RemoteStudy:
             runs_updated=updated,
         )
 
-    def _send_values(self, remote: RemoteRun, missing: Diff) -> None:
-        for start in range(0, len(missing.points), POINTS_PER_CALL):
-            self._log(remote, points=missing.points[start : start + POINTS_PER_CALL])
-        self._log(remote, params=missing.params, tags=missing.tags)
+    def _send_values(
+        self, remote: RemoteRun, points: list[Point], params: Mapping[str, str], tags: Mapping[str, str]
+    ) -> None:
+        """Log them; the tags in the first request, because one of them says what is ours."""
+        if points or params or tags:
+            self._log(remote, points[:POINTS_PER_CALL], params, tags)
+        for start in range(POINTS_PER_CALL, len(points), POINTS_PER_CALL):
+            self._log(remote, points[start : start + POINTS_PER_CALL])
 
     def _log(
         self,
@@ -226,33 +299,6 @@ class RemoteStudy:
             yield scratch
         finally:
             shutil.rmtree(scratch)
-
-
-def _identity(record: SweepRecord) -> str:
-    """The value of `STUDY_TAG`, which stays the same when the folder is renamed; a copy is another study.
-
-    `mlflow.json` has the value under which the study was sent. A copy has it too, but then the folder that it names is
-    still there and has the same.
-    """
-    own = f"{record.uid}/{record.folder.resolve().name}".replace("'", "")
-    sent = _sent_as(StudyFolder(record.folder))
-    if sent is None or sent == own or sent.partition("/")[0] != record.uid:
-        return own
-    former = record.folder.resolve().with_name(sent.partition("/")[2])
-    return own if _sent_as(StudyFolder(former)) == sent else sent
-
-
-def _sent_as(folder: StudyFolder) -> str | None:
-    """The identity of a study as it was sent; None if it never was, or by a version that did not write it."""
-    return _last_sync(folder).get("study")
-
-
-def _last_sync(folder: StudyFolder) -> dict[str, str]:
-    """What `Mirror` wrote to `mlflow.json`; empty if the study was never sent."""
-    try:
-        return dict(json.loads(folder.mlflow.read_text()))
-    except (OSError, ValueError, TypeError):  # missing, or damaged: it is written again
-        return {}
 
 
 def _refuse_permanent_difference(run: Run, remote: RemoteRun) -> None:

@@ -136,6 +136,9 @@ class Tracker(Protocol):
     def read_experiment(self, experiment_id: str) -> Experiment | None:
         """The experiment with this id; None if there is none or it is deleted."""
 
+    def find_tagged_experiment(self, tag: str, value: str) -> Experiment | None:
+        """The experiment that has this tag and is not deleted, the oldest if there are several; None without one."""
+
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
         """The experiment of this name, created or restored if need be.
 
@@ -200,3 +203,6 @@ class Tracker(Protocol):
             model: the model.
             scratch: an empty folder, for files that are made on the way.
         """
+
+    def move_alias(self, name: str, version: str) -> None:
+        """Point the alias `champion` of a registered model at a version."""

@@ -104,6 +104,15 @@ class MemoryTracker:
         return Experiment(experiment_id, name, found.tags) if found and not found.is_deleted else None
 
     @_call
+    def find_tagged_experiment(self, tag: str, value: str) -> Experiment | None:
+        there = (
+            Experiment(one.experiment_id, name, one.tags)
+            for name, one in self.experiments.items()
+            if one.tags.get(tag) == value and not one.is_deleted
+        )
+        return next(there, None)
+
+    @_call
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
         found = self.experiments.setdefault(name, StoredExperiment(str(len(self.experiments)), dict(tags)))
         found.is_deleted = False
@@ -199,6 +208,10 @@ class MemoryTracker:
         version = found.versions.index((run_id, model.weights_sha256))
         if found.champion is None or found.last != version:
             found.champion = found.last = version
+
+    @_call
+    def move_alias(self, name: str, version: str) -> None:
+        self.models[name].champion = self.models[name].last = int(version)
 
     # --- for tests
 

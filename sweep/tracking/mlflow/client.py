@@ -135,6 +135,15 @@ class MlflowTracker:
         return None if found.lifecycle_stage == "deleted" else _experiment(found)
 
     @_translate_errors
+    def find_tagged_experiment(self, tag: str, value: str) -> Experiment | None:
+        """The experiment that has this tag and is not deleted, the oldest if there are several; None without one."""
+        order = ["creation_time ASC"]
+        found = self._client.search_experiments(
+            filter_string=f"tags.`{tag}` = '{value}'", max_results=1, order_by=order
+        )
+        return _experiment(found[0]) if found else None
+
+    @_translate_errors
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
         """The experiment of this name, created or restored if need be."""
         found = self._client.get_experiment_by_name(name)
@@ -315,8 +324,13 @@ class MlflowTracker:
         found = self.find_model(model.name, model.weights_sha256)
         version = found.version if found else self._create_version(run_id, model)
         if found is None or not found.is_settled:
-            self._client.set_registered_model_alias(model.name, "champion", version)
-            self._client.set_registered_model_tag(model.name, LAST_ALIAS, version)
+            self.move_alias(model.name, version)
+
+    @_translate_errors
+    def move_alias(self, name: str, version: str) -> None:
+        """Point the alias `champion` of a registered model at a version."""
+        self._client.set_registered_model_alias(name, "champion", version)
+        self._client.set_registered_model_tag(name, LAST_ALIAS, version)
 
     def _create_version(self, run_id: str, model: Model) -> str:
         with contextlib.suppress(MlflowException):  # it exists

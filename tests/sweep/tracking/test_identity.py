@@ -53,6 +53,33 @@ def test_a_copied_folder_is_another_study(tracker: MemoryTracker, tmp_path: Path
     assert {run.tags["sweep.study"] for run in tracker.runs.values()} == {"5eed/digits", "5eed/copy"}
 
 
+def test_a_home_copied_as_a_whole_is_another_one_to_the_same_tracker(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """Both have a study of the same uid and name, each with its own runs."""
+    folder = small(tmp_path / "runs" / "digits")
+    sync(folder, tracker, active=False)
+    shutil.copytree(tmp_path / "runs", tmp_path / "runs2")
+    copy = tmp_path / "runs2" / "digits"
+
+    assert sync(copy, tracker, active=False).runs_created == 3
+    assert not sync(folder, tracker, active=False)
+    assert not sync(copy, tracker, active=False)
+    identities = {run.tags["sweep.study"] for run in tracker.runs.values()}
+    assert len(identities) == 2
+    assert "5eed/digits" in identities
+
+
+def test_a_renamed_home_and_one_under_another_path_keep_their_runs(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """A container's mount and the host's path: the former path may not exist here, or lead to the same folder."""
+    folder = small(tmp_path / "runs" / "digits")
+    sync(folder, tracker, active=False)
+    moved = (tmp_path / "runs").rename(tmp_path / "moved") / "digits"
+    assert not sync(moved, tracker, active=False)
+
+    (tmp_path / "runs").symlink_to(tmp_path / "moved")
+    for one in (folder, moved, folder):
+        assert not sync(one, tracker, active=False)
+
+
 def test_a_new_study_under_the_old_name_of_a_renamed_one_is_another(tracker: MemoryTracker, tmp_path: Path) -> None:
     folder = small(tmp_path / "digits")
     sync(folder, tracker, active=False)
@@ -73,6 +100,18 @@ def test_a_renamed_experiment_is_followed(tracker: MemoryTracker, tmp_path: Path
 
     assert not sync(folder, tracker, active=False)
     assert examine(folder, tracker, active=False, fix=False)[0] == []
+    assert list(tracker.experiments) == ["my digits"]
+
+
+def test_a_renamed_experiment_is_found_by_its_tag(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """Also without its runs, which were deleted, and without mlflow.json, which was lost."""
+    folder = small(tmp_path / "digits")
+    sync(folder, tracker, active=False)
+    tracker.experiments["my digits"] = tracker.experiments.pop("digits")
+    tracker.runs.clear()
+    StudyFolder(folder).mlflow.unlink()
+
+    assert sync(folder, tracker, active=False).runs_created == 3
     assert list(tracker.experiments) == ["my digits"]
 
 

@@ -85,7 +85,7 @@ def test_a_second_sync_sends_nothing(tracker: MemoryTracker, tmp_path: Path) -> 
     assert first.metrics == assert_equal(tracker, read(folder))
     assert first.models == 1
     assert not second
-    assert set(tracker.calls[before:]) == {"read_experiment", "find_experiment", "find_runs"} | MODEL_CALLS
+    assert set(tracker.calls[before:]) == {"read_experiment", "find_runs"} | MODEL_CALLS
 
 
 def test_a_running_trial_grows_in_its_run(tracker: MemoryTracker, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_addresses_for_the_ui_are_written(tracker: MemoryTracker, tmp_path: 
     sync(folder, tracker, active=False)
 
     assert json.loads(StudyFolder(folder).mlflow.read_text()) == {
-        "tracking": "memory",
+        "folder": str(folder),
         "experiment_id": "0",
         "run_id": tracker.run_id("study"),
         "winner_run_id": tracker.run_id("search/10"),

@@ -1,0 +1,44 @@
+"""`sweep doctor`: compares the record of studies with MLflow and their files, and repairs the differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sweep.commands.mirror_lines import diagnosis
+from sweep.storage.database import is_active
+from sweep.tracking.diff import YOURS
+from sweep.tracking.doctor import examine, in_words
+from sweep.tracking.mlflow.client import MlflowTracker
+
+
+def examine_studies(
+    folders: Sequence[Path], home: Path, tracking: str | None, uri: str, fix: bool, force: bool
+) -> Iterator[tuple[str, int]]:
+    """Lines about each study, and after each study how many differences are left; what is the user's is none.
+
+    Args:
+        folders: of the studies.
+        home: the home folder, for the command that repairs.
+        tracking: `--tracking` as it was given, for the same.
+        uri: MLflow's tracking URI.
+        fix: whether to repair.
+        force: whether a repair also writes over what the user changed.
+
+    Raises:
+        RecordError, DatabaseUnavailable: a study cannot be read.
+        MirrorError: MLflow could not be reached or refused.
+    """
+    tracker = MlflowTracker(uri)
+    for folder in folders:
+        found, still = examine(folder, tracker, active=is_active(folder), fix=fix, force=force)
+        for one in found:
+            yield f"{folder.name}: {in_words(one)}{_outcome(one.kind, one in still, fix)}", 0
+        damage, left = (sum(one.kind != YOURS for one in some) for some in (found, still))
+        yield f"{folder.name}: {diagnosis(home, tracking, folder.name, damage, left, fix)}", left
+
+
+def _outcome(kind: str, is_left: bool, fix: bool) -> str:
+    if kind == YOURS:
+        return ", which stays" if is_left else ", written over"
+    return ", fixed" if fix and not is_left else ""

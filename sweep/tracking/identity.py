@@ -1,0 +1,44 @@
+"""Which runs of a tracker are a study's: those with its identity as a tag.
+
+A study keeps its identity when its folder or its whole home is renamed, or seen under another path. A copy of it is
+another study, with runs of its own, if both are sent to the same tracker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from studies.record.folder import StudyFolder
+from studies.record.reader import SweepRecord
+
+
+def identity_of(record: SweepRecord) -> str:
+    """The value of the tag: the one under which the study was sent before, unless its folder is a copy."""
+    here = record.folder.resolve()
+    own = f"{record.uid}/{here.name}".replace("'", "")
+    last = last_sync(StudyFolder(here))
+    sent = last.get("study")
+    if sent is None or sent.partition("/")[0] != record.uid:
+        return own
+    former = Path(last["folder"]) if "folder" in last else here.with_name(sent.partition("/")[2])
+    if not _is_another(former, here) or last_sync(StudyFolder(former)).get("study") != sent:
+        return sent
+    return own if own != sent else f"{own}-{hashlib.sha256(str(here).encode()).hexdigest()[:6]}"
+
+
+def _is_another(former: Path, here: Path) -> bool:
+    """Whether a folder is there, and is not this one under another path."""
+    try:
+        return not former.samefile(here)
+    except OSError:
+        return False
+
+
+def last_sync(folder: StudyFolder) -> dict[str, str]:
+    """What the last sync wrote to `mlflow.json`; empty if the study was never sent."""
+    try:
+        return dict(json.loads(folder.mlflow.read_text()))
+    except (OSError, ValueError, TypeError):  # missing, or damaged: it is written again
+        return {}
