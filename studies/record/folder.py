@@ -39,7 +39,7 @@ MLFLOW = "mlflow.db"
 RESERVED = frozenset(
     {
         "data",
-        *(MLFLOW + end for end in ("", "-wal", "-shm", "-journal", ".lock")),
+        *(MLFLOW + end for end in ("", "-wal", "-shm", "-journal", ".lock", ".users")),
         ARTIFACTS,
         "test-set-openings.jsonl",
         "default-study",

@@ -14,14 +14,23 @@ from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 
 
-def identity_of(record: SweepRecord) -> str:
-    """The value of the tag: the one under which the study was sent before, unless its folder is a copy."""
+def identity_of(record: SweepRecord, address: str) -> str:
+    """The value of the tag: the one under which the study was sent before, unless its folder is a copy.
+
+    A home that was copied with MLflow's database in it has another tracker, and the runs there are its own.
+
+    Args:
+        record: the study.
+        address: of the tracker.
+    """
     here = record.folder.resolve()
     own = f"{record.uid}/{here.name}".replace("'", "")
     last = last_sync(StudyFolder(here))
     sent = last.get("study")
     if sent is None or sent.partition("/")[0] != record.uid:
         return own
+    if last.get("tracking", address) != address:
+        return sent
     former = Path(last["folder"]) if "folder" in last else here.with_name(sent.partition("/")[2])
     if not _is_another(former, here) or last_sync(StudyFolder(former)).get("study") != sent:
         return sent

@@ -222,6 +222,7 @@ class Mirror:
         """Write mlflow.json for `sweep ui`, which never imports mlflow."""
         best = winner(record)
         addresses = {
+            "tracking": self.tracker.address,
             "experiment_id": self.remote.experiment.experiment_id,
             "run_id": self.remote.study_run_id,
             "study": self.remote.identity,

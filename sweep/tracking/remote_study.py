@@ -58,7 +58,7 @@ class RemoteStudy:
 
     def find(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
-        self.identity = identity_of(record)
+        self.identity = identity_of(record, self.tracker.address)
         self._experiment = self._known() or self.tracker.find_experiment(record.name)
         return self._experiment is not None
 

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from model import weights
 from sweep.passwords import without_passwords
-from sweep.tracking.mlflow.local_store import artifacts_of, check_database, make_ready, path_of
+from sweep.tracking.mlflow.local_store import Use, artifacts_of, beside, check_database, make_ready, path_of
 from sweep.tracking.tracker import Experiment, Model, ModelVersion, Point, RemoteRun, TrackerError
 
 # Read by MLflow when it is imported.
@@ -85,6 +85,7 @@ class MlflowTracker:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._opened: Any = None
+        self._use: Use | None = None
 
     @property
     def address(self) -> str:
@@ -99,7 +100,7 @@ class MlflowTracker:
             _set_timeout(REQUEST_TIMEOUT_S)
             mlflow.set_tracking_uri(self.uri)  # artifacts of an http server are sent to the global address
             if path := path_of(self.uri):
-                make_ready(path)
+                self._use = make_ready(path)
             self._opened = MlflowClient(self.uri, registry_uri=self.uri)
         return self._opened
 
@@ -231,7 +232,9 @@ class MlflowTracker:
 
     def _artifacts(self, run_id: str) -> Any:
         """Where a run's artifacts are kept. MLflow's own calls look the run and its models up again for every file."""
-        return get_artifact_repository(self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.uri)
+        address = self._client.get_run(run_id).info.artifact_uri
+        database = path_of(self.uri)
+        return get_artifact_repository(beside(address, database) if database else address, tracking_uri=self.uri)
 
     @_translate_errors
     def send_files(self, run_id: str, folder: Path) -> None:

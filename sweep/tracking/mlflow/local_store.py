@@ -7,7 +7,9 @@ in between is never accepted again; and MLflow stores the full path of every art
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import os
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 ARTIFACTS = "mlartifacts"
 """The folder beside the database that holds all artifacts."""
+USERS = ".users"
+"""End of the name of the file beside the database on which its users hold a lock."""
 _ADDRESSES = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
@@ -60,19 +64,59 @@ def artifacts_of(tracking: str, folder: Path) -> str | None:
     return (home / ARTIFACTS / folder.name).as_uri()
 
 
-def make_ready(database: Path) -> None:
+class Use:
+    """A process's use of a database: a shared lock on a file beside it, until it is closed or the process ends.
+
+    Whoever has it may rely on the addresses of artifacts: they are changed only while nobody else uses the database.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._descriptor = os.open(database.with_name(database.name + USERS), os.O_RDWR | os.O_CREAT, 0o666)
+
+    def is_only(self) -> bool:
+        """Whether no other process uses the database; then none can begin to until `share`."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def share(self) -> None:
+        """Let others use it too; they may not move the artifacts any more."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+def make_ready(database: Path) -> Use:
     """Make the database unless it is there, let its addresses point beside it, and switch it to WAL (the mode stays).
+
+    A home folder may be seen under two paths at once, such as a container's mount and the host's. Then the addresses
+    stay those of who came first, and the others look beside the database, see `beside`.
+
+    Returns:
+        What keeps the addresses as they are, as long as it is held.
 
     Raises:
         OSError, sqlite3.Error: it cannot be written, or is something else.
     """
     with locked(database.with_name(database.name + ".lock")):  # two processes at once would both make it
-        if relocate(database):
+        use = Use(database)
+        if use.is_only() and relocate(database):
             logger.warning("the home folder was moved: MLflow's artifacts are now looked for in %s", database.parent)
+        use.share()
         if not database.exists() or not database.stat().st_size:
             _make(database)
         with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+    return use
+
+
+def beside(address: str, database: Path) -> str:
+    """The address of an artifact in the folder beside the database, under whatever path another process stored it."""
+    before, marker, rest = address.rpartition(f"/{ARTIFACTS}/")
+    return f"{(database.parent / ARTIFACTS).as_uri()}/{rest}" if marker and before.startswith("file://") else address
 
 
 def _make(database: Path) -> None:

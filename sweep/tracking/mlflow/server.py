@@ -23,7 +23,7 @@ from typing import Any, TextIO, cast
 
 from sweep.passwords import Clean, without_passwords
 from sweep.tracking import views
-from sweep.tracking.mlflow.local_store import check_database, make_ready, path_of
+from sweep.tracking.mlflow.local_store import beside, check_database, make_ready, path_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -69,8 +69,8 @@ def application() -> App:
 
 def _application(store: str, artifacts: str) -> App:
     warnings.filterwarnings("ignore", "starlette.middleware.wsgi is deprecated")  # within MLflow
-    if path := path_of(store):
-        make_ready(path)
+    path = path_of(store)
+    use = make_ready(path) if path else None
     check_database(store)
     from mlflow import server  # MLflow reads the environment as it is imported
     from mlflow.server import constants, handlers
@@ -81,10 +81,25 @@ def _application(store: str, artifacts: str) -> App:
         constants.ARTIFACT_ROOT_ENV_VAR: artifacts,
     }
     handlers.initialize_backend_stores(store, store, artifacts)
+    if path:
+        _look_beside(path)
     from mlflow.server.fastapi_app import app
 
+    app.state.use = use  # as long as the server runs
     page = Path(server.app.static_folder, "index.html").read_text()
     return guarded(app, os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"].split(","), with_defaults(page))
+
+
+def _look_beside(database: Path) -> None:
+    """Let MLflow look for artifacts beside its database, also under the path of another process's mount."""
+    from mlflow.store.artifact import artifact_repository_registry as registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    class Beside(LocalArtifactRepository):  # type: ignore[misc]  # MLflow is untyped here
+        def __init__(self, artifact_uri: str, *args: Any, **named: Any) -> None:
+            super().__init__(beside(artifact_uri, database), *args, **named)
+
+    registry._artifact_repository_registry.register("file", Beside)  # MLflow's own way is an entry point of a package
 
 
 def _write_no_passwords(address: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sqlite3
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from studies.record.reader import read
 from sweep.entry import main
 from sweep.tracking.doctor import examine
 from sweep.tracking.mlflow.client import MlflowClient, MlflowTracker
+from sweep.tracking.mlflow.local_store import Use
 from sweep.tracking.reconcile import sync
 
 pytestmark = [
@@ -171,14 +173,14 @@ DAMAGES = {  # one for each part of MLflow that is read; the others are made in 
 
 
 def test_a_synced_study_has_no_differences(tracked):
-    """Nothing differs; what a person added, a note and a metric, is no difference and stays."""
+    """What a person added, a tag and a metric, is no difference and stays."""
     client = MlflowClient(tracked.uri)
     with contextlib.closing(sqlite3.connect(tracked.home / "mlflow.db")) as database:
         run_id = database.execute(f"SELECT {ONE}").fetchone()[0]
     client.set_tag(run_id, "my note", "look at this one")
     client.log_metric(run_id, "my metric", 3.0)
 
-    assert tracked.examine() == [[], []]
+    assert tracked.examine() == [["search/1 yours tag my note, metric my metric"]] * 2
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -209,6 +211,52 @@ def test_a_moved_home_keeps_its_artifacts(tracked, tmp_path):
     assert f"{tracked.home}/mlartifacts" not in text
     assert moved.artifact("search/1", "epochs.csv").is_relative_to(moved.home)
     assert moved.artifact("search/1", "epochs.csv").is_file()
+
+
+def test_a_home_in_use_under_another_path_is_read_and_written_here(tracked, tmp_path):
+    """As in a container whose mount has another path: its addresses stay, and every file goes into our own folder."""
+    there = "file:///data/runs/mlartifacts"
+    for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source")):
+        here = (tracked.home / "mlartifacts").as_uri()
+        tracked.sql(
+            f"UPDATE {table} SET {column} = replace({column}, '{here}', '{there}') WHERE {column} LIKE '{here}%'"
+        )
+    other = Use(tracked.home / "mlflow.db")
+    other.share()
+
+    assert not sync(tracked.folder, tracked.tracker, active=False)
+    assert tracked.examine() == [[], []]
+    lost = next((tracked.home / "mlartifacts").rglob("epochs.csv"))
+    lost.unlink()
+    assert tracked.examine(fix=True)[1] == []
+    assert lost.is_file()
+    assert tracked.artifact("search/1", "epochs.csv").is_relative_to("/data/runs")
+    assert not Path("/data/runs").exists()
+    del other
+    assert tracked.examine() == [[], []]
+    assert tracked.artifact("search/1", "epochs.csv").is_relative_to(tracked.home)
+
+
+def test_the_command_exits_with_0_for_what_is_yours(tracked, monkeypatch, capfd):
+    monkeypatch.delenv("SWEEP_TRACKING", raising=False)
+    client = MlflowClient(tracked.uri)
+    with contextlib.closing(sqlite3.connect(tracked.home / "mlflow.db")) as database:
+        run_id = database.execute(f"SELECT {ONE}").fetchone()[0]
+    client.update_run(run_id, name="my best")
+    lines = []
+    for more in ([], ["--fix"], ["--fix", "--force"], []):
+        with pytest.raises(SystemExit) as end:
+            main(["doctor", "tiny", "--home", str(tracked.home), *more])
+        lines.append(capfd.readouterr().out.splitlines())
+        assert end.value.code == 0
+
+    yours = "tiny: run search/1 in MLflow has your name 'my best', "
+    assert lines == [
+        [f"{yours}which stays", "tiny: no differences"],
+        [f"{yours}which stays", "tiny: no differences"],
+        [f"{yours}written over", "tiny: no differences"],
+        ["tiny: no differences"],
+    ]
 
 
 def test_the_command_exits_with_5_until_differences_are_fixed(tracked, monkeypatch, capfd):

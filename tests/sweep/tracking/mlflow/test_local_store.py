@@ -1,5 +1,6 @@
 """MLflow's database in the home folder: whole or not there."""
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from sweep.tracking.mlflow import server as mlflow_app
-from sweep.tracking.mlflow.local_store import make_ready, path_of
+from sweep.tracking.mlflow.local_store import ARTIFACTS, beside, make_ready, path_of
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -40,7 +41,7 @@ def test_the_database_appears_only_when_complete(tmp_path):
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)
     connection.close()
-    assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock"}
+    assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlflow.db.users"}
 
 
 def test_a_damaged_database_is_reported_in_one_line(tmp_path, monkeypatch):
@@ -63,3 +64,52 @@ def test_only_sqlite_files_are_created():
     assert path_of("http://127.0.0.1:5000") is None
     assert path_of("postgresql+psycopg://me@host/mlflow") is None
     assert str(path_of("sqlite:////home/me/mlflow.db")) == "/home/me/mlflow.db"
+
+
+def addresses(database):
+    """Where the experiments' artifacts are, by the database."""
+    with sqlite3.connect(database) as connection:
+        found = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments ORDER BY 1")]
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def mounted(tmp_path, migrated):
+    """A home under two paths, and its database under both; an experiment's artifacts have the first one's address."""
+    host, container = tmp_path / "host", tmp_path / "container"
+    host.mkdir()
+    container.symlink_to(host)
+    paths = [home / "mlflow.db" for home in (host, container)]
+    shutil.copy(migrated, paths[0])
+    with sqlite3.connect(paths[0]) as connection:
+        connection.execute("UPDATE experiments SET artifact_location = ?", ((host / ARTIFACTS / "digits").as_uri(),))
+    connection.close()
+    return paths
+
+
+def test_addresses_stay_while_the_home_is_in_use_under_another_path(mounted):
+    """And are moved by the next process once that one has ended."""
+    on_host, in_container = mounted
+    use = make_ready(on_host)
+    before = addresses(on_host)
+
+    other = make_ready(in_container)
+    assert addresses(on_host) == before
+    del use, other
+    make_ready(in_container)
+
+    assert addresses(on_host) == [(in_container.parent / ARTIFACTS / "digits").as_uri()] != before
+
+
+def test_artifacts_are_looked_for_beside_the_database(mounted):
+    on_host, in_container = mounted
+    address = "file:///data/runs/mlartifacts/digits/0a/artifacts"
+
+    assert beside(address, on_host) == f"{on_host.parent.as_uri()}/mlartifacts/digits/0a/artifacts"
+    assert (
+        beside(beside(address, on_host), in_container)
+        == f"{in_container.parent.as_uri()}/mlartifacts/digits/0a/artifacts"
+    )
+    assert beside("s3://bucket/mlartifacts/0a", on_host) == "s3://bucket/mlartifacts/0a"
+    assert beside("file:///elsewhere/0a/artifacts", on_host) == "file:///elsewhere/0a/artifacts"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sweep.commands import ui
+from sweep.tracking.mlflow import server
 
 pytestmark = pytest.mark.slow
 
@@ -275,6 +276,22 @@ def test_files_outside_a_run_are_not_served(page: Page, path: str) -> None:
 
     assert [body for _, body in found if "root:" in body] == []
     assert {status for status, _ in found} <= {200, 308, 400, 404, 503}
+
+
+def test_artifacts_are_served_from_beside_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where their addresses are those of another process's mount."""
+    from mlflow.store.artifact import artifact_repository_registry as registry
+
+    ours = registry.ArtifactRepositoryRegistry()
+    monkeypatch.setattr(registry, "_artifact_repository_registry", ours)
+    folder = tmp_path / "mlartifacts/digits/0a/artifacts"
+    folder.mkdir(parents=True)
+    (folder / "epochs.csv").write_text("1,2")
+
+    server._look_beside(tmp_path / "mlflow.db")
+
+    found = registry.get_artifact_repository("file:///data/runs/mlartifacts/digits/0a/artifacts")
+    assert [file.path for file in found.list_artifacts()] == ["epochs.csv"]
 
 
 def run_of(page: Page) -> tuple[str, Path]:
