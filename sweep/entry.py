@@ -41,7 +41,8 @@ def ask_no_proxy_for_this_machine() -> None:
     """
     for name in ("no_proxy", "NO_PROXY"):  # programs read either, and of two different ones either first
         given = os.environ.get(name) or os.environ.get(name.swapcase(), "")
-        os.environ[name] = ",".join(dict.fromkeys(filter(None, [*given.split(","), *THIS_MACHINE])))
+        hosts = [] if given.strip() == "*" else THIS_MACHINE  # every host, but only where the star stands alone
+        os.environ[name] = ",".join(dict.fromkeys(filter(None, [*given.split(","), *hosts])))
 
 
 def _call(words: list[str], stderr: TextIO) -> int:

@@ -297,8 +297,10 @@ def _mirror_lines(mirror: subprocess.Popen[bytes] | None, record: SweepRecord, o
         return [f"MLflow is still being updated; see {log}"]
     if code:
         result = last_result(log)
-        detail = f"{result.unsent} ({log})" if result and result.error else f"see {log}"
-        return [f"Could not sync {record.name}: {detail}; try again with: {later}"]
+        if result is None or result.error is None:
+            return [f"Could not sync {record.name}: see {log}; try again with: {later}"]
+        again = f"{result.fix}; then try again with: {later}" if result.fix else f"try again with: {later}"
+        return [f"Could not sync {record.name}: {result.error}", f"{result.unsent} ({log}); {again}"]
     return _links(record, options)
 
 

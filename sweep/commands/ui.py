@@ -24,6 +24,7 @@ from pathlib import Path
 from studies.record.folder import Home, StudyFolder
 from studies.record.location import last_written
 from sweep.passwords import HIDDEN, without_passwords
+from sweep.tracking.mlflow.environment import OURS
 from sweep.tracking.mlflow.local_store import ARTIFACTS
 from sweep.tracking.views import VIEW, charts
 
@@ -207,7 +208,7 @@ def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
         tracking: a database URI, or None for `mlflow.db` in the home.
         port: the port to listen on, which is part of the allowed host names.
     """
-    return {
+    return OURS | {
         "MLFLOW_BACKEND_STORE_URI": tracking or f"sqlite:///{home / 'mlflow.db'}",
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (home / ARTIFACTS).as_uri(),
         "MLFLOW_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
@@ -217,11 +218,8 @@ def environment(home: Path, tracking: str | None, port: int) -> dict[str, str]:
         "MLFLOW_ENABLE_AI_GATEWAY": "false",
         "MLFLOW_ENABLE_REMOTE_ASSISTANT": "false",
         "MLFLOW_MODEL_CATALOG_URI": "",  # otherwise fetched from the network
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "GIT_PYTHON_REFRESH": "quiet",
+        "MLFLOW_WORKSPACE": "",  # of another server
     }
 
 

@@ -104,12 +104,12 @@ class Mirror:
         except (TrackerError, OSError) as error:
             self._forget()
             self._must_check = True
-            reason = str(error).partition("\n")[0]
-            result = SyncResult(record.name, reason, None, *self._unsent(record))
+            reason, fix = str(error).partition("\n")[0], getattr(error, "fix", None)
+            result = SyncResult(record.name, reason, None, *self._unsent(record), fix)
             raise MirrorError(
                 f"Could not sync {record.name} to {self.tracker.address}: {reason}\n"
                 f"{result.unsent}, nothing is lost in {self.folder.path}\n"
-                f"run `sweep sync {record.name}` later",
+                + (f"{fix}; then run `sweep sync {record.name}`" if fix else f"run `sweep sync {record.name}` later"),
                 result,
             ) from error
 

@@ -33,6 +33,7 @@ class SyncResult:
     Attributes:
         study: its name.
         error: why it failed, in one line; None where the tracker is up to date.
+        fix: what to do about that; None where the same command may succeed later.
         sent: the numbers of `Changes`, by name.
         unsent_runs, unsent_values: how many runs are not up to date, and how many metric values they lack.
     """
@@ -42,6 +43,7 @@ class SyncResult:
     sent: dict[str, int] | None = None
     unsent_runs: int = 0
     unsent_values: int = 0
+    fix: str | None = None
 
     def line(self) -> str:
         """The result as a line of JSON."""

@@ -20,7 +20,14 @@ class TrackerError(Exception):
     """The tracker could not be reached or refused; one line, without passwords.
 
     A call that raised it may have taken effect all the same: perhaps only its answer was lost.
+
+    Attributes:
+        fix: what a person can do about it; None where the same call may succeed later.
     """
+
+    def __init__(self, message: str, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 @dataclass(frozen=True)

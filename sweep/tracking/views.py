@@ -19,6 +19,8 @@ VIEW, TABLE = "learning-curves", "trials"
 """Keys of the two views, see `views`."""
 CONFIRMATION = ("screen", "confirm", "final")
 """Roles of the runs of a confirmation, which are no trials."""
+NO_CONFIRMATION = "params.seed_index IS NULL"
+"""A filter for every other run, also one of a user's own: MLflow's `!=` leaves out runs that have no such tag."""
 _SECTION = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False}
 _CURVES_SECTION = {**_SECTION, "uuid": "curves", "name": "Learning curves", "columns": 2, "cardHeight": 280}
 _REST_SECTION = {**_SECTION, "uuid": "rest", "name": "Model metrics", "isGenerated": True}
@@ -39,19 +41,19 @@ def views(record: SweepRecord, study_run: str, identity: str) -> dict[str, str]:
         study_run: id of its run, which stands above those of its trials in the table.
         identity: value of the tag `STUDY_TAG` of its runs.
     """
-    table = {**_view(record, CONFIRMATION), "runsPinned": [study_run]}
-    own = _view(record, ("study", *CONFIRMATION))
-    own["searchFilter"] = f"tags.`{STUDY_TAG}` = '{identity}' and {own['searchFilter']}"
+    table = {**_view(record, NO_CONFIRMATION), "runsPinned": [study_run]}
+    trials = " and ".join(f"tags.role != '{role}'" for role in ("study", *CONFIRMATION))
+    own = _view(record, f"tags.`{STUDY_TAG}` = '{identity}' and {trials}")
     states = {view_key(identity): own, TABLE: table}
     return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
 
 
-def _view(record: SweepRecord, hidden: Sequence[str]) -> dict[str, object]:
-    """The best trials first, without the runs of the `hidden` roles."""
+def _view(record: SweepRecord, shown: str) -> dict[str, object]:
+    """The runs of the filter `shown`, best first."""
     searched = list(record.study["space"])
     settings = {**_SECTION, "uuid": "settings", "name": "Settings against the objective", "columns": 1}
     return {
-        "searchFilter": " and ".join(f"tags.role != '{role}'" for role in hidden),
+        "searchFilter": shown,
         "orderByKey": "metrics.`objective`",
         "orderByAsc": not record.maximize,
         "runsHiddenMode": "FIRST_10_RUNS",

@@ -14,23 +14,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from model import weights
 from sweep.passwords import without_passwords
+from sweep.tracking.mlflow.causes import explained, variables_in
+from sweep.tracking.mlflow.environment import CLIENT
 from sweep.tracking.mlflow.local_store import Use, artifacts_of, beside, check_database, make_ready, path_of
 from sweep.tracking.tracker import Experiment, Model, ModelVersion, Point, RemoteRun, TrackerError
 
-# Read by MLflow when it is imported.
-os.environ |= {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # else it runs `uv export` and copies our lock file into every model
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # A retried POST of a run whose answer was lost makes a second run. The next pass is our retry: it searches first.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
+os.environ |= CLIENT  # MLflow reads some of it when it is imported
+os.environ.pop("MLFLOW_ACTIVE_MODEL_ID", None)  # of the user's own: every metric would be one of this model
+os.environ.pop("_MLFLOW_ACTIVE_MODEL_ID", None)
 
+import alembic.util
 import mlflow
 import requests
 import sqlalchemy.exc
@@ -53,6 +46,7 @@ _ERRORS = (
     requests.RequestException,
     sqlalchemy.exc.SQLAlchemyError,
     sqlite3.Error,
+    alembic.util.CommandError,
     OSError,
     ImportError,  # of a database's driver, which is imported when the database is opened
 )
@@ -70,7 +64,11 @@ def _translate_errors(
         try:
             return method(self, *arguments, **named)
         except _ERRORS as error:
-            raise TrackerError(_first_line(error, self.uri)) from error
+            raise explained(error, self.uri) from error
+        except (ValueError, TypeError) as error:  # of a variable that is read only now
+            if variables_in(error):
+                raise explained(error, self.uri) from error
+            raise
 
     return call
 
@@ -355,11 +353,6 @@ def _named(model: str) -> str:
 def _set_timeout(seconds: int) -> None:
     """Limit every request from here on; MLflow reads the variable at each."""
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(seconds)
-
-
-def _first_line(error: Exception, uri: str) -> str:
-    lines = without_passwords(str(error), [uri]).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def _experiment(found: Any) -> Experiment:

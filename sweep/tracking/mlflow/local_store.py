@@ -29,6 +29,8 @@ _ADDRESSES = {
     "model_versions": ("source", "storage_location"),
 }
 """Where MLflow 3.17's tables hold addresses of artifacts."""
+_KEEPS_DEFAULT = 1
+"""`PRAGMA user_version`, which MLflow leaves at 0, of a database whose default experiment is as the user left it."""
 
 
 def path_of(tracking: str) -> Path | None:
@@ -108,6 +110,7 @@ def make_ready(database: Path) -> Use:
         use.share()
         if not database.exists() or not database.stat().st_size:
             _make(database)
+        _restore_default_experiment(database)
         with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
     return use
@@ -125,9 +128,27 @@ def _make(database: Path) -> None:
 
     part = fresh_part(database)
     store = SqlAlchemyStore(f"sqlite:///{part}", (database.parent / ARTIFACTS).as_uri())
-    store.delete_experiment("0")  # MLflow's own, which would stand empty among the studies
     store.engine.dispose()
     part.replace(database)
+
+
+def _restore_default_experiment(database: Path) -> None:
+    """Restore MLflow's default experiment, once, where an earlier version of this program deleted it.
+
+    MLflow creates no other, so that `mlflow.start_run()` fails without it. One that a user deletes later stays deleted.
+    """
+    with contextlib.closing(sqlite3.connect(database, timeout=30)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version or not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "UPDATE experiments SET lifecycle_stage = 'active' WHERE experiment_id = 0 AND artifact_location = ?"
+            " AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = 0)",
+            (f"{(database.absolute().parent / ARTIFACTS).as_uri()}/0",),
+        )
+        connection.execute(f"PRAGMA user_version = {_KEEPS_DEFAULT}")
+        connection.commit()
 
 
 def relocate(database: Path) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, TextIO, cast
 
 from sweep.passwords import Clean, without_passwords
 from sweep.tracking import views
+from sweep.tracking.mlflow.causes import explained
 from sweep.tracking.mlflow.local_store import beside, check_database, make_ready, path_of
 
 Scope = MutableMapping[str, Any]
@@ -64,7 +65,9 @@ def application() -> App:
     try:
         return _application(store, os.environ["MLFLOW_DEFAULT_ARTIFACT_ROOT"])
     except Exception as error:  # drivers, databases and addresses raise many kinds
-        sys.exit(f"MLflow cannot open {without_passwords(store)}: {str(error).strip().partition(chr(10))[0]}")
+        cause = explained(error, store)
+        fix = f"\n{cause.fix}" if cause.fix else ""
+        sys.exit(f"MLflow cannot open {without_passwords(store)}: {cause}{fix}")
 
 
 def _application(store: str, artifacts: str) -> App:
