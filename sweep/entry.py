@@ -14,7 +14,7 @@ import click
 
 from sweep import cli
 from sweep.errors import exit_code
-from sweep.passwords import Clean
+from sweep.passwords import Clean, in_environment
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Passwords are removed from everything written to stderr, including library logs and tracebacks.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    stderr = cast(
-        TextIO, Clean(sys.stderr, [*words, *(os.environ.get(name, "") for name in ("SWEEP_TRACKING", "SWEEP_STORAGE"))])
-    )
+    stderr = cast(TextIO, Clean(sys.stderr, [*words, *in_environment()]))
     ask_no_proxy_for_this_machine()
     with contextlib.redirect_stderr(stderr):
         code = _call(words, stderr)

@@ -8,6 +8,7 @@ where it would be shown: `postgresql://me:a@b@host/db` has the host `b@host`, `p
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
@@ -106,6 +107,19 @@ def without_passwords(text: str, known: Iterable[str] = ()) -> str:
     user, setting = _IN_TEXT
     # Settings first: a password among them may hold an @, and would be taken for the end of a user.
     return user.sub(f"//{HIDDEN}@", setting.sub(rf"\1{HIDDEN}", text))
+
+
+def in_environment() -> list[str]:
+    """What of the environment may hold passwords, as `known` takes it: the addresses, and the logins of MLflow."""
+
+    def login(name: str) -> str:
+        return os.environ.get(f"MLFLOW_TRACKING_{name}", "")
+
+    found = [os.environ.get(name, "") for name in ("SWEEP_TRACKING", "SWEEP_STORAGE")]
+    found += [f"token={part}" for part in login("TOKEN").split()]  # one with a line break is quoted in parts
+    if login("PASSWORD"):
+        found.append(f"//{quote(login('USERNAME'), safe='')}:{quote(login('PASSWORD'), safe='')}@")
+    return found
 
 
 def _forms(address: str) -> Iterator[str]:

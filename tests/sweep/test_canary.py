@@ -246,8 +246,17 @@ def test_a_damaged_record_does_not_leak_the_password(
     assert leaks(tmp_path, said) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SWEEP_TRACKING", f"http://me:{CANARY}@host"),
+        ("SWEEP_STORAGE", f"postgresql://me:{CANARY}@host/db"),
+        ("MLFLOW_TRACKING_TOKEN", f"{CANARY}\n"),
+        ("MLFLOW_TRACKING_PASSWORD", CANARY),
+    ],
+)
 def test_an_unexpected_error_is_printed_without_the_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With a traceback, also without --debug, and exit code 1."""
 
@@ -255,7 +264,7 @@ def test_an_unexpected_error_is_printed_without_the_password(
         raise ZeroDivisionError(f"of http://me:{CANARY}@host, where {CANARY} is no number")
 
     monkeypatch.setattr("studies.record.folder.Home.recorded", fail)
-    monkeypatch.setenv("SWEEP_TRACKING", f"http://me:{CANARY}@host")
+    monkeypatch.setenv(name, value)
 
     with pytest.raises(SystemExit) as end:
         main(["studies", "--home", str(tmp_path)])

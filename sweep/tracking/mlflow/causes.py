@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from sweep.passwords import without_passwords
+from sweep.passwords import in_environment, without_passwords
 from sweep.tracking.tracker import TrackerError
 
 ADDRESS = "check the address in --tracking or SWEEP_TRACKING"
@@ -41,6 +41,16 @@ _KINDS: tuple[tuple[str, str, str | None], ...] = (
         r"TLS CA certificate bundle, invalid path: (?P<path>.+)",
         "there is no file {path} of certificates",
         f"correct or unset {CERTIFICATES}",
+    ),
+    (
+        "Could not find the TLS (?:certificate|key) file, invalid path: (?P<path>.+)",
+        "there is no file {path} of certificates",
+        "correct or unset MLFLOW_TRACKING_CLIENT_CERT_PATH",
+    ),
+    (
+        "in header value",  # which follows, and is the secret
+        "the login has a space or a line break, and cannot be sent",
+        "correct MLFLOW_TRACKING_TOKEN or, without one, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     ),
     # The server's answers.
     (
@@ -81,7 +91,7 @@ def explained(error: Exception, uri: str) -> TrackerError:
         error: raised by MLflow or a library below it.
         uri: MLflow's tracking URI.
     """
-    text = without_passwords(str(error), [uri]).strip()
+    text = without_passwords(str(error), [uri, *in_environment()]).strip()
     if found := _OTHER_SCHEMA.search(text):
         return _other_schema(found[1] or found[2], without_passwords(uri))
     for pattern, what, fix in _KINDS:

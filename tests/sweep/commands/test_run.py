@@ -1,6 +1,7 @@
 """`sweep run` in this process: how many trials it adds, and which study a name means."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ from sklearn.datasets import load_digits
 
 from model.data.errors import DatasetUnavailable
 from studies.record import reader as records
+from studies.record.folder import StudyFolder
+from sweep.commands.console import line_printer
 from sweep.commands.preparation import Options
 from sweep.commands.printed_command import command_here
-from sweep.commands.run import run_study
+from sweep.commands.run import _mirror_lines, run_study
 from sweep.coordination import coordinator
+from sweep.tracking.sync_result import SyncResult
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 QUICK = ("baseline.epochs=1", "space.hidden_sizes={layers=[1,1], units=[8,16]}", "sampler=random")
@@ -169,3 +173,30 @@ def test_a_printed_command_names_the_home_folder_unless_it_is_the_default(monkey
     assert command_here(tmp_path, None, "sync", "x").endswith(f"sync x --home {tmp_path}")
     monkeypatch.setenv("SWEEP_HOME", "/other")
     assert command_here(default, None, "sync", "x").endswith("sync x --home runs")
+
+
+class Ended:
+    """A mirror process that failed."""
+
+    def wait(self, timeout):
+        return 3
+
+
+@pytest.mark.parametrize("fix", [None, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"])
+def test_the_reason_of_an_outage_is_whole_in_a_narrow_terminal(tmp_path, fix):
+    """Nothing is cut or wrapped at its 80 columns; the last line has the command that sends the rest."""
+    record = SimpleNamespace(name="tiny", folder=tmp_path)
+    reason = f"the host {'mlflow.' * 20}example was not found (Name or service not known)"
+    log = StudyFolder(record.folder).mirror_log
+    log.write_text(SyncResult("tiny", reason, None, 3, 75, fix).line() + "\n")
+    options = Options(home=tmp_path, tracking="http://mlflow.example", study="tiny", workers=1, arguments=[])
+    output = io.StringIO()
+    notify = line_printer(Console(file=output, width=80))
+
+    for line in _mirror_lines(Ended(), record, options):
+        notify(line)
+
+    first, second = output.getvalue().splitlines()
+    assert first == f"Could not sync tiny: {reason}"
+    again = f"{fix}; then try again with: " if fix else "try again with: "
+    assert second.startswith(f"3 runs (75 metric values) unsent ({log}); {again}sweep sync tiny")

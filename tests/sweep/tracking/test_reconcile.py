@@ -21,6 +21,7 @@ from sweep.tracking import trial_run as trial_runs
 from sweep.tracking.follow import follow
 from sweep.tracking.reconcile import Mirror, MirrorError, sync
 from sweep.tracking.study_run import STUDY_KEY
+from sweep.tracking.tracker import TrackerError
 from sweep.tracking.views import view_key
 
 pytestmark = pytest.mark.usefixtures("without_pictures")
@@ -315,3 +316,19 @@ def test_a_param_that_was_changed_by_hand_is_reported(tracker: MemoryTracker, tm
 
     with pytest.raises(MirrorError, match=r"has another param beta1 than the record; `sweep doctor --fix`"):
         sync(recorded.close(), tracker, active=False)
+
+
+def test_what_helps_is_said_instead_of_the_advice_to_wait(tracker: MemoryTracker, grown: Path) -> None:
+    """In the error and in the result for `sweep run`."""
+
+    def fail(name: str) -> None:
+        raise TrackerError("the server requires a login", "set MLFLOW_TRACKING_TOKEN")
+
+    tracker.fails = fail
+    with pytest.raises(MirrorError) as failure:
+        sync(grown, tracker, active=False)
+
+    first, _, last = str(failure.value).splitlines()
+    assert first == "Could not sync digits to memory: the server requires a login"
+    assert last == "set MLFLOW_TRACKING_TOKEN; then run `sweep sync digits`"
+    assert failure.value.result.fix == "set MLFLOW_TRACKING_TOKEN"

@@ -1,5 +1,6 @@
 """What a person reads when MLflow fails: the cause, whole, and what to do. MLflow's own texts are behind every case."""
 
+import base64
 import socket
 import sqlite3
 
@@ -175,7 +176,11 @@ def test_a_database_of_another_mlflow_is_told_from_ours(tmp_path, migrated, revi
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "many"), ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "fast")],
+    [
+        ("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "many"),
+        ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "fast"),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "maybe"),
+    ],
 )
 def test_a_variable_that_cannot_be_read_is_named(tmp_path, migrated, server, monkeypatch, name, value):
     """MLflow raises a ValueError, which would otherwise be an unexpected error with a traceback."""
@@ -183,10 +188,54 @@ def test_a_variable_that_cannot_be_read_is_named(tmp_path, migrated, server, mon
     path.write_bytes(migrated.read_bytes())
     monkeypatch.setenv(name, value)
 
-    message, fix = failure_of(server.address if "HTTP" in name else f"sqlite:///{path}")
+    message, fix = failure_of(f"sqlite:///{path}" if "SQL" in name else server.address)
 
     assert name in message
     assert fix == f"correct or unset {name}"
+
+
+def test_variables_that_contradict_each_other_are_named(tmp_path, migrated, server, monkeypatch):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(migrated.read_bytes())
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "3")
+    monkeypatch.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", "/no such.pem")
+
+    pool = "correct or unset MLFLOW_SQLALCHEMYSTORE_POOLCLASS and MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"
+    tls = "correct or unset MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH"
+    assert failure_of(f"sqlite:///{path}")[1] == pool
+    assert failure_of(server.address)[1] == tls
+
+
+@pytest.mark.parametrize("name", ["SERVER", "CLIENT"])
+def test_a_file_of_certificates_that_is_missing_is_named(server, monkeypatch, name):
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{name}_CERT_PATH", "/no such.pem")
+    message, fix = failure_of(server.address.replace("http", "https"))
+
+    assert message == "there is no file /no such.pem of certificates"
+    assert fix.startswith(f"correct or unset MLFLOW_TRACKING_{name}_CERT_PATH")
+
+
+@pytest.mark.parametrize("token", ["geheim\n", "ge\nheim"])
+def test_a_token_that_cannot_be_sent_is_not_shown(server, monkeypatch, token):
+    """The text of requests quotes the whole header."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    message, fix = failure_of(server.address)
+
+    assert message == "the login has a space or a line break, and cannot be sent"
+    assert fix.startswith("correct MLFLOW_TRACKING_TOKEN")
+
+
+def test_a_login_that_the_server_repeats_is_not_shown(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "geheim")
+    server.answer = (401, "not geheim")
+    assert failure_of(server.address)[0] == "the server requires a login (HTTP 401: not ***)"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a@b/%25")
+    server.answer = (401, f"Basic {base64.b64encode(b'me:a@b/%25').decode()} of a@b/%25")
+    assert failure_of(server.address)[0] == "the server requires a login (HTTP 401: Basic *** of ***)"
 
 
 def test_another_mistake_is_not_taken_for_one_of_a_variable(monkeypatch):

@@ -99,6 +99,21 @@ def test_the_saved_views_show_learning_curves_and_a_table_of_searched_params(
     assert table["runsPinned"] == [run_of(home, "study")["id"]]
 
 
+def test_the_table_has_runs_of_the_users_own(shown: tuple[Path, Path, Changes], tmp_path: Path) -> None:
+    """Found by MLflow with the view's filter: every run but those of the confirmation, which are no trials."""
+    shutil.copytree(shown[0], home := tmp_path / "home")
+    (experiment,) = rows(home, "SELECT experiment_id FROM experiments WHERE name = 'digits'")[0]
+    finder = tracker_of(home)._client
+    own = finder.create_run(str(experiment)).info.run_id
+    view = json.loads(finder.get_experiment(str(experiment)).tags["mlflow.sharedViewState.trials"])
+
+    found = finder.search_runs([str(experiment)], view["searchFilter"], max_results=1000)
+
+    keys = {run.data.tags.get("sweep.key", "own") for run in found}
+    assert own in {run.info.run_id for run in found}
+    assert keys == {"own", "study", *(f"search/{number}" for number in range(12))}
+
+
 def test_layer_sizes_are_not_an_axis_of_the_parallel_plot(tmp_path: Path) -> None:
     """MLflow drops every `128-64` where most trials have one layer; the table still has the column."""
     space = STUDY["space"] | {"hidden_sizes": {"layers": [1, 2], "units": [16, 256]}}

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from sweep.tracking.mlflow import client
 from sweep.tracking.mlflow import server as mlflow_app
 from sweep.tracking.mlflow.local_store import ARTIFACTS, beside, make_ready, path_of
 
@@ -57,6 +58,65 @@ def test_a_damaged_database_is_reported_in_one_line(tmp_path, monkeypatch):
 
     assert ended.value.code == f"MLflow cannot open sqlite:///{path}: file is not a database"
     assert path.read_bytes().startswith(b"no database")
+
+
+def experiments(path, *commands):
+    """Where the default experiment stands after these, read past MLflow."""
+    with sqlite3.connect(path) as connection:
+        for command in commands:
+            connection.execute(command)
+        row = connection.execute("SELECT lifecycle_stage FROM experiments WHERE experiment_id = 0").fetchone()
+    connection.close()
+    return row[0]
+
+
+DELETE = "UPDATE experiments SET lifecycle_stage = 'deleted' WHERE experiment_id = 0"
+ELSEWHERE = "UPDATE experiments SET artifact_location = 'file:///home/me/mlruns/0' WHERE experiment_id = 0"
+EARLIER = "PRAGMA user_version = 0"
+"""As a database is that an earlier version of this program made."""
+USED = (
+    "INSERT INTO runs (run_uuid, experiment_id, lifecycle_stage, status) VALUES ('0' || hex(randomblob(15)), 0,"
+    " 'deleted', 'FINISHED')"
+)
+
+
+@pytest.fixture
+def made(tmp_path, migrated):
+    path = tmp_path / "mlflow.db"
+    shutil.copy(migrated, path)
+    make_ready(path)  # at its new place
+    return path
+
+
+def test_the_default_experiment_is_there_for_runs_of_the_user(made):
+    """A run that names no experiment is one of it, and MLflow makes no other where it is deleted."""
+    assert experiments(made) == "active"
+    experiment = client.mlflow.MlflowClient(f"sqlite:///{made}").get_experiment("0")
+    assert (experiment.name, experiment.lifecycle_stage) == ("Default", "active")
+    assert experiment.artifact_location == f"{(made.parent / 'mlartifacts').as_uri()}/0"
+
+
+def test_a_default_experiment_that_we_deleted_is_restored_once(made):
+    """One that the user deletes afterwards stays deleted, also in a new database."""
+    assert experiments(made, DELETE) == "deleted"
+    make_ready(made)
+    assert experiments(made) == "deleted"
+
+    assert experiments(made, EARLIER) == "deleted"
+    make_ready(made)
+    assert experiments(made) == "active"
+
+    assert experiments(made, DELETE) == "deleted"
+    make_ready(made)
+    assert experiments(made) == "deleted"
+
+
+@pytest.mark.parametrize("theirs", [ELSEWHERE, USED], ids=["of another place", "with runs"])
+def test_a_default_experiment_that_a_user_deleted_stays_deleted(made, theirs):
+    experiments(made, theirs, DELETE, EARLIER)
+    make_ready(made)
+
+    assert experiments(made) == "deleted"
 
 
 def test_only_sqlite_files_are_created():
