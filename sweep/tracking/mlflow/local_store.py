@@ -143,9 +143,9 @@ def _restore_default_experiment(database: Path) -> None:
             return
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(
-            "UPDATE experiments SET lifecycle_stage = 'active' WHERE experiment_id = 0 AND artifact_location = ?"
+            "UPDATE experiments SET lifecycle_stage = 'active' WHERE experiment_id = 0 AND artifact_location LIKE ?"
             " AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = 0)",
-            (f"{(database.absolute().parent / ARTIFACTS).as_uri()}/0",),
+            (f"file://%/{ARTIFACTS}/0",),  # as we made it
         )
         connection.execute(f"PRAGMA user_version = {_KEEPS_DEFAULT}")
         connection.commit()
