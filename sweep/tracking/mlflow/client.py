@@ -23,7 +23,6 @@ os.environ |= CLIENT  # MLflow reads some of it when it is imported
 os.environ.pop("MLFLOW_ACTIVE_MODEL_ID", None)  # of the user's own: every metric would be one of this model
 os.environ.pop("_MLFLOW_ACTIVE_MODEL_ID", None)
 
-import alembic.util
 import mlflow
 import requests
 import sqlalchemy.exc
@@ -46,7 +45,6 @@ _ERRORS = (
     requests.RequestException,
     sqlalchemy.exc.SQLAlchemyError,
     sqlite3.Error,
-    alembic.util.CommandError,
     OSError,
     ImportError,  # of a database's driver, which is imported when the database is opened
 )
@@ -65,8 +63,8 @@ def _translate_errors(
             return method(self, *arguments, **named)
         except _ERRORS as error:
             raise explained(error, self.uri) from error
-        except (ValueError, TypeError) as error:  # of a variable that is read only now
-            if variables_in(error):
+        except Exception as error:  # of alembic, by which MLflow makes tables, or of a variable that is read only now
+            if type(error).__module__.startswith("alembic.") or variables_in(error):
                 raise explained(error, self.uri) from error
             raise
 

@@ -174,6 +174,17 @@ def test_a_database_of_another_mlflow_is_told_from_ours(tmp_path, migrated, revi
     assert str(path) in advice or revision == "ffffffffffff"
 
 
+def test_a_database_of_a_newer_mlflow_without_one_of_our_tables_is_told_from_ours(tmp_path, migrated):
+    """Then MLflow tries to upgrade it, and alembic knows no way."""
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(migrated.read_bytes())
+    with sqlite3.connect(path) as database:
+        database.executescript("UPDATE alembic_version SET version_num = 'ffffffffffff'; DROP TABLE jobs;")
+    database.close()
+
+    assert failure_of(f"sqlite:///{path}")[0] == "the database was made by a newer MLflow (schema ffffffffffff)"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
