@@ -14,6 +14,7 @@ import pytest
 from answering_server import answering
 from recorded import finished
 
+from studies.record.folder import RESERVED
 from sweep.commands import ui
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,7 @@ def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home):
     with served(home, **VARIABLES) as address:
         found = search(address)
     assert {"digits", "Default"} == {experiment["name"] for experiment in found["experiments"]}
+    assert {path.name for path in home.iterdir()} <= RESERVED | {"digits"}
     assert b"geheim" not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 
