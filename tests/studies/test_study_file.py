@@ -348,6 +348,16 @@ def test_line_numbers_count_the_lines_of_toml(tmp_path, mark):
         load(str(path))
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_a_mistake_in_toml_is_found_behind_such_a_character(tmp_path, mark):
+    """The message quotes what stands in the line that tomllib counted."""
+    path = tmp_path / "marked.toml"
+    path.write_text(f'question = "?"  # a {mark} b\ndataset = digits\nseed = 1\n', encoding="utf-8")
+
+    with pytest.raises(StudyError, match=r'at line 2, column 11\); text needs quotes: "digits"$'):
+        load(str(path))
+
+
 def test_the_names_in_the_home_folder_are_all_reserved():
     """A property of `Home` that is a path in it."""
     home = Home(Path("home"))
