@@ -34,7 +34,8 @@ def identity_of(record: SweepRecord, address: str) -> str:
     former = Path(last["folder"]) if "folder" in last else here.with_name(sent.partition("/")[2])
     if not _is_another(former, here) or last_sync(StudyFolder(former)).get("study") != sent:
         return sent
-    return own if own != sent else f"{own}-{hashlib.sha256(str(here).encode()).hexdigest()[:6]}"
+    place = f"{here} {here.stat().st_ino}"  # the name alone is perhaps that of another copy, now or before
+    return f"{own}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
 
 
 def _is_another(former: Path, here: Path) -> bool:

@@ -87,6 +87,12 @@ class MemoryTracker:
         self.models: dict[str, StoredModel] = {}
         self.fails: Callable[[str], str | None] = lambda name: None
         self.calls: list[str] = []
+        self._ids = {"experiment": 0, "run": 0}
+
+    def _new_id(self, kind: str) -> str:
+        """The next number, which is never given again."""
+        self._ids[kind] += 1
+        return str(self._ids[kind] - 1)
 
     @_call
     def check_connection(self) -> None:
@@ -114,8 +120,11 @@ class MemoryTracker:
 
     @_call
     def create_experiment(self, name: str, study: Path, tags: Mapping[str, str]) -> Experiment:
-        found = self.experiments.setdefault(name, StoredExperiment(str(len(self.experiments)), dict(tags)))
-        found.is_deleted = False
+        if name not in self.experiments:
+            self.experiments[name] = StoredExperiment(self._new_id("experiment"), dict(tags))
+        found = self.experiments[name]
+        if found.is_deleted:
+            self.restore_experiment(name)
         return Experiment(found.experiment_id, name, found.tags)
 
     @_call
@@ -134,7 +143,7 @@ class MemoryTracker:
 
     @_call
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
-        run_id = f"run{len(self.runs)}"
+        run_id = f"run{self._new_id('run')}"
         self.runs[run_id] = StoredRun(experiment_id, name, "RUNNING", started, None, dict(tags))
         return _remote_run(run_id, self.runs[run_id])
 
@@ -212,6 +221,31 @@ class MemoryTracker:
     @_call
     def move_alias(self, name: str, version: str) -> None:
         self.models[name].champion = self.models[name].last = int(version)
+
+    # --- what a user may do
+
+    def delete_experiment(self, name: str) -> None:
+        """Delete an experiment and, as MLflow does, all its runs."""
+        self.experiments[name].is_deleted = True
+        self._mark_runs(self.experiments[name].experiment_id, is_deleted=True)
+
+    def restore_experiment(self, name: str) -> None:
+        """Restore an experiment and, as MLflow does, all its runs, also those that were deleted before it."""
+        self.experiments[name].is_deleted = False
+        self._mark_runs(self.experiments[name].experiment_id, is_deleted=False)
+
+    def _mark_runs(self, experiment_id: str, *, is_deleted: bool) -> None:
+        for run in self.runs.values():
+            if run.experiment_id == experiment_id:
+                run.is_deleted = is_deleted
+
+    def gc(self) -> None:
+        """Remove for good what is deleted, as `mlflow gc` does; versions of a model keep the id of their run."""
+        gone = {one.experiment_id for one in self.experiments.values() if one.is_deleted}
+        self.experiments = {name: one for name, one in self.experiments.items() if not one.is_deleted}
+        self.runs = {
+            run_id: run for run_id, run in self.runs.items() if not run.is_deleted and run.experiment_id not in gone
+        }
 
     # --- for tests
 
