@@ -308,7 +308,7 @@ def _links(record: SweepRecord, options: Options) -> list[str]:
     from sweep.commands import ui  # imports urllib and more, which would delay the first epoch
 
     address = ui.address_of(options.tracking)
-    places = ui.links(record.folder, address)
+    places = ui.links(record.folder, address, ui.workspace_of(options.tracking))
     command = command_here(options.home, options.tracking, "ui", record.name)
     if places is None:
         return [f"all trials in MLflow: {command}"]

@@ -20,6 +20,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from studies.record.folder import Home, StudyFolder
 from studies.record.location import last_written
@@ -50,22 +51,32 @@ class Links:
     winner: str | None
 
 
-def links(folder: Path, address: str) -> Links | None:
+def links(folder: Path, address: str, workspace: str = "") -> Links | None:
     """The links to the study in `folder`, or None if it was never sent to MLflow.
 
     Args:
         folder: the study's folder.
         address: of the MLflow server, such as `http://127.0.0.1:5000`; a password in it is removed.
+        workspace: of that server, which holds the study; empty for the one that it shows without being asked.
     """
     try:
         place = json.loads(StudyFolder(folder).mlflow.read_text())
     except FileNotFoundError:
         return None
     base, experiment, winner = _without_user(address).rstrip("/"), place["experiment_id"], place["winner_run_id"]
+    asked = f"workspace={quote(workspace, safe='')}" if workspace else ""
     return Links(
-        charts=f"{base}/{charts(experiment, place.get('view', VIEW))}",
-        winner=f"{base}/#/experiments/{experiment}/runs/{winner}/model-metrics" if winner else None,
+        charts=f"{base}/{charts(experiment, place.get('view', VIEW))}{asked and '&' + asked}",
+        winner=f"{base}/#/experiments/{experiment}/runs/{winner}/model-metrics{asked and '?' + asked}"
+        if winner
+        else None,
     )
+
+
+def workspace_of(tracking: str | None) -> str:
+    """The workspace of a server that MLFLOW_WORKSPACE names, as MLflow reads it; our own page has none."""
+    name = os.environ.get("MLFLOW_WORKSPACE", "").strip()
+    return name if name != "default" and tracking and tracking == address_of(tracking) else ""
 
 
 def _without_user(address: str) -> str:
@@ -109,7 +120,7 @@ def serve(
     """
     say = say or _print
     if tracking and address_of(tracking) == tracking:
-        return _show(home, study, tracking, browser, say)
+        return _show(home, study, tracking, browser, say, workspace_of(tracking))
     refuse_taken(port)
     with (
         _stop_on_sigterm(),
@@ -135,14 +146,16 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-def _show(home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None]) -> None:
+def _show(
+    home: Path, study: str | None, address: str, browser: bool, say: Callable[[str], None], workspace: str = ""
+) -> None:
     """Print the links, the newest study's last; open that one in the browser."""
     folders = (
         [home / Path(study).stem]
         if study
         else sorted([folder.path for folder in Home(home).recorded()], key=last_written)
     )
-    found = {folder.name: place for folder in folders if (place := links(folder, address))}
+    found = {folder.name: place for folder in folders if (place := links(folder, address, workspace))}
     for name, place in found.items():
         say(f"{name}: {place.charts}")
         if place.winner:

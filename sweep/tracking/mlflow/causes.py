@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[str, str, str | None], ...] = (
     # Between this process and the server.
     ("ProxyError", "the proxy does not answer", "correct HTTP_PROXY or HTTPS_PROXY, or name the host in NO_PROXY"),
     (
-        r"Failed to resolve '(?P<host>[^']+)' \((?:\[Errno -?\d+\] )?(?P<cause>[^)]+)\)",
+        r"ailed to resolve (?:host )?'(?P<host>[^']+)'(?:: | \()(?:\[Errno -?\d+\] )?(?P<cause>[^)\n]+)",
         "the host {host} was not found ({cause})",
         f"check the network, and {ADDRESS.removeprefix('check ')}",
     ),
@@ -67,6 +67,17 @@ _KINDS: tuple[tuple[str, str, str | None], ...] = (
     ("Active workspace is required", "the server requires a workspace", "set MLFLOW_WORKSPACE to its name"),
     ("(?P<what>Workspace '[^']*' (?:was )?not found)", "{what}", "correct or unset MLFLOW_WORKSPACE"),
     # The database and the disk.
+    (
+        r"^No module named '(?P<module>\w+)'",
+        "the Python package {module} is not installed",
+        "install it with pip (for PostgreSQL: make .venv/.installed-postgres)",
+    ),
+    (
+        '(?P<what>password authentication failed for user "[^"]*"|no password supplied)',
+        "{what}",
+        "correct the user and password in SWEEP_TRACKING, or the password in PGPASSWORD or ~/.pgpass",
+    ),
+    ("(?P<what>file is not a database)", "{what}", ADDRESS),
     ("database is locked", "database is locked: another process keeps writing to it", None),
     (
         "(?P<what>database or disk is full|No space left on device|Disk quota exceeded)",

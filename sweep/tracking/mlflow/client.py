@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
 import sqlite3
 import tempfile
@@ -32,6 +33,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sweep.tracking.mlflow.model_files import MODEL_FILES, save_model
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints errors that it raises, too
 
 REQUEST_TIMEOUT_S = 10
 CHECK_TIMEOUT_S = 2

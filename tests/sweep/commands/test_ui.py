@@ -67,6 +67,26 @@ def test_links_lead_to_the_charts_and_contain_no_password(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("tracking", "workspace", "asked"),
+    [
+        ("https://tracker", "team a", "workspace=team%20a"),
+        ("https://tracker", "default", ""),
+        ("https://tracker", "", ""),
+        ("sqlite:///mlflow.db", "team", ""),
+        (None, "team", ""),
+    ],
+)
+def test_links_name_the_workspace_of_a_server(tmp_path, monkeypatch, tracking, workspace, asked) -> None:
+    """Without it the server looks for the experiment in its default workspace; the page that we serve has none."""
+    monkeypatch.setenv("MLFLOW_WORKSPACE", workspace)
+
+    links = ui.links(shown(tmp_path), ui.address_of(tracking), ui.workspace_of(tracking))
+
+    assert links.charts.endswith(f"=learning-curves{asked and '&' + asked}")
+    assert links.winner.endswith(f"/model-metrics{asked and '?' + asked}")
+
+
 def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:
     assert ui.links(tmp_path, "http://127.0.0.1:5000") is None
 

@@ -120,6 +120,18 @@ TEXTS = {
         "Multiple connection attempts failed. All failures were: - host: 'db', port: 5432: refused - host: 'db2': no",
         None,
     ),
+    "driver": ("No module named 'MySQLdb'", "the Python package MySQLdb is not installed", "install it with pip"),
+    "another database": ("file is not a database", "file is not a database", ADDRESS),
+    "database's host": (
+        f"(psycopg.OperationalError) failed to resolve host 'db.invalid': [Errno -2] Name or service not known{SQL}",
+        "the host db.invalid was not found (Name or service not known)",
+        "check the network",
+    ),
+    "database's password": (
+        'connection failed: FATAL:  password authentication failed for user "me"\nconnection to server at "db"',
+        'password authentication failed for user "me"',
+        "correct the user and password",
+    ),
     "unknown": (f"(psycopg.Error) server closed{SQL}", "(psycopg.Error) server closed", None),
     "password": ("no role for postgresql://me:geheim@host/db", "no role for postgresql://***@host/db", None),
 }
@@ -133,7 +145,7 @@ def test_a_text_of_a_library_is_explained(what):
 
     assert str(found).startswith(message)
     assert "\n" not in str(found)
-    assert "SQL" not in str(found)
+    assert "[SQL" not in str(found)
     assert (found.fix or "").startswith(fix or "")
     assert (found.fix is None) == (fix is None)
 
@@ -172,6 +184,21 @@ def test_a_database_of_another_mlflow_is_told_from_ours(tmp_path, migrated, revi
     assert found == message
     assert fix in advice
     assert str(path) in advice or revision == "ffffffffffff"
+
+
+def test_an_error_of_a_database_is_printed_once(tmp_path, migrated, capfd):
+    """MLflow also logs it, with a traceback of fifty lines that holds the SQL."""
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(migrated.read_bytes())
+    tracker = MlflowTracker(f"sqlite:///{path}")
+    tracker.check_connection()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE experiments RENAME COLUMN name TO title")
+    database.close()
+
+    with pytest.raises(TrackerError, match=r"^\(sqlite3.OperationalError\) no such column: experiments.name$"):
+        tracker.find_experiment("digits")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_database_of_a_newer_mlflow_without_one_of_our_tables_is_told_from_ours(tmp_path, migrated):

@@ -43,11 +43,11 @@ VARIABLES = {
     "MLFLOW_LOGGING_LEVEL": "DEBUG",
     "MLFLOW_CONFIGURE_LOGGING": "false",
     # Of the user's server, and of the way to it.
-    "MLFLOW_BACKEND_STORE_URI": "sqlite:////nowhere/mlflow.db",
+    "MLFLOW_BACKEND_STORE_URI": "sqlite:////dev/null/mlflow.db",
     "MLFLOW_DEFAULT_ARTIFACT_ROOT": "s3://nowhere",
     "MLFLOW_ARTIFACTS_DESTINATION": "s3://nowhere",
-    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI": "sqlite:////nowhere/replica.db",
-    "MLFLOW_WORKSPACE_STORE_URI": "sqlite:////nowhere/workspaces.db",
+    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI": "sqlite:////dev/null/replica.db",
+    "MLFLOW_WORKSPACE_STORE_URI": "sqlite:////dev/null/workspaces.db",
     "MLFLOW_ENABLE_WORKSPACES": "true",
     "MLFLOW_WORKSPACE": "team",
     "MLFLOW_TRACKING_USERNAME": "me",
@@ -66,6 +66,8 @@ VARIABLES = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
 }
 """Set all at once; each of them was found to matter, or looks as if it did."""
+CREDENTIALS = "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = geheim\n"
+"""As `mlflow login` writes it."""
 
 
 def environment(**values):
@@ -88,8 +90,13 @@ def home(tmp_path_factory, migrated):
     return home
 
 
-def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home):
+def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home, tmp_path, monkeypatch):
     """A sync sends everything, doctor finds no difference, and the page shows the study. No trace stays."""
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(CREDENTIALS)
+    (tmp_path / "mlruns").mkdir()  # as MLflow's file store leaves it
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     sent = sweep("sync", "digits", "--home", str(home), **VARIABLES)
     compared = sweep("doctor", "digits", "--home", str(home), **VARIABLES)
 
@@ -100,6 +107,7 @@ def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home):
         found = search(address)
     assert {"digits", "Default"} == {experiment["name"] for experiment in found["experiments"]}
     assert {path.name for path in home.iterdir()} <= RESERVED | {"digits"}
+    assert [path.name for path in (tmp_path / "mlruns").iterdir()] == []
     assert b"geheim" not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 

@@ -45,7 +45,7 @@ def test_the_database_appears_only_when_complete(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"mlflow.db", "mlflow.db.lock", "mlflow.db.users"}
 
 
-def test_a_damaged_database_is_reported_in_one_line(tmp_path, monkeypatch):
+def test_a_damaged_database_is_reported_with_its_address(tmp_path, monkeypatch):
     """And leaves the file as it is."""
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"no database, and longer than the header of one" * 10)
@@ -56,7 +56,9 @@ def test_a_damaged_database_is_reported_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         mlflow_app.application()
 
-    assert ended.value.code == f"MLflow cannot open sqlite:///{path}: file is not a database"
+    first, second = ended.value.code.splitlines()
+    assert first == f"MLflow cannot open sqlite:///{path}: file is not a database"
+    assert second == "check the address in --tracking or SWEEP_TRACKING"
     assert path.read_bytes().startswith(b"no database")
 
 
