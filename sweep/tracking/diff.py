@@ -78,7 +78,7 @@ def differences(run: Run, remote: RemoteRun) -> list[Difference]:
         *([Difference(run.key, "wrong", f"name {remote.name!r}")] if found.name else []),
         *([Difference(run.key, "wrong", f"state {remote.status}")] if found.state else []),
         *permanent_differences(run, remote),
-        *([Difference(run.key, YOURS, edits.in_words())] if edits else []),
+        *(Difference(run.key, YOURS, edit) for edit in edits.in_words()),
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ SENT_TAG = "sweep.sent"
 _OURS = ("sweep.", "mlflow.")
 """Prefixes of tags that are never the user's: the mirror's own, and MLflow's except those of `_EDITABLE`."""
 _FIELDS = ("names", "tags", "params", "metrics", "created")
-_EDITABLE = ("mlflow.note.content", "mlflow.runColor")
-"""MLflow's tags that its page lets a user change."""
+_EDITABLE = {"mlflow.note.content": "description", "mlflow.runColor": "colour"}
+"""MLflow's tags that its page lets a user change, and its words for them."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,12 @@ class Edits:
     def __bool__(self) -> bool:
         return self.name is not None or bool(self.tags or self.params or self.metrics)
 
-    def in_words(self) -> str:
-        """Such as `name 'mine', tag seen, metric f1`."""
-        found = [] if self.name is None else [f"name {self.name!r}"]
+    def in_words(self) -> Iterator[str]:
+        """Each in words: `name 'mine'`, `description`, `tag seen`, `metric f1`."""
+        if self.name is not None:
+            yield f"name {self.name!r}"
         for kind, keys in (("tag", self.tags), ("param", self.params), ("metric", self.metrics)):
-            found += [f"{kind} {key}" for key in sorted(keys)]
-        return (
-            ", ".join(found).replace("tag mlflow.note.content", "description").replace("tag mlflow.runColor", "colour")
-        )
+            yield from (_EDITABLE.get(key, f"{kind} {key}") for key in sorted(keys))
 
 
 def edits_of(remote: RemoteRun) -> Edits:

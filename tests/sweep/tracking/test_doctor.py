@@ -205,7 +205,7 @@ def test_damage_is_found_and_repaired(tracked: Tracked, damage: str) -> None:
         (("model", "missing", "version of sweep-tiny"), "MLflow's model registry has no version of sweep-tiny"),
         (("model", "wrong", "alias champion of x"), "MLflow's model registry has a wrong alias champion of x"),
         (("folder", "missing", "champion.npz"), "the study's folder has no champion.npz"),
-        (("search/1", "yours", "name 'best', tag seen"), "run search/1 in MLflow has your name 'best', tag seen"),
+        (("search/1", "yours", "name 'best'"), "run search/1 in MLflow has your name 'best'"),
     ],
 )
 def test_a_difference_is_printed_as_a_sentence(difference: tuple[str, str, str], sentence: str) -> None:

@@ -180,7 +180,7 @@ def test_a_synced_study_has_no_differences(tracked):
     client.set_tag(run_id, "my note", "look at this one")
     client.log_metric(run_id, "my metric", 3.0)
 
-    assert tracked.examine() == [["search/1 yours tag my note, metric my metric"]] * 2
+    assert tracked.examine() == [["search/1 yours tag my note", "search/1 yours metric my metric"]] * 2
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
