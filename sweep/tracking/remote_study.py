@@ -237,6 +237,11 @@ class RemoteStudy:
         run, remote = self.with_parent(run), self.runs[run.key]
         _refuse_permanent_difference(run, remote)
         missing = diff(run, remote, force=force)
+        if (
+            missing.name or missing.tags.keys() & remote.tags.keys()
+        ):  # perhaps the user changed them since they were read
+            self._read_again(remote)
+            missing = diff(run, remote, force=force)
         if missing.points or missing.params or missing.tags or missing.name:
             self._send_values(remote, missing.points, missing.params, {**missing.tags, SENT_TAG: sent_tag(run, remote)})
         if missing.dataset:
@@ -245,7 +250,8 @@ class RemoteStudy:
         self._send_files(run, remote, missing.files)
         if missing.name or missing.state:
             self.tracker.update_run(remote.run_id, run.name if missing.name else None, run.status, run.ended)
-            remote.name, remote.status, remote.ended = run.name, run.status, run.ended
+            remote.name = run.name if missing.name else remote.name
+            remote.status, remote.ended = run.status, run.ended
         files = json.dumps({name: remote.files[name] for name in run.files})
         self._log(remote, tags={DIGEST_TAG: digest, FILES_TAG: files})
         updated = 0 if run.key in self._created else 1
@@ -257,6 +263,10 @@ class RemoteStudy:
             artifacts=len(missing.files),
             runs_updated=updated,
         )
+
+    def _read_again(self, remote: RemoteRun) -> None:
+        now = self.tracker.read_run(remote.run_id)
+        remote.name, remote.tags = now.name, now.tags
 
     def _send_values(
         self, remote: RemoteRun, points: list[Point], params: Mapping[str, str], tags: Mapping[str, str]

@@ -161,6 +161,9 @@ class Tracker(Protocol):
     def find_runs(self, experiment_id: str, tag: str, value: str) -> Iterable[RemoteRun]:
         """Runs that have this tag and are not deleted, oldest first."""
 
+    def read_run(self, run_id: str) -> RemoteRun:
+        """A run, also a deleted one."""
+
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
         """Create a run; `started` in Unix milliseconds. Never retried: a lost answer would make a second run."""
 

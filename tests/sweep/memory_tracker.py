@@ -142,6 +142,10 @@ class MemoryTracker:
         return [_remote_run(run_id, run) for run_id, run in sorted(found, key=lambda pair: pair[1].started)]
 
     @_call
+    def read_run(self, run_id: str) -> RemoteRun:
+        return _remote_run(run_id, self.runs[run_id])
+
+    @_call
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
         run_id = f"run{self._new_id('run')}"
         self.runs[run_id] = StoredRun(experiment_id, name, "RUNNING", started, None, dict(tags))

@@ -185,6 +185,11 @@ class MlflowTracker:
                 return found
 
     @_translate_errors
+    def read_run(self, run_id: str) -> RemoteRun:
+        """A run, also a deleted one."""
+        return _remote_run(self._client.get_run(run_id))
+
+    @_translate_errors
     def create_run(self, experiment_id: str, name: str, started: int, tags: Mapping[str, str]) -> RemoteRun:
         """Create a run."""
         return _remote_run(self._client.create_run(experiment_id, started, {**tags, "mlflow.runName": name}, name))

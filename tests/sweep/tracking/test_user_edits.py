@@ -10,7 +10,7 @@ from memory_tracker import MemoryTracker, StoredRun
 from recorded import Recorded
 
 from sweep.tracking.doctor import examine, in_words
-from sweep.tracking.reconcile import sync
+from sweep.tracking.reconcile import Mirror, sync
 from sweep.tracking.tracker import Point
 from sweep.tracking.user_edits import SENT_TAG
 
@@ -94,6 +94,28 @@ def test_edits_stay_when_the_record_changes(tracker: MemoryTracker, tmp_path: Pa
     assert study.tags[NOTE] == "our notes"
     assert study.tags["state"] == "interrupted"
     assert not sync(folder, tracker, active=False)
+
+
+def test_an_edit_made_while_the_sweep_runs_stays(tracker: MemoryTracker, tmp_path: Path) -> None:
+    """The mirror of a running sweep reads the runs once; it must not send its next description over the user's."""
+    recorded = Recorded(tmp_path / "digits")
+    recorded.add("running", 2)
+    mirror = Mirror(recorded.folder, tracker)
+    mirror.sync(active=True)
+    trial, study = tracker.run("search/0"), tracker.run("study")
+    edit(trial)
+    study.tags[NOTE] = "our notes"
+    study.name = "our sweep"
+    recorded.continue_last(3)
+    recorded.add("complete", 2)
+    for _ in range(2):
+        mirror.sync(active=True)
+    recorded.close()
+    mirror.sync(active=False)
+
+    assert_edited(trial)
+    assert (study.name, study.tags[NOTE]) == ("our sweep", "our notes")
+    assert not sync(recorded.folder, tracker, active=False)
 
 
 def test_force_writes_over_changes_and_keeps_additions(folder: Path, tracker: MemoryTracker) -> None:
