@@ -106,6 +106,32 @@ def test_the_trials_are_read_best_first_and_the_champion_predicts(folder, champi
     assert "class  probability_0" in said
 
 
+OWN = """
+import mlflow
+
+mlflow.set_tracking_uri("sqlite:///runs/mlflow.db")
+with mlflow.start_run() as run:
+    mlflow.log_metric("mine", 1.5)
+    mlflow.log_dict({"mine": 1}, "mine.json")
+mlflow.set_experiment("digits")
+with mlflow.start_run() as other:
+    mlflow.log_metric("mine", 2.5)
+print([run.info.experiment_id, mlflow.get_run(run.info.run_id).data.metrics["mine"], run.info.artifact_uri])
+"""
+
+
+def test_runs_of_the_users_own_need_no_experiment_and_are_left_alone(folder):
+    """Those without one are in MLflow's default; those in the study's are no difference for doctor."""
+    experiment, value, place = ast.literal_eval(execute(OWN, folder).splitlines()[-1])
+    argv = [*PROGRAM, "doctor", "digits"]
+    compared = subprocess.run(argv, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+
+    assert (experiment, value) == ("0", 1.5)
+    assert Path(place.removeprefix("file://"), "mine.json").is_file()
+    assert folder / "runs/mlartifacts/0" in Path(place.removeprefix("file://")).parents
+    assert (compared.returncode, compared.stdout) == (0, "digits: no differences\n")
+
+
 def test_the_champion_is_served(folder, champion):
     """By the command of the page, and asked by its request."""
     port = str(free_port())

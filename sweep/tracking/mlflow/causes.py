@@ -63,7 +63,11 @@ _KINDS: tuple[tuple[str, str, str | None], ...] = (
     (r"error code 404\b", "no MLflow is at this address (HTTP 404{said})", ADDRESS),
     (r"too many (?P<code>\d{3}) error responses", "the server answers HTTP {code}", None),
     ("(?i)<!doctype html|<html", "a web page answers in place of MLflow{said}", f"log in there, or {ADDRESS}"),
-    ("workspaces are not enabled on this server", "the server has no workspaces", "unset MLFLOW_WORKSPACE"),
+    (
+        "workspaces are not enabled on this server|server does not support workspaces",
+        "the server has no workspaces",
+        "unset MLFLOW_WORKSPACE",
+    ),
     ("Active workspace is required", "the server requires a workspace", "set MLFLOW_WORKSPACE to its name"),
     ("(?P<what>Workspace '[^']*' (?:was )?not found)", "{what}", "correct or unset MLFLOW_WORKSPACE"),
     # The database and the disk.

@@ -5,7 +5,7 @@ from sweep.tracking.sync_result import SyncResult, last_result
 
 def test_the_last_result_is_found_among_other_lines(tmp_path):
     first = SyncResult("tiny", "connection refused", None, 3, 75)
-    last = SyncResult("tiny", sent={"runs_created": 3})
+    last = SyncResult("tiny", "a login is required", None, 3, 75, "set a token")
     log = tmp_path / "mirror.log"
     log.write_text(f"a warning\n{first.line()}\nsweep: Could not sync tiny\n{last.line()}\n{{'not': 'ours'}}\n")
 

@@ -11,6 +11,7 @@ import sys
 import urllib.request
 
 import pytest
+import requests
 from answering_server import answering
 from recorded import finished
 
@@ -111,12 +112,16 @@ def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home, tmp_path
     assert b"geheim" not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((ui.HOST, 0))
+        return probe.getsockname()[1]
+
+
 @contextlib.contextmanager
 def served(home, **values):
     """`sweep ui` for this home folder; the address of its page."""
-    with socket.socket() as probe:
-        probe.bind((ui.HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = [sys.executable, "-P", "-m", "sweep", "ui", "--home", str(home), "--port", str(port)]
     with subprocess.Popen(argv, env=environment(**values), stdout=subprocess.PIPE, text=True) as page:
         try:
@@ -132,6 +137,60 @@ def search(address):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{address}/api/2.0/mlflow/experiments/search?max_results=100", timeout=30) as answer:
         return json.load(answer)
+
+
+@contextlib.contextmanager
+def workspaces(folder):
+    """The address of MLflow's own server, whose database has workspaces."""
+    port, options = free_port(), ["--workers", "1", "--artifacts-destination", str(folder / "kept")]
+    argv = [sys.executable, "-P", "-m", "mlflow", "server", "--enable-workspaces", "--host", ui.HOST, *options]
+    argv += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(argv, env=environment(**quiet), stdout=log, stderr=log, start_new_session=True)
+    try:
+        ui._await_health(server, port)
+        yield f"http://{ui.HOST}:{port}"
+    finally:
+        ui._end(server)
+
+
+def test_a_study_goes_to_the_workspace_of_the_environment(tmp_path):
+    """And to the server's default one without the variable; a wrong one is named in the last line of the error."""
+    finished(tmp_path / "home" / "digits").close()
+    with workspaces(tmp_path) as address:
+
+        def sync(**values):
+            words = ("sync", "digits", "--home", str(tmp_path / "home"))
+            return sweep(*words, SWEEP_TRACKING=address, **values)
+
+        wrong = sync(MLFLOW_WORKSPACE="team")
+        made = requests.post(f"{address}/api/3.0/mlflow/workspaces", json={"name": "team"}, timeout=30)
+        right, default = sync(MLFLOW_WORKSPACE="team"), sync()
+        found = requests.get(
+            f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=digits",
+            headers={"X-MLFLOW-WORKSPACE": "team"},
+            timeout=30,
+        )
+
+    assert wrong.returncode == 3
+    first, _, last = wrong.stderr.splitlines()[-3:]
+    assert first == f"sweep: Could not sync digits to {address}: Workspace 'team' not found"
+    assert last == "correct or unset MLFLOW_WORKSPACE; then run `sweep sync digits`"
+    assert made.ok
+    assert right.stdout.startswith("digits: created 18 runs; ")
+    assert default.stdout.startswith("digits: created 18 runs; ")
+    assert found.json()["experiment"]["name"] == "digits"
+
+
+def test_a_server_without_workspaces_says_which_variable_to_unset(home):
+    with served(home) as page:
+        failed = sweep("sync", "digits", "--home", str(home), SWEEP_TRACKING=page, MLFLOW_WORKSPACE="team")
+
+    assert failed.returncode == 3
+    assert failed.stderr.startswith("sweep: Could not sync digits to http://127.0.0.1:")
+    assert failed.stderr.splitlines()[0].endswith(": the server has no workspaces")
+    assert failed.stderr.splitlines()[-1] == "unset MLFLOW_WORKSPACE; then run `sweep sync digits`"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
