@@ -237,10 +237,8 @@ class RemoteStudy:
         run, remote = self.with_parent(run), self.runs[run.key]
         _refuse_permanent_difference(run, remote)
         missing = diff(run, remote, force=force)
-        if (
-            missing.name or missing.tags.keys() & remote.tags.keys()
-        ):  # perhaps the user changed them since they were read
-            self._read_again(remote)
+        if missing.name or missing.tags.keys() & remote.tags.keys():
+            self._read_again(remote)  # perhaps the user changed a value since the runs were read
             missing = diff(run, remote, force=force)
         if missing.points or missing.params or missing.tags or missing.name:
             self._send_values(remote, missing.points, missing.params, {**missing.tags, SENT_TAG: sent_tag(run, remote)})
