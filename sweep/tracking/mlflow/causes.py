@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 from pathlib import Path
 
 from sweep.passwords import in_environment, without_passwords
@@ -133,7 +134,7 @@ def _other_schema(found: str, address: str) -> TrackerError:
     if any(folder.glob(f"{found}_*.py")):
         return TrackerError(
             f"the database was made by an older MLflow (schema {found})",
-            f"make a backup of it and run `mlflow db upgrade {address}`",
+            f"make a backup of it and run `mlflow db upgrade {shlex.quote(address)}`",
         )
     return TrackerError(
         f"the database was made by a newer MLflow (schema {found})",
