@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +33,7 @@ class Progress:
 
 def search_progress(record: SweepRecord) -> Progress:
     """Finished trials with the best value so far."""
-    ended = [trial for trial in record.trials if trial.outcome not in UNFINISHED]
-    ended.sort(key=lambda trial: (trial.finished.timestamp() if trial.finished else math.inf, trial.number))
+    ended = [trial for trial in record.in_order() if trial.outcome not in UNFINISHED]
     value = np.array([final_value(trial) for trial in ended], dtype=np.float64)
     best = np.fmax.accumulate(value) if record.maximize else np.fmin.accumulate(value)
     return Progress(

@@ -6,6 +6,7 @@ They are independent of the code that ran the sweep, so that records of older ve
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from model.metrics import Metric, metric_of
 from studies.record.database import open_readonly, reconnecting, require_whole
@@ -34,7 +35,7 @@ from studies.record.schema import (
     upgraded_study,
 )
 from studies.record.server import Place, Server
-from studies.record.trials import read_trials
+from studies.record.trials import StoredTrial, read_trials
 
 if TYPE_CHECKING:  # pandas takes 0.8 s to import, and only a table of trials needs it
     import pandas as pd
@@ -66,6 +67,7 @@ class TrialRecord:
         validation_loss, validation_accuracy: at the selected epoch, or None.
         seconds: training time of all its epochs.
         started, finished: UTC.
+        sequence: grows in the order in which trials ended, whatever the clock said; None of one that has not ended.
         confusion: validation confusion matrix, rows are true classes; only of completed trials.
         control: {"would_prune_at": epoch or None} of an unpruned control trial; None of others.
         repeats: number of the first trial with the same settings, if all settings of the space were tried.
@@ -95,6 +97,7 @@ class TrialRecord:
     candidate: int | None = None
     seed_index: int | None = None
     split: int | None = None
+    sequence: int | None = None
 
     @property
     def annealed(self) -> bool:
@@ -171,6 +174,10 @@ class SweepRecord:
         """
         return self._best_first("complete", "pruned", "paused", "timeout")
 
+    def in_order(self) -> list[TrialRecord]:
+        """The trials of the search that have ended, in the order in which they did, also if the clock went back."""
+        return sorted((t for t in self.trials if t.state != "running"), key=lambda t: (t.sequence or 0, t.number))
+
     def _best_first(self, *outcomes: str) -> list[TrialRecord]:
         cost = self.metric.cost
         found = [trial for trial in self.trials if trial.outcome in outcomes and trial.value is not None]
@@ -184,10 +191,7 @@ class SweepRecord:
 
     def counts(self) -> dict[str, int]:
         """Number of trials by outcome, in the order of first occurrence."""
-        found: dict[str, int] = {}
-        for trial in self.trials:
-            found[trial.outcome] = found.get(trial.outcome, 0) + 1
-        return found
+        return dict(Counter(trial.outcome for trial in self.trials))
 
     def table(self) -> pd.DataFrame:
         """One row per trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
@@ -337,7 +341,7 @@ class Reader:
         return tuple(known[number] if number in known else running[number] for number in range(len(known | running)))
 
 
-def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
+def _trial(trial: StoredTrial, active: bool) -> TrialRecord:
     attributes = trial.user_attrs
     result = attributes.get("result", {})
     state = _STATES[trial.state]
@@ -370,6 +374,7 @@ def _trial(trial: FrozenTrial, active: bool) -> TrialRecord:
         candidate=attributes.get("candidate"),
         seed_index=attributes.get("seed_index"),
         split=attributes.get("split"),
+        sequence=trial.sequence,
     )
 
 

@@ -19,8 +19,21 @@ from sqlalchemy import BindParameter, Connection, Engine, Select
 
 TRIALS_PER_QUERY = 1_000
 """Databases limit the number of values in a query (SQLite: 32,766)."""
+_OUTCOME = "outcome"
+"""The attribute that is written when a trial ends, and never before."""
 _SPECIAL = {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}
 _distribution = functools.lru_cache(maxsize=1024)(json_to_distribution)
+
+
+class StoredTrial(FrozenTrial):
+    """A trial as it was read.
+
+    Attributes:
+        sequence: Grows from trial to trial in the order in which they ended, whatever the clock said: the id of the row
+            that was written when it ended. None of a trial that has not ended.
+    """
+
+    sequence: int | None = None
 
 
 def _belonging(model: type[Any], *names: str) -> Select[Any]:
@@ -38,14 +51,14 @@ _NUMBERS = (
     .order_by(_TRIAL.trial_id)
 )
 _TRIALS = _belonging(models.TrialModel, "number", "state", "datetime_start", "datetime_complete")
-_USER = _belonging(models.TrialUserAttributeModel, "key", "value_json")
+_USER = _belonging(models.TrialUserAttributeModel, "key", "value_json", "trial_user_attribute_id")
 _SYSTEM = _belonging(models.TrialSystemAttributeModel, "key", "value_json")
 _PARAMS = _belonging(models.TrialParamModel, "param_name", "param_value", "distribution_json")
 _VALUES = _belonging(models.TrialValueModel, "objective", "value", "value_type")
 _POINTS = _belonging(models.TrialIntermediateValueModel, "step", "intermediate_value", "intermediate_value_type")
 
 
-def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset()) -> Iterator[FrozenTrial]:
+def read_trials(engine: Engine, study_id: int, known: Container[int] = frozenset()) -> Iterator[StoredTrial]:
     """The trials of an Optuna study whose numbers are not in `known`, by number; TRIALS_PER_QUERY at most are held.
 
     Raises:
@@ -67,13 +80,13 @@ def trial_ids(engine: Engine, study_id: int) -> list[int]:
     return [trial_id for trial_id, _ in rows]
 
 
-def read_some(engine: Engine, ids: Sequence[int]) -> list[FrozenTrial]:
+def read_some(engine: Engine, ids: Sequence[int]) -> list[StoredTrial]:
     """At most TRIALS_PER_QUERY trials, by their ids; raises as `read_trials` does."""
     with engine.connect() as connection:
         return list(_read(connection, ids))
 
 
-def _read(connection: Connection, ids: Sequence[int]) -> Iterator[FrozenTrial]:
+def _read(connection: Connection, ids: Sequence[int]) -> Iterator[StoredTrial]:
     """Trials with their attributes and values. States are read first, so that a finished trial is read in full."""
     rows = connection.execute(_TRIALS, {"ids": ids}).all()
 
@@ -83,11 +96,11 @@ def _read(connection: Connection, ids: Sequence[int]) -> Iterator[FrozenTrial]:
             found[trial_id][name] = read(*cells)
         return found
 
-    user, system = of(_USER, json.loads), of(_SYSTEM, json.loads)
+    user, system = of(_USER, lambda value, row: (json.loads(value), row)), of(_SYSTEM, json.loads)
     params, values, points = of(_PARAMS, _param), of(_VALUES, _number), of(_POINTS, _number)
     for row in rows:
         drawn, told = params[row.trial_id], values[row.trial_id]
-        yield FrozenTrial(
+        trial = StoredTrial(
             trial_id=row.trial_id,
             number=row.number,
             state=row.state,
@@ -97,10 +110,13 @@ def _read(connection: Connection, ids: Sequence[int]) -> Iterator[FrozenTrial]:
             datetime_complete=_local(row.datetime_complete),
             params={name: value for name, (value, _) in drawn.items()},
             distributions={name: distribution for name, (_, distribution) in drawn.items()},
-            user_attrs=user[row.trial_id],
+            user_attrs={key: value for key, (value, _) in user[row.trial_id].items()},
             system_attrs=system[row.trial_id],
             intermediate_values=points[row.trial_id],
         )
+        if _OUTCOME in user[row.trial_id]:
+            trial.sequence = user[row.trial_id][_OUTCOME][1]
+        yield trial
 
 
 def _param(stored: float, distribution_json: str) -> tuple[Any, BaseDistribution]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from model.metrics import metric_of
 from reports.analysis.confirmation import repeat_word
 from reports.analysis.confusion import LONGEST_NAME
-from reports.analysis.final_models import final_accuracy, final_objective
+from reports.analysis.final_models import FinalAccuracy, final_accuracy, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.importance import Importance
 from reports.analysis.standing import winner
@@ -15,6 +15,7 @@ from reports.analysis.wording import short_names
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.tracking import expected_runs
+from sweep.tracking.marks import MODEL_LINK, STUDY_LINK
 from sweep.tracking.trial_run import trial_key, trial_name
 
 MOST_CLASSES = 10
@@ -45,14 +46,32 @@ def description(record: SweepRecord, state: str, links: Mapping[str, str], found
     return "\n\n".join(lines)
 
 
-def model_description(record: SweepRecord) -> str:
-    """The champion in one line of plain text: MLflow's table of versions does not render Markdown."""
-    test = final_accuracy(record)
-    if test is None:
-        return f"Trial {champion_number(record)} of study {record.name}, not tested"
-    low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
-    accuracy = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
-    return f"Trial {champion_number(record)} of study {record.name}: {accuracy}"
+def model_description(record: SweepRecord, takes: str, links: Mapping[str, str]) -> str:
+    """The champion: its test accuracy, what it takes, and where it comes from.
+
+    The first paragraph is plain text, because MLflow's table of versions does not render Markdown.
+
+    Args:
+        record: the study.
+        takes: its inputs in words.
+        links: addresses of the study's runs.
+    """
+    number, test = champion_number(record), final_accuracy(record)
+    tested = "not tested"
+    if test is not None:
+        low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
+        tested = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
+    trial, study = (
+        f"[{text}]({links[key]})" if key in links else text
+        for text, key in ((f"trial {number}", f"search/{number}"), (f"study {record.name}", STUDY_LINK))
+    )
+    return "\n\n".join(
+        [
+            f"Trial {number} of study {record.name}: {tested}. Takes {takes}.",
+            f"It has the settings of {trial}, the champion of {study}, and was trained on the training and validation "
+            "examples together.",
+        ]
+    )
 
 
 def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
@@ -60,7 +79,7 @@ def _answer(record: SweepRecord, links: Mapping[str, str]) -> list[str]:
     if best is None:
         return ["**Answer.** None yet: no trial is complete."]
     lines = [f"**Answer.** {_link(record, best, links)}: {_settings(record, best)}. {_against_baseline(record, best)}"]
-    return [*lines, *_confirmation(record, champion_number(record))]
+    return [*lines, *_confirmation(record, champion_number(record), links)]
 
 
 def _folds(record: SweepRecord) -> str:
@@ -95,7 +114,7 @@ def _against_baseline(record: SweepRecord, winner: TrialRecord) -> str:
     return text + _and_baseline(record, baseline.value if baseline else None)
 
 
-def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
+def _confirmation(record: SweepRecord, champion: int | None, links: Mapping[str, str]) -> list[str]:
     test = final_accuracy(record)
     if record.verdict is None or test is None or champion is None:
         return ["Not confirmed yet. The best of many trials is partly luck."]
@@ -112,8 +131,21 @@ def _confirmation(record: SweepRecord, champion: int | None) -> list[str]:
     return [
         *lines,
         f"**On the test set.** Mean accuracy of {len(test.accuracies)} final models "
-        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).{also}",
+        f"{_amount('accuracy', test.mean)} (95 % interval over test examples {low} to {high}).{also} "
+        f"{_shipped(test, links)}",
     ]
+
+
+def _shipped(test: FinalAccuracy, links: Mapping[str, str]) -> str:
+    """The accuracy of the registered model against the mean."""
+    model = f"[registered model]({links[MODEL_LINK]})" if MODEL_LINK in links else "registered model"
+    accuracy = _amount("accuracy", test.accuracies[0])
+    if len(test.accuracies) == 1:
+        return f"It is the {model}."
+    return (
+        f"The {model} is the first of them, with {accuracy}. They differ in their seeds only and it was not chosen by "
+        "this number, so the mean says better what to expect of it."
+    )
 
 
 def _and_baseline(record: SweepRecord, value: float | None) -> str:

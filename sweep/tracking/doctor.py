@@ -92,9 +92,10 @@ def _examine(remote: RemoteStudy, record: SweepRecord, active: bool) -> list[Dif
 
 
 def _expected_runs(remote: RemoteStudy, record: SweepRecord, active: bool) -> Iterator[Run]:
+    marks = remote.marks(record)
     yield study_run(record, active=active, links=remote.links())
     for study, trial in all_trials(record):
-        yield remote.with_parent(trial_run(record, study, trial))
+        yield remote.with_parent(trial_run(record, study, trial, marks))
 
 
 def _of_run(remote: RemoteStudy, run: Run) -> list[Difference]:

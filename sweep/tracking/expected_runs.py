@@ -17,7 +17,7 @@ from pathlib import Path
 from sweep.passwords import without_passwords
 from sweep.tracking.tracker import Point
 
-FORMAT = 10
+FORMAT = 11
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
 STATUS = {
     "complete": "FINISHED",
@@ -27,6 +27,8 @@ STATUS = {
     "interrupted": "SCHEDULED",
 }
 """MLflow's word for an outcome; any other outcome is a failure."""
+DIGITS = 4
+"""Of a param: in MLflow's table of runs a longer number is cut off before its exponent."""
 _TAG_LENGTH = 8000  # MLflow's limit; a longer value would be cut there, and differ from ours at every comparison
 
 
@@ -93,12 +95,21 @@ def tags(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """How a value reads as a param or tag; layer sizes as `128-64`."""
+    """How a value reads as a param or tag: layer sizes as `128-64`, numbers in four digits."""
     if value is None:
         return ""
+    if isinstance(value, float):
+        return short(value)
     if isinstance(value, (tuple, list)):
         return "-".join(str(item) for item in value)
     return json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping) else str(value)
+
+
+def short(value: float) -> str:
+    """A number in four significant digits, below 1 also of what it lacks to 1: 0.0012345 as 0.001234, 0.999876."""
+    if not 0.5 < value < 1:
+        return f"{value:.{DIGITS}g}"
+    return f"{round(value, DIGITS - 1 - math.floor(math.log10(1 - value)))}"
 
 
 def json_bytes(value: object) -> bytes:

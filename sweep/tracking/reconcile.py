@@ -20,6 +20,7 @@ from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
 from sweep.tracking.champion import champion_model, free_name
 from sweep.tracking.diff import missing_points
+from sweep.tracking.marks import NONE, Marks
 from sweep.tracking.remote_study import PARENT_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
 from sweep.tracking.sync_result import Changes, SyncResult
@@ -77,6 +78,7 @@ class Mirror:
         self._must_check = check_first
         self._must_fetch = True
         self._registered: str | None = None  # hash of the weights that are known to be registered
+        self._marks = NONE
         self._token = uuid.uuid4().hex
 
     def sync(self, *, active: bool) -> Changes:
@@ -152,9 +154,9 @@ class Mirror:
         changes += created
         if fetched or created:  # one of the views names the study's run
             changes += self.remote.update_views(record, begun=bool(created))
-        digests = []
+        digests, self._marks = [], self.remote.marks(record)
         for study, trial in all_trials(record):
-            digest = trial_digest(record, study, trial)
+            digest = trial_digest(record, study, trial, self._marks)
             changes += self._update_trial(record, study, trial, digest, thorough, force)
             digests += [digest] if trial.state != "running" else []
         changes += self._update_champion(record, thorough)
@@ -170,7 +172,7 @@ class Mirror:
             sent = self.remote.runs[key]
             if sent.status == trial_status(trial) and sent.tags.get(PARENT_TAG) == self.remote.study_run_id:
                 return Changes()
-        run = trial_run(record, study, trial)
+        run = trial_run(record, study, trial, self._marks)
         if thorough and key in self.remote.runs:
             self.remote.read_completely(run)
         return self.remote.update(record, run, digest, force=force)
@@ -201,7 +203,7 @@ class Mirror:
         digest = weights.sha256(weights.load(self.folder.champion).network.theta)
         if digest == self._registered and not thorough:
             return Changes()
-        name = free_name(self.tracker, record, self.remote.identity)
+        name = self.remote.model or free_name(self.tracker, record, self.remote.identity)
         version = self.tracker.find_model(name, digest)
         if version and version.is_settled and not (thorough and self.tracker.missing_model_files(version)):
             if not version.is_champion:
@@ -213,7 +215,9 @@ class Mirror:
             self._registered = digest
             return Changes()
         with self.remote.scratch() as scratch:
-            model = champion_model(record, name, self.remote.identity, digest)
+            champion = record.trials[record.verdict["champion"]]
+            source = self.remote.runs[trial_key("search", champion)].run_id
+            model = champion_model(record, name, self.remote.identity, digest, source, self.remote.links())
             self.tracker.register_model(self.remote.study_run_id, model, scratch)
         self._registered = digest
         return Changes(models=1)
@@ -236,10 +240,10 @@ class Mirror:
 
     def _unsent(self, record: SweepRecord) -> tuple[int, int]:
         """How many runs and metric values of the record the tracker is not known to have."""
-        runs, values = 0, 0
+        runs, values, marks = 0, 0, Marks.of(record, self._marks.links)
         for study, trial in all_trials(record):
             key = trial_key(study, trial)
-            if self.remote.digest(key) != trial_digest(record, study, trial):
+            if self.remote.digest(key) != trial_digest(record, study, trial, marks):
                 runs += 1
                 values += len(missing_points(*trial_points(record, trial), self.remote.runs.get(key)))
         return runs, values

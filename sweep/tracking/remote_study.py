@@ -14,14 +14,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 from sweep.plural import counted
 from sweep.tracking import views
+from sweep.tracking.champion import free_name
 from sweep.tracking.diff import diff, permanent_differences
 from sweep.tracking.expected_runs import Run
 from sweep.tracking.identity import identity_of, last_sync
+from sweep.tracking.marks import MODEL_LINK, Marks
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.sync_result import Changes
 from sweep.tracking.tracker import POINTS_PER_CALL, Experiment, Point, RemoteRun, Tracker, TrackerError
@@ -44,12 +47,14 @@ class RemoteStudy:
     Attributes:
         runs: by key. They are kept when the tracker fails, so that what is missing there can be counted.
         identity: the value of `STUDY_TAG` of all of them, once the experiment was found or created.
+        model: name of the study's registered model; None before there is a champion.
     """
 
     def __init__(self, tracker: Tracker, folder: Path) -> None:
         self.tracker, self.folder = tracker, StudyFolder(folder)
         self.runs: dict[str, RemoteRun] = {}
         self.identity = ""
+        self.model: str | None = None
         self._experiment: Experiment | None = None
         self._deleted: dict[str, list[str]] = {}
         self._created: set[str] = set()  # created, and nothing sent yet: such a run is not counted as updated too
@@ -58,7 +63,7 @@ class RemoteStudy:
 
     def find(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
-        self.identity = identity_of(record, self.tracker.address)
+        self.identity, self.model = identity_of(record, self.tracker.address), None
         self._experiment = self._known() or self.tracker.find_experiment(record.name)
         return self._experiment is not None
 
@@ -124,7 +129,14 @@ class RemoteStudy:
         """Addresses of the runs inside the MLflow UI, wherever it is served."""
         experiment_id = self.experiment.experiment_id
         runs = {key: f"#/experiments/{experiment_id}/runs/{run.run_id}" for key, run in self.runs.items()}
-        return {**runs, "charts": views.charts(experiment_id, views.view_key(self.identity))}
+        model = {} if self.model is None else {MODEL_LINK: f"#/models/{quote(self.model, safe='')}"}
+        return {**runs, **model, "charts": views.charts(experiment_id, views.view_key(self.identity))}
+
+    def marks(self, record: SweepRecord) -> Marks:
+        """What the runs of trials show of one another; names the registered model first."""
+        if record.verdict is not None and self.model is None:
+            self.model = free_name(self.tracker, record, self.identity)
+        return Marks.of(record, self.links())
 
     def digest(self, key: str) -> str | None:
         """The digest of the run as it was last sent completely; None if it never was."""

@@ -20,6 +20,7 @@ from sweep.tracking.description import baseline_trial, champion_number, confirme
 from sweep.tracking.expected_runs import FORMAT, STATUS, Run
 from sweep.tracking.tracker import Point
 from sweep.tracking.trial_run import source_tags
+from sweep.tracking.views import BEST
 
 STUDY_KEY = "study"
 
@@ -50,21 +51,24 @@ def study_run(record: SweepRecord, *, active: bool, links: Mapping[str, str]) ->
         links: key of a run, and `charts` for all of them, to the address in the MLflow UI.
     """
     state = study_state(record, active=active)
-    ended = [
-        expected_runs.milliseconds(trial.finished) for trial in (*record.trials, *record.confirm) if trial.finished
-    ]
     has_ended = state not in ("running", "interrupted")
     found = importance(record) if record.verdict else None
     return replace(
         study_head(record),
         status="FINISHED" if has_ended else STATUS[state],
-        ended=max(ended) if has_ended and ended else None,
+        ended=last_end(record) if has_ended and record.trials else None,
         params=_study_params(record),
         tags=_study_tags(record, state, links, found),
         curves=_best_so_far(record),
-        scalars=_study_scalars(record, max(ended, default=expected_runs.milliseconds(record.created))),
+        scalars=_study_scalars(record, last_end(record)),
         files=_study_files(record, found, active=active),
     )
+
+
+def last_end(record: SweepRecord) -> int:
+    """When the latest trial ended, in Unix milliseconds; before the first end, when the study was created."""
+    ends = [trial.finished for trial in (*record.trials, *record.confirm) if trial.finished]
+    return expected_runs.milliseconds(max(ends, default=record.created))
 
 
 def study_head(record: SweepRecord) -> Run:
@@ -111,15 +115,17 @@ def _study_tags(record: SweepRecord, state: str, links: Mapping[str, str], found
 
 
 def _best_so_far(record: SweepRecord) -> tuple[Point, ...]:
-    """The best objective after the first, second, ... completed trial, in the order in which they were completed."""
+    """The best objective after the first, second, ... completed trial, in the order in which they were completed.
+
+    It is the order of the record, not of the clock, which may have gone back between two starts of a sweep.
+    """
     better = max if record.maximize else min
-    done = [trial for trial in record.trials if trial.state == "complete" and trial.value is not None]
+    done = [trial for trial in record.in_order() if trial.state == "complete" and trial.value is not None]
     points: list[Point] = []
-    done.sort(key=lambda trial: (expected_runs.milliseconds(trial.finished or record.created), trial.number))
-    for step, trial in enumerate(done):
+    for step, trial in enumerate(done, start=1):
         value = float(trial.value or 0.0)
         best = better(value, points[-1].value) if points else value
-        points.append(Point("best_so_far", best, expected_runs.milliseconds(trial.finished or record.created), step))
+        points.append(Point(BEST, best, expected_runs.milliseconds(trial.finished or record.created), step))
     return tuple(points)
 
 
@@ -149,6 +155,7 @@ def _verdict_scalars(record: SweepRecord) -> dict[str, float | None]:
         "champion_confirm_mean": confirmed_mean(record, number),
         "baseline_confirm_mean": confirmed_mean(record, 0),
         **({record.metric.objective.replace("validation", "mean_test"): objective.mean} if objective else {}),
+        "test_accuracy": test.accuracies[0],
         "mean_test_accuracy": test.mean,
         "mean_test_accuracy_low": test.low,
         "mean_test_accuracy_high": test.high,
@@ -163,6 +170,8 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
     table = record.table()
     if active and len(table):
         table = table[table["state"] != "running"]
+    if len(table):
+        table = table.assign(selected_epoch=table["selected_epoch"] + 1)  # as everywhere in MLflow
     files: dict[str, bytes | Path] = {
         "study.json": expected_runs.json_bytes(record.study),
         "trials.csv": table.to_csv(index=False).encode(),

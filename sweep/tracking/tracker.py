@@ -83,7 +83,11 @@ class Model:
         name: of the registered model.
         weights: the `champion.npz`.
         weights_sha256: hash of its weights.
-        description: one line of plain text, for this version.
+        source_run: the run of the trial whose settings it has.
+        params: the settings.
+        metrics: its results on the test set.
+        measured: when they were measured, in Unix milliseconds.
+        description: a line of plain text, then what else is to be said in Markdown; for this version.
         question: what the study asked, for the registered model.
         tags: of this version.
         metadata: stored with the model's files.
@@ -92,6 +96,10 @@ class Model:
     name: str
     weights: Path
     weights_sha256: str
+    source_run: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    measured: int
     description: str
     question: str
     tags: Mapping[str, str]
@@ -104,8 +112,9 @@ class ModelVersion:
 
     Attributes:
         version: the tracker's own.
-        run_id: the run that holds its files.
+        run_id: the run of the study.
         weights_sha256: hash of its weights.
+        source: address of its files.
         alias: the version that the alias `champion` points at; None if there is no alias.
         last: the version to which `register_model` last set the alias; None if it never did.
     """
@@ -113,6 +122,7 @@ class ModelVersion:
     version: str
     run_id: str
     weights_sha256: str
+    source: str
     alias: str | None
     last: str | None
 
@@ -204,12 +214,12 @@ class Tracker(Protocol):
         """Files of a registered version that are gone, or, of the weights, changed."""
 
     def register_model(self, run_id: str, model: Model, scratch: Path) -> None:
-        """Store a model with a run, register it, and point the alias `champion` at it; repeating it changes nothing.
+        """Store a model, register it, and point the alias `champion` at it; repeating it changes nothing.
 
         An alias that a user moved since stays where it is.
 
         Args:
-            run_id: the run that is to hold the files.
+            run_id: the run of the study.
             model: the model.
             scratch: an empty folder, for files that are made on the way.
         """

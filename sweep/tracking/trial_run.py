@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,20 @@ from studies.record.folder import WEIGHTS, StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from studies.record.schema import EPOCH_COLUMNS
 from sweep.tracking import expected_runs
+from sweep.tracking.axes import axes
 from sweep.tracking.expected_runs import FORMAT, STATUS, Run
+from sweep.tracking.marks import Marks
 from sweep.tracking.pictures import confusion_png, curves_png
 from sweep.tracking.tracker import Point
 
-CURVES = tuple(column for column in EPOCH_COLUMNS if column != "time")
+_PARTS = ("validation", "train")
+CURVES = (
+    *(name for part in _PARTS for name in EPOCH_COLUMNS if name.startswith(part)),
+    *(name for name in EPOCH_COLUMNS if not name.startswith((*_PARTS, "time"))),
+)
+"""What is measured in every epoch, validation numbers first: MLflow lists metrics in the order in which they came."""
+SENT_AS = {"learning_rate": "epoch_learning_rate"}
+"""Columns whose name is that of a param."""
 ALWAYS = ("learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
 """Columns that every record has. Other metrics are sent for the epochs in which they were measured."""
 
@@ -30,24 +39,24 @@ def trial_key(study: str, trial: TrialRecord) -> str:
     return f"{study}/{trial.number}"
 
 
-def trial_digest(record: SweepRecord, study: str, trial: TrialRecord) -> str:
+def trial_digest(record: SweepRecord, study: str, trial: TrialRecord, marks: Marks) -> str:
     """A digest that changes whenever the trial's run would; much cheaper than the run itself (no plots, no CSV)."""
     weights = StudyFolder(record.folder).trial(study, trial.number).weights
     size = weights.stat().st_size if weights.is_file() else None
     values = {name: value for name, value in vars(trial).items() if name != "epochs"}
     epochs = hashlib.sha256(trial.epochs.tobytes()).hexdigest()
-    return expected_runs.digest(
-        [FORMAT, record.uid, dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
-    )
+    content = [dict(record.dataset), record.provenance.get("git_commit"), values, epochs, size]
+    return expected_runs.digest([FORMAT, record.uid, *content, marks.tags(study, trial)])
 
 
-def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
+def trial_run(record: SweepRecord, study: str, trial: TrialRecord, marks: Marks) -> Run:
     """The run of one trial of the search or of the confirmation.
 
     Args:
         record: the study it belongs to.
         study: `search` or `confirm`.
         trial: the trial.
+        marks: what it shows of its place among the others.
     """
     started, ended = _span(record, trial)
     curves, scalars = trial_points(record, trial)
@@ -58,7 +67,7 @@ def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
         started=started,
         ended=ended,
         params=_trial_params(trial),
-        tags=_trial_tags(record, trial),
+        tags=_trial_tags(record, trial, marks.tags(study, trial)),
         curves=curves,
         scalars=scalars,
         files=_trial_files(record, study, trial) if ended else {},
@@ -67,7 +76,7 @@ def trial_run(record: SweepRecord, study: str, trial: TrialRecord) -> Run:
 
 def trial_points(record: SweepRecord, trial: TrialRecord) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
     """The curves and the scalars of a trial's run, without drawing anything."""
-    return _curves(record, trial), _scalars(trial, *_span(record, trial))
+    return _curves(record, trial), _scalars(record, trial, *_span(record, trial))
 
 
 def _span(record: SweepRecord, trial: TrialRecord) -> tuple[int, int | None]:
@@ -103,7 +112,7 @@ def _trial_params(trial: TrialRecord) -> dict[str, str]:
     return params
 
 
-def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
+def _trial_tags(record: SweepRecord, trial: TrialRecord, marks: Mapping[str, object]) -> dict[str, str]:
     values = {
         "outcome": trial.outcome,
         "reason": trial.reason,
@@ -112,6 +121,7 @@ def _trial_tags(record: SweepRecord, trial: TrialRecord) -> dict[str, str]:
         "worker": trial.worker,
         "weights_sha256": trial.weights_sha256,
         "control": json.dumps(dict(trial.control)) if trial.control else None,
+        **marks,
         **source_tags(record),
     }
     return expected_runs.tags(values)
@@ -130,14 +140,17 @@ def source_tags(record: SweepRecord) -> dict[str, object]:
 
 
 def _curves(record: SweepRecord, trial: TrialRecord) -> tuple[Point, ...]:
-    """Every epoch's numbers, ordered by step: if sending is cut off, the epochs that arrived are complete."""
+    """Every epoch's numbers, ordered by step: if sending is cut off, the epochs that arrived are complete.
+
+    Steps are counted from 1, as the report counts epochs.
+    """
     columns = {name: trial.epochs[name] for name in CURVES if _is_sent(record, trial, name)}
     required = {*ALWAYS, record.objective}
     return tuple(
-        Point(name, expected_runs.finite(column[step]), int(time * 1000), step)
-        for step, time in enumerate(trial.epochs["time"])
+        Point(SENT_AS.get(name, name), expected_runs.finite(column[index]), int(time * 1000), index + 1)
+        for index, time in enumerate(trial.epochs["time"])
         for name, column in columns.items()
-        if name in required or math.isfinite(column[step])
+        if name in required or math.isfinite(column[index])
     )
 
 
@@ -151,17 +164,19 @@ def _is_sent(record: SweepRecord, trial: TrialRecord, column: str) -> bool:
     return required or not bool(np.isnan(trial.epochs[column]).all())
 
 
-def _scalars(trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
+def _scalars(record: SweepRecord, trial: TrialRecord, started: int, ended: int | None) -> tuple[Point, ...]:
     """The trial's number, so that it can be an axis, and its best values, because MLflow shows the last of a curve."""
     values: dict[str, float | None] = {}
+    selected = trial.selected_epoch
     if ended is not None:
         values = {
             "objective": trial.value,
-            "selected_epoch": trial.selected_epoch,
+            "selected_epoch": None if selected is None else selected + 1,
             "best_validation_accuracy": _best(trial.epochs["validation_accuracy"], np.max),
             "best_validation_loss": _best(trial.epochs["validation_loss"], np.min),
             "epochs_run": len(trial.epochs),
             "training_seconds": trial.seconds,
+            **({} if trial.role else axes(record, trial)),
         }
     return (*expected_runs.points({"trial": _subject(trial)}, started), *expected_runs.points(values, ended or started))
 
@@ -172,7 +187,8 @@ def _best(values: np.ndarray, choose: Callable[[np.ndarray], Any]) -> float | No
 
 
 def _trial_files(record: SweepRecord, study: str, trial: TrialRecord) -> dict[str, bytes | Path]:
-    files: dict[str, bytes | Path] = {"epochs.csv": pd.DataFrame(trial.epochs).to_csv(index_label="epoch").encode()}
+    epochs = pd.DataFrame(trial.epochs, index=range(1, len(trial.epochs) + 1))
+    files: dict[str, bytes | Path] = {"epochs.csv": epochs.to_csv(index_label="epoch").encode()}
     weights = StudyFolder(record.folder).trial(study, trial.number).weights
     if trial.state == "complete" and weights.is_file():
         files[WEIGHTS] = weights

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 
+from model.metrics import METRICS
 from studies.record.reader import SweepRecord
+from sweep.tracking.axes import objective_axis, setting_axes
+from sweep.tracking.marks import CHAMPION_TAG
 
 STUDY_TAG = "sweep.study"
 """The tag by which the runs of one study are found."""
 CURVES = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
+BEST = "best_so_far"
+"""The curve of the study's own run."""
 VIEW, TABLE = "learning-curves", "trials"
 """Keys of the two views, see `views`."""
 CONFIRMATION = ("screen", "confirm", "final")
@@ -50,32 +54,41 @@ def views(record: SweepRecord, study_run: str, identity: str) -> dict[str, str]:
 
 def _view(record: SweepRecord, shown: str) -> dict[str, object]:
     """The runs of the filter `shown`, best first."""
-    searched = list(record.study["space"])
+    columns = {
+        "tags.`outcome`": 90,
+        f"tags.`{CHAMPION_TAG}`": 90,
+        "metrics.`objective`": 110,
+        "metrics.`selected_epoch`": 120,
+        **{f"params.`{key}`": 0 for key in record.study["space"]},
+    }
     settings = {**_SECTION, "uuid": "settings", "name": "Settings against the objective", "columns": 1}
     return {
         "searchFilter": shown,
         "orderByKey": "metrics.`objective`",
         "orderByAsc": not record.maximize,
         "runsHiddenMode": "FIRST_10_RUNS",
-        "selectedColumns": [
-            "tags.`outcome`",
-            "metrics.`objective`",
-            "metrics.`selected_epoch`",
-            *(f"params.`{key}`" for key in searched),
-        ],
-        "compareRunCharts": [
-            *(_line(metric) for metric in CURVES),
-            _parallel([key for key in searched if _drawable(record, key)]),
-        ],
+        "selectedColumns": list(columns),
+        "columnOrder": list(columns),  # else tags come last, out of sight
+        "columnWidths": {name: width for name, width in columns.items() if width},
+        "compareRunCharts": [*(_line(metric) for metric in curves(record.objective)), _parallel(record)],
         "compareRunSections": [_CURVES_SECTION, settings, _REST_SECTION],
         "isAccordionReordered": True,
     }
 
 
+def curves(objective: str) -> list[str]:
+    """The curves that are drawn first: the objective's, if it is neither loss nor accuracy, and `CURVES`."""
+    return [*([] if objective in CURVES else [objective]), *CURVES]
+
+
 def run_charts() -> dict[str, object]:
-    """The state of the page with one run's charts: its curves first. `best_so_far` is the study's own."""
+    """The state of the page with one run's charts: its curves first. `best_so_far` is the study's own.
+
+    The page leaves out those that a run does not have, and draws the best of a loss by its logarithm.
+    """
+    others = [metric.objective for metric in METRICS.values() if metric.objective not in CURVES]
     return {
-        "compareRunCharts": [_line(metric) for metric in (*CURVES, "best_so_far")],
+        "compareRunCharts": [_line(metric) for metric in (*CURVES, BEST, *others, "epoch_learning_rate")],
         "compareRunSections": [_CURVES_SECTION, _REST_SECTION],
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
@@ -108,17 +121,13 @@ def _line(metric: str) -> dict[str, object]:
     }
 
 
-def _drawable(record: SweepRecord, key: str) -> bool:
-    """Whether a setting can be an axis.
+def _parallel(record: SweepRecord) -> dict[str, object]:
+    """Every completed trial as a line through its settings to its objective, on the scales on which they are searched.
 
-    Layer sizes cannot: where most are one number, as `64`, the page silently leaves out every trial with two, as
-    `128-64`, and the winner may be among them.
+    The page leaves out trials that lack one of the values: those that were stopped, which have no objective here.
     """
-    return not isinstance(record.study["baseline"].get(key), (list, tuple))
-
-
-def _parallel(searched: Sequence[str]) -> dict[str, object]:
-    """Every trial that has an objective as a line through its settings to it."""
+    spaces = record.study["space"].items()
+    own = {name: setting_axes(record, name, space) for name, space in spaces}
     return {
         "uuid": "parallel",
         "type": "PARALLEL",
@@ -126,8 +135,13 @@ def _parallel(searched: Sequence[str]) -> dict[str, object]:
         "metricSectionId": "settings",
         "deleted": False,
         "isGenerated": False,
-        "selectedParams": list(searched),
-        "selectedMetrics": ["selected_epoch", "objective"],  # two, because a chart of one axis is refused
+        "selectedParams": [name for name, found in own.items() if not found],
+        # Two at least, because a chart of one axis is refused.
+        "selectedMetrics": [
+            *(axis for found in own.values() for axis in found),
+            "selected_epoch",
+            objective_axis(record),
+        ],
         "showAllRuns": True,
     }
 

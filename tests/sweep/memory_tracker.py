@@ -202,7 +202,7 @@ class MemoryTracker:
         for version, (run_id, digest) in enumerate(found.versions):
             if digest == weights_sha256 and run_id in self.runs and not self.runs[run_id].is_deleted:
                 alias, last = (None if one is None else str(one) for one in (found.champion, found.last))
-                return ModelVersion(str(version), run_id, digest, alias, last)
+                return ModelVersion(str(version), run_id, digest, "", alias, last)
         return None
 
     @_call

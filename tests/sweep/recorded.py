@@ -22,6 +22,7 @@ from optuna.trial import TrialState, create_trial
 
 from studies.record.reader import SweepRecord
 from sweep.tracking.expected_runs import Run
+from sweep.tracking.marks import Marks
 from sweep.tracking.reconcile import all_trials
 from sweep.tracking.study_run import study_run
 from sweep.tracking.trial_run import trial_run
@@ -195,6 +196,7 @@ class Recorded:
             "confirm_mean": 0.9732,
             "epochs": 7,
             "test": {"accuracies": [0.975, 0.9694], "confusion": counts.tolist(), "examples": 360, "opening": 1},
+            "final_trials": [final],
             "weights_sha256": write_weights(self.folder / "champion.npz", seed=final),
         }
         self.studies["search"].set_user_attr("verdict", verdict)
@@ -269,7 +271,8 @@ def grown(folder: Path) -> Path:
 def expected_runs(record: SweepRecord) -> Iterator[Run]:
     """Every run that a tracker should show, without links."""
     yield study_run(record, active=False, links={})
-    yield from (trial_run(record, study, trial) for study, trial in all_trials(record))
+    marks = Marks.of(record, {})
+    yield from (trial_run(record, study, trial, marks) for study, trial in all_trials(record))
 
 
 def replace_pictures(patch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from model import weights
 from sweep.passwords import without_passwords
 from sweep.tracking.mlflow.causes import explained, variables_in
 from sweep.tracking.mlflow.environment import CLIENT
@@ -32,16 +30,13 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from sweep.tracking.mlflow.model_files import MODEL_FILES, save_model
+from sweep.tracking.mlflow.registry import NOT_THERE, Registry
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints errors that it raises, too
 
 REQUEST_TIMEOUT_S = 10
 CHECK_TIMEOUT_S = 2
 """Timeout of the small request that checks whether MLflow answers."""
-NOT_THERE = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
-LAST_ALIAS = "sweep.champion"
-"""Tag of a registered model: the version to which the alias `champion` was set last."""
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _ERRORS = (
     MlflowException,
@@ -236,27 +231,29 @@ class MlflowTracker:
 
     def _artifacts(self, run_id: str) -> Any:
         """Where a run's artifacts are kept. MLflow's own calls look the run and its models up again for every file."""
-        address = self._client.get_run(run_id).info.artifact_uri
+        return self._store(self._client.get_run(run_id).info.artifact_uri)
+
+    def _store(self, address: str) -> Any:
+        """The store of artifacts at an address."""
         database = path_of(self.uri)
         return get_artifact_repository(beside(address, database) if database else address, tracking_uri=self.uri)
 
     @_translate_errors
     def send_files(self, run_id: str, folder: Path) -> None:
         """Send the files in a folder as artifacts, and verify that they arrived."""
-        self._send_folder(run_id, folder, None)
+        self._send_to(self._artifacts(run_id), folder)
 
-    def _send_folder(self, run_id: str, folder: Path, target: str | None) -> None:
+    def _send_to(self, artifacts: Any, folder: Path) -> None:
         """Send a folder, and list what arrived: a login page answers an upload with 200 too."""
-        artifacts = self._artifacts(run_id)
-        artifacts.log_artifacts(str(folder), target)
+        artifacts.log_artifacts(str(folder))
         for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-            place = "/".join([*([target] if target else []), *path.relative_to(folder).parts])
+            place = "/".join(path.relative_to(folder).parts)
             listed = artifacts.list_artifacts(place or None)
             sizes = {entry.path.rpartition("/")[2]: entry.file_size for entry in listed}
             for file in (file for file in path.iterdir() if file.is_file()):
                 # Some stores list no sizes.
                 if file.name not in sizes or sizes[file.name] not in (None, file.stat().st_size):
-                    raise TrackerError(f"{file.name} was sent to run {run_id} but did not arrive")
+                    raise TrackerError(f"{file.name} was sent to {self.address} but did not arrive")
 
     @_translate_errors
     def read_history(self, run_id: str, metrics: Iterable[str]) -> dict[str, list[Point]]:
@@ -277,83 +274,39 @@ class MlflowTracker:
 
     # --- models
 
+    @property
+    def _registry(self) -> Registry:
+        return Registry(self._client, self._store, self._send_to)
+
     @_translate_errors
     def find_model_names(self, study: str) -> list[str]:
         """The registered models with a version that has this tag `study`, the one with the latest such version last."""
-        found = self._client.search_model_versions(f"tags.study = '{study}'")
-        found = sorted(found, key=lambda version: (version.creation_timestamp, int(version.version)))
-        return list(dict.fromkeys(version.name for version in reversed(found)))[::-1]
+        return self._registry.names(study)
 
     @_translate_errors
     def find_model_owners(self, name: str) -> set[str]:
         """The tags `study` of the versions of a registered model; empty if there is no version."""
-        found = self._client.search_model_versions(_named(name))
-        return {str(version.tags.get("study")) for version in found}
+        return self._registry.owners(name)
 
     @_translate_errors
     def find_model(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted."""
-        for found in self._client.search_model_versions(_named(name)):
-            is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
-            if is_active:
-                registered = self._client.get_registered_model(name)
-                alias, last = registered.aliases.get("champion"), registered.tags.get(LAST_ALIAS)
-                alias = None if alias is None else str(alias)
-                return ModelVersion(str(found.version), found.run_id, weights_sha256, alias, last)
-        return None
-
-    def _is_active(self, run_id: str) -> bool:
-        try:
-            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException as error:
-            if error.error_code == NOT_THERE:  # `mlflow gc` removes a run and leaves the versions that it holds
-                return False
-            raise
+        return self._registry.find(name, weights_sha256)
 
     @_translate_errors
     def missing_model_files(self, version: ModelVersion) -> list[str]:
         """Files of a registered version that are gone, or, of the weights, changed."""
-        folder, artifacts = _model_folder(version.weights_sha256), self._artifacts(version.run_id)
-        listed = _listed(artifacts, folder) | _listed(artifacts, f"{folder}/artifacts")
-        missing = [name for name in MODEL_FILES if f"{folder}/{name}" not in listed]
-        champion = MODEL_FILES[0]
-        if champion not in missing:
-            with tempfile.TemporaryDirectory() as scratch:
-                path = artifacts.download_artifacts(f"{folder}/{champion}", scratch)
-                missing += [champion] if weights.digest_of(Path(path)) != version.weights_sha256 else []
-        return missing
+        return self._registry.missing_files(version)
 
     @_translate_errors
     def register_model(self, run_id: str, model: Model, scratch: Path) -> None:
-        """Store a model with a run, register it, and point the alias `champion` at it."""
-        save_model(model, scratch)
-        self._send_folder(run_id, scratch / "model", _model_folder(model.weights_sha256))
-        found = self.find_model(model.name, model.weights_sha256)
-        version = found.version if found else self._create_version(run_id, model)
-        if found is None or not found.is_settled:
-            self.move_alias(model.name, version)
+        """Store a model, register it, and point the alias `champion` at it."""
+        self._registry.register(run_id, model, scratch)
 
     @_translate_errors
     def move_alias(self, name: str, version: str) -> None:
         """Point the alias `champion` of a registered model at a version."""
-        self._client.set_registered_model_alias(name, "champion", version)
-        self._client.set_registered_model_tag(name, LAST_ALIAS, version)
-
-    def _create_version(self, run_id: str, model: Model) -> str:
-        with contextlib.suppress(MlflowException):  # it exists
-            self._client.create_registered_model(model.name, description=model.question)
-        source = f"{self._client.get_run(run_id).info.artifact_uri}/{_model_folder(model.weights_sha256)}"
-        tags = {"weights_sha256": model.weights_sha256, **model.tags}
-        version = self._client.create_model_version(
-            model.name, source, run_id, tags=tags, description=model.description
-        )
-        return str(version.version)
-
-
-def _named(model: str) -> str:
-    """The filter for a registered model, to which a user may have given a name with a quote."""
-    quote = '"' if "'" in model else "'"
-    return f"name = {quote}{model}{quote}"
+        self._registry.move_alias(name, version)
 
 
 def _set_timeout(seconds: int) -> None:
@@ -385,7 +338,3 @@ def _point(metric: Any) -> Point:
 def _listed(artifacts: Any, folder: str | None) -> set[str]:
     """Paths of the files in a folder of artifacts."""
     return {file.path for file in artifacts.list_artifacts(folder) if not file.is_dir}
-
-
-def _model_folder(weights_sha256: str) -> str:
-    return f"champion-{weights_sha256[:12]}"

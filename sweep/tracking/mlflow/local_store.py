@@ -26,6 +26,7 @@ USERS = ".users"
 _ADDRESSES = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
 """Where MLflow 3.17's tables hold addresses of artifacts."""

@@ -26,8 +26,11 @@ function table(experiment) {
 
 // The charts of a run's curves, of those that it has: a chart of nothing would be drawn as one.
 function charts(run) {
-  const there = answer("runs/get?run_id=" + run).run.data.metrics.map((metric) => metric.key);
+  const { metrics, params } = answer("runs/get?run_id=" + run).run.data;
+  const there = metrics.map((metric) => metric.key);
   const drawn = SWEEP.charts.compareRunCharts.filter((chart) => there.includes(chart.metricKey));
+  const best = drawn.find((chart) => chart.metricKey === SWEEP.best);
+  if (best && params.some((param) => param.key === "objective" && param.value.endsWith("loss"))) best.scaleType = "log";
   return drawn.length ? JSON.stringify({ ...SWEEP.charts, compareRunCharts: drawn }) : null;
 }
 
@@ -37,6 +40,33 @@ function answer(question) {
   request.open("GET", "ajax-api/2.0/mlflow/" + question, false);
   request.send();
   return JSON.parse(request.responseText);
+}
+
+// The page asks for runs and shows what it is told: both pass through here.
+const send = window.fetch;
+window.fetch = async function (address, options) {
+  const place = String(address?.url ?? address);
+  const isSearch = place.includes("/mlflow/runs/search");
+  const response = await send.call(this, address, isSearch ? { ...options, body: asked(options.body) } : options);
+  return response.ok && (isSearch || /mlflow\/runs\/get\?|graphql/.test(place)) ? withoutInternal(response) : response;
+};
+
+// A search for runs, of more at once than the page's 100; and of a run's children, of which the page shows ten, in the
+// order in which they were begun: the trials, then the runs of the confirmation.
+function asked(body) {
+  const question = JSON.parse(body);
+  if (question.order_by?.[0] === "attributes.start_time DESC" && question.max_results === 10)
+    question.order_by = ["attributes.start_time ASC"];
+  if (question.max_results === 100) question.max_results = SWEEP.runs;
+  return JSON.stringify(question);
+}
+
+async function withoutInternal(response) {
+  const isShown = (item) => !(typeof item?.key === "string" && item.key.startsWith(SWEEP.internal));
+  const kept = JSON.parse(await response.text(), (key, value) =>
+    key === "tags" && Array.isArray(value) ? value.filter(isShown) : value,
+  );
+  return new Response(JSON.stringify(kept), { status: response.status, headers: response.headers });
 }
 
 // MLflow writes a shared view's filter and order into the address and then, finding them there after a reload or a

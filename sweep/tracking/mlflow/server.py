@@ -7,7 +7,8 @@ and reads only the last header.
 
 MLflow's page opens on language-model traces, with the assistant over a third of it; its table of runs has no metric,
 and the charts of a run begin with single numbers. The page served here has other defaults
-(`sweep/tracking/mlflow/page.js`), which the user can change in the browser.
+(`sweep/tracking/mlflow/page.js`), which the user can change in the browser. It also loads more runs at once, lists the
+children of a run from the first, and leaves out tags that are ours alone.
 """
 
 import json
@@ -35,6 +36,7 @@ DEFAULTS = {
     "^mlflow.workflowType_v1$": "machine_learning",
     "^mlflow.assistant.fab.autoOpenedOnFirstLoad_v1$": True,
     "^mlflow.telemetry.info.alert.dismissed_v1$": True,  # telemetry is off: `sweep/commands/ui.py`
+    "^_mlflow_model_registry_promo_modal_dismissed_v1$": True,
     "^mlflow.settings.telemetry.enabled_v1$": False,
     "-ExperimentView-.*-expandRows$": True,
 }
@@ -49,6 +51,10 @@ FACETS = (
     "datasetsFilter",
 )
 """Keys that the page of MLflow 3.17 adds to the address of a shared view."""
+MOST_RUNS = 1000
+"""Runs that the page's table and charts load at once, instead of 100: parallel coordinates of 100 show a part."""
+INTERNAL = "sweep."
+"""How tags begin that only `sweep sync` reads: the page does not list them, but its search finds them."""
 STYLE = """<style>
 [data-assistant-ui] { display: none !important; }  /* a button for the assistant, which is not offered */
 div:has(> [data-testid="note-view-outer-container"]) { max-height: none !important; }  /* unfold the answer */
@@ -120,6 +126,9 @@ def with_defaults(page: str) -> bytes:
         "view": views.tag(views.TABLE),
         "charts": views.run_charts(),
         "facets": FACETS,
+        "best": views.BEST,
+        "runs": MOST_RUNS,
+        "internal": INTERNAL,
     }
     script = Path(__file__).with_name("page.js").read_text()
     ours = f"{STYLE}<script>const SWEEP = {json.dumps(values)};\n{script}</script>"

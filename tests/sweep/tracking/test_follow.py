@@ -53,7 +53,7 @@ def test_a_tracker_that_is_down_is_reported_once_and_at_the_end_as_an_error(
 
     first, second, third = str(failure.value).splitlines()
     assert first == "Could not sync digits to memory: check_connection was refused"
-    assert second.startswith("1 runs (25 metric values) unsent, nothing is lost")
+    assert second.startswith("1 runs (27 metric values) unsent, nothing is lost")
     assert third == "run `sweep sync digits` later"
     assert [line.name for line in caplog.records] == ["sweep.tracking.follow"]
     assert len(reads) == 2  # at the first failure and at the end: between them a study of any size costs nothing

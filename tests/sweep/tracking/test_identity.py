@@ -203,8 +203,12 @@ def test_a_renamed_model_is_followed(tracker: MemoryTracker, tmp_path: Path) -> 
     sync(folder, tracker, active=False)
     tracker.models["our digits"] = tracker.models.pop("sweep-digits")
 
-    assert not sync(folder, tracker, active=False)
+    renamed = sync(folder, tracker, active=False)
+
     assert list(tracker.models) == ["our digits"]
+    assert (renamed.models, renamed.runs_created) == (0, 0)
+    assert "(#/models/our%20digits)" in tracker.run("study").tags["mlflow.note.content"]
+    assert not sync(folder, tracker, active=False)
 
 
 def test_an_alias_that_a_user_moved_stays(

@@ -222,11 +222,17 @@ CURVES = """[...document.querySelectorAll(".js-plotly-plot")].slice(0, 4).map(
     plot => (plot.data ?? []).filter(line => line.y?.length && line.hoverinfo != "skip").map(
         line => [line.name, [...line.y]]))"""
 CELLS = """[...document.querySelectorAll(".ag-center-cols-container .ag-row")].map(
-    row => Object.fromEntries([...row.querySelectorAll(".ag-cell")].map(
+    row => Object.fromEntries([...row.querySelectorAll(".ag-cell")].sort((one, other) =>
+        one.getBoundingClientRect().left - other.getBoundingClientRect().left).map(
         cell => [cell.getAttribute("col-id").replace(/.*`(.*)`/, "$1"), cell.innerText])))"""
 NAMES = """[...document.querySelectorAll(".ag-pinned-left-cols-container .ag-row a")].map(a => a.innerText)"""
 
 
+LINE_COLOURS = """[...document.querySelector(".js-plotly-plot").querySelectorAll("path.js-line")].map(
+    line => line.style.stroke)"""
+HEADING = """[...document.querySelectorAll("*")].find(
+    part => !part.children.length && part.textContent == "Settings against the objective")"""
+AXES = """[...document.querySelectorAll(".parcoords .dimension")].map(axis => axis.__data__)"""
 ROWS = """Object.fromEntries([...document.querySelectorAll("table tr")].map(
     row => [...row.cells].map(cell => cell.innerText.trim())).map(([head, ...cells]) => [head, cells]))"""
 
@@ -240,6 +246,11 @@ def _curves(browser, count):
 
 def _name(trial):
     return f"trial {trial.number}" + (" (baseline)" if trial.number == 0 else "")
+
+
+def _rates(trials):
+    """Their learning rates as MLflow shows them: four digits."""
+    return [float(f"{trial.hyperparameters['learning_rate']:.4g}") for trial in trials]
 
 
 def _champion(record):
@@ -280,9 +291,11 @@ def test_the_table_of_trials_is_sorted_by_the_objective_and_shows_searched_param
 
     assert browser.value(NAMES)[:6] == ["digits", *map(_name, best)]
     assert [float(row["objective"]) for row in cells] == [trial.value for trial in best]
-    assert [float(row["learning_rate"]) for row in cells] == [t.hyperparameters["learning_rate"] for t in best]
+    assert [float(row["learning_rate"]) for row in cells] == _rates(best)
     assert set(record.study["space"]) <= set(cells[0])
     assert [row["outcome"] for row in cells] == [trial.outcome for trial in best]
+    assert list(cells[0])[:2] == ["outcome", "champion"]  # in sight, before all numbers
+    assert [row["champion"] == "yes" for row in cells] == [trial is _champion(record) for trial in best]
     assert browser.complaints() == []
 
 
@@ -290,7 +303,7 @@ def test_the_run_of_the_study_has_a_description_with_question_and_result(shown, 
     """Unfolded, with links to the winner and to all trials; its trials are its children."""
     record, place = shown["record"], shown["place"]
     page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}"
-    browser.open(page, "Question.", "Child runs", "final 0 seed 0")
+    browser.open(page, "Question.", "Child runs", "trial 0 (baseline)")
     browser.screenshot("study")
     text = browser.text()
     links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
@@ -302,6 +315,11 @@ def test_the_run_of_the_study_has_a_description_with_question_and_result(shown, 
     assert f"{TRIALS} of {TRIALS} trials" in text
     assert links[_name(_champion(record))] == shown["winner"].removesuffix("/model-metrics")
     assert links["All trials side by side"] == shown["charts"]
+    assert links["registered model"] == f"{shown['address']}/#/models/sweep-digits"
+    assert f"first of them, with {100 * final_accuracy(record).accuracies[0]:.2f} %" in text
+    children = re.search(r"Child runs\s(.*?)Source", text, re.DOTALL)[1]
+    assert [name.strip() for name in children.split(",")][:TRIALS] == [_name(trial) for trial in record.trials[:10]]
+    assert not re.search(r"\bsweep\.(study|key|digest|files|sent)\b", text)  # tags that only `sweep sync` reads
     assert "Show more" not in text
     assert browser.complaints() == []
 
@@ -331,9 +349,30 @@ def test_the_link_to_all_trials_shows_their_curves_best_first(shown, browser):
 
     assert browser.value(NAMES)[:5] == [_name(trial) for trial in record.contenders()[:5]]
     assert drawn == first
+    assert len(set(browser.value(LINE_COLOURS))) == count
+    searches = [event["params"]["request"].get("postData", "") for event in browser.events if _is_search(event)]
+    assert any('"max_results":1000' in search for search in searches)
     for metric, lines in zip(views.CURVES, drawn, strict=True):
         for trial in record.contenders()[:5]:
             np.testing.assert_allclose(dict(lines)[_name(trial)], trial.epochs[metric], rtol=1e-6)
+    assert browser.complaints() == []
+
+
+def _is_search(event):
+    return event["method"] == "Network.requestWillBeSent" and "runs/search" in event["params"]["request"]["url"]
+
+
+def test_parallel_coordinates_have_a_readable_axis_for_every_setting(shown, browser):
+    """One a layer, and logarithms of what is searched on such a scale; the last one colours the lines."""
+    browser.open(shown["charts"], f"{TRIALS} matching runs", "Settings against the objective")
+    browser.value(f"{HEADING}.scrollIntoView()")
+    browser.until(f"({AXES}).length > 3")
+    browser.screenshot("parallel")
+
+    assert browser.value(AXES) == [
+        *("batch_size", "beta1", "layer_1_units", "layer_2_units", "log10_learning_rate", "log10_one_minus_beta2"),
+        *("selected_epoch", "log10_objective"),
+    ]
     assert browser.complaints() == []
 
 
@@ -357,7 +396,7 @@ def test_five_trials_can_be_compared(shown, browser):
     assert browser.value("document.querySelector('h1, h2').innerText") == "Comparing 5 Runs from 1 Experiment"
     assert rows["Run Name:"] == [_name(trial) for trial in best]
     assert rows["hidden_sizes"] == ["-".join(map(str, trial.hyperparameters["hidden_sizes"])) for trial in best]
-    assert [float(cell) for cell in rows["learning_rate"]] == [t.hyperparameters["learning_rate"] for t in best]
+    assert [float(cell) for cell in rows["learning_rate"]] == _rates(best)
     assert "\n".join(f"{round(trial.value, 3):g}" for trial in best) in browser.text()  # MLflow shows three digits
     assert browser.complaints() == []
 
@@ -371,5 +410,48 @@ def test_the_champion_is_in_the_registry(shown, browser):
 
     assert re.search(r"Aliases\s*:\s*@\s*champion", text)
     assert f"Trial {record.verdict['champion']} of study digits: test accuracy {100 * accuracy:.2f} %" in text
+    assert "Takes arrays of 8 x 8 numbers, 0 to 16 in training." in text
+    links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
+    assert links[f"trial {record.verdict['champion']}"] == shown["winner"].removesuffix("/model-metrics")
     assert float(re.search(r"test_accuracy\s+([\d.]+)", text)[1]) == accuracy
     assert browser.complaints() == []
+
+
+def test_the_champion_is_among_the_models_of_the_experiment(shown, browser):
+    """With its trial and its registered version; nothing is in front of the registry's list."""
+    place, champion = shown["place"]["experiment_id"], _name(_champion(shown["record"]))
+    browser.open(f"{shown['address']}/#/experiments/{place}/models", "Ready", champion, "sweep-digits")
+    browser.screenshot("models")
+    complaints = browser.complaints()
+    browser.open(f"{shown['address']}/#/models", "sweep-digits")
+    browser.screenshot("registry")
+
+    assert "Model Aliases" not in browser.text()
+    assert not browser.value("document.querySelector('[role=dialog]')?.innerText")
+    assert complaints + browser.complaints() == []
+
+
+def test_the_page_of_the_champion_says_so(shown, browser):
+    """With links to the study's run and to the registered model."""
+    record, place = shown["record"], shown["place"]
+    browser.open(shown["winner"].removesuffix("/model-metrics"), "The champion of study digits", "Registered models")
+    browser.screenshot("trial_overview")
+    links = dict(browser.value("[...document.querySelectorAll('a')].map(a => [a.innerText, a.href])"))
+
+    assert links["study digits"].endswith(f"/#/experiments/{place['experiment_id']}/runs/{place['run_id']}")
+    assert links["registered model"] == f"{shown['address']}/#/models/sweep-digits"
+    assert re.search(r"champion\s*:\s*yes", browser.text())
+    assert len(record.trials) == TRIALS
+    assert browser.complaints() == []
+
+
+def test_the_best_so_far_of_a_loss_is_on_a_logarithmic_scale(shown, browser):
+    place = shown["place"]
+    page = f"{shown['address']}/#/experiments/{place['experiment_id']}/runs/{place['run_id']}/model-metrics"
+    browser.open(page, "best_so_far")
+    browser.until("document.querySelectorAll('.js-plotly-plot .scatterlayer .trace path.js-line').length > 0")
+    browser.screenshot("study_curves")
+
+    assert browser.value("document.querySelector('.js-plotly-plot').layout.yaxis.type") == "log"
+    steps = browser.value("[...document.querySelector('.js-plotly-plot').data[0].x]")
+    assert steps == list(range(1, len(steps) + 1))

@@ -182,7 +182,7 @@ def stored(folder: Path, classifier: Classifier) -> Any:
     import sweep.tracking.mlflow.client  # noqa: F401  # sets what MLflow reads when it is imported, which takes 2 s
     from sweep.tracking.mlflow.model_files import save_model
 
-    save_model(Model("m", folder / "champion.npz", "", "", "", {}, {}), folder)
+    save_model(Model("m", folder / "champion.npz", "", "", {}, {}, 0, "", "", {}, {}), folder)
     return mlflow.pyfunc.load_model(str(folder / "model"))
 
 
