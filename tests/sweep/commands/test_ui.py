@@ -77,14 +77,28 @@ def test_links_lead_to_the_charts_and_contain_no_password(tmp_path: Path) -> Non
         (None, "team", ""),
     ],
 )
-def test_links_name_the_workspace_of_a_server(tmp_path, monkeypatch, tracking, workspace, asked) -> None:
+def test_links_name_the_workspace_of_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracking: str | None, workspace: str, asked: str
+) -> None:
     """Without it the server looks for the experiment in its default workspace; the page that we serve has none."""
     monkeypatch.setenv("MLFLOW_WORKSPACE", workspace)
 
     links = ui.links(shown(tmp_path), ui.address_of(tracking), ui.workspace_of(tracking))
 
+    assert links is not None
+    assert links.winner is not None
     assert links.charts.endswith(f"=learning-curves{asked and '&' + asked}")
     assert links.winner.endswith(f"/model-metrics{asked and '?' + asked}")
+
+
+def test_the_printed_links_name_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team")
+    said: list[str] = []
+    shown(tmp_path, "digits")
+
+    ui.serve(tmp_path, "http://tracker:8080", 5000, None, say=said.append)
+
+    assert [line.rpartition("workspace=")[2] for line in said] == ["team", "team"]
 
 
 def test_there_are_no_links_before_the_first_sync(tmp_path: Path) -> None:

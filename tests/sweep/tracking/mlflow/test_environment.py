@@ -112,6 +112,26 @@ def test_variables_of_mlflow_change_nothing_that_is_sent_or_shown(home, tmp_path
     assert b"geheim" not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 
+LOG = """
+import sys
+from sweep.tracking.mlflow.client import MlflowTracker
+MlflowTracker(sys.argv[1]).log("run", [], {}, {"a": "b"})
+"""
+
+
+def test_what_a_server_refuses_is_an_error_also_where_logging_is_asynchronous():
+    """MLflow would send it in another thread, and the run would count as sent."""
+    with answering() as server:
+        server.answer = (403, "no")
+        argv = [sys.executable, "-P", "-c", LOG, server.address]
+        failed = subprocess.run(
+            argv, env=environment(MLFLOW_ENABLE_ASYNC_LOGGING="true"), capture_output=True, text=True, timeout=120
+        )
+
+    assert failed.returncode == 1
+    assert failed.stderr.endswith("TrackerError: the login may not do this (HTTP 403: no)\n")
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind((ui.HOST, 0))
