@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from studies.record.reader import SweepRecord, TrialRecord
+from sweep.tracking import expected_runs
 
 COLOUR_TAG = "mlflow.runColor"
 """The tag by which MLflow's page colours a run; without it a colour is drawn from the run's id, and colours repeat."""
@@ -114,17 +115,19 @@ def colours(record: SweepRecord) -> dict[int, str]:
     """A colour of every trial of the search that was among the ten best when it ended.
 
     It is one that none of the other nine has, and is never changed: a trial that falls behind the ten does not return.
+    Of equally good trials MLflow lists the one first that was started last.
     """
-    best: list[tuple[float, int]] = []
+    best: list[tuple[float, int, int]] = []
     found: dict[int, str] = {}
     for trial in record.in_order():
         if trial.value is None:
             continue
-        rank = record.metric.cost(trial.value), trial.number
+        started = expected_runs.milliseconds(trial.started or record.created)
+        rank = record.metric.cost(trial.value), -started, trial.number
         if len(best) == len(COLOURS) and rank > best[-1]:
             continue
         insort(best, rank)
         del best[len(COLOURS) :]
-        used = {found[number] for _, number in best if number in found}
+        used = {found[number] for *_, number in best if number in found}
         found[trial.number] = next(colour for colour in COLOURS if colour not in used)
     return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
+from typing import Any
 
 from model.metrics import METRICS
 from studies.record.reader import SweepRecord
@@ -21,6 +23,8 @@ BEST = "best_so_far"
 """The curve of the study's own run."""
 VIEW, TABLE = "learning-curves", "trials"
 """Keys of the two views, see `views`."""
+LONGEST_TAG = 5000
+"""MLflow's limit for a tag of an experiment."""
 CONFIRMATION = ("screen", "confirm", "final")
 """Roles of the runs of a confirmation, which are no trials."""
 NO_CONFIRMATION = "params.seed_index IS NULL"
@@ -49,10 +53,19 @@ def views(record: SweepRecord, study_run: str, identity: str) -> dict[str, str]:
     trials = " and ".join(f"tags.role != '{role}'" for role in ("study", *CONFIRMATION))
     own = _view(record, f"tags.`{STUDY_TAG}` = '{identity}' and {trials}")
     states = {view_key(identity): own, TABLE: table}
-    return {key: json.dumps(state, separators=(",", ":")) for key, state in states.items()}
+    return {key: _as_tag(state) for key, state in states.items()}
 
 
-def _view(record: SweepRecord, shown: str) -> dict[str, object]:
+def _as_tag(state: dict[str, Any]) -> str:
+    """A state as JSON; without the list of charts that are not wanted if that would be too long for a tag."""
+    for charts in (state["compareRunCharts"], [one for one in state["compareRunCharts"] if not one["deleted"]]):
+        text = json.dumps({**state, "compareRunCharts": charts}, separators=(",", ":"))
+        if len(text) <= LONGEST_TAG:
+            break
+    return text
+
+
+def _view(record: SweepRecord, shown: str) -> dict[str, Any]:
     """The runs of the filter `shown`, best first."""
     columns = {
         "tags.`outcome`": 90,
@@ -70,7 +83,11 @@ def _view(record: SweepRecord, shown: str) -> dict[str, object]:
         "selectedColumns": list(columns),
         "columnOrder": list(columns),  # else tags come last, out of sight
         "columnWidths": {name: width for name, width in columns.items() if width},
-        "compareRunCharts": [*(_line(metric) for metric in curves(record.objective)), _parallel(record)],
+        "compareRunCharts": [
+            *(_line(metric) for metric in curves(record.objective)),
+            _parallel(record),
+            *(_no_bars(metric) for metric in ("trial", *_axes(record))),
+        ],
         "compareRunSections": [_CURVES_SECTION, settings, _REST_SECTION],
         "isAccordionReordered": True,
     }
@@ -121,6 +138,25 @@ def _line(metric: str) -> dict[str, object]:
     }
 
 
+def _axes(record: SweepRecord) -> list[str]:
+    """Metrics that are there to be axes."""
+    spaces = record.study["space"].items()
+    found = (axis for name, space in spaces for axis in setting_axes(record, name, space))
+    return [*found, objective_axis(record)]
+
+
+def _no_bars(metric: str) -> dict[str, object]:
+    """Says that the page's own chart of a metric was deleted."""
+    return {
+        "uuid": f"no-{metric}",
+        "type": "BAR",
+        "metricSectionId": "rest",
+        "deleted": True,
+        "isGenerated": True,
+        "metricKey": metric,
+    }
+
+
 def _parallel(record: SweepRecord) -> dict[str, object]:
     """Every completed trial as a line through its settings to its objective, on the scales on which they are searched.
 
@@ -128,6 +164,7 @@ def _parallel(record: SweepRecord) -> dict[str, object]:
     """
     spaces = record.study["space"].items()
     own = {name: setting_axes(record, name, space) for name, space in spaces}
+    alone = [] if own else ["selected_epoch"]  # a chart of one axis is refused
     return {
         "uuid": "parallel",
         "type": "PARALLEL",
@@ -136,12 +173,7 @@ def _parallel(record: SweepRecord) -> dict[str, object]:
         "deleted": False,
         "isGenerated": False,
         "selectedParams": [name for name, found in own.items() if not found],
-        # Two at least, because a chart of one axis is refused.
-        "selectedMetrics": [
-            *(axis for found in own.values() for axis in found),
-            "selected_epoch",
-            objective_axis(record),
-        ],
+        "selectedMetrics": [*chain.from_iterable(own.values()), *alone, objective_axis(record)],
         "showAllRuns": True,
     }
 

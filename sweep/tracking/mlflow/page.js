@@ -42,13 +42,14 @@ function answer(question) {
   return JSON.parse(request.responseText);
 }
 
-// The page asks for runs and shows what it is told: both pass through here.
+// The page asks for runs and shows the tags that it is told of: both pass through here.
+const TAGGED = /mlflow\/(runs|experiments|registered-models)\/(get|search)|graphql/;
 const send = window.fetch;
 window.fetch = async function (address, options) {
   const place = String(address?.url ?? address);
   const isSearch = place.includes("/mlflow/runs/search");
   const response = await send.call(this, address, isSearch ? { ...options, body: asked(options.body) } : options);
-  return response.ok && (isSearch || /mlflow\/runs\/get\?|graphql/.test(place)) ? withoutInternal(response) : response;
+  return response.ok && TAGGED.test(place) ? withoutInternal(response) : response;
 };
 
 // A search for runs, of more at once than the page's 100; and of a run's children, of which the page shows ten, in the

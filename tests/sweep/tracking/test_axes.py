@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from recorded import HYPERPARAMETERS, STUDY, Recorded
 
+from model.hyperparameters import FIELDS
 from studies.record.reader import SweepRecord, read
 from sweep.tracking import views
 from sweep.tracking.axes import axes
@@ -94,8 +95,34 @@ def test_the_chart_has_every_searched_setting_and_ends_with_the_objective(tmp_pa
 
     (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
     assert parallel["selectedParams"] == ["batch_size", "beta1"]
-    assert parallel["selectedMetrics"][-2:] == ["selected_epoch", "log10_one_minus_objective"]
+    assert parallel["selectedMetrics"][-1] == "log10_one_minus_objective"
     drawn = axes(record, record.trials[0])
-    assert set(parallel["selectedMetrics"]) == {*drawn, "selected_epoch"}
+    assert set(parallel["selectedMetrics"]) == set(drawn)
     assert all(number is not None and math.isfinite(number) for number in drawn.values())
     assert parallel["showAllRuns"]
+
+
+def test_a_study_without_a_search_has_two_axes(tmp_path: Path) -> None:
+    """The page refuses a chart of one."""
+    record = recorded(tmp_path / "digits", space={})
+    view = json.loads(views.views(record, "aa", "5eed/digits")[views.TABLE])
+
+    (parallel,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    assert parallel["selectedMetrics"] == ["selected_epoch", "log10_one_minus_objective"]
+
+
+def test_the_views_of_a_search_of_everything_fit_in_a_tag(tmp_path: Path) -> None:
+    """Those of fewer settings also say which charts of single numbers are not wanted."""
+    number = {"kind": "float", "low": 1e-4, "high": 1e-2, "log": True}
+    everything = dict.fromkeys(FIELDS, number) | {name: number | {"log": "complement"} for name in ("beta1", "beta2")}
+    layers = {"hidden_sizes": {"kind": "layers", "layers": [1, 5], "units": [8, 99], "log": True}}
+    full = recorded(tmp_path / "full", space=everything | layers, objective="validation_balanced_accuracy")
+    usual = recorded(tmp_path / "usual")
+    kept = [views.views(record, "a" * 32, f"{'a' * 32}/{'n' * 40}") for record in (full, usual)]
+
+    assert max(len(view) for views_of_one in kept for view in views_of_one.values()) <= 5000
+    unwanted = [
+        [chart["metricKey"] for chart in json.loads(one[views.TABLE])["compareRunCharts"] if chart["deleted"]]
+        for one in kept
+    ]
+    assert unwanted == [[], ["trial", *axes(usual, usual.trials[0])]]

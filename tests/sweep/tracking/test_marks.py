@@ -44,6 +44,15 @@ def test_a_colour_once_given_stays(many: SweepRecord) -> None:
         assert colours(replace(many, trials=many.trials[:ended])).items() <= last.items()
 
 
+def test_of_equally_good_trials_the_ten_that_were_started_last_count(many: SweepRecord) -> None:
+    """As MLflow lists them; many trials have the same accuracy."""
+    record = replace(many, trials=tuple(replace(trial, value=0.5) for trial in many.trials))
+
+    found = colours(record)
+
+    assert len({found[number] for number in range(50, 60)}) == 10
+
+
 def test_the_colours_are_distinct() -> None:
     assert len(set(COLOURS)) == 10
 
