@@ -7,7 +7,6 @@ from users are drawn as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -15,7 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 
+from reports.drawing import blocks
+from reports.drawing.blocks import INK, Cell, Key
 from reports.drawing.fonts import FALLBACK, MONO, POINT, SANS, measure, printable
 
 WIDTH, HEIGHT = 8.27, 11.69
@@ -26,7 +28,7 @@ TITLE, FIGURE, SECTION, HEADING, BODY, SMALL, TINY = 17.0, 20.0, 12.5, 10.5, 9.3
 LEADING, ROW = 1.42, 1.62  # heights of a line and of a table's row, as multiples of the type size
 ABOVE_HEADING, BELOW_HEADING = 0.15, 0.03  # inches
 HEADING_HEIGHT = ABOVE_HEADING + HEADING * LEADING * POINT + BELOW_HEADING
-INK, MUTED, RULE, WASH = "#1b1f24", "#5b6570", "#c9ced4", "#f3f5f7"
+MUTED, RULE, WASH = "#5b6570", "#c9ced4", "#f3f5f7"
 CAPTION_LINES = 5  # most lines under a large figure
 NOTE_LEADING, NOTE_GAP = (
     1.36,
@@ -88,41 +90,24 @@ def shorten(text: str, width: float, size: float, *, bold: bool = False) -> str:
     return f"{first}…"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table, with its style."""
-
-    text: str
-    bold: bool = False
-    colour: str = INK
-
-
-@dataclass(frozen=True)
-class Key:
-    """An entry of a legend: a label with the style of its trial or state in the plots."""
-
-    label: str
-    colour: str
-    marker: str | None = None
-    line: Any = None  # a matplotlib line style, None for no line
-    hollow: bool = False
-
-
 class Page:
     """One page, filled from the top.
 
     Attributes:
         figure: the sheet.
         findings: its title, and those of the sections that follow.
+        blocks: what it holds below the title.
+        notes: how it was computed, in small print at its foot.
         y: how far it is filled.
     """
 
     def __init__(self, finding: str, note: str = "") -> None:
         self.figure = Figure(figsize=(WIDTH, HEIGHT))
         self.findings = [finding]
+        self.blocks: list[blocks.Block] = []
+        self.notes: list[str] = []
         self.y = TOP
-        self._notes: list[list[str]] = []
-        self.paragraph(finding, TITLE, bold=True, leading=1.25)
+        self._write(finding, TITLE, bold=True, leading=1.25)
         self.space(0.1)
         self.rule()
         self.space(0.16)
@@ -136,20 +121,21 @@ class Page:
     @property
     def room(self) -> float:
         """Inches left above the notes and the footer."""
-        return HEIGHT - BOTTOM - self.y - sum(map(_note_height, self._notes))
+        return HEIGHT - BOTTOM - self.y - self._notes_height()
 
     def section(self, finding: str, note: str = "") -> None:
         """Another finding on this page, as a heading."""
         self.findings.append(finding)
+        self.blocks.append(blocks.Section(finding))
         self.space(0.24)
-        self.paragraph(finding, SECTION, bold=True, leading=1.25)
+        self._write(finding, SECTION, bold=True, leading=1.25)
         self.space(0.06)
         self.note(note)
 
     def note(self, text: str) -> None:
         """Keep how something was computed, in small print, for the foot of the page."""
         if text:
-            self._notes.append(wrap(text, INNER, SMALL))
+            self.notes.append(text)
 
     def space(self, inches: float) -> None:
         """Leave vertical space."""
@@ -168,55 +154,44 @@ class Page:
         )  # fmt: skip
 
     def paragraph(
-        self,
-        text: str,
-        size: float = BODY,
-        *,
-        bold: bool = False,
-        colour: str = INK,
-        leading: float = LEADING,
-        x: float = SIDE,
-        width: float = INNER,
-        family: str = SANS,
-        most: int = 12,
+        self, text: str, size: float = BODY, *, bold: bool = False, colour: str = INK, most: int = 12
     ) -> None:
         """Wrapped text of at most `most` lines, so that long names cannot overflow the page."""
-        lines = wrap(text, width, size, bold=bold, family=family)
-        if len(lines) > most:
-            lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]
-        for line in lines:
-            self.y += size * leading * POINT
-            weight = "bold" if bold else "normal"
-            self.text(x, self.y - 0.28 * size * POINT, line, size, color=colour, weight=weight, family=family)
+        self.blocks.append(blocks.Paragraph(text, bold, colour == MUTED))
+        self._write(text, size, bold=bold, colour=colour, most=most)
 
     def heading(self, text: str) -> None:
         """A small heading with space above it."""
+        self.blocks.append(blocks.Heading(text))
         self.space(ABOVE_HEADING)
-        self.paragraph(text, HEADING, bold=True)
+        self._write(text, HEADING, bold=True)
         self.space(BELOW_HEADING)
 
     def item(
         self, mark: str, text: str, *, colour: str = INK, label: str = "", indent: float = 2.55, most: int = 2
     ) -> None:
         """A list item of at most `most` lines: a mark, a label, and the text, indented by `indent` inches."""
+        self.blocks.append(blocks.Item(mark, colour, label, text))
         first, second = SIDE + 0.95, SIDE + indent
         self.space(0.035)
         base = self.y + SMALL * LEADING * POINT - 0.28 * SMALL * POINT
         self.text(SIDE, base, mark, SMALL, color=colour, weight="bold")
         self.text(first, base, shorten(label, second - first - 0.1, SMALL), SMALL)
-        self.paragraph(text, SMALL, x=second, width=SIDE + INNER - second, most=most)
+        self._write(text, SMALL, x=second, width=SIDE + INNER - second, most=most)
 
     def boxed(self, text: str) -> None:
         """A command to copy, on a tinted background."""
+        self.blocks.append(blocks.Command(text))
         lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]
         height = boxed_height(text)
         self._box(SIDE, self.y, INNER, height, WASH)
         self.space(0.07)
-        self.paragraph(" ".join(lines), BODY, x=SIDE + 0.15, width=INNER - 0.28, family=MONO, most=3)
+        self._write(" ".join(lines), BODY, x=SIDE + 0.15, width=INNER - 0.28, family=MONO, most=3)
         self.space(0.07)
 
     def figures(self, entries: Sequence[tuple[str, str]]) -> None:
         """Large figures side by side, each with a caption under it."""
+        self.blocks.append(blocks.Figures(tuple(entries)))
         width = (INNER - 0.15 * (len(entries) - 1)) / len(entries)
         captions = [wrap(caption, width - 0.24, SMALL)[:CAPTION_LINES] for _, caption in entries]
         height = 0.58 + max(len(lines) for lines in captions) * SMALL * 1.35 * POINT
@@ -231,20 +206,33 @@ class Page:
 
     def keys(self, entries: Sequence[Key]) -> None:
         """A legend, wrapped to several lines if needed."""
-        x, size = SIDE, SMALL
+        x, size, drawn = SIDE, SMALL, []
         self.space(0.13)
         for key in entries:
             width = 0.34 + measure(printable(key.label), size)
             if x > SIDE and x + width > WIDTH - SIDE:
                 x = SIDE
                 self.space(0.19)
-            self._key(x, self.y - 0.035, key)
+            drawn.append((key.label, self._key(x, self.y - 0.035, key)))
             self.text(x + 0.29, self.y, key.label, size, color=INK)
             x += width + 0.17
+        self.blocks.append(blocks.Legend(drawn))
         self.space(0.1)
 
-    def grid(self, count: int, columns: int, height: float, *, left: float = 0.56, below: float = 0.42) -> list[Axes]:
-        """`count` axes in reading order, each with space for labels on the left and below, and for a title above."""
+    def grid(
+        self,
+        count: int,
+        columns: int,
+        height: float,
+        *,
+        left: float = 0.56,
+        below: float = 0.42,
+        joined: bool = False,
+    ) -> list[Axes]:
+        """`count` axes in reading order, each with space for labels on the left and below, and for a title above.
+
+        `joined` axes are one picture where there is no paper to keep them together.
+        """
         across, down = INNER / columns, height / -(-count // columns)
         above, right = 0.27, 0.12
         found = []
@@ -253,6 +241,7 @@ class Page:
             y = self.y + (index // columns) * down + above
             size = (across - left - right, down - above - below)
             found.append(self._axes(x, y, *size))
+        self.blocks.append(blocks.Charts(found, (left, above, right, below), joined))
         self.space(height)
         return found
 
@@ -264,12 +253,14 @@ class Page:
         for index in range(count):
             x = SIDE + (index % columns) * across + (across - side) / 2
             found.append(self._axes(x, self.y + (index // columns) * height + above, side, side))
+        self.blocks.append(blocks.Charts(found, ((across - side) / 2, above, (across - side) / 2, 0.02)))
         self.space(-(-count // columns) * height)
         return found
 
     def strip(self, height: float) -> Axes:
         """Axes as wide as the page, without space for labels."""
         ax = self._axes(SIDE, self.y, INNER, height)
+        self.blocks.append(blocks.Charts([ax], (0.0, 0.0, 0.0, 0.0)))
         self.space(height)
         return ax
 
@@ -287,6 +278,7 @@ class Page:
         """
         heads = [_head(name) for name in head]
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+        self.blocks.append(blocks.Table(tuple(head), cells, tuple(right)))
         widths = _widths(heads, cells, size)
         edges = [SIDE + sum(widths[:column]) for column in range(len(widths))]
         step = size * ROW * POINT
@@ -307,14 +299,35 @@ class Page:
 
     def footer(self, left: str, number: int, total: int) -> None:
         """The notes, the study's name and the page's number."""
-        self.y = HEIGHT - BOTTOM - sum(map(_note_height, self._notes))
-        for lines in self._notes:
+        self.y = HEIGHT - BOTTOM - self._notes_height()
+        for lines in map(_note_lines, self.notes):
             self.space(NOTE_GAP)
-            self.paragraph(" ".join(lines), SMALL, colour=MUTED, leading=NOTE_LEADING, most=len(lines))
+            self._write(" ".join(lines), SMALL, colour=MUTED, leading=NOTE_LEADING, most=len(lines))
         y = HEIGHT - 0.6  # on Letter, 0.3 above its lower edge
         self._line(y - 0.17, SIDE, WIDTH - SIDE, RULE, 0.5)
         self.text(SIDE, y, shorten(left, INNER - 1.2, SMALL), SMALL, color=MUTED)
         self.text(WIDTH - SIDE, y, f"{number} / {total}", SMALL, color=MUTED, ha="right")
+
+    def _write(
+        self,
+        text: str,
+        size: float,
+        *,
+        bold: bool = False,
+        colour: str = INK,
+        leading: float = LEADING,
+        x: float = SIDE,
+        width: float = INNER,
+        family: str = SANS,
+        most: int = 12,
+    ) -> None:
+        lines = wrap(text, width, size, bold=bold, family=family)
+        if len(lines) > most:
+            lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]
+        for line in lines:
+            self.y += size * leading * POINT
+            weight = "bold" if bold else "normal"
+            self.text(x, self.y - 0.28 * size * POINT, line, size, color=colour, weight=weight, family=family)
 
     def _cell(self, x: float, width: float, cell: Cell, size: float, right: bool, lift: float = 0.0) -> None:
         style: dict[str, Any] = {"color": cell.colour, "weight": "bold" if cell.bold else "normal"}
@@ -333,19 +346,25 @@ class Page:
         corner = (x / WIDTH, 1 - (y + height) / HEIGHT)
         self.figure.add_artist(Rectangle(corner, width / WIDTH, height / HEIGHT, facecolor=colour, edgecolor="none"))
 
-    def _key(self, x: float, y: float, key: Key) -> None:
-        xs, up = ([x / WIDTH, (x + 0.22) / WIDTH], 1 - y / HEIGHT)
+    def _key(self, x: float, y: float, key: Key) -> blocks.Symbol:
+        xs, up, drawn = ([x / WIDTH, (x + 0.22) / WIDTH], 1 - y / HEIGHT, [])
         if key.line is not None:
-            self.figure.add_artist(Line2D(xs, [up, up], color=key.colour, linestyle=key.line, linewidth=1.5))
+            drawn.append(Line2D(xs, [up, up], color=key.colour, linestyle=key.line, linewidth=1.5))
         if key.marker is not None:
             face = "white" if key.hollow else key.colour
             middle = [sum(xs) / 2]
             style: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": key.colour, "markersize": 5}
-            self.figure.add_artist(Line2D(middle, [up], marker=key.marker, linestyle="none", **style))
+            drawn.append(Line2D(middle, [up], marker=key.marker, linestyle="none", **style))
+        for artist in drawn:
+            self.figure.add_artist(artist)
+        return blocks.Symbol(drawn, Bbox.from_bounds(x, HEIGHT - y - 0.06, 0.22, 0.12))
+
+    def _notes_height(self) -> float:
+        return sum(NOTE_GAP + len(_note_lines(text)) * SMALL * NOTE_LEADING * POINT for text in self.notes)
 
 
-def _note_height(lines: Sequence[str]) -> float:
-    return NOTE_GAP + len(lines) * SMALL * NOTE_LEADING * POINT
+def _note_lines(text: str) -> list[str]:
+    return wrap(text, INNER, SMALL)
 
 
 def _head(name: str) -> list[str]:

@@ -20,10 +20,21 @@ from reports.analysis.learning_curves import Band
 from reports.analysis.mistakes import Mistake
 from reports.analysis.progress import Progress
 from reports.analysis.statistics import Floats
+from reports.drawing import points
+from reports.drawing.blocks import INK
 from reports.drawing.fonts import measure, printable
-from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY, WASH, WIDTH, shorten
+from reports.drawing.layout import (
+    MUTED,
+    RULE,
+    SMALL,
+    TINY,
+    WASH,
+    WIDTH,
+    shorten,
+)
 from reports.drawing.scales import GUTTER, log_numbers
 from reports.drawing.style import BASE, FAILURE, GREY, PALETTE, PRUNED, Look, star
+from studies.record.reader import TrialRecord
 
 
 def best_so_far(
@@ -41,7 +52,7 @@ def best_so_far(
     """
     value, best = shown.value * scale, shown.best * scale
     done = np.isfinite(value)
-    ax.plot(
+    (dots,) = ax.plot(
         x[done],
         np.clip(value[done], *ends),
         "o",
@@ -51,29 +62,40 @@ def best_so_far(
         alpha=0.75,
         clip_on=False,
     )
+    points.name(dots, shown.number[done].tolist())
     ax.step(x[np.isfinite(best)], best[np.isfinite(best)], where="post", color=INK, linewidth=1.3)
     for index, number in enumerate(shown.number):
         if number in marks and done[index]:
-            star(ax, x[index], value[index], marks[int(number)])
+            star(ax, x[index], value[index], marks[int(number)], int(number))
 
 
 def in_the_strip(
-    ax: Axes, x: Floats, row: int, marker: Any, colour: str, *, maximize: bool, hollow: bool = False
+    ax: Axes,
+    x: Floats,
+    row: int,
+    marker: Any,
+    colour: str,
+    trials: NDArray[np.int64],
+    *,
+    maximize: bool,
+    hollow: bool = False,
 ) -> None:
     """Trials without a comparable value, in a row of the strip at the worse end: row 0 is the outermost."""
     depth = (0.27 + 0.46 * row) * GUTTER
     height = np.full(x.shape, depth if maximize else 1 - depth)
     style: dict[str, Any] = {"markersize": 4.2, "markeredgewidth": 0.9, "zorder": 4, "linestyle": "none"}
     face = "none" if hollow else colour
-    ax.plot(x, height, marker=marker, color=colour, markerfacecolor=face, transform=ax.get_xaxis_transform(), **style)
+    style["transform"] = ax.get_xaxis_transform()
+    (marks,) = ax.plot(x, height, marker=marker, color=colour, markerfacecolor=face, **style)
+    points.name(marks, trials.tolist())
 
 
-def unvalued(ax: Axes, x: Floats, outcome: Sequence[str], *, maximize: bool) -> None:
+def unvalued(ax: Axes, x: Floats, shown: Progress, *, maximize: bool) -> None:
     """Pruned trials as hollow triangles and failed ones as red crosses, in the strip at the worse end."""
-    pruned = np.array([name == "pruned" for name in outcome], dtype=bool)
-    broken = np.array([name in BROKEN for name in outcome], dtype=bool)
-    in_the_strip(ax, x[pruned], 0, "v", PRUNED, maximize=maximize, hollow=True)
-    in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
+    pruned = np.array([name == "pruned" for name in shown.outcome], dtype=bool)
+    broken = np.array([name in BROKEN for name in shown.outcome], dtype=bool)
+    in_the_strip(ax, x[pruned], 0, "v", PRUNED, shown.number[pruned], maximize=maximize, hollow=True)
+    in_the_strip(ax, x[broken], 1, "x", FAILURE, shown.number[broken], maximize=maximize)
 
 
 def rest(ax: Axes, shown: Band, scale: float) -> None:
@@ -84,20 +106,22 @@ def rest(ax: Axes, shown: Band, scale: float) -> None:
         ax.plot(np.arange(1, len(line) + 1), line * scale, color=GREY, linewidth=0.7)
 
 
-def curve(ax: Axes, values: Floats, counted: int | None, look: Look) -> None:
+def curve(ax: Axes, values: Floats, counted: int | None, look: Look, trial: int) -> None:
     """One trial's metric by epoch, from 1, with a mark on the selected epoch."""
-    ax.plot(np.arange(1, len(values) + 1), values, color=look.colour, linestyle=look.line, linewidth=1.4)
+    (line,) = ax.plot(np.arange(1, len(values) + 1), values, color=look.colour, linestyle=look.line, linewidth=1.4)
+    points.name(line, [trial] * len(values))
     if counted is not None and np.isfinite(values[counted]):
-        star(ax, counted + 1, float(values[counted]), look, 5.5)
+        star(ax, counted + 1, float(values[counted]), look, trial, 5.5)
 
 
 def scatter(
-    ax: Axes, x: Floats, value: Floats, outcome: Sequence[str], ends: tuple[float, float], *, maximize: bool
+    ax: Axes, x: Floats, value: Floats, trials: Sequence[TrialRecord], ends: tuple[float, float], *, maximize: bool
 ) -> None:
     """Completed trials as dots, pruned ones as hollow triangles, failed ones as red crosses.
 
     A completed trial far worse than the rest is drawn at the worse end; a pruned one beyond it in the strip.
     """
+    outcome, number = [trial.outcome for trial in trials], np.array([trial.number for trial in trials], dtype=np.int64)
     known = np.isfinite(x)
     complete = known & np.isfinite(value) & np.array([name == "complete" for name in outcome], dtype=bool)
     pruned = known & np.array([name == "pruned" for name in outcome], dtype=bool)
@@ -105,12 +129,15 @@ def scatter(
     broken = known & np.array([name in BROKEN for name in outcome], dtype=bool)
     size = 2.4 if complete.sum() > 150 else 3.6
     hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": PRUNED, "markeredgewidth": 0.7}
-    ax.plot(x[inside], value[inside], "v", markersize=size + 0.4, alpha=0.85, **hollow)
-    ax.plot(
+    (triangles,) = ax.plot(x[inside], value[inside], "v", markersize=size + 0.4, alpha=0.85, **hollow)
+    (dots,) = ax.plot(
         x[complete], np.clip(value[complete], *ends), "o", color=GREY, markersize=size, markeredgewidth=0, alpha=0.8
     )
-    in_the_strip(ax, x[pruned & ~inside], 0, "v", PRUNED, maximize=maximize, hollow=True)
-    in_the_strip(ax, x[broken], 1, "x", FAILURE, maximize=maximize)
+    points.name(triangles, number[inside].tolist())
+    points.name(dots, number[complete].tolist())
+    outside = pruned & ~inside
+    in_the_strip(ax, x[outside], 0, "v", PRUNED, number[outside], maximize=maximize, hollow=True)
+    in_the_strip(ax, x[broken], 1, "x", FAILURE, number[broken], maximize=maximize)
 
 
 def importance_shares(ax: Axes, found: Importance) -> None:
@@ -152,7 +179,7 @@ def confirmation(
     for y, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
         look = marks[row.trial]
         offsets = np.linspace(-0.09, 0.09, len(row.values)) if len(row.values) > 1 else np.zeros(1)
-        ax.plot(
+        (dots,) = ax.plot(
             row.values * scale,
             y + offsets,
             "o",
@@ -163,7 +190,7 @@ def confirmation(
             markeredgewidth=0.5,
         )
         ax.plot([row.mean * scale] * 2, [y - 0.24, y + 0.24], color=look.colour, linewidth=2)
-        ax.plot(
+        (diamond,) = ax.plot(
             [row.search_value * scale],
             [y],
             "D",
@@ -172,6 +199,8 @@ def confirmation(
             markersize=5.5,
             markeredgewidth=1.1,
         )
+        points.name(dots, [row.trial] * len(row.values))
+        points.name(diamond, [row.trial])
     ax.set_yticks(range(len(rows) - 1, -1, -1), list(names), parse_math=False)
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(False, axis="y")

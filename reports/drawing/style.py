@@ -12,8 +12,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from reports.drawing import points
+from reports.drawing.blocks import INK
 from reports.drawing.fonts import printable
-from reports.drawing.layout import INK, MUTED, RULE, SMALL, TINY
+from reports.drawing.layout import MUTED, RULE, SMALL, TINY
 
 GREY, BASE, FAILURE, PRUNED = "#8b95a1", "#1b1f24", "#c0392b", "#a08a5b"
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
@@ -55,10 +57,10 @@ def frame(ax: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     ax.set_ylabel(printable(y), fontsize=SMALL, color=INK, labelpad=3, parse_math=False)
 
 
-def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
-    """The mark of a highlighted trial."""
+def star(ax: Axes, x: float, y: float, look: Look, trial: int, size: float = 7.0) -> None:
+    """The mark of a highlighted trial, by its number."""
     size = size * (0.85 if isinstance(look.marker, str) and look.marker != "*" else 1.45)
-    ax.plot(
+    (mark,) = ax.plot(
         [x],
         [y],
         marker=look.marker,
@@ -69,6 +71,7 @@ def star(ax: Axes, x: float, y: float, look: Look, size: float = 7.0) -> None:
         zorder=5,
         clip_on=False,
     )
+    points.name(mark, [trial])
 
 
 def level(ax: Axes, value: float, label: str, *, above: bool = True) -> None:

@@ -21,6 +21,7 @@ from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, fi
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, winner
 from reports.analysis.wording import counted, in_words, listed, setting
+from reports.drawing.blocks import Cell
 from reports.drawing.fonts import POINT
 from reports.drawing.layout import (
     BODY,
@@ -29,7 +30,6 @@ from reports.drawing.layout import (
     MUTED,
     ROW,
     SMALL,
-    Cell,
     Page,
     boxed_height,
     lines_height,

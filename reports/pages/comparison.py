@@ -18,8 +18,9 @@ from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import standing
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import MetricFormat, counted, listed
-from reports.drawing import scales, style
-from reports.drawing.layout import BODY, SMALL, Key, Page, shorten
+from reports.drawing import points, scales, style
+from reports.drawing.blocks import Key
+from reports.drawing.layout import BODY, SMALL, Page, shorten
 from reports.pages.context import interval
 from reports.pages.progress import time_unit
 
@@ -189,7 +190,8 @@ def _courses_note(compared: Sequence[Side]) -> str:
 
 def _space(compared: Sequence[Side], metric: MetricFormat) -> list[Page]:
     shared = _shared([side.records[0].study["space"] for side in compared])
-    trials = [[trial for record in side.records for trial in record.ranked()] for side in compared]
+    known = [[(record.uid, trial) for record in side.records for trial in record.ranked()] for side in compared]
+    trials = [[trial for _, trial in side] for side in known]
     if not shared or not any(trials):
         return []
     n = listed(f"{len(found)} of {side.label}" for side, found in zip(compared, trials, strict=True))
@@ -211,10 +213,11 @@ def _space(compared: Sequence[Side], metric: MetricFormat) -> list[Page]:
             x = scales.spread(axis, values(axis, found), [trial.number for trial in found])
             y = np.clip(np.array([trial.value for trial in found], dtype=np.float64) * metric.scale, low, high)
             face = style.PALETTE[place] if place == 0 else "none"
-            ax.plot(
+            (dots,) = ax.plot(
                 x, y, MARKERS[place], markersize=2.8, markerfacecolor=face, markeredgecolor=style.PALETTE[place],
                 markeredgewidth=0.7, alpha=0.8, rasterized=len(found) > 400,
             )  # fmt: skip
+            points.name(dots, [(uid, trial.number) for uid, trial in known[place]])
     return [page]
 
 

@@ -19,7 +19,8 @@ from reports.analysis.confirmation import (
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY, MUTED, SMALL, Cell, Page
+from reports.drawing.blocks import Cell
+from reports.drawing.layout import BODY, MUTED, SMALL, Page
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, interval, name
 

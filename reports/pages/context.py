@@ -21,7 +21,8 @@ from reports.analysis.standing import BASELINE, UNFINISHED, Standing, standing, 
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import MetricFormat, counted
 from reports.drawing import scales, style
-from reports.drawing.layout import INK, WASH, Key
+from reports.drawing.blocks import INK, Key
+from reports.drawing.layout import WASH
 from studies.record.reader import SweepRecord, TrialRecord
 
 FEWEST_COMPLETE = 10

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from reports.analysis import wording
 from reports.analysis.failures import BROKEN
 from reports.analysis.wording import counted, listed, percent
-from reports.drawing import plots, scales, style
-from reports.drawing.layout import BODY, INK
+from reports.drawing import plots, points, scales, style
+from reports.drawing.blocks import INK
+from reports.drawing.layout import BODY
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 from studies.record.reader import SweepRecord, TrialRecord
@@ -73,12 +74,15 @@ def _pareto(ax: Axes, report: Report, ranked: list[TrialRecord]) -> None:
     low, high = report.ends(value)
     style.frame(ax, x="training time of the trial (seconds)", y=metric.axis)
     y = np.clip(value * metric.scale, low, high)
-    ax.plot(seconds, y, "o", color=style.GREY, markersize=3, markeredgewidth=0, alpha=0.75, rasterized=len(y) > MANY)
+    (dots,) = ax.plot(
+        seconds, y, "o", color=style.GREY, markersize=3, markeredgewidth=0, alpha=0.75, rasterized=len(y) > MANY
+    )
+    points.name(dots, [trial.number for trial in ranked])
     front = _front(seconds)
     ax.step(seconds[front], y[front], where="post", color=INK, linewidth=1.1)
     for trial, x, height in zip(ranked, seconds, y, strict=True):
         if trial.number in report.looks:
-            style.star(ax, float(x), float(height), report.looks[trial.number])
+            style.star(ax, float(x), float(height), report.looks[trial.number], trial.number)
     if seconds.max() > 8 * max(seconds.min(), 1e-9):
         scales.log_numbers(ax.xaxis, (float(seconds.min()), float(seconds.max())))
     report.axis(ax, (low, high), gutter=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.analysis.importance import FEWEST, LEVEL, SHUFFLES, Importance
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import INK, Key
+from reports.drawing.blocks import INK, Key
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, capital
 
@@ -25,7 +25,7 @@ def ranking(report: Report, sheets: Sheets) -> None:
         ]
     )
     height = min(0.8 + 0.28 * len(found.names), 4.6)
-    left, right = page.grid(2, 2, height, left=1.25)
+    left, right = page.grid(2, 2, height, left=1.25, joined=True)
     style.frame(left, title="Explained by itself", x="share of the variance of results")
     plots.importance_shares(left, found)
     style.frame(right, title="Explained by parts of its range", x="share of the variance of results, adjusted")

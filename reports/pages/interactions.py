@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
 
 from reports.analysis.axes import values
 from reports.analysis.interactions import MIN_SHARE, MIN_TRIALS, Pair, pairs
 from reports.analysis.wording import counted, listed, percent
-from reports.drawing import scales, style
-from reports.drawing.layout import SMALL, Key, shorten
+from reports.drawing import points, scales, style
+from reports.drawing.blocks import Key
+from reports.drawing.layout import SMALL, shorten
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 
@@ -51,6 +54,7 @@ def _points(ax: Axes, report: Report, pair: Pair) -> None:
     )
     scales.axis_scale(ax, pair.x)
     scales.axis_scale(ax, pair.y, vertical=True)
+    drawn: Line2D | PathCollection
     for trials, outcome in ((others, "pruned"), (others, "broken"), (ranked, "complete")):
         kept = [
             trial for trial in trials if outcome == "complete" or (trial.outcome == "pruned") == (outcome == "pruned")
@@ -59,11 +63,17 @@ def _points(ax: Axes, report: Report, pair: Pair) -> None:
         if outcome == "complete":
             place = np.arange(len(kept)) / max(1, len(kept) - 1)
             order = slice(None, None, -1)  # the best on top
-            ax.scatter(x[order], y[order], c=SCALE(0.95 * place[order]), s=16, linewidths=0, rasterized=len(kept) > 500)
+            kept = kept[order]
+            drawn = ax.scatter(
+                x[order], y[order], c=SCALE(0.95 * place[order]), s=16, linewidths=0, rasterized=len(kept) > 500
+            )
         elif outcome == "pruned":
-            ax.plot(x, y, "v", markersize=3, markerfacecolor="none", markeredgecolor=style.PRUNED, markeredgewidth=0.6)
+            (drawn,) = ax.plot(
+                x, y, "v", markersize=3, markerfacecolor="none", markeredgecolor=style.PRUNED, markeredgewidth=0.6
+            )
         else:
-            ax.plot(x, y, "x", markersize=3.5, color=style.FAILURE, markeredgewidth=0.9)
+            (drawn,) = ax.plot(x, y, "x", markersize=3.5, color=style.FAILURE, markeredgewidth=0.9)
+        points.name(drawn, [trial.number for trial in kept])
 
 
 def _finding(found: Sequence[Pair]) -> str:

@@ -43,6 +43,7 @@ def curves(report: Report, sheets: Sheets) -> None:
                     trial.epochs[column] * scale,
                     trial.selected_epoch,
                     report.looks[number],
+                    number,
                 )
         shared = [by_number[n].epochs[f"{split}_{kind}"] * scale for n in named for split in ("train", "validation")]
         scales.same_window(grid[2 * row : 2 * row + 2], shared, log=kind == "loss")

@@ -36,7 +36,7 @@ def _progress_panel(ax: Axes, report: Report, shown: Progress, x: Floats, label:
     ax.set_xlim(0, float(x[-1]) * 1.02 or 1.0)
     scales.whole_numbers(ax, up_to=float(x[-1]))
     plots.best_so_far(ax, x, shown, report.metric.scale, ends, report.looks)
-    plots.unvalued(ax, x, shown.outcome, maximize=maximize)
+    plots.unvalued(ax, x, shown, maximize=maximize)
     if report.standing.baseline:
         value = (report.standing.baseline.value or 0.0) * report.metric.scale
         style.level(ax, value, f"baseline {report.metric.text(report.standing.baseline.value)}", above=not maximize)

@@ -15,7 +15,8 @@ from reports.analysis.standing import BASELINE, winner
 from reports.analysis.statistics import Floats
 from reports.analysis.wording import counted, listed
 from reports.drawing import plots, scales, style
-from reports.drawing.layout import MUTED, SMALL, Key, Page, shorten
+from reports.drawing.blocks import Key
+from reports.drawing.layout import MUTED, SMALL, Page, shorten
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 from reports.pages.importance import no_ranking
@@ -46,7 +47,6 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
     page.keys([*report.keys(starred, ("complete", "pruned value", "broken")), *lines])
     rows = math.ceil(len(sheet) / 2)
     objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
-    outcome = [t.outcome for t in trials]
     complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
     ends = report.ends(complete)
     grid = page.grid(len(sheet), 2, min(rows * 2.2, page.room), left=0.5)
@@ -55,7 +55,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
         scales.axis_scale(ax, axis)
         x = scales.spread(axis, values(axis, trials), [t.number for t in trials])
         report.axis(ax, ends)
-        plots.scatter(ax, x, objective * report.metric.scale, outcome, ends, maximize=report.metric.maximize)
+        plots.scatter(ax, x, objective * report.metric.scale, trials, ends, maximize=report.metric.maximize)
         _parts(ax, report, parts.get(axis.name), ends)
         for number in reversed(starred):  # the winner last, on top
             _star(ax, report, number, x, complete, ends)
@@ -83,7 +83,7 @@ def _star(ax: Axes, report: Report, number: int, x: Floats, value: Floats, ends:
     at = next(index for index, trial in enumerate(report.record.trials) if trial.number == number)
     if math.isfinite(x[at]) and math.isfinite(value[at]):
         height = float(np.clip(value[at] * report.metric.scale, *ends))
-        style.star(ax, float(x[at]), height, report.looks[number])
+        style.star(ax, float(x[at]), height, report.looks[number], number)
 
 
 def _axis_title(report: Report, axis: Axis) -> str:

@@ -9,7 +9,8 @@ from reports.analysis.progress import search_progress
 from reports.analysis.trial_budget import Enough, enough
 from reports.analysis.wording import counted
 from reports.drawing import style
-from reports.drawing.layout import BODY, INK, Key
+from reports.drawing.blocks import INK, Key
+from reports.drawing.layout import BODY
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from reports.analysis import wording
 from reports.analysis.failures import BROKEN, failure_causes
 from reports.analysis.wording import counted, setting
-from reports.drawing.layout import INK, MUTED, SMALL, TINY, Cell, Page
+from reports.drawing.blocks import INK, Cell
+from reports.drawing.layout import MUTED, SMALL, TINY, Page
 from reports.drawing.sheets import Sheets
 from reports.pages.context import Report, epoch
 from studies.record.reader import TrialRecord

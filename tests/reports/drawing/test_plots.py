@@ -1,6 +1,7 @@
 """Each plot renders small arrays, including empty ones, on the given axes."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from reports.analysis.confirmation import ConfirmedTrial
 from reports.analysis.confusion import Confusion
 from reports.analysis.learning_curves import Band
 from reports.analysis.progress import Progress
-from reports.drawing import plots, scales, style
+from reports.drawing import plots, points, scales, style
 
 NONE = np.empty(0)
 LOOKS = style.looks([7, 3], baseline=0)
@@ -40,7 +41,7 @@ def test_best_so_far(ax):
     )
     scales.objective_axis(ax, (80, 95), maximize=True)
     plots.best_so_far(ax, np.array([1.0, 2.0]), shown, 100, (80, 95), LOOKS)
-    plots.unvalued(ax, np.array([1.0, 2.0]), shown.outcome, maximize=True)
+    plots.unvalued(ax, np.array([1.0, 2.0]), shown, maximize=True)
 
     low, high = ax.get_ylim()
     assert low < 80
@@ -52,11 +53,15 @@ def test_scatter_draws_trials_without_a_value_in_the_strip(ax, maximize):
     x, value = np.array([1e-3, 2e-3, 3e-3, np.nan]), np.array([0.5, np.nan, 99.0, 0.4])
     scales.axis_scale(ax, RATE)
     scales.objective_axis(ax, (0, 1), maximize=maximize)
-    plots.scatter(ax, x, value, ("complete", "diverged", "pruned", "complete"), (0, 1), maximize=maximize)
+    outcomes = ("complete", "diverged", "pruned", "complete")
+    trials = [SimpleNamespace(outcome=outcome, number=number) for number, outcome in enumerate(outcomes, 5)]
+    plots.scatter(ax, x, value, trials, (0, 1), maximize=maximize)
+
+    assert sorted(point.trial for point in points.named(ax)) == [5, 6, 7]
 
 
 def test_scatter_of_nothing(ax):
-    plots.scatter(ax, NONE, NONE, (), (0, 1), maximize=True)
+    plots.scatter(ax, NONE, NONE, [], (0, 1), maximize=True)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_only_trials_with_the_same_choice_are_offset():
 def test_highlighted_curves_and_other_trials(ax):
     plots.rest(ax, Band(np.array([1.0, 2.0]), np.array([0.1, 0.1]), np.array([0.2, 0.3]), (), 6), 1.0)
     plots.rest(ax, Band(NONE, NONE, NONE, (np.array([0.5, np.nan]),), 1), 1.0)
-    plots.curve(ax, np.array([0.5, 0.4, np.nan]), 2, LOOKS[7])
+    plots.curve(ax, np.array([0.5, 0.4, np.nan]), 2, LOOKS[7], 7)
     scales.same_window([ax], [np.array([0.5, 0.0, np.nan])], log=True)
 
 
