@@ -1,4 +1,4 @@
-# `make` lists the targets. STUDY, TARGET, MINUTES, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER and SEED are passed on.
+# `make` lists the targets. STUDY, TARGET, MINUTES, TRIALS, MORE, WORKERS, CLUSTER, HOME_DIR, PORT, PAPER, HTML and SEED are passed on.
 .DEFAULT_GOAL := help
 .PHONY: help sweep cluster ui dashboard report test test-all chaos bench peers race scaling check format lock clean
 .DELETE_ON_ERROR:
@@ -14,10 +14,11 @@ CLUSTER ?=
 HOME_DIR ?=
 PORT ?=
 PAPER ?=
+HTML ?=
 SEED ?=
 
 # Values reach the program through the environment, so that the shell does not interpret them.
-export STUDY TARGET MINUTES TRIALS MORE WORKERS CLUSTER PORT PAPER SEED
+export STUDY TARGET MINUTES TRIALS MORE WORKERS CLUSTER PORT PAPER HTML SEED
 export PYTHONSAFEPATH := 1
 # If it is set, every start compiles every module again: 1.8 s of the 3.2 s in which `sweep run` imports them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +32,7 @@ RUN := $(VENV)/bin/sweep
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
-	@printf '\n  variables: STUDY=name, file.toml or data.csv  TARGET=column  MINUTES=10  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  SEED=1\n'
+	@printf '\n  variables: STUDY=name, file.toml or data.csv  TARGET=column  MINUTES=10  TRIALS=total  MORE=added  WORKERS=processes  CLUSTER=tcp://host:8786  HOME_DIR=runs  PORT=5000  PAPER=letter  HTML=1  SEED=1\n'
 
 # The locks are installed with their hashes checked, then the project itself: pip does not accept both in one command.
 # Modules are compiled when they are first imported (--no-compile): most are never imported, so this halves the set-up time.
@@ -62,8 +63,8 @@ ui: $(VENV)/.installed $(DRIVER) ## Open MLflow on the recorded sweeps
 dashboard: $(VENV)/.installed-dashboard $(DRIVER) ## Show a study in optuna-dashboard; read-only
 	@$(RUN) dashboard $${STUDY:+"$$STUDY"} $${PORT:+--port "$$PORT"}
 
-report: $(VENV)/.installed $(DRIVER) ## Write the PDF report of STUDY
-	@$(RUN) report $${STUDY:+"$$STUDY"} $${PAPER:+--paper "$$PAPER"}
+report: $(VENV)/.installed $(DRIVER) ## Write the report of STUDY, as a PDF or with HTML=1 as HTML
+	@$(RUN) report $${STUDY:+"$$STUDY"} $${PAPER:+--paper "$$PAPER"} $${HTML:+--html}
 
 test: $(VENV)/.installed-dev ## Run the fast tests
 	@$(VENV)/bin/python -m pytest $(PARALLEL) -m "not mnist and not slow"

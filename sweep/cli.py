@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from studies.record.folder import Home, StudyFolder
+from studies.record.folder import Home
 from sweep.commands.mirror_lines import sent
 from sweep.commands.options import Seconds, output_file, scheduler_address, shared_options
 from sweep.errors import DAMAGED
@@ -210,16 +210,20 @@ def verify(name: str, home: Path, tracking: str | None, debug: bool) -> None:
     click.echo("\n".join(datasets.verify(name, Home(home).data)))
 
 
-@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist --short; sweep report mnist mnist-2")
+@sweep.command(epilog="Examples: sweep report mnist; sweep report mnist --html; sweep report mnist mnist-2")
 @shared_options
 @click.argument("study", nargs=-1)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     callback=output_file,
-    help="The PDF file to write; default: report.pdf in the study's folder, a comparison in the home folder.",
+    help="The file to write, as HTML if it ends in .html; default: report.pdf or report.html in the study's folder, a "
+    "comparison in the home folder.",
 )
-@click.option("--paper", type=click.Choice(["a4", "letter"]), default="a4", show_default=True, help="Paper size.")
+@click.option("--html", is_flag=True, help="Write one HTML file, whose charts show a trial's settings when pointed at.")
+@click.option(
+    "--paper", type=click.Choice(["a4", "letter"]), default="a4", show_default=True, help="Paper size of a PDF."
+)
 @click.option("--short", is_flag=True, help="Only the first two pages: the answer, and whether it is real.")
 @click.option("--json", "as_json", is_flag=True, help="Print the paths and the checks as JSON.")
 def report(
@@ -227,29 +231,19 @@ def report(
     home: Path,
     tracking: str | None,
     out: Path | None,
+    html: bool,
     paper: str,
     short: bool,
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Write the PDF report of STUDY, also while it runs; with two or three studies, write their comparison."""
+    """Write the report of STUDY as a PDF or as HTML, also while it runs; of two or three studies, their comparison."""
     from sweep.commands.recorded import read_record
 
     records = [read_record(home, name) for name in study or (None,)]
-    from sweep.commands.report import compare, summary, write  # imports matplotlib: after the studies are found
+    from sweep.commands.report import report_on  # imports matplotlib: after the studies are found
 
-    if len(records) > 1:
-        if short:
-            raise click.UsageError("--short is for the report of one study")
-        compared = compare(records, home, out, paper)
-        click.echo(json.dumps({"report": str(compared)}) if as_json else str(compared))
-        return
-    record = records[0]
-    written = write(record, out or StudyFolder(record.folder).report, paper, short=short)
-    if as_json:
-        click.echo(json.dumps(summary(record, written), indent=2))
-    else:
-        click.echo("\n".join(str(path) for path in written))
+    click.echo(report_on(records, home, out, paper=paper, html=html, short=short, as_json=as_json))
 
 
 @sweep.command(epilog="Examples: sweep export mnist --out trials.csv; sweep export mnist --epochs --out - | head")

@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 from pypdf import PdfReader
 
-from reports import pages, pdf
+from reports import html, pages, pdf
 from reports.analysis.wording import in_words
 from reports.drawing.fonts import UNKNOWN, measure, printable
 from reports.drawing.layout import HEIGHT, INNER, SIDE, WIDTH, Page, settings, shorten, wrap
@@ -71,10 +71,10 @@ class Later(datetime.datetime):
 datetime.datetime = Later
 time.time = lambda: 1_936_753_445.0
 from conftest import make_record
-from reports import pdf
-pdf.write(make_record({trials}, outcome="complete", confirmed=True), Path({out!r}))
+from reports import {kind}
+{kind}.write(make_record({trials}, outcome="complete", confirmed=True), Path({out!r}))
 """
-MATPLOTLIBRC = "font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\npdf.fonttype: 3\n"
+MATPLOTLIBRC = "font.size: 30\naxes.facecolor: red\nlines.linewidth: 9\npdf.fonttype: 3\nsvg.fonttype: path\n"
 TRIALS = 24
 """Enough to rank importance."""
 
@@ -88,16 +88,20 @@ def confirmed(made_up, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_bytes_do_not_depend_on_time_place_process_or_settings(confirmed, tmp_path):
+@pytest.mark.parametrize("kind", ["pdf", "html"])
+def test_the_bytes_do_not_depend_on_time_place_process_or_settings(confirmed, made_up, tmp_path, kind):
     """With another clock, time zone, locale, folder, hash seed and matplotlibrc."""
-    out = tmp_path / "elsewhere.pdf"
+    out, here = tmp_path / f"elsewhere.{kind}", confirmed
     (tmp_path / "matplotlibrc").write_text(MATPLOTLIBRC)
-    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out), trials=TRIALS)
+    script = ELSEWHERE.format(tests=str(Path(__file__).parent), out=str(out), trials=TRIALS, kind=kind)
     root = str(Path(pdf.__file__).parent.parent)
     other = {"TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "4711", "PYTHONPATH": root}
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, env={**os.environ, **other}, timeout=120)
 
-    assert out.read_bytes() == confirmed.read_bytes()
+    if kind == "html":
+        here = tmp_path / "here.html"
+        html.write(made_up(TRIALS, outcome="complete", confirmed=True), here)
+    assert out.read_bytes() == here.read_bytes()
 
 
 @pytest.mark.slow

@@ -50,6 +50,21 @@ def test_a_report_and_its_checks_as_json(home, tmp_path):
     assert "boundary" in [check["name"] for check in told["checks"]]
 
 
+def test_a_report_is_html_by_option_or_by_the_name_of_its_file(home, tmp_path):
+    """--short gives two pages; a contradiction is refused."""
+    kept, named = home / "tiny" / "report.html", tmp_path / "named.html"
+
+    assert run(home, "report", "tiny", "--html").split()[0] == str(kept)
+    assert run(home, "report", "tiny", "--short", "--out", str(named)).split()[0] == str(named)
+    assert kept.read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert 1 <= named.read_text("utf-8").count("<h2") <= 2 < kept.read_text("utf-8").count("<h2")
+    assert not (home / "tiny" / "report.pdf").exists()
+
+    result = CliRunner().invoke(sweep, ["report", "tiny", "--html", "--out", "x.pdf", "--home", str(home)])
+    assert (result.exit_code, "give one of them" in result.output) == (2, True), result.output
+    assert not Path("x.pdf").exists()
+
+
 def test_an_export_has_one_row_per_trial_or_epoch(home, tmp_path):
     """The two tables share `number`, and the selected epoch is the trial's."""
     out = tmp_path / "out.csv"
