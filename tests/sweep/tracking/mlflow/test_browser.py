@@ -189,7 +189,7 @@ def test_the_run_of_the_study_has_a_description_with_question_and_result(shown, 
     assert links["All trials side by side"] == shown["charts"]
     assert links["registered model"] == f"{shown['address']}/#/models/sweep-digits"
     assert f"first of them, with {100 * final_accuracy(record).accuracies[0]:.2f} %" in text
-    children = re.search(r"Child runs\s(.*?)Source", text, re.DOTALL)[1]
+    children = re.search(r"Child runs\s(.*?)(Load more|Source)", text, re.DOTALL)[1]
     assert [name.strip() for name in children.split(",")][:TRIALS] == [_name(trial) for trial in record.trials[:10]]
     assert not re.search(r"\bsweep\.(study|key|digest|files|sent)\b", text)  # tags that only `sweep sync` reads
     assert "Show more" not in text
