@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from sweep.commands.mirror_lines import diagnosis
 from sweep.storage.database import is_active
-from sweep.tracking.diff import YOURS
+from sweep.tracking.diff import YOURS, Difference
 from sweep.tracking.doctor import examine, in_words
 from sweep.tracking.mlflow.client import MlflowTracker
+
+MOST_LINES = 10
+"""Differences of one run that are printed."""
 
 
 def examine_studies(
@@ -32,10 +36,21 @@ def examine_studies(
     tracker = MlflowTracker(uri)
     for folder in folders:
         found, still = examine(folder, tracker, active=is_active(folder), fix=fix, force=force)
-        for one in found:
-            yield f"{folder.name}: {in_words(one)}{_outcome(one.kind, one in still, fix)}", 0
+        for line in _lines(found, still, fix):
+            yield f"{folder.name}: {line}", 0
         damage, left = (sum(one.kind != YOURS for one in some) for some in (found, still))
         yield f"{folder.name}: {diagnosis(home, tracking, folder.name, damage, left, fix)}", left
+
+
+def _lines(found: Sequence[Difference], still: Sequence[Difference], fix: bool) -> Iterator[str]:
+    """The differences in words, at most MOST_LINES of one run: a damaged curve may have one for every epoch."""
+    left = set(still)
+    for _, group in groupby(found, key=lambda one: one.where):
+        several = list(group)
+        for one in several[:MOST_LINES]:
+            yield in_words(one) + _outcome(one.kind, one in left, fix)
+        if len(several) > MOST_LINES:
+            yield f"run {several[0].where} in MLflow has {len(several) - MOST_LINES} differences more"
 
 
 def _outcome(kind: str, is_left: bool, fix: bool) -> str:

@@ -19,6 +19,8 @@ from sweep.tracking.tracker import Point
 
 FORMAT = 11
 """Part of every digest. Raise it when the mapping from record to runs changes: the next sync renews every run."""
+UNCHANGEABLE = 1
+"""Raise it when names, steps or values of params or curves change, which MLflow never changes: runs are sent again."""
 STATUS = {
     "complete": "FINISHED",
     "pruned": "KILLED",

@@ -28,7 +28,16 @@ from sweep.tracking.marks import MODEL_LINK, Marks
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.sync_result import Changes
 from sweep.tracking.tracker import POINTS_PER_CALL, Experiment, Point, RemoteRun, Tracker, TrackerError
-from sweep.tracking.user_edits import SENT_TAG, Edits, additions, created, edits_of, is_outdated, sent_tag
+from sweep.tracking.user_edits import (
+    SENT_TAG,
+    Edits,
+    additions,
+    created,
+    edits_of,
+    is_outdated,
+    says_what_was_sent,
+    sent_tag,
+)
 from sweep.tracking.views import STUDY_TAG
 
 logger = logging.getLogger(__name__)
@@ -201,9 +210,9 @@ class RemoteStudy:
         MLflow changes neither params nor metrics. If it fails in between, the next pass finds two copies.
         """
         former = self.runs.pop(run.key)
-        old = is_outdated(former)
-        changes = self.ensure(record, run)
-        self._take_over(self.runs[run.key], former, additions(run, former) if old else edits_of(former))
+        changes, old = self.ensure(record, run), is_outdated(former)
+        edits = edits_of(former) if says_what_was_sent(former) else additions(run, former)
+        self._take_over(self.runs[run.key], former, edits)
         self._delete(
             former, "of an older version, and sent again" if old else "with wrong params or metrics, and sent again"
         )

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.tracking.expected_runs import Run
+from sweep.tracking.expected_runs import UNCHANGEABLE, Run
 from sweep.tracking.tracker import RemoteRun
 
 SENT_TAG = "sweep.sent"
 _OURS = ("sweep.", "mlflow.")
 """Prefixes of tags that are never the user's: the mirror's own, and MLflow's except those of `_EDITABLE`."""
-_FIELDS = ("names", "tags", "params", "metrics", "created")
+_FIELDS = ("format", "names", "tags", "params", "metrics", "created")
 _EDITABLE = {"mlflow.note.content": "description", "mlflow.runColor": "colour"}
 """MLflow's tags that its page lets a user change, and its words for them."""
 
@@ -82,8 +82,13 @@ def additions(run: Run, remote: RemoteRun) -> Edits:
 
 
 def is_outdated(remote: RemoteRun) -> bool:
-    """Whether an older version created the run: its steps were counted from 0, and MLflow never changes a metric."""
-    return not _sent(remote)
+    """Whether an older version created the run, with other params or curves: MLflow never changes one."""
+    return _sent(remote).get("format") != UNCHANGEABLE
+
+
+def says_what_was_sent(remote: RemoteRun) -> bool:
+    """Whether it is known what of a run is its user's."""
+    return bool(_sent(remote))
 
 
 def created(remote: RemoteRun) -> int:
@@ -114,6 +119,7 @@ def sent_tag(run: Run, remote: RemoteRun | None) -> str:
     before = (_sent(remote) if remote else {}) or {"names": [], "metrics": [], "created": time.time_ns()}
     metrics = dict.fromkeys([*before["metrics"], *(point.key for point in (*run.curves, *run.scalars))])
     values = {
+        "format": UNCHANGEABLE,
         "names": list(dict.fromkeys([*before["names"], _short(run.name)])),
         "tags": {
             key: _short(value) for key, value in run.tags.items() if key in _EDITABLE or not key.startswith(_OURS)

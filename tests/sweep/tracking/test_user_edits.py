@@ -201,6 +201,20 @@ def test_runs_of_an_older_version_are_sent_again(
     assert diagnosed(folder, tracker) == [EDITED[1], EDITED[3]]
 
 
+def test_runs_of_another_format_are_sent_again_with_all_edits(folder: Path, tracker: MemoryTracker) -> None:
+    """They say what was sent, so that a changed name is known too."""
+    former = tracker.run("search/1")
+    edit(former)
+    former.tags[SENT_TAG] = former.tags[SENT_TAG].replace('{"format":1,', '{"format":0,')
+    former.tags["sweep.digest"] = "of another format"
+
+    assert sync(folder, tracker, active=False).runs_created == 1
+
+    assert former.is_deleted
+    assert_edited(tracker.run("search/1"))
+    assert diagnosed(folder, tracker) == EDITED
+
+
 def test_the_doctor_calls_a_moved_alias_yours_and_force_moves_it(folder: Path, tracker: MemoryTracker) -> None:
     model = tracker.models["sweep-digits"]
     model.versions.append((tracker.run_id("study"), "another"))

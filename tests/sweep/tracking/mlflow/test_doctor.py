@@ -1,6 +1,7 @@
 """`sweep doctor` on MLflow: damage to its database and its files is found by name, and `--fix` repairs it."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -257,6 +258,18 @@ def test_the_command_exits_with_0_for_what_is_yours(tracked, monkeypatch, capfd)
         [f"{yours}written over", "tiny: no differences"],
         ["tiny: no differences"],
     ]
+
+
+def test_of_many_differences_of_a_run_the_first_are_printed(tracked, monkeypatch, capfd):
+    monkeypatch.delenv("SWEEP_TRACKING", raising=False)
+    tracked.sql(f"DELETE FROM metrics WHERE run_uuid = {ONE}")
+    with pytest.raises(SystemExit):
+        main(["doctor", "tiny", "--home", str(tracked.home)])
+    lines = capfd.readouterr().out.splitlines()
+
+    assert len(lines) == 10 + 2
+    count = int(re.search(r"tiny: (\d+) differences;", lines[-1])[1])
+    assert lines[-2] == f"tiny: run search/1 in MLflow has {count - 10} differences more"
 
 
 def test_the_command_exits_with_5_until_differences_are_fixed(tracked, monkeypatch, capfd):
