@@ -41,7 +41,7 @@ def comparison(compared: Sequence[Side]) -> list[Page]:
 def _verdict(compared: Sequence[Side], metric: MetricFormat) -> Page:
     page = Page(_finding(compared, metric), _note(compared))
     page.heading("Results")
-    head = ["study", "finished", "time", "best in_search", "champion", "fresh_seeds", "test accuracy", "warnings"]
+    head = ["study", "finished", "time", "best in\nsearch", "champion", "fresh\nseeds", "test accuracy", "warnings"]
     rows = [_row(side, n, metric) for side in compared for n in range(len(side.records))]
     page.table(head, rows, right=(1, 2, 3, 5, 6, 7))
     page.space(0.08)
