@@ -35,7 +35,7 @@ def _card(record: SweepRecord, trial: TrialRecord, metric: wording.MetricFormat,
     rows = [("outcome", trial.outcome)]
     if trial.reason and trial.outcome != "complete":
         rows.append(("reason", trial.reason))
-    rows.append((metric.name, metric.text(trial.value)))
+    rows.append((f"{metric.name} in the search", metric.text(trial.value)))
     at = f"{epoch(trial)} of {len(trial.epochs)}" if trial.selected_epoch is not None else f"{len(trial.epochs)} run"
     rows += [("epoch", at), ("time", wording.duration(trial.seconds))]
     rows += [(in_words(key), setting(trial.hyperparameters.get(key, "–"))) for key in record.study["space"]]

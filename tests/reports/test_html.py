@@ -177,7 +177,9 @@ def test_a_trial_is_described_by_outcome_value_and_settings(document, hostile):
         told = dict(rows)
         assert told["outcome"] == trial.outcome
         assert ("reason" in told) == (trial.outcome != "complete")
-        assert told["validation accuracy"] == ("–" if trial.value is None else f"{100 * trial.value:.2f}\u00a0%")
+        assert told["validation accuracy in the search"] == (
+            "–" if trial.value is None else f"{100 * trial.value:.2f}\u00a0%"
+        )
         assert float(told["learning rate"]) == pytest.approx(trial.hyperparameters["learning_rate"], rel=0.01)
 
 
