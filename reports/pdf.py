@@ -19,6 +19,7 @@ from reports.drawing.fonts import printable
 from reports.drawing.layout import HEIGHT, WIDTH, Page, settings
 from reports.pages import pages
 from reports.pages.comparison import comparison
+from reports.tags import Tag, add_structure, tagged
 from studies.record.reader import SweepRecord
 
 PAPERS = {"a4": (0.0, 0.0, WIDTH, HEIGHT), "letter": (-0.115, 0.29, 8.385, 11.29)}
@@ -54,22 +55,24 @@ def write_comparison(records: Sequence[SweepRecord], out: Path, *, paper: str = 
 
 
 def _write(sheets: Sequence[Page], name: str, dataset: str, out: Path, paper: str) -> None:
-    write_atomic(out, _outlined(_drawn(sheets, name, dataset, paper), sheets).getvalue())
+    for number, sheet in enumerate(sheets, 1):
+        sheet.footer(name if name == dataset else f"{name} · {dataset}", number, len(sheets))
+    tags = [tagged(sheet) for sheet in sheets]
+    write_atomic(out, _completed(_drawn(sheets, name, paper), sheets, tags).getvalue())
 
 
-def _drawn(sheets: Sequence[Page], name: str, dataset: str, paper: str) -> io.BytesIO:
+def _drawn(sheets: Sequence[Page], name: str, paper: str) -> io.BytesIO:
     content = io.BytesIO()
     # No date, user or path in the metadata, so that the bytes depend only on the record.
     title = printable(f"{name}: {sheets[0].finding}")
     with PdfPages(content, metadata={"Title": title, "Creator": "numpy-sweep", "CreationDate": None}) as pdf:
-        for number, sheet in enumerate(sheets, 1):
-            sheet.footer(name if name == dataset else f"{name} · {dataset}", number, len(sheets))
+        for sheet in sheets:
             pdf.savefig(sheet.figure, bbox_inches=Bbox.from_extents(*PAPERS[paper]))
     return content
 
 
-def _outlined(drawn: io.BytesIO, sheets: Sequence[Page]) -> io.BytesIO:
-    """Add what matplotlib cannot write: an outline of the findings, the window title, the language."""
+def _completed(drawn: io.BytesIO, sheets: Sequence[Page], tags: Sequence[Tag]) -> io.BytesIO:
+    """Add what matplotlib cannot write: an outline of the findings, the structure, the window title, the language."""
     writer = PdfWriter(clone_from=PdfReader(drawn))
     writer.pdf_header = "%PDF-1.4"  # as matplotlib; pypdf writes 1.3, which has no transparency
     shown = DictionaryObject({NameObject("/DisplayDocTitle"): BooleanObject(True)})
@@ -79,6 +82,7 @@ def _outlined(drawn: io.BytesIO, sheets: Sequence[Page]) -> io.BytesIO:
         entry = writer.add_outline_item(title=title, page_number=number)
         for section in sections:
             writer.add_outline_item(title=section, page_number=number, parent=entry)
+    add_structure(writer, tags)
     content = io.BytesIO()
     writer.write(content)
     return content

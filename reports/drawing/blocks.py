@@ -122,4 +122,16 @@ class Charts:
     joined: bool = False
 
 
-Block = Section | Heading | Paragraph | Item | Command | Figures | Legend | Table | Charts
+@dataclass(frozen=True)
+class Note:
+    """How something was computed, at the foot of a sheet."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What is printed on every sheet: the study, and the number of the page."""
+
+
+Block = Section | Heading | Paragraph | Item | Command | Figures | Legend | Table | Charts | Note | Footer

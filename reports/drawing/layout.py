@@ -97,6 +97,7 @@ class Page:
         figure: the sheet.
         findings: its title, and those of the sections that follow.
         blocks: what it holds below the title.
+        starts: for each block, how many texts of the figure are before its own.
         notes: how it was computed, in small print at its foot.
         y: how far it is filled.
     """
@@ -105,6 +106,7 @@ class Page:
         self.figure = Figure(figsize=(WIDTH, HEIGHT))
         self.findings = [finding]
         self.blocks: list[blocks.Block] = []
+        self.starts: list[int] = []
         self.notes: list[str] = []
         self.y = TOP
         self._write(finding, TITLE, bold=True, leading=1.25)
@@ -126,7 +128,7 @@ class Page:
     def section(self, finding: str, note: str = "") -> None:
         """Another finding on this page, as a heading."""
         self.findings.append(finding)
-        self.blocks.append(blocks.Section(finding))
+        self._add(blocks.Section(finding))
         self.space(0.24)
         self._write(finding, SECTION, bold=True, leading=1.25)
         self.space(0.06)
@@ -157,12 +159,12 @@ class Page:
         self, text: str, size: float = BODY, *, bold: bool = False, colour: str = INK, most: int = 12
     ) -> None:
         """Wrapped text of at most `most` lines, so that long names cannot overflow the page."""
-        self.blocks.append(blocks.Paragraph(text, bold, colour == MUTED))
+        self._add(blocks.Paragraph(text, bold, colour == MUTED))
         self._write(text, size, bold=bold, colour=colour, most=most)
 
     def heading(self, text: str) -> None:
         """A small heading with space above it."""
-        self.blocks.append(blocks.Heading(text))
+        self._add(blocks.Heading(text))
         self.space(ABOVE_HEADING)
         self._write(text, HEADING, bold=True)
         self.space(BELOW_HEADING)
@@ -171,7 +173,7 @@ class Page:
         self, mark: str, text: str, *, colour: str = INK, label: str = "", indent: float = 2.55, most: int = 2
     ) -> None:
         """A list item of at most `most` lines: a mark, a label, and the text, indented by `indent` inches."""
-        self.blocks.append(blocks.Item(mark, colour, label, text))
+        self._add(blocks.Item(mark, colour, label, text))
         first, second = SIDE + 0.95, SIDE + indent
         self.space(0.035)
         base = self.y + SMALL * LEADING * POINT - 0.28 * SMALL * POINT
@@ -181,7 +183,7 @@ class Page:
 
     def boxed(self, text: str) -> None:
         """A command to copy, on a tinted background."""
-        self.blocks.append(blocks.Command(text))
+        self._add(blocks.Command(text))
         lines = wrap(text, INNER - 0.3, BODY, family=MONO)[:3]
         height = boxed_height(text)
         self._box(SIDE, self.y, INNER, height, WASH)
@@ -191,7 +193,7 @@ class Page:
 
     def figures(self, entries: Sequence[tuple[str, str]]) -> None:
         """Large figures side by side, each with a caption under it."""
-        self.blocks.append(blocks.Figures(tuple(entries)))
+        self._add(blocks.Figures(tuple(entries)))
         width = (INNER - 0.15 * (len(entries) - 1)) / len(entries)
         captions = [wrap(caption, width - 0.24, SMALL)[:CAPTION_LINES] for _, caption in entries]
         height = 0.58 + max(len(lines) for lines in captions) * SMALL * 1.35 * POINT
@@ -206,7 +208,9 @@ class Page:
 
     def keys(self, entries: Sequence[Key]) -> None:
         """A legend, wrapped to several lines if needed."""
-        x, size, drawn = SIDE, SMALL, []
+        drawn: list[tuple[str, blocks.Symbol]] = []
+        self._add(blocks.Legend(drawn))
+        x, size = SIDE, SMALL
         self.space(0.13)
         for key in entries:
             width = 0.34 + measure(printable(key.label), size)
@@ -216,7 +220,6 @@ class Page:
             drawn.append((key.label, self._key(x, self.y - 0.035, key)))
             self.text(x + 0.29, self.y, key.label, size, color=INK)
             x += width + 0.17
-        self.blocks.append(blocks.Legend(drawn))
         self.space(0.1)
 
     def grid(
@@ -241,7 +244,7 @@ class Page:
             y = self.y + (index // columns) * down + above
             size = (across - left - right, down - above - below)
             found.append(self._axes(x, y, *size))
-        self.blocks.append(blocks.Charts(found, (left, above, right, below), joined))
+        self._add(blocks.Charts(found, (left, above, right, below), joined))
         self.space(height)
         return found
 
@@ -253,14 +256,14 @@ class Page:
         for index in range(count):
             x = SIDE + (index % columns) * across + (across - side) / 2
             found.append(self._axes(x, self.y + (index // columns) * height + above, side, side))
-        self.blocks.append(blocks.Charts(found, ((across - side) / 2, above, (across - side) / 2, 0.02)))
+        self._add(blocks.Charts(found, ((across - side) / 2, above, (across - side) / 2, 0.02)))
         self.space(-(-count // columns) * height)
         return found
 
     def strip(self, height: float) -> Axes:
         """Axes as wide as the page, without space for labels."""
         ax = self._axes(SIDE, self.y, INNER, height)
-        self.blocks.append(blocks.Charts([ax], (0.0, 0.0, 0.0, 0.0)))
+        self._add(blocks.Charts([ax], (0.0, 0.0, 0.0, 0.0)))
         self.space(height)
         return ax
 
@@ -278,7 +281,7 @@ class Page:
         """
         heads = [_head(name) for name in head]
         cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-        self.blocks.append(blocks.Table(tuple(head), cells, tuple(right)))
+        self._add(blocks.Table(tuple(head), cells, tuple(right)))
         widths = _widths(heads, cells, size)
         edges = [SIDE + sum(widths[:column]) for column in range(len(widths))]
         step = size * ROW * POINT
@@ -300,13 +303,20 @@ class Page:
     def footer(self, left: str, number: int, total: int) -> None:
         """The notes, the study's name and the page's number."""
         self.y = HEIGHT - BOTTOM - self._notes_height()
-        for lines in map(_note_lines, self.notes):
+        for note, lines in zip(self.notes, map(_note_lines, self.notes), strict=True):
+            self._add(blocks.Note(note))
             self.space(NOTE_GAP)
             self._write(" ".join(lines), SMALL, colour=MUTED, leading=NOTE_LEADING, most=len(lines))
+        self._add(blocks.Footer())
         y = HEIGHT - 0.6  # on Letter, 0.3 above its lower edge
         self._line(y - 0.17, SIDE, WIDTH - SIDE, RULE, 0.5)
         self.text(SIDE, y, shorten(left, INNER - 1.2, SMALL), SMALL, color=MUTED)
         self.text(WIDTH - SIDE, y, f"{number} / {total}", SMALL, color=MUTED, ha="right")
+
+    def _add(self, block: blocks.Block) -> None:
+        """Keep a block, before its texts are drawn."""
+        self.blocks.append(block)
+        self.starts.append(len(self.figure.texts))
 
     def _write(
         self,
