@@ -194,7 +194,10 @@ class SweepRecord:
         return dict(Counter(trial.outcome for trial in self.trials))
 
     def table(self) -> pd.DataFrame:
-        """One row per trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file."""
+        """One row per trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file.
+
+        Epochs are counted from 1, as in the report and in MLflow.
+        """
         import pandas as pd
 
         rows = [
@@ -205,7 +208,7 @@ class SweepRecord:
                 "value": trial.value,
                 "validation_loss": trial.validation_loss,
                 "validation_accuracy": trial.validation_accuracy,
-                "selected_epoch": trial.selected_epoch,
+                "selected_epoch": None if trial.selected_epoch is None else trial.selected_epoch + 1,
                 "epochs_run": len(trial.epochs),
                 "seconds": trial.seconds,
                 **{key: _cell(value) for key, value in trial.hyperparameters.items()},
@@ -221,7 +224,7 @@ class SweepRecord:
         return pd.DataFrame(rows)
 
     def epoch_table(self) -> pd.DataFrame:
-        """One row per epoch: trial, outcome, epoch (from 0, as `selected_epoch`), whether it is selected, metrics."""
+        """One row per epoch: trial, outcome, epoch (from 1), whether it is selected, metrics."""
         import pandas as pd
 
         trials = [trial for trial in self.trials if len(trial.epochs)]
@@ -235,7 +238,7 @@ class SweepRecord:
             {
                 "number": np.repeat([trial.number for trial in trials], lengths),
                 "outcome": np.repeat([trial.outcome for trial in trials], lengths),
-                "epoch": epoch,
+                "epoch": epoch + 1,
                 "selected": epoch == selected,
                 **{column: curves[column] for column in EPOCH_COLUMNS},
             }

@@ -170,8 +170,6 @@ def _study_files(record: SweepRecord, found: Importance | None, *, active: bool)
     table = record.table()
     if active and len(table):
         table = table[table["state"] != "running"]
-    if len(table):
-        table = table.assign(selected_epoch=table["selected_epoch"] + 1)  # as everywhere in MLflow
     files: dict[str, bytes | Path] = {
         "study.json": expected_runs.json_bytes(record.study),
         "trials.csv": table.to_csv(index=False).encode(),

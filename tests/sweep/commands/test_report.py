@@ -76,7 +76,7 @@ def test_an_export_has_one_row_per_trial_or_epoch(home, tmp_path):
 
     assert list(trials["number"]) == [0, 1]
     assert list(epochs["number"]) == [0] * 4 + [1] * 4
-    assert list(epochs["epoch"]) == [0, 1, 2, 3] * 2
+    assert list(epochs["epoch"]) == [1, 2, 3, 4] * 2
     counted = epochs[epochs["selected"]].set_index("number")
     assert list(counted["epoch"]) == list(trials["selected_epoch"])
     assert list(counted["validation_loss"]) == list(trials["validation_loss"])
