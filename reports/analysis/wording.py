@@ -64,8 +64,8 @@ class MetricFormat:
         return self.signed(difference if self.maximize else -difference)
 
     def compared(self, value: float, reference: float) -> str:
-        """A value relative to a reference: `0.40 points above`, `equal to`."""
-        if float(self._size(value - reference)) == 0:
+        """A value relative to a reference: `0.40 points above`, `less than 0.01 points above`, `equal to`."""
+        if value == reference:
             return "equal to"
         return f"{self.gain(value - reference)} {'above' if value > reference else 'below'}"
 
