@@ -101,7 +101,7 @@ def headline(report: Report) -> str:
     if best.number == BASELINE:
         other = "no other trial has completed" if report.standing.complete == 1 else "no other trial did better"
         return capital(
-            f"{prefix}the baseline leads with {report.metric.text(best.value)} {report.metric.name}; {other}"
+            f"{prefix}the baseline has the best value, {report.metric.text(best.value)} {report.metric.name}; {other}"
         )
     if report.standing.baseline is None:
         return capital(f"{prefix}{value}; the baseline has not completed")
