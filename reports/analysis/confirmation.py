@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.analysis.failures import BROKEN
 from reports.analysis.standing import BASELINE, final_value
 from reports.analysis.statistics import Floats
 from studies.record.reader import SweepRecord
@@ -63,6 +64,24 @@ def split_overlap(record: SweepRecord) -> float:
 def repeat_word(record: SweepRecord) -> str:
     """What a repeat is on: `fresh split`, or `fresh seed` in records of the first protocol."""
     return "fresh split" if is_split(record) else "fresh seed"
+
+
+def why_unpaired(record: SweepRecord) -> str:
+    """Why a champion was not compared with the baseline: a training of the confirmation diverged, or time was over."""
+    broken = any(run.outcome in BROKEN and run.outcome != "timeout" for run in record.confirm)
+    return "a training of the confirmation failed or diverged" if broken else "there was no time for it"
+
+
+def better_than_champion(record: SweepRecord) -> int | None:
+    """The candidate with a better mean on the repeats than the champion, the best of them; None if there is none.
+
+    The champion was chosen before: by the screening, or because the first of the screening was worse than the baseline.
+    """
+    rows = confirmed_trials(record) if record.verdict else []
+    champion = next((row for row in rows if record.verdict and row.trial == record.verdict["champion"]), None)
+    if champion is None or not record.metric.is_better(rows[0].mean, champion.mean):
+        return None
+    return rows[0].trial
 
 
 def _paired(found: Mapping[str, Any] | None) -> PairedDifference | None:

@@ -11,10 +11,12 @@ from reports.analysis.checks import summary
 from reports.analysis.checks.finding import WARN
 from reports.analysis.confirmation import (
     PairedDifference,
+    better_than_champion,
     confirmed_trials,
     paired_difference,
     repeat_word,
     runner_up_difference,
+    why_unpaired,
 )
 from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, final_difference, final_objective
@@ -112,11 +114,11 @@ def headline(report: Report) -> str:
 def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDifference | None) -> str:
     word = repeat_word(report.record)
     if best.number == BASELINE:
-        return f"The baseline remains the best: no candidate did better on {word}s"
+        return _baseline_headline(report)
     who, metric = name(best.number), report.metric
     test, tested = final_accuracy(report.record), final_difference(report.record)
     if paired is None and not (tested and tested.low > 0):
-        return f"{who} leads in the search; it was not confirmed on {word}s"
+        return f"{who} {_led(report, best)}; it was not compared with the baseline on {word}s"
     if (paired is None or paired.finding == "better") and test and tested and tested.low > 0:
         shown = wording.accuracy(test.examples)
         return f"Tuning raises test accuracy from {shown.text(tested.baseline)} to {shown.text(test.mean)}"
@@ -126,8 +128,24 @@ def _confirmed_headline(report: Report, best: TrialRecord, paired: PairedDiffere
         side = "more" if metric.maximize else "less"
         return f"{who} beats the baseline: {difference} {side} {metric.name} on {word}s"
     if paired.finding == "worse":
-        return f"{who} was the best of the search but is worse than the baseline on {word}s"
-    return f"{who} led the search; on {paired.n} {word}s it is not distinguishable from the baseline"
+        return f"{who} {_led(report, best)} but is worse than the baseline on {word}s"
+    return f"{who} {_led(report, best)}; on {counted(paired.n, word)} it is not distinguishable from the baseline"
+
+
+def _led(report: Report, best: TrialRecord) -> str:
+    """Why a trial is the champion: it was the best of the search, or of the screening."""
+    first = report.standing.best
+    return "led the search" if first and first.number == best.number else "was the best of the screening"
+
+
+def _baseline_headline(report: Report) -> str:
+    """That the baseline is the champion, and whether another candidate had a better mean."""
+    word = repeat_word(report.record)
+    if not confirmed_trials(report.record):
+        return f"The baseline remains the best; nothing was compared with it on {word}s"
+    if (other := better_than_champion(report.record)) is not None:
+        return f"The baseline is the champion by the screening, although {name(other).lower()} did better on {word}s"
+    return f"The baseline remains the best: no candidate did better on {word}s"
 
 
 def _no_answer(report: Report) -> str:
@@ -244,9 +262,11 @@ def _advice(report: Report) -> str:
 def _comparison(report: Report) -> list[str]:
     metric, paired = report.metric, paired_difference(report.record)
     if report.record.verdict and paired is None and (best := winner(report.record)) and best.number != BASELINE:
-        return ["There was no time to confirm it on fresh splits, so only the test set says how it compares."]
+        only = ", so only the test set says how it compares" if final_difference(report.record) else ""
+        why = why_unpaired(report.record)
+        return [f"It was not compared with the baseline on {repeat_word(report.record)}s because {why}{only}."]
     if report.record.verdict and paired is None:
-        return [f"No candidate was better on {repeat_word(report.record)}s, so the baseline is the champion."]
+        return _baseline_kept(report.record)
     if paired is None:
         return (
             [
@@ -266,6 +286,18 @@ def _comparison(report: Report) -> list[str]:
         f" {words[paired.finding]} ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
         + (f", Bonferroni-corrected for {paired.among} candidates)." if paired.among > 1 else ")."),
         *_against_runner_up(report),
+    ]
+
+
+def _baseline_kept(record: SweepRecord) -> list[str]:
+    """Why the baseline is the champion."""
+    word = repeat_word(record)
+    if not confirmed_trials(record):
+        return [f"No candidate was compared with it on {word}s because {why_unpaired(record)}."]
+    if (other := better_than_champion(record)) is None:
+        return [f"No candidate was better on {word}s, so the baseline is the champion."]
+    return [
+        f"{name(other)} was better on average on the {word}s, but the champion is chosen before them, by the screening."
     ]
 
 

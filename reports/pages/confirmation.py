@@ -10,11 +10,13 @@ import numpy as np
 from reports.analysis.confirmation import (
     ConfirmedTrial,
     PairedDifference,
+    better_than_champion,
     confirmed_trials,
     is_split,
     paired_difference,
     repeat_word,
     runner_up_difference,
+    why_unpaired,
 )
 from reports.analysis.standing import BASELINE
 from reports.analysis.wording import counted
@@ -59,12 +61,12 @@ def dots(page: Page, report: Report, rows: Sequence[ConfirmedTrial], height: flo
 def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired: PairedDifference | None) -> str:
     metric = report.metric
     if not report.record.verdict:
-        return (
-            f"Confirmation is running: {name(rows[0].trial).lower()} leads with a mean of {metric.text(rows[0].mean)}"
-        )
-    if paired is None:
-        return f"On {repeat_word(report.record)}s no candidate is better than the baseline"
+        found = f"Confirmation has not ended: the best mean so far is {metric.text(rows[0].mean)}"
+        tied = [row for row in rows if row.mean == rows[0].mean]
+        return found if len(tied) > 1 else f"{found}, of {name(rows[0].trial).lower()}"
     who = name(report.record.verdict["champion"])
+    if paired is None:
+        return _unpaired_finding(report, who)
     ends = {
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
@@ -73,6 +75,16 @@ def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired
     side = "more" if (paired.difference > 0) == metric.maximize else "less"
     gain = f"{metric.gain(paired.difference)} {side} {metric.name}"
     return f"{who} {ends[paired.finding]} on {repeat_word(report.record)}s: {gain}"
+
+
+def _unpaired_finding(report: Report, who: str) -> str:
+    """Without a paired difference: the baseline is the champion, or it has no repeats to compare with."""
+    word = repeat_word(report.record)
+    if report.record.verdict and report.record.verdict["champion"] != BASELINE:
+        return f"{who} was not compared with the baseline on {word}s because {why_unpaired(report.record)}"
+    if (other := better_than_champion(report.record)) is not None:
+        return f"The baseline is the champion by the screening, although {name(other).lower()} did better on {word}s"
+    return f"On {word}s no candidate is better than the baseline"
 
 
 def _paired(page: Page, report: Report, paired: PairedDifference) -> None:

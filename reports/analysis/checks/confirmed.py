@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from reports.analysis import wording
 from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN, Check
-from reports.analysis.confirmation import PairedDifference, is_split, paired_difference, repeat_word, split_overlap
+from reports.analysis.confirmation import (
+    ConfirmedTrial,
+    PairedDifference,
+    better_than_champion,
+    confirmed_trials,
+    is_split,
+    paired_difference,
+    repeat_word,
+    split_overlap,
+    why_unpaired,
+)
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import BASELINE
 from reports.analysis.statistics import corrected_half_width, t_quantile
@@ -36,10 +47,14 @@ def winner_against_baseline(record: SweepRecord) -> Check:
     name, found = "champion against baseline", paired_difference(record)
     if not record.verdict:
         return Check(name, CANNOT_TELL, "No champion has been confirmed: 5 repeats would tell.")
-    if found is None and record.verdict["champion"] == BASELINE:
-        return Check(name, WARN, f"No candidate beat the baseline on {repeat_word(record)}s.")
+    rows = confirmed_trials(record)
+    if found is None and record.verdict["champion"] == BASELINE and rows:
+        other = better_than_champion(record)
+        why = "" if other is None else f"; trial {other}, with a better mean there, was not the first of the screening"
+        return Check(name, WARN, f"The baseline is the champion after {_repeats(record, rows)}{why}.")
     if found is None:
-        return Check(name, CANNOT_TELL, "There was no time for a confirmation: 5 repeats would tell.")
+        words = f"No comparison on {repeat_word(record)}s because {why_unpaired(record)}: 5 repeats would tell."
+        return Check(name, CANNOT_TELL, words)
     numbers = {"difference": found.difference, "pairs": found.n}
     numbers |= {"low": found.low, "high": found.high} if math.isfinite(found.low) else {}
     on = f"{wording.objective(record).oriented(found.difference)} on {counted(found.n, repeat_word(record))}"
@@ -49,6 +64,10 @@ def winner_against_baseline(record: SweepRecord) -> Check:
     more = f"about {needed} would tell" if needed else f"{MOST_REPEATS} would not tell either"
     text = f"{on}: not distinguishable; {more}."
     return Check(name, CANNOT_TELL if needed else WARN, text, {**numbers, "repeats that would tell": needed})
+
+
+def _repeats(record: SweepRecord, rows: Sequence[ConfirmedTrial]) -> str:
+    return counted(max(len(row.values) for row in rows), repeat_word(record))
 
 
 def repeats_to_tell(record: SweepRecord, found: PairedDifference) -> int | None:
