@@ -21,7 +21,7 @@ from reports.analysis.confirmation import (
 from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, final_difference, final_objective
 from reports.analysis.imbalance import imbalance
-from reports.analysis.standing import BASELINE, winner
+from reports.analysis.standing import BASELINE, oriented, winner
 from reports.analysis.wording import counted, in_words, listed, setting
 from reports.drawing.blocks import Cell
 from reports.drawing.fonts import POINT
@@ -184,12 +184,13 @@ def _gain_figure(report: Report) -> tuple[str, str]:
         what = "" if metric.maximize else f"{metric.name} (lower is better) "
         text = f"{what}against the baseline on the same splits and seeds; {interval(metric, paired)}"
         return metric.oriented(paired.difference), text
-    if report.standing.gain is None:
+    best, on = winner(report.record), wording.measured_on(report.record)
+    if best and best.number == BASELINE:
+        return "none", f"over the baseline, which is itself the {report.best_word}"
+    gain = oriented(report.record, best, report.standing.baseline)
+    if gain is None:
         return "–", "against the baseline: it has not completed"
-    if report.standing.best and report.standing.best.number == BASELINE:
-        return "none", "over the baseline, which is itself the best trial"
-    on = wording.measured_on(report.record)
-    return metric.oriented(report.standing.gain), f"against the baseline in the search, {on} each; not confirmed"
+    return metric.oriented(gain), f"against the baseline in the search, {on} each; not confirmed"
 
 
 def _test_figure(report: Report) -> tuple[str, str]:
