@@ -310,11 +310,12 @@ def _against_runner_up(report: Report) -> list[str]:
     other = report.record.trials[found.trial]
     if found.finding != "not distinguishable":
         return [f"It is {found.finding} than the runner-up, {name(other.number).lower()}."]
-    cheaper = min((best, other), key=lambda trial: trial.seconds / max(1, len(trial.epochs)))
-    return [
-        f"It is not distinguishable from the runner-up, {name(other.number).lower()}; an epoch of"
-        f" {name(cheaper.number).lower()} is the cheaper one."
-    ]
+    words = f"It is not distinguishable from the runner-up, {name(other.number).lower()}"
+    costs = [trial.seconds / max(1, len(trial.epochs)) for trial in (best, other)]
+    if costs[0] == costs[1]:
+        return [f"{words}."]
+    cheaper = best if costs[0] < costs[1] else other
+    return [f"{words}; an epoch of {name(cheaper.number).lower()} is the cheaper one."]
 
 
 def _tested(record: SweepRecord) -> list[str]:
