@@ -240,7 +240,7 @@ def _advice(report: Report) -> str:
         return ""
     use = f"sweep predict FILE --study {report.record.name}"
     if not report.record.verdict:
-        if best.number == BASELINE:
+        if not report.standing.gain:
             return ""
         return "Do not rely on the difference yet: it was not confirmed on fresh splits."
     if best.number == BASELINE:
@@ -272,7 +272,7 @@ def _comparison(report: Report) -> list[str]:
         return (
             [
                 f"The difference to the baseline is measured on {wording.measured_on(report.record)} each, for the"
-                " best of many trials: it is optimistic."
+                f" best of {counted(report.standing.complete, 'trial')}: it is optimistic."
             ]
             if report.standing.gain
             else []
@@ -280,8 +280,10 @@ def _comparison(report: Report) -> list[str]:
     words = {
         "better": "is better than the baseline",
         "worse": "is worse than the baseline",
-        "not distinguishable": "is not distinguishable from the baseline: the interval contains 0",
+        "not distinguishable": "is not distinguishable from the baseline",
     }
+    if math.isfinite(paired.low):
+        words["not distinguishable"] += ": the interval contains 0"
     return [
         f"On {counted(paired.n, repeat_word(report.record))}, paired with the baseline, the champion"
         f" {words[paired.finding]} ({metric.oriented(paired.difference)}; {interval(metric, paired)}"
@@ -329,10 +331,12 @@ def _tested(record: SweepRecord) -> list[str]:
         "once" if opening == 1 else f"{opening} times, including this one; repeated use makes its results optimistic"
     )
     epochs = counted(test.epochs, "epoch")
+    one = len(several) == 1
+    each = "" if one else f"; per model {listed(several)}"
     return [
-        f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs}, have a mean"
-        f" test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval over test examples"
-        f" {metric.text(1 - test.high)} to {metric.text(1 - test.low)}; per model {listed(several)}). The test set of"
+        f"The {counted(len(several), 'final model')}, trained on train and validation data for {epochs},"
+        f" {'has a' if one else 'have a mean'} test error of {metric.text(1 - test.mean)} (95\u00a0% Wilson interval"
+        f" over test examples {metric.text(1 - test.high)} to {metric.text(1 - test.low)}{each}). The test set of"
         f" {record.dataset['name']} has been opened {times}."
     ]
 
@@ -342,13 +346,14 @@ def _tested_against_baseline(record: SweepRecord) -> list[str]:
     if test is None or found is None:
         return []
     metric = wording.accuracy(test.examples)
-    if found.mean == found.low == found.high == 0:
-        return [f"The baseline's final models have the same accuracy on average ({metric.text(found.baseline)})."]
-    return [
-        f"That is an accuracy {metric.gain(found.mean)} {'higher' if found.mean >= 0 else 'lower'} than that of the"
-        f" baseline's final models ({metric.text(found.baseline)}; 95\u00a0% interval of the difference, paired over"
-        f" test examples, {metric.signed(found.low)} to {metric.signed(found.high)})."
-    ]
+    ends = (
+        f"({metric.text(found.baseline)}; 95\u00a0% interval of the difference, paired over test examples,"
+        f" {metric.signed(found.low)} to {metric.signed(found.high)})."
+    )
+    if found.mean == 0:
+        return [f"The baseline's final models have the same accuracy on average {ends}"]
+    side = f"{metric.gain(found.mean)} {'higher' if found.mean > 0 else 'lower'}"
+    return [f"That is an accuracy {side} than that of the baseline's final models {ends}"]
 
 
 def _causes(record: SweepRecord) -> list[str]:
