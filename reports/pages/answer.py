@@ -22,6 +22,7 @@ from reports.analysis.failures import failure_causes
 from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, final_difference, final_objective
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, oriented, winner
+from reports.analysis.trial_budget import ADAPTIVE
 from reports.analysis.wording import counted, in_words, listed, setting
 from reports.drawing.blocks import Cell
 from reports.drawing.fonts import POINT
@@ -81,10 +82,16 @@ def answer(report: Report, sheets: Sheets) -> None:
 def _repeated(record: SweepRecord, command: str) -> str:
     """What the command of the study repeats."""
     is_timed = bool(record.study.get("minutes")) or "--minutes" in command
-    if record.study.get("generation") and not is_timed:
+    is_adaptive, stops = record.study["sampler"] in ADAPTIVE, record.study["pruner"] != "none"
+    if not is_timed and (record.study.get("generation") or not (is_adaptive or stops)):
         return "It repeats every number for any number of workers, on such a processor and with the same versions."
     time = " and on the time" if is_timed else ""
-    text = f"It draws other settings, because they depend on the order in which trials end{time}."
+    if is_adaptive:
+        text = f"It may draw other settings, because they depend on the order in which trials end{time}."
+    elif stops:
+        text = f"It draws the same settings, but which are stopped depends on the order in which trials end{time}."
+    else:
+        text = "It draws the same settings, as many of them as there is time for."
     best = winner(record)
     if best is None:
         return text
