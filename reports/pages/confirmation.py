@@ -24,7 +24,7 @@ from reports.drawing import plots, style
 from reports.drawing.blocks import Cell
 from reports.drawing.layout import BODY, MUTED, SMALL, Page
 from reports.drawing.sheets import Sheets
-from reports.pages.context import Report, interval, name
+from reports.pages.context import Report, capital, interval, name
 
 
 def confirmation(report: Report, sheets: Sheets) -> None:
@@ -102,8 +102,10 @@ def _paired(page: Page, report: Report, paired: PairedDifference) -> None:
     )
     plots.interval(ax, paired.difference * sign, paired.low * sign, paired.high * sign, look)
     page.space(0.04)
-    words = [f"{interval(metric, paired)} ({counted(paired.n, 'pair')}).{_allowance(paired)}"]
-    if is_split(report.record):
+    known = math.isfinite(paired.low)
+    pairs = f" ({counted(paired.n, 'pair')})" if known else ""
+    words = [f"{capital(interval(metric, paired))}{pairs}.{_allowance(paired)}"]
+    if is_split(report.record) and known:
         words.append(
             "The interval allows for the training examples that the splits share (Nadeau and Bengio 2003); the champion"
             " was chosen before, on another split."
@@ -154,11 +156,19 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
         return ""
     lost = float(np.mean([row.search_value - row.mean for row in tops]))
     better = lost > 0 if report.metric.maximize else lost < 0
-    word = "optimistic" if better else "pessimistic"
+    many = len(tops) > 1
+    found = (
+        f"The search's own {'values' if many else 'value'} of"
+        f" {f'these {len(tops)} trials' if many else f'trial {tops[0].trial}'} {'were' if many else 'was'}"
+    )
+    average = " on average" if many else ""
+    if lost == 0:
+        return f"{found} the same as the mean of the repeats{average}.{_unselected(report, rows)}"
+    if not better:
+        return f"{found} pessimistic by {report.metric.gain(lost)}{average}.{_unselected(report, rows)}"
     return (
-        f"The search's own values of {'this trial' if len(tops) == 1 else f'these {len(tops)} trials'} were {word} by"
-        f" {report.metric.gain(lost)} on average: the best of many is selected partly by chance. The repeats do not"
-        " have this selection bias"
+        f"{found} optimistic by {report.metric.gain(lost)}{average}: the best of many is selected partly by chance."
+        " The repeats do not have this selection bias"
         + (", except that the champion is again the best of several." if not is_split(report.record) else ".")
         + _unselected(report, rows)
     )
