@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from reports.analysis import wording
@@ -182,16 +184,24 @@ def saturated(record: SweepRecord) -> Check:
     tied = sum(trial.value == top for trial in best)
     errors = [round((1 - (trial.validation_accuracy or 0.0)) * rows) for trial in best]
     numbers = {"best": len(best), "tied": tied, "fewest errors": min(errors), "rows": rows}
-    errors_made = f"{min(errors)} to {max(errors)} errors" if max(errors) else "no error"
-    few = f"The best trials make {errors_made} on {counted(rows, 'validation row')}"
-    if not record.metric.percent:
-        return Check(name, PASS, f"{few}; their losses differ, so they do not tie.", numbers)
-    if tied < TIED and not (tied >= 2 and top == 1):
-        return Check(name, PASS, f"{few}: they do not tie.", numbers)
+    few = f"The best trials make {_errors(errors)} on {counted(rows, 'validation row')}"
     words = f"{tied} of the best {len(best)} trials tie at {wording.objective(record).text(top)}"
+    if not record.metric.percent:
+        return Check(name, PASS, f"{few}; {'the lowest loss is that of one trial' if tied == 1 else words}.", numbers)
+    if tied < TIED and not (tied >= 2 and top == 1):
+        differ = "the best of them does not tie" if tied == 1 else f"only {tied} of them tie for the best value"
+        return Check(name, PASS, f"{few}; {differ}.", numbers)
     return Check(
         name, WARN, f"{words} on {counted(rows, 'validation row')}, too few to rank them. {_more_rows(record)}", numbers
     )
+
+
+def _errors(errors: Sequence[int]) -> str:
+    """How many errors several trials make."""
+    fewest, most = min(errors), max(errors)
+    if fewest == most:
+        return f"{counted(most, 'error')} each" if most else "no error"
+    return f"{fewest} to {most} errors"
 
 
 def _more_rows(record: SweepRecord) -> str:
