@@ -83,6 +83,9 @@ def still_improving(record: SweepRecord) -> Check:
     if annealed > len(best) / 2:
         words = "The schedule reduced the learning rate to 0, which flattens any curve: a longer study would tell."
         return Check(name, CANNOT_TELL, words, numbers)
+    if gain > limit:
+        few = f"only {agreeing} of {len(best)} would gain more than {than}"
+        return Check(name, PASS, f"{text}, but {few}.", numbers)
     return Check(name, PASS, f"{text}, no more than {than}.", numbers)
 
 
@@ -157,6 +160,9 @@ def _long_enough(record: SweepRecord) -> list[TrialRecord]:
 def _too_few_curves(record: SweepRecord, name: str, there: int) -> Check:
     best = best_completed(record)
     if len(best) >= FEWEST_BEST:
-        words = f"The best trials have fewer than {FEWEST_EPOCHS} epochs: a study of longer ones would tell."
+        words = (
+            f"{there} of the best {len(best)} completed trials {'has' if there == 1 else 'have'} a curve of at least"
+            f" {FEWEST_EPOCHS} finite epochs, {FEWEST_BEST} needed: a study of longer trainings would tell."
+        )
         return Check(name, CANNOT_TELL, words, {"there": there, "needed": FEWEST_BEST})
     return too_few_best(record, name)
