@@ -29,7 +29,7 @@ from reports.analysis.failures import BROKEN
 from reports.analysis.gain import Gain, gain_of_range
 from reports.analysis.importance import what_matters
 from reports.analysis.standing import standing
-from reports.analysis.training_noise import least_difference
+from reports.analysis.training_noise import least_difference, limit_words
 from reports.analysis.wording import listed, setting
 from studies.record.reader import SweepRecord
 
@@ -248,7 +248,7 @@ def _epochs(record: SweepRecord, warned: Mapping[str, Check], allowed: Allowed) 
     if "best epoch" in warned:
         new, why = max(1, math.ceil(SHORTER * old)), "most trials had their best epoch in the first tenth"
     elif "still improving" in warned:
-        new, why = math.ceil(LONGER * old), "the best trials would gain more than repeating one changes the result"
+        new, why = math.ceil(LONGER * old), f"longer trainings would gain more than {limit_words(record)}"
         measured = warned["still improving"].numbers
         gain = measured["low"], measured["high"]
     else:

@@ -109,8 +109,14 @@ def finest(record: SweepRecord) -> float:
 
 
 def noise_words(record: SweepRecord) -> str:
-    """The least difference with its origin: `the noise of a training, 4 %`."""
+    """The least difference that is worth a change, with its origin: `the noise of a training, 4 %`."""
+    return f"{limit_words(record)}, {difference_words(record, least_difference(record)[0])}"
+
+
+def limit_words(record: SweepRecord) -> str:
+    """What `least_difference` is: the noise of a training, what stands for it, or the least that counts."""
     limit, is_known = least_difference(record)
+    if limit <= finest(record):
+        return "the least difference that counts"
     what = "a training" if record.folds == 1 else f"a mean of {record.folds} folds"
-    of = f"the noise of {what}" if is_known else "a tenth of what the best trial is above the median one"
-    return f"{of}, {difference_words(record, limit)}"
+    return f"the noise of {what}" if is_known else "a tenth of the best trial's lead on the median one"

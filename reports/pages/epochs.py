@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.analysis.best_epochs import BestEpochs, best_epochs
 from reports.analysis.checks.finding import PASS, WARN
 from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
+from reports.analysis.training_noise import limit_words
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
 from reports.drawing.layout import BODY
@@ -39,14 +40,17 @@ def epochs(report: Report, sheets: Sheets) -> None:
 
 
 def _finding(report: Report, found: BestEpochs) -> str:
-    n, status = len(found.counted), {check.name: check.status for check in report.checks}
-    longer = status["still improving"]
-    if status["best epoch"] == WARN:
+    n, by_name = len(found.counted), {check.name: check for check in report.checks}
+    longer = by_name["still improving"]
+    if by_name["best epoch"].status == WARN:
         return f"Too many epochs: {percent(found.early)} of {n} trials had their best epoch in the first tenth"
-    if longer == WARN:
-        return "Too few epochs: longer trainings would gain more than repeating one changes the result"
-    if longer == PASS:
-        return "Enough epochs: longer trainings would gain no more than repeating one changes the result"
+    limit = limit_words(report.record)
+    if longer.status == WARN:
+        return f"Too few epochs: longer trainings would gain more than {limit}"
+    if longer.status == PASS and longer.numbers["gain"] > longer.numbers["limit"]:
+        return f"Enough epochs: few of the best trials would gain more than {limit} in longer trainings"
+    if longer.status == PASS:
+        return f"Enough epochs: longer trainings would gain no more than {limit}"
     epochs = report.record.study["baseline"]["epochs"]
     return f"Cannot tell whether {epochs} epochs were enough (n = {n})"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.analysis.checks.finding import WARN
+from reports.analysis.checks.finding import WARN, steadier
 from reports.analysis.next_study import Change, words
 from reports.analysis.price import price
-from reports.analysis.training_noise import difference_words
+from reports.analysis.training_noise import difference_words, limit_words
 from reports.analysis.wording import counted, duration, listed
 from reports.drawing.layout import MUTED, SMALL
 from reports.drawing.sheets import Sheets
@@ -17,7 +17,7 @@ ADVICE = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
     "validation and test": "look for drift, sorted rows and duplicates in the data",
     "validation rows": "rank by the loss, or validate on more rows",
-    "late epochs": 'average the weights, or select epoch = "last"',
+    "late epochs": "try {steadier}",
     "infeasible share": "the failed trials are not in an outer part of one range; see their reasons",
 }
 
@@ -30,11 +30,11 @@ def proposal(report: Report, sheets: Sheets) -> None:
         return
     page = sheets.section(
         f"Proposed next study: {counted(len(found.changes), 'change')} to the study file",
-        f"Next study: the file {found.name}.toml is in this study's folder. Question, data and baseline are unchanged."
+        f"Next study: the file {found.name}.toml is in this study's folder. {_unchanged(found.changes)}"
         " Every report overwrites the file: copy it before you edit it. Gains: of longer trainings by the curves of the"
         " best trials, 10 to 90\u00a0% of them; of more trials at most what the second half of these was worth; of a"
         " wider range at most, for each fifth, what the last fifth was worth. A range is not widened for less than"
-        " the noise of a training.",
+        f" {limit_words(report.record)}.",
         room=2.6,
     )
     for change in found.changes:
@@ -48,12 +48,19 @@ def proposal(report: Report, sheets: Sheets) -> None:
             SMALL,
         )
     if left := _left_over(report, found.changes):
-        remedies = listed(f"{name} ({ADVICE[name]})" for name in left)
+        remedies = listed(f"{name} ({_remedy(report, name)})" for name in left)
         page.paragraph(f"Not covered by the proposal: {remedies}.", SMALL, colour=MUTED)
     page.heading("Run and compare")
     page.boxed(f"sweep run {found.name}")
     page.space(0.05)
     page.boxed(f"sweep report {report.record.folder.name} {found.name}")
+
+
+def _unchanged(changes: Sequence[Change]) -> str:
+    """What the proposed study has in common with this one."""
+    if any(change.key == "baseline.epochs" for change in changes):
+        return "Question and data are unchanged, and the baseline but for its epochs."
+    return "Question, data and baseline are unchanged."
 
 
 def _gain(report: Report, change: Change) -> str:
@@ -75,7 +82,12 @@ def _advice(report: Report, sheets: Sheets) -> None:
         room=0.9,
     )
     for name in left:
-        page.item(capital(name), ADVICE[name], indent=1.55, most=3)
+        page.item(capital(name), _remedy(report, name), indent=1.55, most=3)
+
+
+def _remedy(report: Report, name: str) -> str:
+    """What to do about a check, of what the study does not do yet."""
+    return ADVICE[name].format(steadier=steadier(report.record))
 
 
 def _left_over(report: Report, changes: Sequence[Change]) -> list[str]:

@@ -182,8 +182,12 @@ def test_the_headline_states_the_result(made_up):
     assert headline(record) == "Tuning raises test accuracy from 97.06\u00a0% to 98.07\u00a0%"
     assert "points more validation accuracy on fresh splits" in headline(untested)
     assert "not distinguishable from the baseline" in headline(unsure)
-    assert headline(replace(record, verdict={**record.verdict, "champion": 0, "paired": None})).startswith(
-        "The baseline remains the best"
+    baseline = {**record.verdict, "champion": 0, "paired": None}
+    alone = {**baseline, "candidates": [one for one in record.verdict["candidates"] if one["trial"] == 0]}
+    assert headline(replace(record, verdict=baseline)).startswith("The baseline is the champion by the screening, al")
+    assert (
+        headline(replace(record, verdict=alone))
+        == "The baseline remains the best: no candidate did better on fresh splits"
     )
 
 

@@ -14,6 +14,7 @@ from reports.analysis.checks.finding import (
     best_completed,
     draws_to_tell,
     judged_share,
+    steadier,
     too_few_best,
     top_group,
 )
@@ -78,7 +79,8 @@ def still_improving(record: SweepRecord) -> Check:
     text = f"With {LONGER:g} times the epochs the best trials would gain about {difference_words(record, gain)}"
     than = noise_words(record)
     if gain > limit and agreeing >= AGREEING * len(best):
-        way = "; their schedule ended at 0, so more epochs require a new, longer schedule" if annealed else ""
+        ended = f"; the schedule of {annealed} of {len(best)} ended at 0, so more epochs require a new, longer one"
+        way = ended if annealed else ""
         return Check(name, WARN, f"{text}, more than {than}{way}.", numbers)
     if annealed > len(best) / 2:
         words = "The schedule reduced the learning rate to 0, which flattens any curve: a longer study would tell."
@@ -134,13 +136,7 @@ def unsteady(record: SweepRecord) -> Check:
     if noise <= max(UNSTEADY * apart, finest(record)):
         return Check(name, PASS, f"{text}; {than}.", numbers)
     lucky = "the selected epoch is a lucky one" if record.study.get("epoch") != "last" else "their order is by chance"
-    return Check(name, WARN, f"{text}, but {than}: {lucky}. {_steadier(record)}", numbers)
-
-
-def _steadier(record: SweepRecord) -> str:
-    """What makes late epochs steadier, of what the study does not do yet."""
-    last = "" if record.study.get("epoch") == "last" else 'epoch = "last", '
-    return f"Try {last}lower learning rates or, where it is 0, averaging = 0.33."
+    return Check(name, WARN, f"{text}, but {than}: {lucky}. Try {steadier(record)}.", numbers)
 
 
 def _curve(record: SweepRecord, trial: TrialRecord) -> Floats:

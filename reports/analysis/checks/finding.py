@@ -86,6 +86,13 @@ def too_few_best(record: SweepRecord, name: str) -> Check:
     return too_few(record, name, len(best_completed(record)), FEWEST_BEST, "completed trial")
 
 
+def steadier(record: SweepRecord) -> str:
+    """What makes late epochs steadier, of what the study does not do yet."""
+    last = "" if record.study.get("epoch") == "last" else 'epoch = "last", '
+    averaging = "" if record.study["baseline"].get("averaging") else " or averaging = 0.33"
+    return f"{last}lower learning rates{averaging}"
+
+
 def tail(hits: int, n: int, share: float) -> float:
     """Binomial tail: probability of at least `hits` successes in n draws, each with probability `share`, in 0..1."""
     logs = math.log(share), math.log1p(-share)
