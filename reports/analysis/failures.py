@@ -19,3 +19,11 @@ def failure_causes(record: SweepRecord) -> dict[str, int]:
     kinds = [re.sub(r"\d+", "#", reason) for reason in broken]
     first = dict(zip(reversed(kinds), reversed(broken), strict=True))
     return {first[kind]: count for kind, count in Counter(kinds).most_common()}
+
+
+def most_frequent_cause(record: SweepRecord) -> str:
+    """The most frequent reason in words, with the number of trials; of equally frequent ones the first."""
+    causes = failure_causes(record)
+    cause, number = next(iter(causes.items()))
+    tied = sum(count == number for count in causes.values()) > 1
+    return f"{'one of the most frequent causes' if tied else 'most frequent cause'}: {cause} ({number})"

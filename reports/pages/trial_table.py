@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reports.analysis import wording
-from reports.analysis.failures import BROKEN, failure_causes
+from reports.analysis.failures import BROKEN, most_frequent_cause
 from reports.analysis.wording import counted, setting
 from reports.drawing.blocks import INK, Cell
 from reports.drawing.layout import MUTED, SMALL, TINY, Page
@@ -98,8 +98,7 @@ def failures(report: Report, sheets: Sheets) -> None:
     broken = _broken(report)
     if not broken or (len(broken) <= FEW_FAILURES and report.standing.complete):
         return  # the section of the best trials has room for a few
-    cause, number = next(iter(failure_causes(report.record).items()))
-    note = f"Failed trials: n = {len(broken)}, in order of number; most frequent cause: {cause} ({number})."
+    note = f"Failed trials: n = {len(broken)}, in order of number; {most_frequent_cause(report.record)}."
     page = sheets.section(_failures_finding(report), note)
     _failures_table(page, report, broken)
     sheets.turn()

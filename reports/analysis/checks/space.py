@@ -19,7 +19,7 @@ from reports.analysis.checks.finding import (
     too_few,
     top_group,
 )
-from reports.analysis.failures import BROKEN, failure_causes
+from reports.analysis.failures import BROKEN, most_frequent_cause
 from reports.analysis.importance import judged_trials, what_matters
 from reports.analysis.standing import standing, winner
 from reports.analysis.wording import counted, listed, percent
@@ -52,7 +52,8 @@ def boundary(record: SweepRecord) -> Check:
     if not found:
         return Check(name, PASS, "The best trials do not cluster at a bound of a range that matters.", numbers)
     ends = listed(f"the {end} bound of {axis.name}" for axis, end in found.items())
-    return Check(name, WARN, f"The best trials are at {ends}: better settings may lie beyond it.", numbers)
+    beyond = "it" if len(found) == 1 else "them"
+    return Check(name, WARN, f"The best trials are at {ends}: better settings may lie beyond {beyond}.", numbers)
 
 
 def crowded(record: SweepRecord) -> dict[Axis, str]:
@@ -111,5 +112,5 @@ def infeasible(record: SweepRecord) -> Check:
         return Check(name, status, f"{text}{more}.", {**numbers, "trials that would tell": needed})
     if status == PASS:
         return Check(name, PASS, f"{text}.", numbers)
-    cause = next(iter(failure_causes(record)))
-    return Check(name, WARN, f"{text} ({percent(broken / finished)}); the most frequent reason: {cause}.", numbers)
+    cause = most_frequent_cause(record)
+    return Check(name, WARN, f"{text} ({percent(broken / finished)}); {cause}.", numbers)
