@@ -31,11 +31,12 @@ STATES = {
     "complete": Key("completed trial", style.GREY, "o"),
     "best": Key("best so far", INK, line="-"),
     "pruned": Key("pruned", style.PRUNED, "v", hollow=True),
-    "pruned value": Key("pruned, at its best value", style.PRUNED, "v", hollow=True),
+    "best value": Key("pruned, at its best value", style.PRUNED, "v", hollow=True),
+    "last value": Key("pruned, at its last value", style.PRUNED, "v", hollow=True),
     "broken": Key("diverged or failed", style.FAILURE, "x"),
     "band": Key("other trials", style.GREY, "s"),
 }
-ENDINGS = {"pruned": {"pruned"}, "pruned value": {"pruned"}, "broken": {*BROKEN}}
+ENDINGS = {"pruned": {"pruned"}, "best value": {"pruned"}, "last value": {"pruned"}, "broken": {*BROKEN}}
 """Outcomes of trials, of which one must have occurred for a state to be in a legend; the others always are."""
 
 
@@ -105,6 +106,11 @@ class Report:
         outcomes = {trial.outcome for trial in self.record.trials}
         shown = [STATES[state] for state in states if state not in ENDINGS or outcomes & ENDINGS[state]]
         return [*found, *shown]
+
+    @property
+    def selected(self) -> str:
+        """Which of its epochs a trial is judged by: `best` or `last`."""
+        return "last" if self.record.study.get("epoch") == "last" else "best"
 
     @property
     def best_word(self) -> str:

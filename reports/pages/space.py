@@ -44,7 +44,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
     known = {trial.number for trial in trials}
     starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
     lines = [Key("expected best of the part, at equal numbers", MUTED, line="-")] if _is_compared(parts) else []
-    page.keys([*report.keys(starred, ("complete", "pruned value", "broken")), *lines])
+    page.keys([*report.keys(starred, ("complete", f"{report.selected} value", "broken")), *lines])
     rows = math.ceil(len(sheet) / 2)
     objective = np.array([t.value if t.value is not None else math.nan for t in trials], dtype=np.float64)
     complete = np.where([t.state == "complete" for t in trials], objective, math.nan)
@@ -99,9 +99,9 @@ def _axes_finding(report: Report, *, continued: bool) -> str:
         return "The trials in the search space; none completed"
     bounds = at_bounds(report.record, best)
     lead = report.importance.leading
-    last = f"; {lead} matters most" if lead else ""
+    last = f"; {lead} matters{' most' if len(report.importance.matters) > 1 else ''}" if lead else ""
     if not bounds:
-        text = f"The {report.best_word} is inside every searched range{last}"
+        text = f"The {report.best_word} is not at a bound of a searched range{last}"
     else:
         ends = listed(f"the {end} bound of {name}" for name, end in list(bounds.items())[:2])
         more = f" and {len(bounds) - 2} more" if len(bounds) > 2 else ""
@@ -113,10 +113,12 @@ def _axes_note(report: Report, left: int) -> str:
     more = f" {counted(left, 'further axis').replace('axiss', 'axes')} not drawn." if left > 0 else ""
     unfinished = f"; {report.standing.unfinished} unfinished not drawn" if report.standing.unfinished else ""
     return (
-        f"Search space: n = {report.endings() or 'no finished trial'}{unfinished}. Equal values are spread sideways."
+        f"Search space: n = {report.endings() or 'no finished trial'}{unfinished}. At a bound: within"
+        f" {wording.percent(EDGE)} of it; choices, few whole numbers and a lower end that nothing can be below have"
+        " none. Equal values are spread sideways."
         " Dotted lines are the ends of the searched range. Lines: the best over all other settings in each fifth of"
         " the range or each choice, as expected of as many completed trials as the smallest part with"
         f" {counted(SOLID, 'trial')} has, since the best of many is better than the best of few. A pruned trial is"
-        " drawn at its best value before it was pruned, or in the shaded strip if that is outside the axis. A trial"
+        f" drawn at its {report.selected} value, or in the shaded strip if that is outside the axis. A trial"
         f" without such a layer is not in that panel.{more}{no_ranking(report.importance)}"
     )
