@@ -78,11 +78,12 @@ def _curves_finding(report: Report) -> str:
     seen = course(best) if best else None
     if best is None or seen is None:
         return "Learning curves of trials that have not completed"
-    return f"{name(best.number)} {_course_in_words(seen)}"
+    return f"{name(best.number)} {_course_in_words(seen, report.selected)}"
 
 
-def _course_in_words(seen: Course) -> str:
-    at = f"is best at epoch {seen.counted} of {seen.epochs}"
+def _course_in_words(seen: Course, selected: str) -> str:
+    where = "is best at epoch" if selected == "best" else "is judged by its last epoch,"
+    at = f"{where} {seen.counted} of {seen.epochs}"
     if seen.label == "overfitting":
         return f"overfits: its validation loss ends {wording.percent(seen.rise)} above its lowest level; it {at}"
     if seen.label == "still improving" and seen.annealed:
@@ -100,8 +101,11 @@ def _curves_note(others: Band) -> str:
     drawn = (
         "as thin lines" if others.lines else "as a band from the 10 % to the 90 % quantile of those that ran that epoch"
     )
+    if others.trials == 1:
+        drawn = "as a thin line"
+    be = "is" if others.trials == 1 else "are"
     rest = (
-        f" The other {counted(others.trials, 'trial')} with at least one epoch are drawn {drawn}."
+        f" The other {counted(others.trials, 'trial')} with at least one epoch {be} drawn {drawn}."
         if others.trials
         else ""
     )
