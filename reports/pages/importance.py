@@ -44,6 +44,8 @@ def no_ranking(found: Importance) -> str:
     """The reason why there is no page on importance, if there is none."""
     if found.names:
         return ""
+    if found.judged >= FEWEST:
+        return " Importance is not ranked: no searched hyperparameter has more than one value."
     return f" Importance is not ranked: {counted(found.judged, 'trial')} can be compared, and {FEWEST} are needed."
 
 
@@ -51,6 +53,8 @@ def _finding(found: Importance) -> str:
     clear = found.matters
     if not clear:
         return f"No hyperparameter matters beyond chance in {counted(found.judged, 'trial')}"
+    if len(found.names) == 1:
+        return f"{capital(clear[0])} matters beyond chance"
     if len(clear) == 1:
         return f"{capital(clear[0])} matters; of no other hyperparameter can it be told"
     if found.leading:
@@ -62,8 +66,8 @@ def _finding(found: Importance) -> str:
 def _note(report: Report, found: Importance) -> str:
     what = f"1 \u2212 {report.record.metric.label}" if report.record.maximize else report.record.metric.label
     return (
-        f"Importance: n = {found.judged} completed, pruned and diverged trials. Results: the logarithm of the"
-        f" validation {what}; pruned trials are compared with others after as many epochs, diverged ones count as the"
-        f" worst. Chance: the level that the highest bar stays below in {percent(1 - LEVEL)} of {SHUFFLES}"
-        " permutations of the results."
+        f"Importance: n = {found.judged} trials that completed or were stopped. Results: the logarithm of the"
+        f" validation {what}; pruned trials are compared with others after as many epochs; those that diverged, or ran"
+        " out of memory or time, count as the worst. Chance: the level that the highest bar stays below in"
+        f" {percent(1 - LEVEL)} of {SHUFFLES} permutations of the results."
     )
