@@ -46,15 +46,17 @@ def _progress_finding(report: Report, shown: Progress) -> str:
     best, finished = report.standing.best, len(shown.number)
     assert best is not None
     if finished == 1:
-        return f"{name(best.number)} is the only finished trial so far"
+        return f"{name(best.number)} is the only finished trial"
     level = np.flatnonzero(shown.value == best.value)
     after = finished - 1 - int(level[0])  # trials after the first with the best value did not improve it
     tied = f", with the same value as {counted(len(level) - 1, 'other')}" if len(level) > 1 else ""
     place = wording.ordinal(int(np.flatnonzero(shown.number == best.number)[0]) + 1)
     if after <= 0.1 * finished and not tied:
         return f"The best trial came late: {name(best.number).lower()} was the {place} of {finished} to finish"
-    gain = f"the last {after} did not improve it" if after else "it finished last"
-    return f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied}; {gain}"
+    return (
+        f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied};"
+        f" the last {after} did not improve the best value"
+    )
 
 
 def _progress_note(shown: Progress) -> str:
@@ -63,7 +65,7 @@ def _progress_note(shown: Progress) -> str:
     return (
         f"Best so far: n = {counted(len(shown.number), 'finished trial')}, {n} with a final value.{left}"
         " Ties are decided by the lower validation loss, then by the lower number. Trials far worse than the rest"
-        " are drawn at the end of the axis. Total training time:"
+        " are drawn at the end of the axis. Training time of these trials:"
         f" {wording.duration(float(shown.seconds[-1]))}, summed over the workers."
     )
 
