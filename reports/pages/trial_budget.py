@@ -66,15 +66,18 @@ def _note(report: Report, found: Enough) -> str:
 def _text(report: Report, found: Enough) -> str:
     metric = report.metric
     adaptive = (
-        f" The sampler ({report.record.study['sampler']}) is adaptive: its good trials come late, so a random subset is"
-        " better than the first trials of the search were. The curve is then only a guide, and the gain is"
-        " underestimated; the dashed line is the actual search."
+        f" The sampler ({report.record.study['sampler']}) is adaptive: its good trials tend to come late, and a random"
+        " subset is then better than the first trials of the search were. The curve is only a guide, and the gain may"
+        " be underestimated; the dashed line is the actual search."
         if found.adaptive
-        else " The trials were drawn independently of each other, so all orders are equally likely."
+        else f" The sampler ({report.record.study['sampler']}) does not learn from the trials, so all orders are alike."
     )
-    gain, late = metric.gain(found.best - found.of_half), metric.gain(found.best - found.before)
+    gain = found.best - found.of_half
+    better = f"{metric.gain(gain)} better than" if gain else "as good as"
+    late = found.best - found.before
+    improved = f"improved the best value by {metric.gain(late)}" if late else "did not improve the best value"
     return (
-        f"The best of all {report.standing.finished} trials is {gain} better than the expected best"
-        f" of half of them; the last tenth of the trials improved the best value by {late}.{adaptive} This"
-        " does not extrapolate beyond the number of trials that were run."
+        f"The best of all {report.standing.finished} trials is {better} the expected best of half of them; the last"
+        f" tenth of the trials {improved}.{adaptive} This does not extrapolate beyond the number of trials that were"
+        " run."
     )
