@@ -13,10 +13,12 @@ from reports.drawing import plots, points, scales, style
 from reports.drawing.blocks import INK
 from reports.drawing.layout import BODY
 from reports.drawing.sheets import Sheets
-from reports.pages.context import Report
+from reports.pages.context import Report, name
 from studies.record.reader import SweepRecord, TrialRecord
 
 MANY = 400  # more dots are drawn as a bitmap
+ROUNDING = 1.01
+"""Times the time that there was, which training times may sum up to by rounding."""
 
 
 def cost(report: Report, sheets: Sheets) -> None:
@@ -37,9 +39,10 @@ def cost(report: Report, sheets: Sheets) -> None:
         page.space(-0.16)
         _pareto(page.grid(1, 1, 2.3, left=0.6)[0], report, ranked)
         page.paragraph(_fastest(report, ranked), BODY)
-    if spans := [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]:
+    spans = [trial for trial in record.trials if trial.started and trial.finished and trial.worker is not None]
+    if busy := _busy(spans):
         page.space(0.05)
-        page.paragraph(_busy(spans), BODY)
+        page.paragraph(busy, BODY)
 
 
 def _spent(record: SweepRecord) -> dict[str, float]:
@@ -51,7 +54,9 @@ def _spent(record: SweepRecord) -> dict[str, float]:
 
 
 def _finding(spent: dict[str, float]) -> str:
-    total = sum(spent.values()) or 1.0
+    total = sum(spent.values())
+    if not total:
+        return "No training time was recorded"
     text = f"{percent(spent.get('complete', 0.0) / total)} of {wording.duration(total)} was spent on completed trials"
     pruned, broken = spent.get("pruned", 0.0), sum(spent.get(name, 0.0) for name in BROKEN)
     others = [f"{percent(part / total)} on {what}" for part, what in ((pruned, "pruned"), (broken, "failed")) if part]
@@ -60,7 +65,7 @@ def _finding(spent: dict[str, float]) -> str:
 
 def _in_words(record: SweepRecord, spent: dict[str, float], words: dict[str, str]) -> str:
     if not spent:
-        return "No time was recorded."
+        return "No trial has run an epoch."
     confirm = sum(trial.seconds for trial in record.confirm)
     more = f" Confirmation and final models took {wording.duration(confirm)} more." if confirm else ""
     return f"{wording.duration(sum(spent.values()))} in total: {listed(words.values())}.{more}"
@@ -104,19 +109,23 @@ def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
     text = "Line: the Pareto front, trials that no other trial beats in both time and objective."
     if quick is best or quick.seconds > 0.8 * best.seconds:
         return text
+    apart = (quick.value or 0.0) - (best.value or 0.0)
+    near_to = f"is {metric.gain(apart)} from the best of the search" if apart else "has the best value of the search"
     return (
-        f"{text} Trial {quick.number} took {wording.duration(quick.seconds)} instead of"
-        f" {wording.duration(best.seconds)} and is {metric.gain((quick.value or 0.0) - (best.value or 0.0))} from the"
-        f" best, {wording.measured_on(report.record)} each."
+        f"{text} {name(quick.number)} took {wording.duration(quick.seconds)} instead of"
+        f" {wording.duration(best.seconds)} and {near_to}, {wording.measured_on(report.record)} each."
     )
 
 
 def _busy(spans: list[TrialRecord]) -> str:
-    begin = min(trial.started.timestamp() for trial in spans if trial.started)
-    end = max(trial.finished.timestamp() for trial in spans if trial.finished)
-    workers = len({trial.worker for trial in spans})
-    share = sum(trial.seconds for trial in spans) / max(1e-9, workers * (end - begin))
+    """How busy the workers were with the trials that have finished; nothing if the clock says that it cannot be."""
+    begin = min((trial.started.timestamp() for trial in spans if trial.started), default=0.0)
+    end = max((trial.finished.timestamp() for trial in spans if trial.finished), default=0.0)
+    workers, trained = len({trial.worker for trial in spans}), sum(trial.seconds for trial in spans)
+    if end <= begin or trained > ROUNDING * workers * (end - begin):
+        return ""  # a clock was set back
+    share = min(1.0, trained / (workers * (end - begin)))
     return (
-        f"{counted(workers, 'worker')} trained {percent(min(1.0, share))} of the time between the first start and the"
-        f" last finish, {wording.duration(end - begin)}; pauses of the whole sweep count as idle."
+        f"{counted(workers, 'worker')} trained the finished trials in {percent(share)} of the time between their first"
+        f" start and their last finish, {wording.duration(end - begin)}; pauses of the whole sweep count as idle."
     )
