@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from reports.analysis import wording
 from reports.analysis.checks.finding import PASS, WARN
-from reports.analysis.pruning import Control, Foresight, controls, foresight, misjudged, spared
+from reports.analysis.pruning import FEWEST, Control, Foresight, controls, foresight, misjudged, spared
 from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
@@ -79,8 +81,10 @@ def _rungs(page: Page, found: list[Rung]) -> None:
 
 
 def _controls(page: Page, report: Report, seen: list[Control]) -> None:
+    if not seen and not report.record.counts().get("pruned", 0):
+        return
     if not seen:
-        words = "There is no unpruned control trial, so whether a pruned one would have won is not known."
+        words = "No unpruned control trial has completed, so whether a pruned one would have won is not known."
         page.paragraph(
             f"{words} `control` in the study file sets the share of trials that are judged but never pruned."
         )
@@ -88,9 +92,8 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
     given_up, good = misjudged(report.record, seen)
     low, high = wilson(good / given_up, given_up) if given_up else (0.0, 1.0)
     page.paragraph(
-        f"{counted(len(seen), 'trial')}, chosen by number alone, {'was' if len(seen) == 1 else 'were'} judged but never"
-        " pruned. The pruner would"
-        f" have stopped {given_up} of them; {good} of these ended among the better half of those that it let finish"
+        f"{counted(len(seen), 'completed trial')}, chosen by number alone, {'was' if len(seen) == 1 else 'were'} judged"
+        f" but never pruned. {_given_up(seen, given_up, good)}"
         + (f" (95\u00a0% Wilson interval of the share: {percent(low)} to {percent(high)})." if given_up else "."),
         BODY,
     )
@@ -103,6 +106,17 @@ def _controls(page: Page, report: Report, seen: list[Control]) -> None:
     page.table(head, rows, right=(0, 1, 2, 3))
 
 
+def _given_up(seen: Sequence[Control], compared: int, good: int) -> str:
+    """How many controls the pruner would have stopped, and how many of these were good, if others let it tell."""
+    stopped = sum(one.given_up is not None for one in seen)
+    if not stopped:
+        return "The pruner would have stopped none of them"
+    words = f"The pruner would have stopped {stopped} of them"
+    if not compared:
+        return f"{words}; it let no other trial finish to compare them with"
+    return f"{words}; {good} of these ended among the better half of those that it let finish"
+
+
 def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> str:
     check = next(check for check in report.checks if check.name == "pruning")
     given_up, good = misjudged(report.record, seen)
@@ -111,10 +125,12 @@ def _finding(report: Report, found: Foresight | None, seen: list[Control]) -> st
     known = _known(found)
     if known:
         early = f"From epoch {known} on the trials are nearly in their final order (rank correlation at least {GOOD})"
-    elif report.standing.complete < FEWEST_COMPLETE:
-        early = "Too few completed trials to tell which epoch predicts their order"
+    elif found is None or report.standing.complete < FEWEST_COMPLETE:
+        early = "Too few completed trials or epochs to tell which epoch predicts their order"
+    elif found.correlation.max() < GOOD:
+        early = f"No epoch predicts the final order well (rank correlation at least {GOOD})"
     else:
-        early = "No epoch predicts the final order well"
+        early = f"The order of the trials changes until the end (rank correlation below {GOOD} at last)"
     if not report.record.counts().get("pruned", 0):
         return f"{early}; no trial was pruned"
     if check.status == PASS:
@@ -138,7 +154,10 @@ def _note(report: Report, found: Foresight | None, steps: list[Rung]) -> str:
             " (95\u00a0% interval)."
         )
     if found is None:
-        return f"Pruning: n = {counted(report.standing.complete, 'completed trial')}, too few for a rank correlation."
+        return (
+            f"Pruning: n = {counted(report.standing.complete, 'completed trial')}; a rank correlation needs {FEWEST} of"
+            " the same number of epochs, at least two."
+        )
     return (
         f"Pruning: n = {counted(found.trials, 'completed trial')}. Spearman's rank correlation of {report.metric.name}"
         " at each epoch with the final value; band: its 95\u00a0% interval over trials (Bonett and Wright). Pruned"
