@@ -9,7 +9,7 @@ import numpy as np
 from model.data.balance import is_imbalanced
 from reports.analysis.confusion import confusion
 from reports.analysis.statistics import wilson
-from reports.analysis.wording import percent
+from reports.analysis.wording import counted, percent
 from studies.record.reader import SweepRecord
 
 
@@ -26,6 +26,7 @@ class Imbalance:
         recall: of the worst class, in 0..1.
         low, high: its 95 % Wilson interval over examples.
         examples: number of examples of the worst class.
+        alike: number of other classes with the same recall.
     """
 
     split: str
@@ -37,14 +38,17 @@ class Imbalance:
     low: float
     high: float
     examples: int
+    alike: int = 0
 
     def sentences(self) -> list[str]:
         """What always predicting the majority class would reach, and the lowest recall."""
+        alike = f", and of {self.alike} more" if self.alike else ""
         return [
             f'{percent(self.share, 1)} of the {self.split} examples are of class "{self.majority}": always predicting'
             f" it has an accuracy of {percent(self.share, 1)} and a balanced accuracy of {percent(self.balanced, 1)}.",
-            f'The lowest recall is that of class "{self.worst}": {percent(self.recall, 1)} of its {self.examples}'
-            f" examples (95\u00a0% interval {percent(self.low, 1)} to {percent(self.high, 1)}).",
+            f'The lowest recall is that of class "{self.worst}"{alike}: {percent(self.recall, 1)} of its'
+            f" {counted(self.examples, 'example')} (95\u00a0% interval {percent(self.low, 1)} to"
+            f" {percent(self.high, 1)}).",
         ]
 
 
@@ -73,4 +77,5 @@ def imbalance(record: SweepRecord) -> Imbalance | None:
         low=low,
         high=high,
         examples=int(sizes[worst]),
+        alike=int((recall == recall[worst]).sum()) - 1,
     )

@@ -65,7 +65,7 @@ def _pairs(page: Page, found: Confusion) -> None:
         page.paragraph("Every example was classified correctly.", BODY)
         return
     pairs = found.worst_pairs(PAIRS)
-    page.heading(f"The {len(pairs)} most frequent mistakes")
+    page.heading(f"The {counted(len(pairs), 'most frequent mistake')}")
     rows = [[pair.true, pair.predicted, str(pair.n), wording.percent(pair.share, 1)] for pair in pairs]
     page.table(["true class", "predicted as", "mistakes", "share of the true class"], rows, right=(2, 3))
 
@@ -73,7 +73,10 @@ def _pairs(page: Page, found: Confusion) -> None:
 def _lowest_recalls(page: Page, found: Confusion) -> None:
     recall, sizes = found.recall(), found.counts.sum(axis=1)
     order = [int(index) for index in np.argsort(recall, kind="stable") if sizes[index]][:RECALLS]
-    page.heading(f"The {len(order)} classes of the lowest recall")
+    levels = [float(value) for value in recall if math.isfinite(value)]
+    alike = sum(value <= recall[order[-1]] for value in levels)
+    heading = f"The {len(order)} classes of the lowest recall"
+    page.heading(heading if alike == len(order) else f"{len(order)} of the {alike} classes of the lowest recall")
     rows = []
     for index in order:
         low, high = wilson(float(recall[index]), int(sizes[index]))
@@ -101,10 +104,16 @@ def _recalls(found: Confusion) -> str:
     if not found.errors:
         return "Every example was classified correctly."
     recall = found.recall()
-    order = [int(index) for index in np.argsort(recall) if math.isfinite(recall[index])][:3]
-    worst = listed(f"{found.names[index]} ({wording.percent(float(recall[index]), 1)})" for index in order)
-    pairs = [f"{pair.true} as {pair.predicted} ({pair.n}\u00d7)" for pair in found.worst_pairs(4)]
-    return f"Lowest recall: {worst}. Most frequent mistakes: {listed(pairs)}."
+    order = [int(index) for index in np.argsort(recall, kind="stable") if recall[index] < 1]
+    worst = [f"{found.names[index]} ({wording.percent(float(recall[index]), 1)})" for index in order]
+    pairs = [f"{pair.true} as {pair.predicted} ({pair.n}\u00d7)" for pair in found.worst_pairs(found.errors)]
+    return f"Lowest recall: {_first(worst, 3)}. Most frequent mistakes: {_first(pairs, 4)}."
+
+
+def _first(parts: Sequence[str], most: int) -> str:
+    """The first parts, and how many more there are."""
+    left = len(parts) - most
+    return listed(parts) if left <= 0 else listed([*parts[:most], f"{left} more"])
 
 
 def _calibration(page: Page, found: Calibration) -> None:
@@ -118,10 +127,11 @@ def _calibration(page: Page, found: Calibration) -> None:
     plots.calibration(left, found)
     right.axis("off")
     words = "over" if found.confidence.mean() > found.accuracy.mean() else "under"
+    confident = f"is {words}confident by {metric.gain(float(off))}" if off else "is as confident as it is accurate"
     lines = wrap(
-        f"{counted(n, 'test example')} in {len(found.n)} groups of equal size by confidence. On the dotted line the"
-        " accuracy equals the confidence; bars are 95\u00a0% Wilson intervals over test examples. Averaged over the"
-        f" groups, the model is {words}confident by {metric.gain(float(off))}.",
+        f"{counted(n, 'test example')} in {counted(len(found.n), 'group')} of about equal size by confidence. On the"
+        " dotted line the accuracy equals the confidence; bars are 95\u00a0% Wilson intervals over test examples."
+        f" Averaged over the groups, the model {confident}.",
         2.7,
         SMALL + 0.6,
     )
