@@ -26,9 +26,8 @@ def table(report: Report, sheets: Sheets) -> None:
     shown = ranked[:TOP_ROWS]
     left = len(ranked) - len(shown)
     more = f" {left} more: {export(report)}." if left else ""
-    spread = report.metric.gain((shown[-1].value or 0.0) - (shown[0].value or 0.0))
     page = sheets.section(
-        f"The best {len(shown)} trials are within {spread}" if len(shown) > 1 else "One trial has completed",
+        _best_finding(report, shown),
         f"Best trials: n = {len(ranked)} completed, by {report.metric.name}; ties are decided by the lower validation"
         f" loss, then by the lower number.{more}",
     )
@@ -54,6 +53,16 @@ def table(report: Report, sheets: Sheets) -> None:
         page.space(0.2)
         page.heading(_failures_finding(report))
         _failures_table(page, report, broken)
+
+
+def _best_finding(report: Report, shown: Sequence[TrialRecord]) -> str:
+    """How far the best trials are apart."""
+    if len(shown) == 1:
+        return "One trial has completed"
+    spread = (shown[-1].value or 0.0) - (shown[0].value or 0.0)
+    return f"The best {len(shown)} trials " + (
+        f"are within {report.metric.gain(spread)}" if spread else "have the same value"
+    )
 
 
 def _head(key: str) -> str:
