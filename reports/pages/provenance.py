@@ -82,7 +82,7 @@ def _oddities(trials: Sequence[TrialRecord]) -> list[str]:
     twice = sum(number - 1 for number in settings.values())
     again = sum(trial.attempt > 1 for trial in trials)
     return [
-        f"{counted(twice, 'trial')} had the same settings as another." if twice else "All settings were different.",
+        f"{counted(twice, 'trial')} had the settings of an earlier one." if twice else "All settings were different.",
         f"Started more than once: {counted(again, 'trial')}.",
     ]
 
@@ -99,14 +99,14 @@ def _provenance(record: SweepRecord) -> list[tuple[str, str]]:
     generation = f", generations of {study['generation']}" if study.get("generation") else ""
     start = f", after {counted(len(study['start']), 'given setting')}" if study.get("start") else ""
     folds = f", mean of {record.folds} folds" if record.folds > 1 else ""
-    control = percent(float(study.get("control") or 0))
+    controls = f", {percent(float(study.get('control') or 0))} of the trials judged but never pruned"
     return [
         ("data", f"{data['name']}: {sizes} examples"),
         *_preparation(data.get("notes") or ()),
         ("data's SHA-256", str(data["digest"])),
         ("objective", f"{study['objective']} ({study['direction']}) at the {study['epoch']} epoch{folds}"),
         ("sampler", f"{study['sampler']}, seed {study['seed']}{generation}{start}"),
-        ("pruner", f"{study['pruner']}, {control} of the trials judged but never pruned"),
+        ("pruner", str(study["pruner"]) + ("" if study["pruner"] == "none" else controls)),
         ("code", f"commit {commit}{dirty}"),
         ("versions", _flat(origin.get("versions", {}))),
         ("machine", _flat(origin.get("machine", "not recorded"))),
