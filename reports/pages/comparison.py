@@ -14,6 +14,7 @@ from reports.analysis.axes import Axis, axes, values
 from reports.analysis.checks import checks
 from reports.analysis.checks.finding import WARN
 from reports.analysis.comparison import Best, Side, at_equal, by_time, by_trials, differences, gap
+from reports.analysis.confirmation import repeat_word
 from reports.analysis.final_models import final_accuracy
 from reports.analysis.standing import standing
 from reports.analysis.statistics import Floats
@@ -21,7 +22,7 @@ from reports.analysis.wording import MetricFormat, counted, listed
 from reports.drawing import points, scales, style
 from reports.drawing.blocks import Key
 from reports.drawing.layout import BODY, SMALL, Page, shorten
-from reports.pages.context import interval
+from reports.pages.context import capital, interval
 from reports.pages.progress import time_unit
 
 PANELS = 8
@@ -41,16 +42,19 @@ def comparison(compared: Sequence[Side]) -> list[Page]:
 def _verdict(compared: Sequence[Side], metric: MetricFormat) -> Page:
     page = Page(_finding(compared, metric), _note(compared))
     page.heading("Results")
-    head = ["study", "finished", "time", "best in\nsearch", "champion", "fresh\nseeds", "test accuracy", "warnings"]
+    every = [record for side in compared for record in side.records]
+    word = repeat_word(every[0]) if len({repeat_word(record) for record in every}) == 1 else "repeat"
+    fresh = f"{word}s".replace(" ", "\n")
+    head = ["study", "finished", "time", "best in\nsearch", "champion", fresh, "test accuracy", "warnings"]
     rows = [_row(side, n, metric) for side in compared for n in range(len(side.records))]
     page.table(head, rows, right=(1, 2, 3, 5, 6, 7))
     page.space(0.08)
     page.paragraph(
-        "Fresh seeds: mean of the champion's repeats. Test accuracy: mean of the final models, with the 95\u00a0%"
+        f"{capital(word)}s: mean of the champion's repeats. Test accuracy: mean of the final models, with the 95\u00a0%"
         " Wilson interval over test examples. All use the same test set; choosing between them by it would bias it.",
         SMALL,
     )
-    page.heading("The champions on fresh splits and seeds")
+    page.heading(f"The champions on {word}s")
     for one, other in _couples(compared):
         page.paragraph(_gap_in_words(one, other, metric), BODY)
     page.heading("What differs in the study files")
@@ -169,19 +173,24 @@ def _leader(compared: Sequence[Side], best: Sequence[float], metric: MetricForma
     if not known:
         return "no trial has completed"
     ordered = sorted(known, key=lambda one: -one[0] if metric.maximize else one[0])
-    if len({metric.text(value) for value, _ in ordered}) == 1:
+    if len(known) == len(best) and len({metric.text(value) for value, _ in ordered}) == 1:
         return "they are equal"
-    others = listed(metric.text(value) for value, _ in ordered[1:])
-    return f"{ordered[0][1]} leads with {metric.text(ordered[0][0])} against {others}"
+    shown = metric.text(ordered[0][0])
+    ahead = [side for value, side in ordered if metric.text(value) == shown]
+    others = listed(metric.text(value) for value, _ in ordered[len(ahead) :])
+    if len(known) < len(best):
+        others = "none" if len(ahead) == len(known) else f"{others} and none"
+    return f"{listed(ahead)} {'leads' if len(ahead) == 1 else 'lead'} with {shown} against {others}"
 
 
 def _courses_note(compared: Sequence[Side]) -> str:
     repeated = [side for side in compared if len(side.records) > 1]
+    measured = dict.fromkeys(wording.measured_on(record) for side in compared for record in side.records)
     band = " Line: median of the repeats; band: from the worst to the best of them." if repeated else ""
     return (
-        "Best objective in the search so far, one seed per trial, which favours the longer search; dotted: the budget"
-        f" that all have used.{band} A single search per study is one random sample: without repeats there is no"
-        " interval."
+        f"Best objective in the search so far, {listed(measured)} per trial; the best of more trials is better by"
+        f" chance alone. Dotted: the budget that all have used.{band} A single search per study is one random sample:"
+        " without repeats there is no interval."
     )
 
 
