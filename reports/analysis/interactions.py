@@ -79,9 +79,9 @@ def _beyond(x: NDArray[np.int64], y: NDArray[np.int64], rank: Floats) -> tuple[f
     def share(values: Floats) -> float:
         residuals = values - projection @ values
         mean = np.bincount(cells, weights=residuals) / np.bincount(cells)
-        return float(
-            ((residuals**2).sum() - ((residuals - mean[cells]) ** 2).sum()) / ((values - values.mean()) ** 2).sum()
-        )
+        whole = float(((values - values.mean()) ** 2).sum())
+        between = float((residuals**2).sum() - ((residuals - mean[cells]) ** 2).sum())
+        return between / whole if whole else 0.0
 
     fitted = projection @ rank
     rng = np.random.default_rng(SEED)
