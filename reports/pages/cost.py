@@ -31,8 +31,9 @@ def cost(report: Report, sheets: Sheets) -> None:
     page = sheets.section(_finding(spent), note)
     words = {outcome: f"{outcome} {wording.duration(seconds)}" for outcome, seconds in spent.items()}
     plots.outcomes(page.strip(0.24), spent, words)
-    page.space(0.06)
-    page.paragraph(_in_words(record, spent, words), BODY)
+    if spent:
+        page.space(0.06)
+        page.paragraph(_in_words(record, spent, words), BODY)
     ranked = record.ranked()
     if len(ranked) > 1:
         page.heading("Objective against training time")
@@ -64,8 +65,6 @@ def _finding(spent: dict[str, float]) -> str:
 
 
 def _in_words(record: SweepRecord, spent: dict[str, float], words: dict[str, str]) -> str:
-    if not spent:
-        return "No trial has run an epoch."
     confirm = sum(trial.seconds for trial in record.confirm)
     more = f" Confirmation and final models took {wording.duration(confirm)} more." if confirm else ""
     return f"{wording.duration(sum(spent.values()))} in total: {listed(words.values())}.{more}"
@@ -108,6 +107,8 @@ def _fastest(report: Report, ranked: list[TrialRecord]) -> str:
     quick = min(near, key=lambda trial: (trial.seconds, trial.number))
     text = "Line: the Pareto front, trials that no other trial beats in both time and objective."
     if quick is best or quick.seconds > 0.8 * best.seconds:
+        return text
+    if wording.duration(quick.seconds) == wording.duration(best.seconds):
         return text
     apart = (quick.value or 0.0) - (best.value or 0.0)
     near_to = f"is {metric.gain(apart)} from the best of the search" if apart else "has the best value of the search"
