@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from reports.analysis.checks.finding import CANNOT_TELL, PASS, WARN
@@ -73,7 +75,8 @@ def _text(report: Report, found: Enough) -> str:
         else f" The sampler ({report.record.study['sampler']}) does not learn from the trials, so all orders are alike."
     )
     gain = found.best - found.of_half
-    better = f"{metric.gain(gain)} better than" if gain else "as good as"
+    is_equal = math.isclose(found.best, found.of_half, rel_tol=1e-12)  # a mean of equal values is rounded
+    better = "as good as" if is_equal else f"{metric.gain(gain)} better than"
     late = found.best - found.before
     improved = f"improved the best value by {metric.gain(late)}" if late else "did not improve the best value"
     return (
