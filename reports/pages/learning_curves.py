@@ -78,6 +78,8 @@ def _curves_finding(report: Report) -> str:
     seen = course(best) if best else None
     if best is None or seen is None:
         return "Learning curves of trials that have not completed"
+    if not seen.counted:
+        return f"{name(best.number)} did not complete in the search"
     return f"{name(best.number)} {_course_in_words(seen, report.selected)}"
 
 
