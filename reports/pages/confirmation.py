@@ -73,7 +73,7 @@ def _confirmation_finding(report: Report, rows: Sequence[ConfirmedTrial], paired
         "not distinguishable": "is not distinguishable from the baseline",
     }
     side = "more" if (paired.difference > 0) == metric.maximize else "less"
-    gain = f"{metric.gain(paired.difference)} {side} {metric.name}"
+    gain = f"{metric.gain(paired.difference)} {side} {metric.name}" if paired.difference else "equal means"
     return f"{who} {ends[paired.finding]} on {repeat_word(report.record)}s: {gain}"
 
 
