@@ -63,6 +63,8 @@ def enough_trials(record: SweepRecord) -> Check:
     """
     name, found = "enough trials", enough(record)
     finished = standing(record).finished
+    if found is None and finished >= FEWEST_FOR_HALVES:
+        return too_few(record, name, 0, 1, "completed trial")
     if found is None or finished < FEWEST_FOR_HALVES:
         return too_few(record, name, finished, FEWEST_FOR_HALVES, "finished trial")
     (limit, _), (gain, late) = least_difference(record), _gains(record, found.best, found.of_half, found.before)
