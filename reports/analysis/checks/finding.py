@@ -80,7 +80,7 @@ def best_completed(record: SweepRecord) -> list[TrialRecord]:
 
 def too_few_best(record: SweepRecord, name: str) -> Check:
     """The result of a check that needs more completed trials among the best."""
-    compared = sum(trial.outcome in ("complete", "pruned") for trial in record.trials)
+    compared = len(judged_trials(record)[0])
     if compared < FEWEST_COMPARED:
         return too_few(record, name, compared, FEWEST_COMPARED, "compared trial")
     return too_few(record, name, len(best_completed(record)), FEWEST_BEST, "completed trial")
