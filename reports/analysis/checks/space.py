@@ -108,7 +108,7 @@ def infeasible(record: SweepRecord) -> Check:
     text = f"{broken} of {counted(finished, 'finished trial')} failed or diverged"
     if status == CANNOT_TELL:
         needed = draws_to_tell(broken, finished, FEW_BROKEN, MANY_BROKEN)
-        more = f": about {counted(needed, 'trial')} would tell" if needed else ", between a tenth and a fifth"
+        more = f": about {counted(needed, 'trial')} would tell" if needed else ""
         return Check(name, status, f"{text}{more}.", {**numbers, "trials that would tell": needed})
     if status == PASS:
         return Check(name, PASS, f"{text}.", numbers)
