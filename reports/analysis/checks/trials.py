@@ -165,6 +165,8 @@ def pruning(record: SweepRecord) -> Check:
     needed = draws_to_tell(good, given_up, FEW_MISJUDGED, MANY_MISJUDGED) or 0
     if not given_up:
         words = f"The pruner would have stopped no control trial: {needed} would tell; `control` sets their share."
+        if any(one.given_up is not None for one in controls(record)):
+            words = "The pruner has let no other trial finish, to compare with the controls that it would have stopped."
         return Check(name, status, words, numbers)
     trials = -(-standing(record).finished * needed // given_up)
     more = f": {needed} would tell, from about {counted(trials, 'trial')} or a larger `control`" if needed else ""
