@@ -300,7 +300,8 @@ def test_the_title_resolves_ties_by_the_rule(made_up):
     with matplotlib.rc_context(settings()):
         progress(Report(replace(record, trials=tuple(trials))), sheets)
     assert [page.finding for page in sheets.pages] == [
-        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other; the last 5 did not improve the best value"
+        "Trial 4, the 5th of 8 to finish, is the best, with the same value as 1 other;"
+        " the last 5 did not improve the best value"
     ]
 
 
