@@ -209,4 +209,5 @@ def ordinal(number: int) -> str:
 
 def percent(share: float, decimals: int = 0) -> str:
     """A fraction in 0..1 as percent."""
-    return f"{100 * share:.{decimals}f}\u00a0%"
+    exact = round(100 * share, 9)  # 100 * 0.575 is 57.49999999999999
+    return f"{exact:.{decimals}f}\u00a0%"
