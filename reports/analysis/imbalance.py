@@ -27,6 +27,8 @@ class Imbalance:
         low, high: its 95 % Wilson interval over examples.
         examples: number of examples of the worst class.
         alike: number of other classes with the same recall.
+        predicted: number of examples for which the worst class was predicted.
+        right: how many of those are of it.
     """
 
     split: str
@@ -39,9 +41,11 @@ class Imbalance:
     high: float
     examples: int
     alike: int = 0
+    predicted: int = 0
+    right: int = 0
 
     def sentences(self) -> list[str]:
-        """What always predicting the majority class would reach, and the lowest recall."""
+        """What always predicting the majority class would reach, the lowest recall, and the precision beside it."""
         alike = f", and of {self.alike} more" if self.alike else ""
         return [
             f'{percent(self.share, 1)} of the {self.split} examples are of class "{self.majority}": always predicting'
@@ -49,7 +53,17 @@ class Imbalance:
             f'The lowest recall is that of class "{self.worst}"{alike}: {percent(self.recall, 1)} of its'
             f" {counted(self.examples, 'example')} (95\u00a0% interval {percent(self.low, 1)} to"
             f" {percent(self.high, 1)}).",
+            *([] if self.alike else [self._precision()]),
         ]
+
+    def _precision(self) -> str:
+        if not self.predicted:
+            return f'No example was predicted to be of class "{self.worst}".'
+        share = percent(self.right / self.predicted, 1)
+        return (
+            f'Of {counted(self.predicted, "example")} that were predicted to be of class "{self.worst}",'
+            f" {self.right} {'is' if self.right == 1 else 'are'} (precision {share})."
+        )
 
 
 def imbalance(record: SweepRecord) -> Imbalance | None:
@@ -78,4 +92,6 @@ def imbalance(record: SweepRecord) -> Imbalance | None:
         high=high,
         examples=int(sizes[worst]),
         alike=int((recall == recall[worst]).sum()) - 1,
+        predicted=int(found.counts[:, worst].sum()),
+        right=int(found.counts[worst, worst]),
     )

@@ -34,6 +34,15 @@ def test_a_rare_class_that_is_seldom_found(made_up):
     assert (found.low, found.high) == wilson(4 / 24, 24)
     assert '"honest": always predicting it has an accuracy of 97.6\u00a0%' in found.sentences()[0]
     assert 'class "fraud": 16.7\u00a0% of its 24 examples' in found.sentences()[1]
+    assert found.sentences()[2] == (
+        'Of 10 examples that were predicted to be of class "fraud", 4 are (precision 40.0\u00a0%).'
+    )
+
+
+def test_a_rare_class_that_is_never_predicted(made_up):
+    found = imbalance(opened(made_up, [[970, 0], [24, 0]], names=["honest", "fraud"]))
+
+    assert found.sentences()[2] == 'No example was predicted to be of class "fraud".'
 
 
 @pytest.mark.parametrize(
