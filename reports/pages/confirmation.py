@@ -168,10 +168,17 @@ def _optimism(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
         return f"{found} pessimistic by {report.metric.gain(lost)}{average}.{_unselected(report, rows)}"
     return (
         f"{found} optimistic by {report.metric.gain(lost)}{average}: the best of many is selected partly by chance."
-        " The repeats do not have this selection bias"
-        + (", except that the champion is again the best of several." if not is_split(report.record) else ".")
-        + _unselected(report, rows)
+        f" {_what_is_left(report)}{_unselected(report, rows)}"
     )
+
+
+def _what_is_left(report: Report) -> str:
+    """How much of the selection bias the repeats have: with folds, the search has validated on all of their rows."""
+    if not is_split(report.record):
+        return "The repeats do not have this selection bias, except that the champion is again the best of several."
+    if report.record.folds > 1:
+        return "The repeats have less of this selection bias: they divide the rows anew, which the search has all used."
+    return "The repeats do not have this selection bias."
 
 
 def _unselected(report: Report, rows: Sequence[ConfirmedTrial]) -> str:
