@@ -221,7 +221,7 @@ def _test_figure(report: Report) -> tuple[str, str]:
 
 def _answer(report: Report) -> list[str]:
     """The result in sentences."""
-    record, standing, metric = report.record, report.standing, report.metric
+    record, standing = report.record, report.standing
     found = [
         f"{counted(standing.finished, 'trial')} of {standing.planned} finished"
         + (f", {standing.unfinished} unfinished." if standing.unfinished else ".")
@@ -233,7 +233,7 @@ def _answer(report: Report) -> list[str]:
     found += [*_tested(record), *_tested_against_baseline(record)]
     n = record.validated
     se = math.sqrt(max((a := best.validation_accuracy or 0.0) * (1 - a), 0.0) / n)
-    if metric.maximize and se > 0:
+    if record.objective == "validation_accuracy" and se > 0:
         found.append(
             f"One accuracy on {counted(n, 'validation example')} has a standard error of {wording.percent(se, 2)}."
         )
