@@ -119,19 +119,20 @@ def _first(parts: Sequence[str], most: int) -> str:
 def _calibration(page: Page, found: Calibration) -> None:
     n = int(found.n.sum())
     metric = wording.accuracy(n)
-    off = abs(found.confidence.mean() - found.accuracy.mean())
+    confidence, accuracy = (float(values @ found.n) / n for values in (found.confidence, found.accuracy))
     page.heading(f"Expected calibration error: {metric.gain(found.error)}")
     page.space(-0.16)
     left, right = page.grid(2, 2, 2.1, left=0.6)
     style.frame(left, x="mean confidence of a group (%)", y="accuracy of the group (%)")
     plots.calibration(left, found)
     right.axis("off")
-    words = "over" if found.confidence.mean() > found.accuracy.mean() else "under"
-    confident = f"is {words}confident by {metric.gain(float(off))}" if off else "is as confident as it is accurate"
+    off = abs(confidence - accuracy)
+    words = "over" if confidence > accuracy else "under"
+    confident = f"is {words}confident by {metric.gain(off)}" if off else "is as confident as it is accurate"
     lines = wrap(
         f"{counted(n, 'test example')} in {counted(len(found.n), 'group')} of about equal size by confidence. On the"
         " dotted line the accuracy equals the confidence; bars are 95\u00a0% Wilson intervals over test examples."
-        f" Averaged over the groups, the model {confident}.",
+        f" Averaged over the examples, the model {confident}.",
         2.7,
         SMALL + 0.6,
     )
