@@ -51,10 +51,12 @@ def _progress_finding(report: Report, shown: Progress) -> str:
     after = finished - 1 - int(level[0])  # trials after the first with the best value did not improve it
     tied = f", with the same value as {counted(len(level) - 1, 'other')}" if len(level) > 1 else ""
     place = wording.ordinal(int(np.flatnonzero(shown.number == best.number)[0]) + 1)
+    ahead = report.record.contenders()[0].number != best.number  # a trial that was stopped
+    what = "best completed trial" if ahead else "best trial"
     if after <= 0.1 * finished and not tied:
-        return f"The best trial came late: {name(best.number).lower()} was the {place} of {finished} to finish"
+        return f"The {what} came late: {name(best.number).lower()} was the {place} of {finished} to finish"
     return (
-        f"{name(best.number)}, the {place} of {finished} to finish, is the best{tied};"
+        f"{name(best.number)}, the {place} of {finished} to finish, is the {what if ahead else 'best'}{tied};"
         f" the last {after} did not improve the best value"
     )
 

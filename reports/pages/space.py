@@ -40,7 +40,8 @@ def hyperparameters(report: Report, sheets: Sheets) -> None:
 
 def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping[str, Isolation]) -> None:
     trials = report.record.trials
-    top = [t.number for t in report.record.ranked()[:3]]
+    best = winner(report.record)
+    top = [*([best.number] if best else []), *(t.number for t in report.record.ranked()[:3])]
     known = {trial.number for trial in trials}
     starred = [n for n in report.looks if n in known and (n in top or n == BASELINE)]
     lines = [Key("expected best of the part, at equal numbers", MUTED, line="-")] if _is_compared(parts) else []
@@ -58,7 +59,7 @@ def _axes_page(page: Page, report: Report, sheet: Sequence[Axis], parts: Mapping
         plots.scatter(ax, x, objective * report.metric.scale, trials, ends, maximize=report.metric.maximize)
         _parts(ax, report, parts.get(axis.name), ends)
         for number in reversed(starred):  # the winner last, on top
-            _star(ax, report, number, x, complete, ends)
+            _star(ax, report, number, x, objective, ends)
 
 
 def _is_compared(parts: Mapping[str, Isolation]) -> bool:
