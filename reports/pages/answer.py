@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from reports.analysis import wording
 from reports.analysis.checks import summary
@@ -23,17 +21,13 @@ from reports.analysis.final_models import TESTED_BY_ACCURACY, final_accuracy, fi
 from reports.analysis.imbalance import imbalance
 from reports.analysis.standing import BASELINE, oriented, winner
 from reports.analysis.trial_budget import ADAPTIVE
-from reports.analysis.wording import counted, in_words, listed, setting
-from reports.drawing.blocks import Cell
-from reports.drawing.fonts import POINT
+from reports.analysis.wording import counted, listed
 from reports.drawing.layout import (
     BODY,
     HEADING_HEIGHT,
     INNER,
     MUTED,
-    ROW,
     SMALL,
-    Page,
     boxed_height,
     lines_height,
 )
@@ -41,10 +35,8 @@ from reports.drawing.sheets import Sheets
 from reports.pages.checks import show
 from reports.pages.confirmation import dots
 from reports.pages.context import Report, capital, epoch, interval, name
+from reports.pages.settings import settings
 from studies.record.reader import SweepRecord, TrialRecord
-
-HEAD_HEIGHT, SETTING_HEIGHT = 0.19, SMALL * ROW * POINT  # inches of a table's head, and of a setting's row
-LEFT_OUT = "more searched hyperparameter"
 
 
 def answer(report: Report, sheets: Sheets) -> None:
@@ -71,7 +63,7 @@ def answer(report: Report, sheets: Sheets) -> None:
     command = str(report.record.provenance.get("command", f"sweep run {report.record.name}"))
     repeated = _repeated(report.record, command)
     needed = HEADING_HEIGHT + boxed_height(command) + 0.05 + lines_height(repeated, INNER, SMALL, most=2)
-    _settings(page, report, needed)
+    settings(page, report, needed)
     if page.room > needed:
         page.heading("Command")
         page.boxed(command)
@@ -213,7 +205,7 @@ def _test_figure(report: Report) -> tuple[str, str]:
         than = "" if objective.baseline is None else f", the baseline's {own.text(objective.baseline)}"
         return (
             own.text(objective.mean),
-            f"{name} of {models} ({low} to {high}){than}; mean test accuracy {metric.text(test.mean)}",
+            f"{name} of {models} (each {low} to {high}){than}; mean test accuracy {metric.text(test.mean)}",
         )
     ends = f"{metric.text(test.low)} to {metric.text(test.high)}"
     return metric.text(test.mean), f"mean test accuracy of {models}; 95\u00a0% interval over examples {ends}"
@@ -366,32 +358,3 @@ def _tested_against_baseline(record: SweepRecord) -> list[str]:
 def _causes(record: SweepRecord) -> list[str]:
     most = list(failure_causes(record).items())[:3]
     return [f"Recorded causes: {'; '.join(f'{reason} ({number})' for reason, number in most)}."] if most else []
-
-
-def _settings(page: Page, report: Report, below: float) -> None:
-    """The winner's settings beside the baseline's, then the fixed ones; `below` is the height of what follows."""
-    record, best = report.record, winner(report.record)
-    baseline = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in record.study["baseline"].items()
-    }
-    shown = dict(best.hyperparameters) if best else baseline
-    page.heading("Settings" if best else "Settings of the baseline, and what is searched")
-    same = best is None or best.number == BASELINE
-    head = ["hyperparameter", *([] if same else [name(best.number) if best else ""]), "baseline", "searched"]
-    searched = list(record.study["space"].items())
-    fixed = [f"{in_words(key)} {setting(value)}" for key, value in baseline.items() if key not in record.study["space"]]
-    text = f"Not searched: {', '.join(fixed)}." if fixed else "Every hyperparameter was searched."
-    room = page.room - HEAD_HEIGHT - 0.05 - lines_height(f"{LEFT_OUT} {text}", INNER, SMALL, most=3) - below
-    most = max(1, int(room / SETTING_HEIGHT))
-    page.table(head, [_setting_row(key, shown, baseline, dimension, same) for key, dimension in searched[:most]])
-    left = f"{counted(len(searched) - most, LEFT_OUT)}. " if len(searched) > most else ""
-    page.space(0.05)
-    page.paragraph(left + text, SMALL, colour=MUTED, most=3)
-
-
-def _setting_row(
-    key: str, shown: Mapping[str, Any], baseline: Mapping[str, Any], dimension: Mapping[str, Any], same: bool
-) -> list[Cell]:
-    mine, base = setting(shown.get(key, "–")), setting(baseline.get(key, "–"))
-    winner = [] if same else [Cell(mine, bold=mine != base)]
-    return [Cell(in_words(key)), *winner, Cell(base), Cell(wording.searched(dimension), colour=MUTED)]
