@@ -11,6 +11,7 @@ import numpy as np
 from reports.analysis.rungs import left_behind_after
 from reports.analysis.standing import BASELINE
 from reports.analysis.statistics import Floats, spearman, spearman_interval
+from studies.record.outcome import SEARCH_OVER
 from studies.record.reader import SweepRecord, TrialRecord
 
 FEWEST = 8  # completed trials, for a rank correlation
@@ -57,12 +58,14 @@ class Spared:
 
     Attributes:
         pruned: number of trials that were stopped.
+        late: how many of them the end of the time for the search stopped, and no comparison with others.
         epochs: number of epochs of their settings that were not run.
         seconds: estimated time of these epochs, at each trial's own mean epoch time.
         share: fraction of the estimated time of all trials without pruning, 0 to 1.
     """
 
     pruned: int
+    late: int
     epochs: int
     seconds: float
     share: float
@@ -78,7 +81,8 @@ def spared(record: SweepRecord) -> Spared:
         if len(trial.epochs)
     )
     spent = math.fsum(trial.seconds for trial in record.trials)
-    return Spared(len(pruned), sum(left), seconds, seconds / (seconds + spent) if seconds else 0.0)
+    late = sum((trial.reason or "").endswith(SEARCH_OVER) for trial in pruned)
+    return Spared(len(pruned), late, sum(left), seconds, seconds / (seconds + spent) if seconds else 0.0)
 
 
 @dataclass(frozen=True)

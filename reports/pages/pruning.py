@@ -8,7 +8,7 @@ import numpy as np
 
 from reports.analysis import wording
 from reports.analysis.checks.finding import PASS, WARN
-from reports.analysis.pruning import FEWEST, Control, Foresight, controls, foresight, misjudged, spared
+from reports.analysis.pruning import FEWEST, Control, Foresight, Spared, controls, foresight, misjudged, spared
 from reports.analysis.rungs import Rung, rungs
 from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
@@ -43,15 +43,20 @@ def pruning(report: Report, sheets: Sheets) -> None:
     _rungs(page, steps)
     page.space(0.08)
     page.paragraph(
-        f"{counted(saved.pruned, 'trial')} pruned: {counted(saved.epochs, 'epoch')} not run. At each trial's own epoch"
-        f" time they would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of the total time"
-        " without pruning."
+        f"{counted(saved.pruned, 'trial')} pruned{_late(saved)}: {counted(saved.epochs, 'epoch')} not run. At each"
+        f" trial's own epoch time they would have taken {wording.duration(saved.seconds)}, {percent(saved.share)} of"
+        " the total time without pruning."
         if saved.pruned
         else "No trial was pruned.",
         BODY,
     )
     page.space(0.08)
     _controls(page, report, seen)
+
+
+def _late(saved: Spared) -> str:
+    """How many trials were stopped by the time and not for their results."""
+    return f", {saved.late} of them because the time for the search was over" if saved.late else ""
 
 
 def _rungs(page: Page, found: list[Rung]) -> None:

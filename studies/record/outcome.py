@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+SEARCH_OVER = "the time for the search was over"
+"""The recorded reason, or its end, of a pruned trial that was stopped when the time for the search was over."""
+
 
 class Outcome(StrEnum):
     """The outcome of a trial.

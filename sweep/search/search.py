@@ -24,7 +24,7 @@ from model.data import datasets
 from model.hyperparameters import Hyperparameters
 from studies.definition import Study
 from studies.record.folder import StudyFolder
-from studies.record.outcome import Outcome
+from studies.record.outcome import SEARCH_OVER, Outcome
 from studies.record.schema import CONTROL, LEG
 from studies.rungs import rung_epochs
 from sweep.coordination.task import Task, state_of, task_from
@@ -164,7 +164,7 @@ class Search:
             until = max(self._budget.end, self._began + FIRST_EPOCH_S)
         if time.monotonic() < until:
             return None
-        return Outcome.PRUNED, "the time for the search was over"
+        return Outcome.PRUNED, SEARCH_OVER
 
     def trainings(self) -> list[float]:
         """Seconds of a whole training of each candidate if the search ended now, the baseline last.

@@ -50,9 +50,10 @@ def test_saved_time_is_estimated_from_each_trials_epoch_time(made_up):
     record = with_curves(record, [[0.5] * 3, [0.5] * 6, [0.5] * 9])
     outcomes = ("pruned", "pruned", "complete")
     trials = [replace(t, outcome=o, state=o) for t, o in zip(record.trials, outcomes, strict=True)]
+    trials[1] = replace(trials[1], reason="paused after 6 epochs; the time for the search was over")
     found = pruning.spared(replace(record, trials=tuple(trials)))
 
-    assert (found.pruned, found.epochs, found.seconds) == (2, 15, 30)
+    assert (found.pruned, found.late, found.epochs, found.seconds) == (2, 1, 15, 30)
     assert found.share == pytest.approx(30 / 66)
 
 
