@@ -161,7 +161,7 @@ def test_a_tested_objective_that_is_a_loss_is_no_percentage(made_up, monkeypatch
     )
     said = words(drawn(answer, record))
 
-    assert re.search(r" 0\.5800? mean test macro f1 of 3 final models \(0\.5700? to 0\.5900?\)", said)
+    assert re.search(r" 0\.5800? mean test macro f1 of 3 final models \(each 0\.5700? to 0\.5900?\)", said)
 
 
 @pytest.mark.parametrize(
