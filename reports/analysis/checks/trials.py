@@ -184,7 +184,7 @@ def saturated(record: SweepRecord) -> Check:
     name, best = "validation rows", best_completed(record)
     if len(best) < FEWEST_BEST:
         return too_few_best(record, name)
-    rows, top = record.validated, best[0].value
+    rows, top = record.validated, min((trial.value or 0.0 for trial in best), key=record.metric.cost)
     tied = sum(trial.value == top for trial in best)
     errors = [round((1 - (trial.validation_accuracy or 0.0)) * rows) for trial in best]
     numbers = {"best": len(best), "tied": tied, "fewest errors": min(errors), "rows": rows}
