@@ -52,6 +52,12 @@ def difference_words(record: SweepRecord, height: float) -> str:
     return wording.objective(record).gain(height) if record.metric.percent else wording.percent(-math.expm1(-height))
 
 
+def about(record: SweepRecord, height: float) -> str:
+    """An estimated difference in words: `about 4 %`, but `less than 0.1 points`."""
+    words = difference_words(record, height)
+    return words if words.startswith("less than") else f"about {words}"
+
+
 def training_noise(record: SweepRecord) -> TrainingNoise | None:
     """The noise of a trial of the search: of a single training, or of the mean of its folds.
 

@@ -20,7 +20,7 @@ from reports.analysis.checks.finding import (
 )
 from reports.analysis.learning_curves import FEWEST_EPOCHS, Course, course, last_part, longer_gain, scatter
 from reports.analysis.statistics import Floats
-from reports.analysis.training_noise import difference_words, finest, heights, least_difference, noise_words
+from reports.analysis.training_noise import about, difference_words, finest, heights, least_difference, noise_words
 from reports.analysis.wording import counted, percent
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -76,7 +76,7 @@ def still_improving(record: SweepRecord) -> Check:
     low, high = map(float, np.quantile(gains, (0.1, 0.9)))
     numbers = {"judged": len(best), "gain": gain, "low": low, "high": high, "limit": limit, "agreeing": agreeing}
     numbers |= {"schedule ended": annealed}
-    text = f"With {LONGER:g} times the epochs the best trials would gain about {difference_words(record, gain)}"
+    text = f"With {LONGER:g} times the epochs the best trials would gain {about(record, gain)}"
     than = noise_words(record)
     if gain > limit and agreeing >= AGREEING * len(best):
         ended = f"; the schedule of {annealed} of {len(best)} ended at 0, so more epochs require a new, longer one"

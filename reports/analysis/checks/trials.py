@@ -25,6 +25,7 @@ from reports.analysis.standing import standing
 from reports.analysis.statistics import Floats
 from reports.analysis.training_noise import (
     TrainingNoise,
+    about,
     difference_words,
     heights,
     least_difference,
@@ -104,8 +105,8 @@ def noise(record: SweepRecord) -> Check:
     numbers = {"noise": found.deviation, "freedom": found.freedom, "spread": spread}
     means = f" of means of {record.folds} folds" if record.folds > 1 else ""
     text = (
-        f"Repeating a training changes the {wording.objective(record).name}{means} by about"
-        f" {difference_words(record, found.deviation)}, other settings by {difference_words(record, spread)}{where}"
+        f"Repeating a training changes the {wording.objective(record).name}{means} by"
+        f" {about(record, found.deviation)}, other settings by {difference_words(record, spread)}{where}"
     )
     if ratio >= SPREAD:
         return Check(name, PASS, f"{text}.", numbers)
