@@ -54,7 +54,9 @@ class MetricFormat:
         return f"{number}{self.points}"
 
     def signed(self, difference: float) -> str:
-        """A difference with its sign, with the minus character."""
+        """A difference with its sign, with the minus character; a dash if it is not known."""
+        if not math.isfinite(difference):
+            return "–"
         number = self._size(difference)
         sign = "" if float(number) == 0 else "+" if difference > 0 else "−"
         return f"{sign}{number}{self.points}"
