@@ -47,7 +47,7 @@ def answer(report: Report, sheets: Sheets) -> None:
     if report.standing.best:
         page.figures(_key_figures(report))
         page.space(0.08)
-    page.paragraph(" ".join(_answer(report)), BODY, most=8)
+    page.paragraph(" ".join(_answer(report)), BODY, most=10)
     if advice := _advice(report):
         page.space(0.08)
         page.paragraph(advice, BODY, bold=True, most=2)
@@ -59,7 +59,7 @@ def answer(report: Report, sheets: Sheets) -> None:
         page.space(-0.2)
         dots(page, report, rows, 0.22)
     page.heading(capital(summary(report.checks)))
-    show(page, report, (WARN,), most=2)
+    show(page, report, (WARN,), most=3)
     command = str(report.record.provenance.get("command", f"sweep run {report.record.name}"))
     repeated = _repeated(report.record, command)
     needed = HEADING_HEIGHT + boxed_height(command) + 0.05 + lines_height(repeated, INNER, SMALL, most=2)
