@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 NUMBER = r"[\d.]+(?:e[+-]\d+)?"
@@ -41,6 +41,11 @@ class Entry:
     under: str | None
     holds: Callable[..., Any]
     whole: bool = False
+
+    @cached_property
+    def start(self) -> str:
+        """What it begins with, before its first field."""
+        return self.template.partition("{")[0]
 
     @cached_property
     def literal(self) -> int:
@@ -103,9 +108,16 @@ def parsed(text: str, under: str | None) -> Iterator[tuple[str, list[tuple[Entry
         rest = rest[end:].lstrip(" ")
 
 
+@cache
+def _under(under: str | None, entries: int) -> tuple[Entry, ...]:
+    """The entries of a place, of so many in all."""
+    return tuple(entry for entry in CATALOGUE[:entries] if entry.under == under)
+
+
 def _matches(sentence: str, under: str | None, *, whole: bool = False) -> list[tuple[Entry, dict[str, str]]]:
     """The entries of a sentence: of several that match, those with the most literal text."""
-    entries = (entry for entry in CATALOGUE if entry.under == under and (entry.whole or not whole))
-    found = [(entry, match) for entry in entries if (match := entry.pattern.fullmatch(sentence))]
+    entries = (entry for entry in _under(under, len(CATALOGUE)) if entry.whole or not whole)
+    fitting = (entry for entry in entries if sentence.startswith(entry.start))
+    found = [(entry, match) for entry in fitting if (match := entry.pattern.fullmatch(sentence))]
     most = max((entry.literal for entry, _ in found), default=0)
     return [(entry, match.groupdict()) for entry, match in found if entry.literal == most]

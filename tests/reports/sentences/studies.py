@@ -274,7 +274,7 @@ def _matrix(sketch: Sketch, rows: int, error: float, rng: np.random.Generator) -
         true = int(rng.choice(np.flatnonzero(np.diag(counts))))
         counts[true, true] -= 1
         counts[true, (true + 1) % k] += 1
-    return tuple(tuple(int(n) for n in row) for row in counts)
+    return tuple(map(tuple, counts.tolist()))
 
 
 LEVELS = {"better": 0.01, "unsure": 0.0, "worse": -0.01, "kept": -0.01, "passed_over": 0.01, "tied": 0.0}
