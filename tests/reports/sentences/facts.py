@@ -8,7 +8,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from studies.record.reader import SweepRecord
 
@@ -124,12 +126,12 @@ class Facts:
         values = self.repeats[number]
         return sum(values) / len(values)
 
-    def confusion(self) -> tuple[pd.DataFrame, str]:
-        """Counts with numbers of classes as labels, and the part of the data."""
+    @cached_property
+    def confusion(self) -> tuple[NDArray[np.int64], str]:
+        """Counts, (classes, classes), and the part of the data."""
         if self.verdict:
-            return pd.DataFrame(self.verdict["test"]["confusion"]), "test"
-        assert self.best is not None
-        return pd.DataFrame(list(self.trials.loc[self.best, "confusion"])), "validation"
+            return np.array(self.verdict["test"]["confusion"]), "test"
+        return np.array(self.trials.loc[self.best, "confusion"]), "validation"
 
     @property
     def classes(self) -> list[str]:

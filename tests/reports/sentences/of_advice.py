@@ -70,10 +70,10 @@ def _(facts: Facts, use: str) -> bool:
     " {acc:percent} and a balanced accuracy of {bal:percent}."
 )
 def _(facts: Facts, share: str, part: str, name: str, acc: str, bal: str) -> bool:
-    counts, true = facts.confusion()
+    counts, true = facts.confusion
     sizes = counts.sum(axis=1)
     most = 100 * sizes.max() / sizes.sum()
-    largest = [facts.classes[k] for k in sizes.index if sizes[k] == sizes.max()]
+    largest = [facts.classes[k] for k in range(len(sizes)) if sizes[k] == sizes.max()]
     balanced = 100 / (sizes > 0).sum()
     return (
         part == true and reads(share, most) and reads(acc, most) and reads(bal, balanced) and names(largest, 28, name)
@@ -87,9 +87,9 @@ def _(facts: Facts, share: str, part: str, name: str, acc: str, bal: str) -> boo
     " interval {low:percent} to {high:percent}).",
 )
 def _(facts: Facts, name: str, p: str, n: str, low: str, high: str, more: str = "0") -> bool:
-    counts, _ = facts.confusion()
+    counts, _ = facts.confusion
     sizes = counts.sum(axis=1)
-    recall = {k: counts.iloc[k, k] / sizes[k] for k in sizes.index if sizes[k]}
+    recall = {k: counts[k, k] / sizes[k] for k in range(len(sizes)) if sizes[k]}
     worst = [k for k in recall if recall[k] == min(recall.values())]
     ends = wilson(min(recall.values()), int(sizes[worst[0]]))
     shown = reads(p, 100 * min(recall.values())) and reads(low, 100 * ends[0]) and reads(high, 100 * ends[1])

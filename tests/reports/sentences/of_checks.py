@@ -161,6 +161,8 @@ def _(facts: Facts, rest: str) -> bool:
     found = re.fullmatch(pattern + ends, rest)
     if found is None or found[1] != facts.metric or bool(found[2]) != (facts.folds > 1):
         return False
+    if "less than" in found[3]:
+        return True  # the ratio is not printed
     noise, spread = (_height(facts, text) for text in (found[3], found[4]))
     if found[6] == ".":
         return spread >= 3 * noise * 0.8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+from numpy.typing import NDArray
 from sentences.catalogue import says
 from sentences.facts import BROKEN, Facts, count, gains, names, reads, trial
 from sentences.of_answer import outcomes
@@ -12,11 +14,8 @@ from sentences.of_checks import caused
 
 def _wrong(facts: Facts) -> dict[tuple[int, int], int]:
     """The number of mistakes by true and predicted class."""
-    counts = facts.confusion()[0]
-    return {(a, b): int(n) for a, row in enumerate(counts.values.tolist()) for b, n in enumerate(row) if a != b and n}
-
-
-MISSED = "misclassifies {n:int} of {of:{part} example?}"
+    counts = facts.confusion[0]
+    return {(int(a), int(b)): int(counts[a, b]) for a, b in zip(*counts.nonzero(), strict=True) if a != b}
 
 
 @says(
@@ -27,11 +26,11 @@ MISSED = "misclassifies {n:int} of {of:{part} example?}"
     )
 )
 def _(facts: Facts, who: str, n: str, of: str, true: str = "", said: str = "", k: str = "") -> bool:
-    counts, part = facts.confusion()
+    counts, part = facts.confusion
     wrong = _wrong(facts)
     subject = who == "The first final model" if part == "test" else trial(who) == facts.best
     most = [pair for pair in wrong if wrong[pair] == max(wrong.values())]
-    if part not in of or not subject or int(n) != sum(wrong.values()) or count(of) != int(counts.values.sum()):
+    if part not in of or not subject or int(n) != sum(wrong.values()) or count(of) != int(counts.sum()):
         return False
     if not k:
         return len(most) != 1
@@ -45,8 +44,8 @@ def _is(facts: Facts, index: int, text: str) -> bool:
 
 @says("n = {n:test example?}, the whole set.", "n = {n:validation example?}, the whole set.")
 def _(facts: Facts, n: str) -> bool:
-    counts, part = facts.confusion()
-    return count(n) == int(counts.values.sum()) and part in n
+    counts, part = facts.confusion
+    return count(n) == int(counts.sum()) and part in n
 
 
 @says("Rows are true classes; only mistakes are coloured.")
@@ -70,10 +69,16 @@ def _(facts: Facts) -> bool:
     return not _wrong(facts)
 
 
+def _recalls(counts: NDArray[np.int64]) -> list[float]:
+    """Of the classes that occur, the lowest first."""
+    sizes = counts.sum(axis=1)
+    return sorted((counts.diagonal()[sizes > 0] / sizes[sizes > 0]).tolist())
+
+
 @says("Lowest recall: {worst}).", "Lowest recall: {worst} more.")
 def _(facts: Facts, worst: str) -> bool:
-    counts = facts.confusion()[0].values
-    recall = sorted(counts[k, k] / counts[k].sum() for k in range(len(counts)) if counts[k].sum())
+    counts = facts.confusion[0]
+    recall = _recalls(counts)
     bad = [one for one in recall if one < 1]
     said = re.findall(r"\((\d+\.\d\u00a0%)(?:\)|$)", worst)
     more = re.search(r"and (\d+)$", worst)
@@ -96,8 +101,8 @@ def _(facts: Facts, n: str) -> bool:
 
 @says("The {n:int} classes of the lowest recall", "{n:int} of the {all:int} classes of the lowest recall")
 def _(facts: Facts, n: str, all: str | None = None) -> bool:
-    counts = facts.confusion()[0].values
-    recall = sorted(counts[k, k] / counts[k].sum() for k in range(len(counts)) if counts[k].sum())
+    counts = facts.confusion[0]
+    recall = _recalls(counts)
     return sum(one <= recall[int(n) - 1] for one in recall) == int(all or n)
 
 

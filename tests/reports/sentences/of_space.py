@@ -27,6 +27,12 @@ def axes(space: dict[str, Any]) -> list[str]:
     return found
 
 
+def varied(space: dict[str, Any]) -> list[str]:
+    """The axes that have more than one value, which alone can matter."""
+    several = {key: one for key, one in space.items() if len(one.get("choices", "12")) > 1}
+    return axes({key: one for key, one in several.items() if one.get("low") != one.get("high", 1)})
+
+
 # --- the next study
 
 
@@ -161,12 +167,12 @@ def _named(facts: Facts, *found: str) -> bool:
 
 @says("{name} matters; of no other hyperparameter can it be told")
 def _(facts: Facts, name: str) -> bool:
-    return _named(facts, name) and len(axes(facts.study["space"])) > 1
+    return _named(facts, name) and len(varied(facts.study["space"])) > 1
 
 
 @says("{name} matters beyond chance")
 def _(facts: Facts, name: str) -> bool:
-    return _named(facts, name) and len(axes(facts.study["space"])) == 1
+    return varied(facts.study["space"]) == [name[:1].lower() + name[1:]]
 
 
 @says("{name} matters most, then {others}")
@@ -230,7 +236,7 @@ def _(facts: Facts) -> bool:
 
 @says("Interactions: n = {n:ranked trial?}; {pairs:pair?} of the most important axes.")
 def _(facts: Facts, n: str, pairs: str) -> bool:
-    return count(n) == _stopped(facts) and count(pairs) == (1 if len(axes(facts.study["space"])) == 2 else 3)
+    return count(n) == _stopped(facts) and count(pairs) == (1 if len(varied(facts.study["space"])) == 2 else 3)
 
 
 @says(
@@ -358,11 +364,7 @@ def _(facts: Facts, n: str = "1") -> bool:
 
 @says("Importance is not ranked: no searched hyperparameter has more than one value.")
 def _(facts: Facts) -> bool:
-    single = [
-        d["kind"] != "layers" and d.get("low") == d.get("high") and len(d.get("choices", [0])) == 1
-        for d in facts.study["space"].values()
-    ]
-    return all(single)
+    return not varied(facts.study["space"]) and _stopped(facts) >= 20
 
 
 @says("Importance is not ranked: {n:trial?} can be compared, and 20 are needed.")

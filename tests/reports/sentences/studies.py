@@ -270,8 +270,7 @@ def _matrix(sketch: Sketch, rows: int, error: float, rng: np.random.Generator) -
     k = sketch.classes
     sizes = np.array([rows - rows // 10, rows // 10]) if k == 2 else np.bincount(np.arange(rows) % k, minlength=k)
     counts = np.diag(sizes)
-    for _ in range(round(rows * error)):
-        true = int(rng.choice(np.flatnonzero(np.diag(counts))))
+    for true in rng.permutation(np.repeat(np.arange(k), sizes))[: round(rows * error)]:
         counts[true, true] -= 1
         counts[true, (true + 1) % k] += 1
     return tuple(map(tuple, counts.tolist()))
@@ -329,9 +328,8 @@ def _repeat(record: SweepRecord, number: int, index: int, value: float) -> Trial
     one = record.trials[number]
     accuracy = value if record.objective != "validation_loss" else 1 - value / 3
     role = {"role": "confirm", "candidate": number, "seed_index": index, "split": 2 + index}
-    return replace(
-        one, state="complete", outcome="complete", value=value, validation_accuracy=accuracy, control=None, **role
-    )
+    ended = {"state": "complete", "outcome": "complete", "epochs": record.ranked()[0].epochs, "control": None}
+    return replace(one, value=value, validation_accuracy=accuracy, **ended, **role)
 
 
 def _verdict(

@@ -151,7 +151,7 @@ SKETCHES = st.builds(
 
 @pytest.mark.slow
 @settings(
-    max_examples=300, derandomize=True, deadline=None, database=None,
+    max_examples=250, derandomize=True, deadline=None, database=None,
     phases=[Phase.generate, Phase.shrink], suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(SKETCHES)
