@@ -76,9 +76,9 @@ def _curve_row(report: Report, trial: TrialRecord) -> list[str]:
 def _curves_finding(report: Report) -> str:
     best = winner(report.record)
     seen = course(best) if best else None
-    if best is None or seen is None:
+    if best is None:
         return "Learning curves of trials that have not completed"
-    if not seen.counted:
+    if seen is None or not seen.counted:
         return f"{name(best.number)} did not complete in the search"
     return f"{name(best.number)} {_course_in_words(seen, report.selected)}"
 
