@@ -97,6 +97,26 @@ def _(facts: Facts, name: str, p: str, n: str, low: str, high: str, more: str = 
     return named and shown and count(n) == sizes[worst[0]] and int(more) == len(worst) - 1
 
 
+@says('No example was predicted to be of class "{name}".')
+def _(facts: Facts, name: str) -> bool:
+    return _predicted(facts, name) == (0, 0)
+
+
+@says('Of {n:example?} that were predicted to be of class "{name}", {k:int} {be:word} (precision {p:percent}).')
+def _(facts: Facts, n: str, name: str, k: str, be: str, p: str) -> bool:
+    true = _predicted(facts, name)
+    return true == (count(n), int(k)) and reads(p, 100 * true[1] / true[0]) and be == ("is" if k == "1" else "are")
+
+
+def _predicted(facts: Facts, name: str) -> tuple[int, int] | None:
+    """How many examples were predicted to be of the class of the lowest recall, and how many of these are of it."""
+    counts, _ = facts.confusion
+    sizes = counts.sum(axis=1)
+    worst = min((k for k in range(len(sizes)) if sizes[k]), key=lambda k: counts[k, k] / sizes[k])
+    known = names([facts.classes[worst]], 28, name)
+    return (int(counts[:, worst].sum()), int(counts[worst, worst])) if known else None
+
+
 @says("The best on {word}s")
 def _(facts: Facts, word: str) -> bool:
     return word == facts.word and bool(facts.repeats)
@@ -326,6 +346,7 @@ def _(facts: Facts, of: str) -> bool:
 @says(
     "The repeats do not have this selection bias.",
     "The repeats do not have this selection bias, except that the champion is again the best of several.",
+    "The repeats have less of this selection bias: they divide the rows anew, which the search has all used.",
 )
 def _(facts: Facts) -> bool:
     tops = [n for n in facts.repeats if n]

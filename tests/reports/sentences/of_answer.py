@@ -253,9 +253,10 @@ def _(facts: Facts, x: str, n: str, low: str, high: str) -> bool:
 
 
 @says(
-    "{x:value}: mean test {metric} of {n:final model?} ({low:value} to {high:value}), the baseline's {base:value};"
+    "{x:value}: mean test {metric} of {n:final model?} (each {low:value} to {high:value}), the baseline's {base:value};"
     " mean test accuracy {acc:value}",
-    "{x:value}: mean test {metric} of {n:final model?} ({low:value} to {high:value}); mean test accuracy {acc:value}",
+    "{x:value}: mean test {metric} of {n:final model?} (each {low:value} to {high:value}); mean test accuracy"
+    " {acc:value}",
 )
 def _(facts: Facts, x: str, metric: str, n: str, low: str, high: str, acc: str, base: str | None = None) -> bool:
     test, key = facts.verdict["test"], facts.objective.removeprefix("validation_")

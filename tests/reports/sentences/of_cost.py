@@ -9,6 +9,8 @@ from sentences.catalogue import says
 from sentences.facts import BROKEN, Facts, count, gains, lasts, listing, reads, trial
 from sentences.of_answer import measured, wilson
 
+from studies.record.outcome import SEARCH_OVER
+
 
 def _spent(facts: Facts, *outcomes: str) -> float:
     rows = facts.trials
@@ -185,12 +187,16 @@ def _(facts: Facts) -> bool:
 
 
 @says(
+    "{n:trial?} pruned, {late:int} of them because the time for the search was over: {e:epoch?} not run. At each"
+    " trial's own epoch time they would have taken {t:time}, {p:percent} of the total time without pruning.",
     "{n:trial?} pruned: {e:epoch?} not run. At each trial's own epoch time they would have taken {t:time},"
     " {p:percent} of"
-    " the total time without pruning."
+    " the total time without pruning.",
 )
-def _(facts: Facts, n: str, e: str, t: str, p: str) -> bool:
+def _(facts: Facts, n: str, e: str, t: str, p: str, late: str = "0") -> bool:
     rows = facts.trials[facts.trials["outcome"] == "pruned"]
+    if int(late) != sum(str(reason).endswith(SEARCH_OVER) for reason in rows["reason"]):
+        return False
     left, seconds = 0, 0.0
     for one in rows.itertuples():
         ran = len(facts.curves.get(one.number, ()))

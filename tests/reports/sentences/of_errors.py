@@ -136,15 +136,16 @@ def _(facts: Facts) -> bool:
     return bool(_groups(facts))
 
 
-@says("Averaged over the groups, the model is {side:word} by {gap:gain}.")
+@says("Averaged over the examples, the model is {side:word} by {gap:gain}.")
 def _(facts: Facts, side: str, gap: str) -> bool:
-    more = sum(one["confidence"] - one["accuracy"] for one in _groups(facts)) / len(_groups(facts))
+    total = sum(one["n"] for one in _groups(facts))
+    more = sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in _groups(facts)) / total
     return gains(gap, 100 * more) and side == ("overconfident" if more > 0 else "underconfident")
 
 
-@says("Averaged over the groups, the model is as confident as it is accurate.")
+@says("Averaged over the examples, the model is as confident as it is accurate.")
 def _(facts: Facts) -> bool:
-    return abs(sum(one["confidence"] - one["accuracy"] for one in _groups(facts))) < 1e-12
+    return abs(sum(one["n"] * (one["confidence"] - one["accuracy"]) for one in _groups(facts))) < 1e-12
 
 
 # --- the best trials and the failures

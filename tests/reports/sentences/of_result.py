@@ -172,4 +172,6 @@ def _(facts: Facts, base: str, low: str, high: str) -> bool:
 @says("One accuracy on {n:validation example?} has a standard error of {p:percent}.")
 def _(facts: Facts, n: str, p: str) -> bool:
     share = float(facts.trials.loc[facts.winner, "validation_accuracy"])
+    if facts.objective != "validation_accuracy":
+        return False
     return count(n) == facts.rows and reads(p, 100 * math.sqrt(share * (1 - share) / facts.rows))

@@ -29,8 +29,27 @@ def _(facts: Facts, who: str) -> bool:
     return _ended(facts) == [trial(who)]
 
 
+def _ahead(facts: Facts) -> bool:
+    """Whether a trial that was stopped has a better value than all that completed, or the same and a lower loss."""
+    best = facts.trials.loc[facts.best]
+    stopped = facts.trials[
+        facts.trials["outcome"].isin(("pruned", "paused", "timeout")) & facts.trials["value"].notna()
+    ]
+    key = (-facts.sign * best["value"], best["validation_loss"], best["number"])
+    return any((-facts.sign * one.value, one.validation_loss, one.number) < key for one in stopped.itertuples())
+
+
+@says("The best completed trial came late: {low:low} was the {place} of {n:int} to finish")
+def _(facts: Facts, low: str, place: str, n: str) -> bool:
+    return _ahead(facts) and _late(facts, low, place, n)
+
+
 @says("The best trial came late: {low:low} was the {place} of {n:int} to finish")
 def _(facts: Facts, low: str, place: str, n: str) -> bool:
+    return not _ahead(facts) and _late(facts, low, place, n)
+
+
+def _late(facts: Facts, low: str, place: str, n: str) -> bool:
     order = _ended(facts)
     at = order.index(trial(low)) + 1
     alone = (facts.done["value"] == facts.value(trial(low))).sum() == 1
@@ -39,12 +58,27 @@ def _(facts: Facts, low: str, place: str, n: str) -> bool:
     )
 
 
+BEST = "{who:who}, the {place} of {n:int} to finish, is the best completed trial"
+
+
+@says(
+    BEST + "; the last {k:int} did not improve the best value",
+    BEST + ", with the same value as {others:other?}; the last {k:int} did not improve the best value",
+)
+def _(facts: Facts, who: str, place: str, n: str, k: str, others: str = "0 others") -> bool:
+    return _ahead(facts) and _is_best(facts, who, place, n, k, others)
+
+
 @says(
     "{who:who}, the {place} of {n:int} to finish, is the best; the last {k:int} did not improve the best value",
     "{who:who}, the {place} of {n:int} to finish, is the best, with the same value as {others:other?}; the last {k:int}"
     " did not improve the best value",
 )
 def _(facts: Facts, who: str, place: str, n: str, k: str, others: str = "0 others") -> bool:
+    return not _ahead(facts) and _is_best(facts, who, place, n, k, others)
+
+
+def _is_best(facts: Facts, who: str, place: str, n: str, k: str, others: str) -> bool:
     order, best = _ended(facts), facts.value(trial(who))
     same = [
         at for at, number in enumerate(order) if facts.value(number) == best and number in set(facts.done["number"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from conftest import BASELINE, START, make_record
 
+from studies.record.outcome import SEARCH_OVER
 from studies.record.reader import SweepRecord, TrialRecord
 from studies.record.schema import EPOCH, EPOCH_COLUMNS
 from sweep.search.verdict import paired_comparison
@@ -238,7 +239,7 @@ def _trial(record: SweepRecord, sketch: Sketch, number: int, rng: np.random.Gene
         "failed": HOSTILE if sketch.hostile else f"the worker died of {chr(97 + number % 12)}",
         "timeout": "no end after 60 s",
         "out of memory": "8 GB were not enough",
-        "pruned": "below the median",
+        "pruned": SEARCH_OVER if sketch.minutes and number % 5 == 2 else "below the median",
     }
     open_ = outcome in ("running", "paused", "interrupted")
     finish = begun - timedelta(seconds=30) if sketch.clock == "back" else begun + timedelta(seconds=seconds)
@@ -270,7 +271,9 @@ def _matrix(sketch: Sketch, rows: int, error: float, rng: np.random.Generator) -
     k = sketch.classes
     sizes = np.array([rows - rows // 10, rows // 10]) if k == 2 else np.bincount(np.arange(rows) % k, minlength=k)
     counts = np.diag(sizes)
-    for true in rng.permutation(np.repeat(np.arange(k), sizes))[: round(rows * error)]:
+    labels = np.repeat(np.arange(k), sizes)
+    order = labels[::-1] if k == 2 and sketch.floor else rng.permutation(labels)  # all of the rare class first
+    for true in order[: round(rows * error)]:
         counts[true, true] -= 1
         counts[true, (true + 1) % k] += 1
     return tuple(map(tuple, counts.tolist()))
@@ -364,7 +367,7 @@ def _verdict(
         "confusion": matrix,
         "opening": 1 + (sketch.seed % 2),
         "mistakes": _mistakes(sketch),
-        "calibration": [{"n": 180, "confidence": 0.9 + 0.1 * sketch.test, "accuracy": 0.9} for _ in range(2)],
+        "calibration": [{"n": n, "confidence": 0.9 + 0.1 * sketch.test, "accuracy": 0.9} for n in (120, 240)],
     }
     if champion:
         theirs = [accuracy - sketch.test] * len(accuracies)
