@@ -193,61 +193,25 @@ class SweepRecord:
         """Number of trials by outcome, in the order of first occurrence."""
         return dict(Counter(trial.outcome for trial in self.trials))
 
+    @property
+    def averages_weights(self) -> bool:
+        """Whether the study's trainings average their weights, as far as the study file says."""
+        return bool(self.study.get("baseline", {}).get("averaging")) or "averaging" in self.study["space"]
+
     def table(self) -> pd.DataFrame:
         """One row per trial: number, outcome, value, epochs, hyperparameters, times; ready for a CSV file.
 
         Epochs are counted from 1, as in the report and in MLflow.
         """
-        import pandas as pd
+        from studies.record.tables import trial_table
 
-        rows = [
-            {
-                "number": trial.number,
-                "state": trial.state,
-                "outcome": trial.outcome,
-                "value": trial.value,
-                "validation_loss": trial.validation_loss,
-                "validation_accuracy": trial.validation_accuracy,
-                "selected_epoch": None if trial.selected_epoch is None else trial.selected_epoch + 1,
-                "epochs_run": len(trial.epochs),
-                "seconds": trial.seconds,
-                **{key: _cell(value) for key, value in trial.hyperparameters.items()},
-                "attempt": trial.attempt,
-                "worker": trial.worker,
-                "started": trial.started.isoformat() if trial.started else None,
-                "finished": trial.finished.isoformat() if trial.finished else None,
-                "weights_sha256": trial.weights_sha256,
-                "reason": trial.reason,
-            }
-            for trial in self.trials
-        ]
-        return pd.DataFrame(rows)
+        return trial_table(self)
 
     def epoch_table(self) -> pd.DataFrame:
         """One row per epoch: trial, outcome, epoch (from 1), whether it is selected, metrics."""
-        import pandas as pd
+        from studies.record.tables import epoch_table
 
-        trials = [trial for trial in self.trials if len(trial.epochs)]
-        lengths = [len(trial.epochs) for trial in trials]
-        epoch = np.concatenate([np.arange(length) for length in lengths] or [np.empty(0, np.int64)])
-        selected = np.repeat(
-            [-1 if trial.selected_epoch is None else trial.selected_epoch for trial in trials], lengths
-        )
-        curves = np.concatenate([trial.epochs for trial in trials] or [np.empty(0, EPOCH)])
-        return pd.DataFrame(
-            {
-                "number": np.repeat([trial.number for trial in trials], lengths),
-                "outcome": np.repeat([trial.outcome for trial in trials], lengths),
-                "epoch": epoch + 1,
-                "selected": epoch == selected,
-                **{column: curves[column] for column in EPOCH_COLUMNS},
-            }
-        )
-
-
-def _cell(value: object) -> object:
-    """A tuple of layer sizes as `128-64`; other values unchanged."""
-    return "-".join(str(item) for item in value) if isinstance(value, tuple) else value
+        return epoch_table(self)
 
 
 def read(folder: Path, *, active: bool = False) -> SweepRecord:

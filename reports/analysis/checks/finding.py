@@ -89,7 +89,7 @@ def too_few_best(record: SweepRecord, name: str) -> Check:
 def steadier(record: SweepRecord) -> str:
     """What makes late epochs steadier, of what the study does not do yet."""
     last = "" if record.study.get("epoch") == "last" else 'epoch = "last", '
-    averaging = "" if record.study["baseline"].get("averaging") else " or averaging = 0.33"
+    averaging = "" if record.averages_weights else " or averaging = 0.33"
     return f"{last}lower learning rates{averaging}"
 
 

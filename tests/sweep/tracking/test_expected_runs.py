@@ -22,7 +22,7 @@ def test_the_run_of_a_study_has_its_checks_as_a_tag():
         uid="5eed",
         created=datetime(2026, 3, 1, tzinfo=UTC),
         study={"name": "tiny", "direction": "minimize", "objective": "validation_loss", "sampler": "tpe", "trials": 3}
-        | {"space": {}, "epoch": "best", "seed": 1},
+        | {"space": {}, "epoch": "best", "seed": 1, "baseline": {"epochs": 3}},
         dataset={"name": "digits", "digest": "ab", "train": 90, "validation": 10, "test": 20},
         provenance={},
         trials=(),
