@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from sweep.commands.mirror_lines import diagnosis
 from sweep.storage.database import is_active
 from sweep.tracking.diff import YOURS, Difference
-from sweep.tracking.doctor import examine, in_words
+from sweep.tracking.doctor import examine, in_words, place
 from sweep.tracking.mlflow.client import MlflowTracker
 
 MOST_LINES = 10
@@ -35,7 +36,7 @@ def examine_studies(
     """
     tracker = MlflowTracker(uri)
     for folder in folders:
-        found, still = examine(folder, tracker, active=is_active(folder), fix=fix, force=force)
+        found, still = examine(folder, tracker, active=partial(is_active, folder), fix=fix, force=force)
         for line in _lines(found, still, fix):
             yield f"{folder.name}: {line}", 0
         damage, left = (sum(one.kind != YOURS for one in some) for some in (found, still))
@@ -50,7 +51,7 @@ def _lines(found: Sequence[Difference], still: Sequence[Difference], fix: bool) 
         for one in several[:MOST_LINES]:
             yield in_words(one) + _outcome(one.kind, one in left, fix)
         if len(several) > MOST_LINES:
-            yield f"run {several[0].where} in MLflow has {len(several) - MOST_LINES} differences more"
+            yield f"and {len(several) - MOST_LINES} more of {place(several[0].where)}"
 
 
 def _outcome(kind: str, is_left: bool, fix: bool) -> str:

@@ -27,4 +27,4 @@ def sync_study(folder: Path, uri: str, *, until_end: bool) -> Changes:
     tracker = MlflowTracker(uri)
     if until_end:
         return follow(folder, tracker, partial(is_active, folder))
-    return sync(folder, tracker, active=is_active(folder))
+    return sync(folder, tracker, active=partial(is_active, folder))

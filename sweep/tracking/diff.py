@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sweep.tracking.expected_runs import Run, file_digests
 from sweep.tracking.tracker import Point, RemoteRun
-from sweep.tracking.user_edits import edits_of
+from sweep.tracking.user_edits import edits_of, left_over
 
 YOURS = "yours"
 """The kind of what the user changed or added, which is no damage."""
@@ -56,11 +56,12 @@ def diff(run: Run, remote: RemoteRun, *, force: bool = False) -> Diff:
     return Diff(
         points=missing_points(run.curves, run.scalars, remote),
         params={key: value for key, value in run.params.items() if key not in remote.params},
-        tags={key: value for key, value in run.tags.items() if remote.tags.get(key) != value and key not in kept},
+        tags=left_over(run, remote)
+        | {key: value for key, value in run.tags.items() if remote.tags.get(key) != value and key not in kept},
         files={name: digest for name, digest in file_digests(run.files).items() if remote.files.get(name) != digest},
         dataset=not remote.has_dataset,
         name=remote.name != run.name and (force or edits.name is None),
-        state=remote.status != run.status or (run.ended is not None and remote.complete and remote.ended != run.ended),
+        state=remote.status != run.status or (run.ended is not None and remote.ended != run.ended),
     )
 
 
@@ -76,7 +77,7 @@ def differences(run: Run, remote: RemoteRun) -> list[Difference]:
         *(Difference(run.key, _kind(name in remote.files), f"file {name}") for name in found.files),
         *([Difference(run.key, "missing", "dataset")] if found.dataset else []),
         *([Difference(run.key, "wrong", f"name {remote.name!r}")] if found.name else []),
-        *([Difference(run.key, "wrong", f"state {remote.status}")] if found.state else []),
+        *([Difference(run.key, "wrong", _state(run, remote))] if found.state else []),
         *permanent_differences(run, remote),
         *(Difference(run.key, YOURS, edit) for edit in edits.in_words()),
     ]
@@ -119,6 +120,10 @@ def missing_points(curves: Sequence[Point], scalars: Sequence[Point], remote: Re
         elif not _equal((newest := max(found, key=lambda p: p.time)).value, point.value):
             missing.append(Point(point.key, point.value, max(point.time, newest.time + 1), point.step))
     return missing
+
+
+def _state(run: Run, remote: RemoteRun) -> str:
+    return f"state {remote.status}" if remote.status != run.status else "end time"
 
 
 def _has_step(remote: RemoteRun, point: Point) -> bool:

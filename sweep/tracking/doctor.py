@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 from model import weights
 from model.files import write_atomic
 from studies.record.folder import WEIGHTS, StudyFolder
-from studies.record.reader import SweepRecord, read
+from studies.record.reader import SweepRecord
 from sweep.tracking.champion import free_name
 from sweep.tracking.diff import YOURS, Difference, differences
 from sweep.tracking.expected_runs import Run
-from sweep.tracking.reconcile import Mirror, all_trials
+from sweep.tracking.reconcile import Active, Mirror, all_trials
 from sweep.tracking.remote_study import RemoteStudy
 from sweep.tracking.study_run import study_run
 from sweep.tracking.tracker import Tracker
@@ -28,27 +28,29 @@ EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
 """Where a difference can be, besides in a run."""
 
 
+def place(where: str) -> str:
+    """Where a difference is, in words."""
+    named = {EXPERIMENT: "MLflow", MODEL: "MLflow's model registry", FOLDER: "the study's folder"}
+    return named.get(where, f"run {where} in MLflow")
+
+
 def in_words(one: Difference) -> str:
     """A difference as a sentence."""
-    place, what = {
-        EXPERIMENT: ("MLflow", f"experiment {one.what}"),
-        MODEL: ("MLflow's model registry", one.what),
-        FOLDER: ("the study's folder", one.what),
-    }.get(one.where, (f"run {one.where} in MLflow", one.what))
+    there, what = place(one.where), f"experiment {one.what}" if one.where == EXPERIMENT else one.what
     again = ""
     if one.what.split()[0] == "run":  # all of it
-        place, what, again = "MLflow", f"run {one.where}", one.what.removeprefix("run")
+        there, what, again = "MLflow", f"run {one.where}", one.what.removeprefix("run")
     return {
-        "missing": f"{place} has no {what}",
-        "wrong": f"{place} has a wrong {what}",
-        "extra": f"{place} has {what}, which is not in the record",
-        "doubled": f"{place} has {what} twice" + (f", again as{again}" if again else ""),
-        YOURS: f"{place} has your {what}",
+        "missing": f"{there} has no {what}",
+        "wrong": f"{there} has a wrong {what}",
+        "extra": f"{there} has {what}, which is not in the record",
+        "doubled": f"{there} has {what} twice" + (f", again as{again}" if again else ""),
+        YOURS: f"{there} has your {what}",
     }[one.kind]
 
 
 def examine(
-    folder: Path, tracker: Tracker, *, active: bool, fix: bool, force: bool = False
+    folder: Path, tracker: Tracker, *, active: Active, fix: bool, force: bool = False
 ) -> tuple[list[Difference], list[Difference]]:
     """What differs, and what still does after repairing; without `fix` the two are the same.
 
@@ -57,7 +59,7 @@ def examine(
     Args:
         folder: the study's folder.
         tracker: the tracker.
-        active: whether a sweep is running on the study.
+        active: whether a sweep is running on the study, asked once no other process sends it.
         fix: whether to repair.
         force: whether a repair also writes over what the user changed; what was added stays.
 
@@ -65,17 +67,17 @@ def examine(
         RecordError: the folder holds no readable study.
         MirrorError: the tracker could not be reached or refused.
     """
-    mirror, record = Mirror(folder, tracker), read(folder, active=active)
-    with mirror.turn(record):
-        found = _examine(mirror.remote, record, active)
+    mirror = Mirror(folder, tracker)
+    with mirror.turn(active) as (record, running):
+        found = _examine(mirror.remote, record, running)
         if not fix or not [one for one in found if force or one.kind != YOURS]:
             return found, found
         _restore_weights(mirror.remote, record)
-        _rewrite_unusable_runs(mirror.remote, record, active, found)
-        mirror.update(record, active=active, thorough=True, force=force)
+        _rewrite_unusable_runs(mirror.remote, record, running, found)
+        mirror.update(record, active=running, thorough=True, force=force)
         if force:
             _move_alias(mirror.remote, record)
-        return found, _examine(mirror.remote, record, active)
+        return found, _examine(mirror.remote, record, running)
 
 
 def _examine(remote: RemoteStudy, record: SweepRecord, active: bool) -> list[Difference]:

@@ -1,7 +1,8 @@
 """Which runs of a tracker are a study's: those with its identity as a tag.
 
 A study keeps its identity when its folder or its whole home is renamed, or seen under another path. A copy of it is
-another study, with runs of its own, if both are sent to the same tracker.
+another study, with runs of its own, if both are sent to the same tracker: a tag of the experiment says which folder
+sent a study last, so that the second one that comes is the copy, as long as the first is there.
 """
 
 from __future__ import annotations
@@ -13,35 +14,54 @@ from pathlib import Path
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 
+_SQLITE = "sqlite:///"
 
-def identity_of(record: SweepRecord, address: str) -> str:
-    """The value of the tag: the one under which the study was sent before, unless its folder is a copy.
 
-    A home that was copied with MLflow's database in it has another tracker, and the runs there are its own.
-
-    Args:
-        record: the study.
-        address: of the tracker.
-    """
+def identity_of(record: SweepRecord) -> str:
+    """The value of the tag: the one under which the study was sent before, unless its folder is a copy."""
     here = record.folder.resolve()
     own = f"{record.uid}/{here.name}".replace("'", "")
-    last = last_sync(StudyFolder(here))
-    sent = last.get("study")
+    sent = last_sync(StudyFolder(here)).get("study")
     if sent is None or sent.partition("/")[0] != record.uid:
         return own
-    if last.get("tracking", address) != address:
-        return sent
-    former = Path(last["folder"]) if "folder" in last else here.with_name(sent.partition("/")[2])
-    if not _is_another(former, here) or last_sync(StudyFolder(former)).get("study") != sent:
-        return sent
-    place = f"{here} {here.stat().st_ino}"  # the name alone is perhaps that of another copy, now or before
-    return f"{own}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
+    former = here.with_name(sent.partition("/")[2])  # an older version did not say which folder sent a study
+    return copy_identity(record) if _has_sent(former, here, sent) else sent
 
 
-def _is_another(former: Path, here: Path) -> bool:
-    """Whether a folder is there, and is not this one under another path."""
+def copy_identity(record: SweepRecord) -> str:
+    """The identity of a copy. The name alone is perhaps that of another copy, now or before."""
+    here = record.folder.resolve()
+    place = f"{here} {here.stat().st_ino}"
+    return f"{record.uid}/{here.name}-{hashlib.sha256(place.encode()).hexdigest()[:6]}".replace("'", "")
+
+
+def folder_tag(identity: str) -> str:
+    """The tag of an experiment that says which folder sent the study of this identity last."""
+    return f"sweep.folder.{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def is_of_another(owner: str | None, record: SweepRecord, identity: str, address: str) -> bool:
+    """Whether the runs of an identity are those of another folder, which is still there.
+
+    A home that was copied with MLflow's database in it has runs of its own in that.
+
+    Args:
+        owner: the folder that sent them last, by the tag; None if there is no tag.
+        record: the study.
+        identity: of the runs.
+        address: of the tracker.
+    """
+    if owner is None or not _has_sent(Path(owner), here := record.folder.resolve(), identity):
+        return False
+    database = Path(address.removeprefix(_SQLITE)) if address.startswith(_SQLITE) else None
+    is_local = database is not None and database.resolve().parent == here.parent
+    return not is_local or Path(owner).parent.samefile(here.parent)
+
+
+def _has_sent(folder: Path, here: Path, identity: str) -> bool:
+    """Whether a folder is there, is not this one under another path, and has sent a study under this identity."""
     try:
-        return not former.samefile(here)
+        return not folder.samefile(here) and last_sync(StudyFolder(folder)).get("study") == identity
     except OSError:
         return False
 

@@ -10,7 +10,8 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from model import weights
@@ -24,12 +25,15 @@ from sweep.tracking.marks import NONE, Marks
 from sweep.tracking.remote_study import PARENT_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
 from sweep.tracking.sync_result import Changes, SyncResult
-from sweep.tracking.tracker import Tracker, TrackerError
+from sweep.tracking.tracker import RemoteRun, Tracker, TrackerError
 from sweep.tracking.trial_run import trial_digest, trial_key, trial_points, trial_run, trial_status
 from sweep.tracking.user_edits import is_outdated
 from sweep.tracking.views import view_key
 
 logger = logging.getLogger(__name__)
+
+
+Active = bool | Callable[[], bool]
 
 
 class MirrorError(Exception):
@@ -44,13 +48,13 @@ class MirrorError(Exception):
         self.result = result
 
 
-def sync(folder: Path, tracker: Tracker, *, active: bool) -> Changes:
+def sync(folder: Path, tracker: Tracker, *, active: Active) -> Changes:
     """Make the tracker equal to the study in `folder`, once.
 
     Args:
         folder: the study's folder.
         tracker: the tracker.
-        active: whether a sweep is running on the study.
+        active: whether a sweep is running on the study, asked once no other process sends it.
 
     Raises:
         RecordError: the folder holds no readable study.
@@ -81,28 +85,41 @@ class Mirror:
         self._marks = NONE
         self._token = uuid.uuid4().hex
 
-    def sync(self, *, active: bool) -> Changes:
+    def sync(self, *, active: Active) -> Changes:
         """Read the record and send what the tracker lacks."""
-        record = self._reader.read(active=active)
-        with self.turn(record):
-            return self.update(record, active=active)
+        with self.turn(active) as (record, is_active):
+            return self.update(record, active=is_active)
 
     @contextlib.contextmanager
-    def turn(self, record: SweepRecord) -> Iterator[None]:
+    def turn(self, active: Active) -> Iterator[tuple[SweepRecord, bool]]:
         """Hold the study's lock, one process at a time; the file holds the token of the latest one.
 
+        Yields:
+            The record as it is now, and whether a sweep is running: another process may have sent more meanwhile.
+
         Raises:
+            RecordError: the folder holds no readable study.
             MirrorError: the tracker could not be reached or refused.
         """
-        try:
-            lock = self.folder.mirror_lock
-            with locked(lock):
+        with locked(self.folder.mirror_lock):
+            is_active = active if isinstance(active, bool) else active()
+            record = self._reader.read(active=is_active)
+            with self._errors_of(record):
+                lock = self.folder.mirror_lock
                 if lock.read_text() != self._token:
                     self._forget()
                     lock.write_text(self._token)
                 self._check()
-                yield
-                self.remote.report_deletions()
+                try:
+                    yield record, is_active
+                finally:
+                    self.remote.report_deletions()
+
+    @contextlib.contextmanager
+    def _errors_of(self, record: SweepRecord) -> Iterator[None]:
+        """Say of an error of the tracker what is unsent, and read all from it again."""
+        try:
+            yield
         except (TrackerError, OSError) as error:
             self._forget()
             self._must_check = True
@@ -146,8 +163,7 @@ class Mirror:
         changes, fetched = Changes(), self._must_fetch
         if fetched:
             self.remote.create(record)
-            for key, copy in self.remote.fetch(record):
-                self.remote.drop(key, copy)
+            self._drop(record, active, self.remote.fetch(record))
             changes += self._renew_study(record, active)
             self._must_fetch = False
         created = self.remote.ensure(record, study_head(record))
@@ -176,6 +192,18 @@ class Mirror:
         if thorough and key in self.remote.runs:
             self.remote.read_completely(run)
         return self.remote.update(record, run, digest, force=force)
+
+    def _drop(self, record: SweepRecord, active: bool, copies: Sequence[tuple[str, RemoteRun]]) -> None:
+        """Delete copies of runs of the record; those of others are the doctor's."""
+        if not copies:
+            return
+        expected = {STUDY_KEY: lambda: study_run(record, active=active, links=self.remote.links())}
+        marks = self.remote.marks(record)
+        for study, trial in all_trials(record):
+            expected[trial_key(study, trial)] = partial(trial_run, record, study, trial, marks)
+        for key, copy in copies:
+            if key in expected:
+                self.remote.drop(expected[key](), copy)
 
     def _renew_study(self, record: SweepRecord, active: bool) -> Changes:
         """Send the study's run again if an older version sent it: before the others, which lie below it."""
@@ -206,6 +234,8 @@ class Mirror:
         name = self.remote.model or free_name(self.tracker, record, self.remote.identity)
         version = self.tracker.find_model(name, digest)
         if version and version.is_settled and not (thorough and self.tracker.missing_model_files(version)):
+            if version.is_champion and version.last != version.version:  # an older version did not say so
+                self.tracker.move_alias(name, version.version)
             if not version.is_champion:
                 logger.warning(
                     "the alias champion of %s stays at version %s, to which it was moved; the champion of the study is"
@@ -226,11 +256,9 @@ class Mirror:
         """Write mlflow.json for `sweep ui`, which never imports mlflow."""
         best = winner(record)
         addresses = {
-            "tracking": self.tracker.address,
             "experiment_id": self.remote.experiment.experiment_id,
             "run_id": self.remote.study_run_id,
             "study": self.remote.identity,
-            "folder": str(self.folder.path.resolve()),
             "view": view_key(self.remote.identity),
             "winner_run_id": self.remote.runs[trial_key("search", best)].run_id if best else None,
         }

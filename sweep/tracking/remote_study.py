@@ -23,7 +23,7 @@ from sweep.tracking import views
 from sweep.tracking.champion import free_name
 from sweep.tracking.diff import diff, permanent_differences
 from sweep.tracking.expected_runs import Run
-from sweep.tracking.identity import identity_of, last_sync
+from sweep.tracking.identity import copy_identity, folder_tag, identity_of, is_of_another, last_sync
 from sweep.tracking.marks import MODEL_LINK, Marks
 from sweep.tracking.study_run import STUDY_KEY
 from sweep.tracking.sync_result import Changes
@@ -72,9 +72,14 @@ class RemoteStudy:
 
     def find(self, record: SweepRecord) -> bool:
         """Whether the study's experiment is there and not deleted."""
-        self.identity, self.model = identity_of(record, self.tracker.address), None
-        self._experiment = self._known() or self.tracker.find_experiment(record.name)
-        return self._experiment is not None
+        self.identity, self.model = identity_of(record), None
+        found = self._known() or self.tracker.find_experiment(record.name)
+        owner = found.tags.get(folder_tag(self.identity)) if found else None
+        if is_of_another(owner, record, self.identity, self.tracker.address):
+            self.identity = copy_identity(record)
+            found = self._known() or self.tracker.find_experiment(record.name)
+        self._experiment = found
+        return found is not None
 
     def _known(self) -> Experiment | None:
         """The study's experiment under whatever name a user gave it.
@@ -100,8 +105,9 @@ class RemoteStudy:
         """
         found: dict[str, list[RemoteRun]] = {}
         for run in self.tracker.find_runs(self.experiment.experiment_id, STUDY_TAG, self.identity):
-            run.files = json.loads(run.tags.get(FILES_TAG, "{}"))
-            found.setdefault(run.tags.get(KEY_TAG, ""), []).append(run)
+            run.files = _files_sent(run)
+            if key := run.tags.get(KEY_TAG):  # without one a user has detached it
+                found.setdefault(key, []).append(run)
         for copies in found.values():
             copies.sort(key=lambda run: (is_outdated(run), not edits_of(run), created(run)))
         self.runs = {key: copies[0] for key, copies in found.items()}
@@ -180,8 +186,12 @@ class RemoteStudy:
         states = views.views(record, self.study_run_id, self.identity)
         wanted = {views.tag(key): state for key, state in states.items()}
         table = self.experiment.tags.get(views.tag(views.TABLE), self.study_run_id)
-        if not begun and self.study_run_id not in table:
+        former = last_sync(self.folder).get("run_id", self.study_run_id)  # it may have been sent again since
+        if not begun and self.study_run_id not in table and former not in table:
             del wanted[views.tag(views.TABLE)]
+        if STUDY_TAG not in self.experiment.tags:
+            wanted[STUDY_TAG] = self.identity
+        wanted[folder_tag(self.identity)] = str(self.folder.path.resolve())
         changed = {key: view for key, view in wanted.items() if self.experiment.tags.get(key) != view}
         if changed:
             self.tracker.tag_experiment(self.experiment.experiment_id, changed)
@@ -198,10 +208,9 @@ class RemoteStudy:
         self._created.add(run.key)
         return Changes(runs_created=1)
 
-    def drop(self, key: str, copy: RemoteRun) -> None:
+    def drop(self, run: Run, copy: RemoteRun) -> None:
         """Delete a copy of a run; what its user changed or added stays, with the run that is kept."""
-        kept = self.runs[key]
-        self._take_over(kept, copy, edits_of(copy))
+        self._take_over(self.runs[run.key], copy, _edits(run, copy))
         self._delete(copy, "copies of others")
 
     def rewrite(self, record: SweepRecord, run: Run) -> Changes:
@@ -211,8 +220,7 @@ class RemoteStudy:
         """
         former = self.runs.pop(run.key)
         changes, old = self.ensure(record, run), is_outdated(former)
-        edits = edits_of(former) if says_what_was_sent(former) else additions(run, former)
-        self._take_over(self.runs[run.key], former, edits)
+        self._take_over(self.runs[run.key], former, _edits(run, former))
         self._delete(
             former, "of an older version, and sent again" if old else "with wrong params or metrics, and sent again"
         )
@@ -258,8 +266,8 @@ class RemoteStudy:
         run, remote = self.with_parent(run), self.runs[run.key]
         _refuse_permanent_difference(run, remote)
         missing = diff(run, remote, force=force)
-        if missing.name or missing.tags.keys() & remote.tags.keys():
-            self._read_again(remote)  # perhaps the user changed a value since the runs were read
+        if run.key not in self._created and (missing.name or missing.tags):
+            self._read_again(remote)  # perhaps the user wrote a value since the runs were read
             missing = diff(run, remote, force=force)
         if missing.points or missing.params or missing.tags or missing.name:
             self._send_values(remote, missing.points, missing.params, {**missing.tags, SENT_TAG: sent_tag(run, remote)})
@@ -344,3 +352,17 @@ def _write(path: Path, content: bytes | Path) -> None:
         shutil.copyfile(content, path)
     else:
         path.write_bytes(content)
+
+
+def _edits(run: Run, remote: RemoteRun) -> Edits:
+    """What a user changed in a run or added to it, whichever version sent it."""
+    return edits_of(remote) if says_what_was_sent(remote) else additions(run, remote)
+
+
+def _files_sent(remote: RemoteRun) -> dict[str, str]:
+    """SHA-256 of the files that were sent; none if the tag was damaged, so that they are sent again."""
+    try:
+        found = json.loads(remote.tags.get(FILES_TAG, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

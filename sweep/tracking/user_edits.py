@@ -22,6 +22,8 @@ _OURS = ("sweep.", "mlflow.")
 _FIELDS = ("format", "names", "tags", "params", "metrics", "created")
 _EDITABLE = {"mlflow.note.content": "description", "mlflow.runColor": "colour"}
 """MLflow's tags that its page lets a user change, and its words for them."""
+_FORMER_METRICS = ("learning_rate",)
+"""Metrics that older versions sent under another name."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def edits_of(remote: RemoteRun) -> Edits:
     tags = {
         key: value
         for key, value in remote.tags.items()
-        if (key in _EDITABLE or not key.startswith(_OURS)) and _short(value) != sent["tags"].get(key)
+        if (key in _EDITABLE or not key.startswith(_OURS)) and _short(value) != sent["tags"].get(key, _short(""))
     }
     params = {key: value for key, value in remote.params.items() if key not in sent["params"]}
     metrics = tuple(key for key in remote.points if key not in sent["metrics"])
@@ -78,7 +80,14 @@ def additions(run: Run, remote: RemoteRun) -> Edits:
         if key not in run.tags and (key in _EDITABLE or not key.startswith(_OURS))
     }
     params = {key: value for key, value in remote.params.items() if key not in run.params}
-    return Edits(None, tags, params, ())
+    ours = {*(point.key for point in (*run.curves, *run.scalars)), *_FORMER_METRICS}
+    return Edits(None, tags, params, tuple(key for key in remote.points if key not in ours))
+
+
+def left_over(run: Run, remote: RemoteRun) -> dict[str, str]:
+    """Tags that were sent and not changed, which the run should not have any more; emptied, as they should be."""
+    sent = _sent(remote).get("tags", {})
+    return {key: "" for key in sent if key not in run.tags and _short(remote.tags.get(key, "")) == sent[key]}
 
 
 def is_outdated(remote: RemoteRun) -> bool:

@@ -220,7 +220,10 @@ class MemoryTracker:
             found.descriptions.append(model.description)
         version = found.versions.index((run_id, model.weights_sha256))
         if found.champion is None or found.last != version:
-            found.champion = found.last = version
+            is_moved = None not in (found.champion, found.last) and found.champion != found.last
+            is_former = is_moved and found.versions[found.last][1] == model.weights_sha256
+            found.champion = found.champion if is_former else version
+            found.last = version
 
     @_call
     def move_alias(self, name: str, version: str) -> None:

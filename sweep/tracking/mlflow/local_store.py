@@ -74,6 +74,7 @@ class Use:
     """
 
     def __init__(self, database: Path) -> None:
+        self._descriptor = -1
         self._descriptor = os.open(database.with_name(database.name + USERS), os.O_RDWR | os.O_CREAT, 0o666)
 
     def is_only(self) -> bool:
@@ -89,7 +90,8 @@ class Use:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def make_ready(database: Path) -> Use:

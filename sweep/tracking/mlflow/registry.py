@@ -42,18 +42,18 @@ class Registry:
 
     def names(self, study: str) -> list[str]:
         """The registered models with a version that has this tag `study`, the one with the latest such version last."""
-        found = self._client.search_model_versions(f"tags.study = '{study}'")
+        found = self._own(f"tags.study = '{study}'")
         found = sorted(found, key=lambda version: (version.creation_timestamp, int(version.version)))
         return list(dict.fromkeys(version.name for version in reversed(found)))[::-1]
 
     def owners(self, name: str) -> set[str]:
         """The tags `study` of the versions of a registered model; empty if there is no version."""
-        found = self._client.search_model_versions(_named(name))
+        found = self._own(_named(name))
         return {str(version.tags.get("study")) for version in found}
 
     def find(self, name: str, weights_sha256: str) -> ModelVersion | None:
         """The registered version with these weights whose run is not deleted."""
-        for found in self._client.search_model_versions(_named(name)):
+        for found in self._own(_named(name)):
             is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
             if is_active:
                 registered = self._client.get_registered_model(name)
@@ -61,6 +61,10 @@ class Registry:
                 alias = None if alias is None else str(alias)
                 return ModelVersion(str(found.version), found.run_id, weights_sha256, found.source, alias, last)
         return None
+
+    def _own(self, wanted: str) -> list[Any]:
+        """Versions but those that a user copied to another model: MLflow promotes them with all their tags."""
+        return [one for one in self._client.search_model_versions(wanted) if not one.source.startswith("models:/")]
 
     def _is_active(self, run_id: str) -> bool:
         try:
@@ -95,8 +99,21 @@ class Registry:
         version = found.version if found else self._create_version(run_id, model, logged)
         if logged is not None:
             self._complete(logged, run_id, model, version)
-        if found is None or not found.is_settled:
+        if found is not None and found.is_settled:
+            return
+        if found is None and self._user_moved_alias(model):
+            self._client.set_registered_model_tag(model.name, LAST_ALIAS, version)
+        else:
             self.move_alias(model.name, version)
+
+    def _user_moved_alias(self, model: Model) -> bool:
+        """Whether the alias was taken from a version with these weights, whose run is gone."""
+        registered = self._client.get_registered_model(model.name)
+        alias, last = registered.aliases.get("champion"), registered.tags.get(LAST_ALIAS)
+        if alias is None or last is None or str(alias) == last:
+            return False
+        former = [one for one in self._own(_named(model.name)) if str(one.version) == last]
+        return any(one.tags.get("weights_sha256") == model.weights_sha256 for one in former)
 
     def move_alias(self, name: str, version: str) -> None:
         """Point the alias `champion` of a registered model at a version."""

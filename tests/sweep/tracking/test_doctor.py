@@ -106,7 +106,7 @@ DAMAGES: dict[str, tuple[Callable[[Tracked], object], str]] = {
     "run doubled": (lambda t: _add_run(t, "search/1"), "search/1 doubled run"),
     "run of no trial": (lambda t: _add_run(t, "search/99"), "search/99 extra run"),
     "other state": (lambda t: _set(t.one, status="RUNNING"), "search/1 wrong state RUNNING"),
-    "other end": (lambda t: _set(t.one, ended=5), "search/1 wrong state FINISHED"),
+    "other end": (lambda t: _set(t.one, ended=5), "search/1 wrong end time"),
     "param lost": (lambda t: t.one.params.pop("beta1"), "search/1 missing param beta1"),
     "param changed": (lambda t: t.one.params.update(beta1="0.5"), "search/1 wrong param beta1"),
     "tag lost": (lambda t: t.one.tags.pop("outcome"), "search/1 missing tag outcome"),

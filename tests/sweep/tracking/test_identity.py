@@ -76,6 +76,7 @@ def test_a_renamed_home_and_one_under_another_path_keep_their_runs(tracker: Memo
     folder = small(tmp_path / "runs" / "digits")
     sync(folder, tracker, active=False)
     moved = (tmp_path / "runs").rename(tmp_path / "moved") / "digits"
+    assert sync(moved, tracker, active=False).runs_created == 0
     assert not sync(moved, tracker, active=False)
 
     (tmp_path / "runs").symlink_to(tmp_path / "moved")

@@ -167,8 +167,6 @@ def test_the_addresses_for_the_ui_are_written(tracker: MemoryTracker, tmp_path: 
     sync(folder, tracker, active=False)
 
     assert json.loads(StudyFolder(folder).mlflow.read_text()) == {
-        "tracking": "memory",
-        "folder": str(folder),
         "experiment_id": "0",
         "run_id": tracker.run_id("study"),
         "winner_run_id": tracker.run_id("search/10"),

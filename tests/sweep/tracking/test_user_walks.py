@@ -107,8 +107,7 @@ class Walk:
         sync(pick(self.folders), self.tracker, active=False)
 
     def _copy(self, pick: Any, place: Any) -> None:
-        """Copy a study that was sent from where it is: of one that was moved since, nothing tells the copy from it."""
-        folder = pick([folder for folder in self.folders if last_sync(StudyFolder(folder))["folder"] == str(folder)])
+        folder = pick(self.folders)
         if folder and len(self.folders) < 4:
             self.copies += 1
             self.folders.append(Path(shutil.copytree(folder, place(folder))))

@@ -16,6 +16,7 @@ from sweep.tracking.doctor import examine
 from sweep.tracking.mlflow.client import MlflowClient, MlflowTracker
 from sweep.tracking.mlflow.local_store import Use
 from sweep.tracking.reconcile import sync
+from sweep.tracking.sync_result import Changes
 
 pytestmark = [
     pytest.mark.slow,  # tests/sweep/tracking/test_doctor.py has the same damages on a tracker in memory
@@ -205,6 +206,7 @@ def test_a_moved_home_keeps_its_artifacts(tracked, tmp_path):
     shutil.copytree(tracked.home, tmp_path / "moved")
     moved = TrackedHome(tmp_path / "moved")
 
+    assert sync(moved.folder, moved.tracker, active=False) == Changes(tags=1)  # of the folder that sends the study
     assert not sync(moved.folder, moved.tracker, active=False)
     assert moved.examine() == [[], []]
     with contextlib.closing(sqlite3.connect(moved.home / "mlflow.db")) as database:
@@ -269,7 +271,7 @@ def test_of_many_differences_of_a_run_the_first_are_printed(tracked, monkeypatch
 
     assert len(lines) == 10 + 2
     count = int(re.search(r"tiny: (\d+) differences;", lines[-1])[1])
-    assert lines[-2] == f"tiny: run search/1 in MLflow has {count - 10} differences more"
+    assert lines[-2] == f"tiny: and {count - 10} more of run search/1 in MLflow"
 
 
 def test_the_command_exits_with_5_until_differences_are_fixed(tracked, monkeypatch, capfd):
