@@ -30,7 +30,7 @@ def pruning(report: Report, sheets: Sheets) -> None:
         return
     steps = rungs(report.record)
     page = sheets.section(
-        _finding(report, found, seen), _note(report, found, steps), room=4.2 if found is not None and not steps else 3.4
+        _finding(report, found, seen), _note(report, found, steps), room=4.5 if found is not None and not steps else 3.7
     )
     if found is not None and not steps:
         ax = page.grid(1, 1, 1.7, left=0.6)[0]
