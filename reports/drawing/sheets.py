@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from reports.drawing.layout import HEIGHT, Page
+
+
+def height(finding: str, note: str, draw: Callable[[Page], None]) -> float:
+    """Inches that a section takes below another one; it is drawn for this on a page of its own."""
+    page = Page("")
+    empty = page.room
+    page.section(finding, note)
+    draw(page)
+    return empty - page.room
 
 
 class Sheets:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.analysis.checks.finding import WARN, steadier
-from reports.analysis.next_study import Change, words
+from reports.analysis.next_study import Change, Proposal, words
 from reports.analysis.price import price
 from reports.analysis.training_noise import difference_words, limit_words
 from reports.analysis.wording import counted, duration, listed
-from reports.drawing.layout import MUTED, SMALL
-from reports.drawing.sheets import Sheets
+from reports.drawing.layout import MUTED, SMALL, Page
+from reports.drawing.sheets import Sheets, height
 from reports.pages.context import Report, capital
 
+MOST_CHANGES = 10
 ADVICE = {
     "overfitting": "search a regulariser as well (weight decay, dropout, label smoothing), or a smaller network",
     "validation and test": "look for drift, sorted rows and duplicates in the data",
@@ -28,19 +29,24 @@ def proposal(report: Report, sheets: Sheets) -> None:
     if found is None:
         _advice(report, sheets)
         return
-    page = sheets.section(
+    said = (
         f"Proposed next study: {counted(len(found.changes), 'change')} to the study file",
         f"Next study: the file {found.name}.toml is in this study's folder. {_unchanged(found.changes)}"
         " Every report overwrites the file: copy it before you edit it. Gains: of longer trainings by the curves of the"
         " best trials, 10 to 90\u00a0% of them; of more trials at most what the second half of these was worth; of a"
         " wider range at most, for each fifth, what the last fifth was worth. A range is not widened for less than"
         f" {limit_words(report.record)}.",
-        room=2.6,
     )
-    for change in found.changes:
+    _content(sheets.section(*said, room=height(*said, lambda page: _content(page, report, found))), report, found)
+
+
+def _content(page: Page, report: Report, found: Proposal) -> None:
+    for change in found.changes[:MOST_CHANGES]:
         key, old, new, why = words(change)
         page.item(key, f"{why}; {new}, was {old}{_gain(report, change)}", indent=1.55, most=3)
     page.space(0.08)
+    if (more := len(found.changes) - MOST_CHANGES) > 0:
+        page.paragraph(f"{counted(more, 'more change')} in the file.", SMALL, colour=MUTED)
     if cost := price(report.record, found.changes):
         page.paragraph(
             f"It takes about {duration(cost.proposed)} of training, {cost.proposed / cost.reported:.1f} times this"

@@ -12,7 +12,7 @@ from reports.analysis.standing import UNFINISHED, last_finish
 from reports.analysis.wording import counted, percent
 from reports.drawing import plots
 from reports.drawing.layout import BODY, Page
-from reports.drawing.sheets import Sheets
+from reports.drawing.sheets import Sheets, height
 from reports.pages.context import FEWEST_COMPLETE, Report
 from studies.record.reader import SweepRecord, TrialRecord
 
@@ -22,7 +22,11 @@ MOST_NOTES = 10
 
 def origin(report: Report, sheets: Sheets) -> None:
     """The outcomes of the trials with their causes, and the provenance of the record."""
-    page = sheets.section(_finding(report), "Outcomes: all started trials. Time is training time.", room=4.4)
+    said = _finding(report), "Outcomes: all started trials. Time is training time."
+    _content(sheets.section(*said, room=height(*said, lambda page: _content(page, report))), report)
+
+
+def _content(page: Page, report: Report) -> None:
     if report.record.trials:
         _endings(page, report.record)
     if causes := list(failure_causes(report.record).items()):

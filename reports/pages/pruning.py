@@ -14,10 +14,11 @@ from reports.analysis.statistics import wilson
 from reports.analysis.wording import counted, percent
 from reports.drawing import scales, style
 from reports.drawing.layout import BODY, Page
-from reports.drawing.sheets import Sheets
+from reports.drawing.sheets import Sheets, height
 from reports.pages.context import FEWEST_COMPLETE, Report
 
 MOST_CONTROLS = 5
+CHART = 1.7  # inches
 GOOD = 0.9  # a rank correlation from which on the order of the trials is known
 
 
@@ -29,17 +30,23 @@ def pruning(report: Report, sheets: Sheets) -> None:
     if (found is None or few) and not saved.pruned and not seen:
         return
     steps = rungs(report.record)
-    page = sheets.section(
-        _finding(report, found, seen), _note(report, found, steps), room=4.5 if found is not None and not steps else 3.7
-    )
-    if found is not None and not steps:
-        ax = page.grid(1, 1, 1.7, left=0.6)[0]
+    said = _finding(report, found, seen), _note(report, found, steps)
+    room = height(*said, lambda page: _content(page, report, steps, saved, seen))
+    has_chart = found is not None and not steps
+    page = sheets.section(*said, room=room + CHART * has_chart)
+    if found is not None and has_chart:
+        ax = page.grid(1, 1, CHART, left=0.6)[0]
         style.frame(ax, x="epoch", y="rank correlation with final value")
         ax.fill_between(found.epoch, found.low, found.high, color=style.GREY, alpha=0.3, linewidth=0)
         ax.plot(found.epoch, found.correlation, "o-", color=style.PALETTE[0], markersize=3, linewidth=1.2)
         ax.axhline(GOOD, color=style.BASE, linewidth=0.8, linestyle=(0, (4, 2)))
         ax.set_ylim(min(-0.05, float(found.low.min())), 1.02)
         scales.whole_numbers(ax, up_to=float(found.epoch[-1]))
+    _content(page, report, steps, saved, seen)
+
+
+def _content(page: Page, report: Report, steps: list[Rung], saved: Spared, seen: list[Control]) -> None:
+    """All below the chart."""
     _rungs(page, steps)
     page.space(0.08)
     page.paragraph(
