@@ -62,6 +62,8 @@ def winner_against_baseline(record: SweepRecord) -> Check:
         return Check(name, PASS if found.finding == "better" else WARN, f"{on}: {found.finding}.", numbers)
     needed = repeats_to_tell(record, found)
     more = f"about {needed} would tell" if needed else f"{MOST_REPEATS} would not tell either"
+    if found.n >= MOST_REPEATS:
+        more = "so many would tell a difference that matters"
     text = f"{on}: not distinguishable; {more}."
     return Check(name, CANNOT_TELL if needed else WARN, text, {**numbers, "repeats that would tell": needed})
 
