@@ -55,7 +55,7 @@ def difference_words(record: SweepRecord, height: float) -> str:
 def about(record: SweepRecord, height: float) -> str:
     """An estimated difference in words: `about 4 %`, but `less than 0.1 points`."""
     words = difference_words(record, height)
-    return words if words.startswith("less than") else f"about {words}"
+    return f"about {words}" if height and not words.startswith("less than") else words
 
 
 def training_noise(record: SweepRecord) -> TrainingNoise | None:
