@@ -8,10 +8,11 @@ from reports.analysis.learning_curves import FEWEST_EPOCHS, labels
 from reports.analysis.training_noise import limit_words
 from reports.analysis.wording import counted, listed, percent
 from reports.drawing import plots, style
-from reports.drawing.layout import BODY
-from reports.drawing.sheets import Sheets
+from reports.drawing.layout import BODY, Page
+from reports.drawing.sheets import Sheets, height
 from reports.pages.context import Report, capital
 
+CHART = 1.35  # inches
 MEANING = {
     "overfitting": "the validation loss ends above its lowest level while the training loss falls",
     "still improving": "the validation loss still fell over the last fifth of the epochs",
@@ -29,10 +30,16 @@ def epochs(report: Report, sheets: Sheets) -> None:
     if not n:
         return
     note = f"Best epochs: n = {counted(n, 'completed trial')}; shown also if the study selects the last epoch."
-    page = sheets.section(_finding(report, found), note, room=3.3)
-    ax = page.grid(1, 1, 1.35)[0]
+    said = _finding(report, found), note
+    page = sheets.section(*said, room=CHART + height(*said, lambda page: _content(page, report, found)))
+    ax = page.grid(1, 1, CHART)[0]
     style.frame(ax, x="best epoch, in % of the trial's epochs", y="completed trials")
     plots.shares(ax, found.counted)
+    _content(page, report, found)
+
+
+def _content(page: Page, report: Report, found: BestEpochs) -> None:
+    """All below the chart."""
     page.paragraph(_text(found), BODY)
     page.space(0.05)
     classes = [f"{number} {label} ({MEANING[label]})" for label, number in labels(report.record).items()]
