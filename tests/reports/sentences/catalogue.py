@@ -21,7 +21,7 @@ KINDS = {
     "signed": rf"[+−]?{NUMBER}(?:\u00a0points)?",
     "percent": r"\d+(?:\.\d+)?\u00a0%",
     "change": r"(?:(?:less than )?[\d.e+-]+\u00a0points|-?\d+\u00a0%)",
-    "estimate": r"(?:about -?[\d.e+-]+\u00a0(?:points|%)|less than [\d.e+-]+\u00a0points)",
+    "estimate": r"(?:(?:about )?-?[\d.e+-]+\u00a0(?:points|%)|less than [\d.e+-]+\u00a0points)",
     "time": r"[\d.]+\u00a0(?:s|min|h|d)",
     "who": r"(?:The baseline|Trial \d+)",
     "low": r"(?:the baseline|trial \d+)",

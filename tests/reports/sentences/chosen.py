@@ -9,6 +9,8 @@ from sentences.studies import Sketch
 # fmt: off
 CHOSEN: tuple[Sketch, ...] = (
     Sketch(classes=2, floor=0.1, effect=0, noise=0),
+    Sketch(outcomes=("failed",), trials=45, planned=45, space="wider"),
+    Sketch(confirm="unsure", repeats=21),
     Sketch(outcomes=('pruned', 'complete'), trials=3, planned=100, epoch='last', epochs=12, shape='flat',
         effect=0, space='one', sampler='qmc', pruner='none', minutes=3, folds=5, confirm='tied', test=0.03,
         classes=3, controls=3, seed=440, repeats=1),

@@ -90,6 +90,12 @@ def _(facts: Facts, gap: str, n: str) -> bool:
     return _on(facts, gap, n) and (paired["low"] > 0 or paired["high"] < 0)
 
 
+@says("{gap:signed} on {n}: not distinguishable; so many would tell a difference that matters.", under=CHAMPION)
+def _(facts: Facts, gap: str, n: str) -> bool:
+    paired = facts.verdict["paired"]
+    return _on(facts, gap, n) and paired["low"] <= 0 <= paired["high"] and paired["n"] >= 20
+
+
 @says(
     "{gap:signed} on {n}: not distinguishable; about {more:int} would tell.",
     "{gap:signed} on {n}: not distinguishable; 20 would not tell either.",

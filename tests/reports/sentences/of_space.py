@@ -100,6 +100,11 @@ def _(facts: Facts, why: str, new: str, old: str, gain: str = "") -> bool:
     return why.startswith(reasons) and all(number in old for number in numbers) and ("gain" in gain or gain == "")
 
 
+@says("{n:more change?} in the file.")
+def _(facts: Facts, n: str) -> bool:
+    return count(n) == len(facts.proposal.changes) - 10
+
+
 @says(
     "It takes about {new:time} of training, {times:ratio} times this study's {old:time}, if its settings take as long"
     " per epoch."

@@ -41,6 +41,7 @@ def untrue(record, reached):
     found = [problem for one in said if one.kind in SAID for problem in wrong(facts, one.text, one.under, reached)]
     is_short = record.name == "study"  # without the long texts of users
     found += [f"cut off: {one.text}" for one in said if one.cut and is_short]
+    found += [one.text for one in said if one.kind == "overflow"]
     return [*found, *disagreements(facts, said), *unknown(facts, said), *wrong_cells(facts, said)]
 
 

@@ -22,7 +22,8 @@ class Printed:
     """A text of a page.
 
     Attributes:
-        kind: title, section, heading, paragraph, item, command, figure, note, table, legend, axis.
+        kind: title, section, heading, paragraph, item, command, figure, note, table, legend, axis; or
+            overflow, of a page that is too short.
         text: as given to the page; of a table its head.
         under: the label of an item.
         mark: what is before an item.
@@ -130,6 +131,8 @@ def _printed(page: Page) -> Iterator[Printed]:
             if printed.text or printed.rows:
                 yield printed
     yield from (Printed("note", note) for note in page.notes)
+    if page.room < -0.001:
+        yield Printed("overflow", f"the page is {-page.room:.2f} inches too short: {page.finding}")
 
 
 def _of_block(block: blocks.Block, cut: set[str]) -> Iterator[Printed]:
