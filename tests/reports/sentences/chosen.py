@@ -119,7 +119,7 @@ CHOSEN: tuple[Sketch, ...] = (
     Sketch(confirm='same', repeats=2),
     Sketch(outcomes=('complete', 'complete', 'complete', 'failed', 'diverged', 'pruned', 'complete', 'pruned'),
         trials=45, planned=45, objective='validation_macro_f1', epoch='last', epochs=12, shape='annealed',
-        effect=0.2, at=1, noise=1e-15, space='wider', sampler='random', confirm='no', classes=1000, scale=0,
+        effect=0.2, at=1, noise=1e-15, space='wider', sampler='random', confirm='no', classes=25, scale=0,
         controls=3, seed=521, repeats=2),
 )
 # fmt: on

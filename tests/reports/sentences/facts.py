@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,24 @@ from studies.record.reader import SweepRecord
 
 BROKEN = ("diverged", "out of memory", "timeout", "failed")
 OPEN = ("running", "paused", "interrupted")
+
+
+class Curves(Mapping[int, pd.DataFrame]):
+    """A table of epochs for each trial that ran one, made when it is asked for."""
+
+    def __init__(self, rows: Mapping[int, NDArray[np.void]]) -> None:
+        self._rows, self._made = rows, dict[int, pd.DataFrame]()
+
+    def __getitem__(self, number: int) -> pd.DataFrame:
+        if number not in self._made:
+            self._made[number] = pd.DataFrame(self._rows[number])
+        return self._made[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class Facts:
@@ -36,8 +55,7 @@ class Facts:
         if self.trials.empty:
             self.trials = pd.DataFrame(columns=["number", "outcome", "state", "value", "seconds", "hyperparameters"])
         self.trials.index = self.trials["number"]
-        columns = self.trials.get("epochs", {})
-        self.curves = {number: pd.DataFrame(rows) for number, rows in dict(columns).items() if len(rows)}
+        self.curves = Curves({trial.number: trial.epochs for trial in record.trials if len(trial.epochs)})
         self.maximize = self.study["direction"] == "maximize"
         self.sign = 1.0 if self.maximize else -1.0
         self.objective = str(self.study["objective"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -13,8 +14,12 @@ import numpy as np
 from reports import pages
 from reports.analysis.comparison import sides
 from reports.drawing import blocks
-from reports.drawing.layout import CAPTION_LINES, INNER, SMALL, Page, wrap
+from reports.drawing.fonts import POINT
+from reports.drawing.layout import CAPTION_LINES, INNER, LEADING, SMALL, Page, wrap
 from reports.pages.comparison import comparison
+
+_wrapped = cache(wrap)
+"""A report wraps a text several times: to know its height, and to print it."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,10 @@ class Silenced(Page):
 
     def _write(self, text: str, size: float, **style: Any) -> None:
         kept = {key: style[key] for key in ("bold", "family") if key in style}
-        if len(wrap(text, style.get("width", INNER), size, **kept)) > style.get("most", 12):
+        lines, most = len(_wrapped(text, style.get("width", INNER), size, **kept)), style.get("most", 12)
+        if lines > most:
             self.cut.add(text)
-        super()._write(text, size, **style)
+        self.y += min(lines, most) * size * style.get("leading", LEADING) * POINT
 
     def text(self, *_: Any, **__: Any) -> None:
         """Draw nothing."""
@@ -118,6 +124,7 @@ def _said(draw: Callable[[], Sequence[Page]]) -> list[Printed]:
         patch("reports.drawing.sheets.Page", Silenced),
         patch("reports.pages.comparison.Page", Silenced),
         patch("reports.drawing.points.name", lambda *_: None),
+        patch("reports.drawing.layout.wrap", _wrapped),
         patch("reports.analysis.importance._main_effects", _no_forest),
     ):
         return [printed for page in draw() for printed in _printed(page)]
