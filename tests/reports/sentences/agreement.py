@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from sentences.facts import Facts, reads, signed, trial
+from sentences.facts import Facts, names, reads, signed, trial
 from sentences.of_checks import NAMES
 from sentences.of_space import axes
 from sentences.texts import Printed
@@ -75,8 +75,8 @@ def disagreements(facts: Facts, said: Sequence[Printed]) -> Iterator[str]:
 
 def unknown(facts: Facts, said: Sequence[Printed]) -> Iterator[str]:
     """Each text of a legend or an axis that is not a known one."""
-    names = axes(facts.study["space"])
-    quantities = {*names, *(f"1 − {name}" for name in names), facts.metric, f"{facts.metric} (%)"}
+    searched = axes(facts.study["space"])
+    quantities = {*searched, *(f"1 − {name}" for name in searched), facts.metric, f"{facts.metric} (%)"}
     for one in said:
         if one.kind == "legend" and one.text not in LEGEND and not re.fullmatch(r"Trial \d+", one.text):
             yield one.text
@@ -86,8 +86,8 @@ def unknown(facts: Facts, said: Sequence[Printed]) -> Iterator[str]:
             minus = one.text.startswith(f"{facts.metric}: champion minus baseline")
             form = any(re.fullmatch(form, one.text, re.DOTALL) for form in FORMS)
             last = one.text.removesuffix("…").split(":")[0].split(", ")[-1].rstrip()
-            cut = one.text.endswith("…") and any(name.startswith(last) for name in names)
-            if not (form or minus or cut or (at_bound and at_bound[1] in names) or set(pair) <= set(names)):
+            cut = one.text.endswith("…") and any(name.startswith(last) for name in searched)
+            if not (form or minus or cut or (at_bound and at_bound[1] in searched) or set(pair) <= set(searched)):
                 yield one.text
 
 
@@ -108,6 +108,61 @@ def wrong_cells(facts: Facts, said: Sequence[Printed]) -> Iterator[str]:
                     yield f"outcomes: {row}"
             elif one.text.startswith("trial | outcome") and facts.trials.loc[int(row[0]), "outcome"] != row[1]:
                 yield f"failures: {row}"
+            elif one.text.startswith("trial | curve"):
+                yield from _curve(facts, row)
+            elif one.text.startswith("rung (epochs)"):
+                yield from _rung(facts, row)
+            elif one.text.startswith("trial | would be pruned"):
+                if facts.done["number"].tolist()[int(row[3]) - 1] != int(row[0]) or not reads(
+                    row[2], _value(facts, int(row[0]))
+                ):
+                    yield f"controls: {row}"
+            elif one.text.startswith("class | examples | recall"):
+                yield from _recall(facts, row)
+            elif one.text.startswith("hyperparameter | "):
+                yield from _setting(facts, one.text, row)
+
+
+def _curve(facts: Facts, row: Sequence[str]) -> Iterator[str]:
+    """The epoch, and what was measured after it: losses, then accuracies, then their difference."""
+    number, (at, of) = trial(row[0]), row[2].split(" of ")
+    curve, selected = facts.curves[number], facts.trials.loc[number, "selected_epoch"]
+    epoch = curve.iloc[int(at) - 1]
+    losses = [epoch["train_loss"], epoch["validation_loss"]]
+    accuracies = [100 * epoch["train_accuracy"], 100 * epoch["validation_accuracy"]]
+    true = all(reads(text, value) for text, value in zip(row[3:7], [*losses, *accuracies], strict=True))
+    if not (
+        true and int(at) == selected + 1 and int(of) == len(curve) and signed(row[7], accuracies[0] - accuracies[1])
+    ):
+        yield f"curves: {row}"
+
+
+def _rung(facts: Facts, row: Sequence[str]) -> Iterator[str]:
+    """How many trials reached it and ran on; all of these studies have trials of one length."""
+    lengths = [len(curve) for curve in facts.curves.values()]
+    on = sum(length > int(row[0]) for length in lengths)
+    if int(row[1]) != sum(length >= int(row[0]) for length in lengths) or row[2] not in ("", str(on)):
+        yield f"rungs: {row}"
+
+
+def _recall(facts: Facts, row: Sequence[str]) -> Iterator[str]:
+    counts, _ = facts.confusion
+    known = [k for k, name in enumerate(facts.classes) if names([name], 28, row[0])]
+    sizes = counts.sum(axis=1)
+    if not any(sizes[k] == int(row[1]) and reads(row[2], 100 * counts[k, k] / sizes[k]) for k in known):
+        yield f"recall: {row}"
+
+
+def _setting(facts: Facts, head: str, row: Sequence[str]) -> Iterator[str]:
+    """The winner's and the baseline's value of a searched hyperparameter."""
+    key = next(key for key in facts.study["space"] if key.replace("_", " ") == row[0])
+    mine = facts.trials.loc[facts.winner, "hyperparameters"] if facts.winner is not None else facts.study["baseline"]
+    both = [mine, facts.study["baseline"]] if len(row) == 4 else [facts.study["baseline"]]
+    for text, settings in zip(row[1:-1], both, strict=True):
+        value = settings[key]
+        whole = "-".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+        if text != whole and not (isinstance(value, float) and reads(text, value)):
+            yield f"settings, {head}: {row}"
 
 
 def _value(facts: Facts, number: int) -> float:

@@ -124,12 +124,17 @@ def made(sketch: Sketch) -> SweepRecord:
         "baseline": {**BASELINE, "epochs": sketch.epochs, **_whole(sketch)},
         "start": [{"learning_rate": 0.002}] if sketch.hostile else [],
         "confirm": None if sketch.confirm == "no" else {"top": 3, "repeats": sketch.repeats},
-        "space": SPACES[sketch.space],
+        "space": _space(sketch),
     }
     record = replace(base, study=study, dataset=data, provenance={**base.provenance, "git_dirty": sketch.hostile})
     trials = tuple(_trial(record, sketch, number, rng) for number in range(sketch.trials))
     record = replace(record, trials=trials)
     return _confirmed(record, sketch, rng)
+
+
+def _space(sketch: Sketch) -> Mapping[str, Any]:
+    space = SPACES[sketch.space]
+    return {**space, "epochs": {"kind": "choice", "choices": [sketch.epochs]}} if "epochs" in space else space
 
 
 def _whole(sketch: Sketch) -> dict[str, Any]:
@@ -392,8 +397,3 @@ def _mistakes(sketch: Sketch) -> list[dict[str, Any]]:
     picture = {"image": base64.b64encode(bytes(28 * 28)).decode(), "dtype": "uint8"} if sketch.seed % 2 else {}
     one = {"label": 0, "predicted": 1, **picture}
     return [{"index": k, "probability": 0.9 - 0.1 * k, **one} for k in range(1 + sketch.seed % 3)]
-
-
-def renamed(record: SweepRecord, name: str, seed: int) -> SweepRecord:
-    """The record of a study of another name and seed."""
-    return replace(record, study={**record.study, "name": name, "seed": seed})

@@ -4,6 +4,7 @@ The sentences of other reports than the drawn ones are checked by the same catal
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -25,13 +26,18 @@ from sentences.catalogue import CATALOGUE, parsed
 from sentences.chosen import CHOSEN, COMPARED
 from sentences.facts import Facts
 from sentences.of_comparison import Together
-from sentences.studies import Sketch, made, renamed
+from sentences.studies import Sketch, made
 from sentences.texts import comparison_texts, texts
 
 from reports.analysis.next_study import propose
 
 SAID = ("title", "section", "heading", "paragraph", "note", "item", "command", "figure")
 OF_COMPARISONS = ("comparison", "comparison finding")
+
+
+def renamed(record, name, seed):
+    """The record of a study of another name and seed."""
+    return replace(record, study={**record.study, "name": name, "seed": seed})
 
 
 def untrue(record, reached):
