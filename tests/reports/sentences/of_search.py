@@ -257,7 +257,9 @@ def _(facts: Facts, who: str) -> bool:
 @says("{who:who} was still improving when it ended, at epoch {n:int}")
 def _(facts: Facts, who: str, n: str) -> bool:
     loss = facts.curves[trial(who)]["validation_loss"]
-    return trial(who) == facts.winner and int(n) == len(loss) and loss.iloc[-3:].median() < loss.iloc[-6:-3].median()
+    fifth = max(3, len(loss) // 5)
+    falls = loss.iloc[-fifth:].median() < loss.iloc[-2 * fifth : -fifth].median()
+    return trial(who) == facts.winner and int(n) == len(loss) and falls
 
 
 @says("Learning curves: a mark shows the selected epoch; epochs are numbered from 1.")
