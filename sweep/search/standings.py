@@ -25,8 +25,8 @@ class Standings:
         self.reached: list[list[Key]] = [[] for _ in range(rungs)]
         self.worst: list[int] = []
         self._keys: list[dict[int, Key]] = [{} for _ in range(rungs)]
-        self._latest: dict[int, tuple[int, Key]] = {}
-        self._by_latest: list[Key] = []
+        self._highest: dict[int, int] = {}
+        self._by_highest: list[Key] = []
 
     def add(self, number: int, rung: int, cost: float, loss: float) -> None:
         """Note that a trial reached a rung; a second time changes nothing.
@@ -41,22 +41,21 @@ class Standings:
             key = (math.inf if math.isnan(cost) else cost, math.inf if math.isnan(loss) else loss, number)
             self._keys[rung][number] = key
             insort(self.reached[rung], key)
-            self._note_latest(number, rung, key)
-
-    def _note_latest(self, number: int, rung: int, key: Key) -> None:
-        before, old = self._latest.get(number, (-1, key))
-        if before > rung:
-            return
-        if before >= 0:
-            del self._by_latest[bisect_left(self._by_latest, old)]
-        self._latest[number] = rung, key
-        insort(self._by_latest, key)
+            if rung >= self._highest.get(number, 0):
+                self._leave_out(number)
+                self._highest[number] = rung
+                insort(self._by_highest, key)
 
     def add_worst(self, number: int) -> None:
         """Note that the settings of a trial led to no result."""
         self.worst.append(number)
-        if number in self._latest:
-            self._by_latest.remove(self._latest[number][1])
+        self._leave_out(number)
+
+    def _leave_out(self, number: int) -> None:
+        """Take a trial out of the order by the highest rung of each."""
+        rung = self._highest.pop(number, None)
+        if rung is not None:
+            del self._by_highest[bisect_left(self._by_highest, self._keys[rung][number])]
 
     def has(self, number: int, rung: int) -> bool:
         """Whether a trial reached a rung."""
@@ -88,7 +87,7 @@ class Standings:
 
     def ahead(self, count: int) -> list[int]:
         """Numbers of the best `count` trials with a result, by what each had at its highest rung."""
-        return [number for _, _, number in self._by_latest[:count]]
+        return [number for _, _, number in self._by_highest[:count]]
 
     @property
     def known(self) -> int:
