@@ -60,7 +60,7 @@ def edits_of(remote: RemoteRun) -> Edits:
     tags = {
         key: value
         for key, value in remote.tags.items()
-        if (key in _EDITABLE or not key.startswith(_OURS)) and _short(value) != sent["tags"].get(key, _short(""))
+        if _is_visible(key) and _short(value) != sent["tags"].get(key, _short(""))
     }
     params = {key: value for key, value in remote.params.items() if key not in sent["params"]}
     metrics = tuple(key for key in remote.points if key not in sent["metrics"])
@@ -74,11 +74,7 @@ def additions(run: Run, remote: RemoteRun) -> Edits:
         run: what it should be; what else it has is an addition.
         remote: the run.
     """
-    tags = {
-        key: value
-        for key, value in remote.tags.items()
-        if key not in run.tags and (key in _EDITABLE or not key.startswith(_OURS))
-    }
+    tags = {key: value for key, value in remote.tags.items() if key not in run.tags and _is_visible(key)}
     params = {key: value for key, value in remote.params.items() if key not in run.params}
     ours = {*(point.key for point in (*run.curves, *run.scalars)), *_FORMER_METRICS}
     return Edits(None, tags, params, tuple(key for key in remote.points if key not in ours))
@@ -130,9 +126,7 @@ def sent_tag(run: Run, remote: RemoteRun | None) -> str:
     values = {
         "format": UNCHANGEABLE,
         "names": list(dict.fromkeys([*before["names"], _short(run.name)])),
-        "tags": {
-            key: _short(value) for key, value in run.tags.items() if key in _EDITABLE or not key.startswith(_OURS)
-        },
+        "tags": {key: _short(value) for key, value in run.tags.items() if _is_visible(key)},
         "params": list(run.params),
         "metrics": list(metrics),
         "created": before["created"],
@@ -143,3 +137,8 @@ def sent_tag(run: Run, remote: RemoteRun | None) -> str:
 
 def _short(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()[:8]
+
+
+def _is_visible(tag: str) -> bool:
+    """Whether a user may mean something by a tag."""
+    return tag in _EDITABLE or not tag.startswith(_OURS)
