@@ -15,7 +15,7 @@ from reports.analysis.wording import short_names
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord, TrialRecord
 from sweep.tracking import expected_runs
-from sweep.tracking.marks import MODEL_LINK, STUDY_LINK
+from sweep.tracking.marks import MODEL_LINK, STUDY_LINK, linked
 from sweep.tracking.trial_run import trial_key, trial_name
 
 MOST_CLASSES = 10
@@ -61,10 +61,8 @@ def model_description(record: SweepRecord, takes: str, links: Mapping[str, str])
     if test is not None:
         low, high = _amount("accuracy", test.shipped_low), _amount("accuracy", test.shipped_high)
         tested = f"test accuracy {_amount('accuracy', test.accuracies[0])} ({low} to {high})"
-    trial, study = (
-        f"[{text}]({links[key]})" if key in links else text
-        for text, key in ((f"trial {number}", f"search/{number}"), (f"study {record.name}", STUDY_LINK))
-    )
+    trial = linked(f"trial {number}", links, f"search/{number}")
+    study = linked(f"study {record.name}", links, STUDY_LINK)
     return "\n\n".join(
         [
             f"Trial {number} of study {record.name}: {tested}. Takes {takes}.",
@@ -96,8 +94,7 @@ def _classes(record: SweepRecord) -> str:
 
 
 def _link(record: SweepRecord, trial: TrialRecord, links: Mapping[str, str]) -> str:
-    key, name = trial_key("search", trial), trial_name(record, trial)
-    return f"[{name}]({links[key]})" if key in links else name
+    return linked(trial_name(record, trial), links, trial_key("search", trial))
 
 
 def _settings(record: SweepRecord, trial: TrialRecord) -> str:
@@ -138,7 +135,7 @@ def _confirmation(record: SweepRecord, champion: int | None, links: Mapping[str,
 
 def _shipped(test: FinalAccuracy, links: Mapping[str, str]) -> str:
     """The accuracy of the registered model against the mean."""
-    model = f"[registered model]({links[MODEL_LINK]})" if MODEL_LINK in links else "registered model"
+    model = linked("registered model", links, MODEL_LINK)
     accuracy = _amount("accuracy", test.accuracies[0])
     if len(test.accuracies) == 1:
         return f"It is the {model}."

@@ -92,7 +92,7 @@ class Marks:
         }
 
     def _of_champion(self) -> str:
-        study, model = self._link(f"study {self.study}", STUDY_LINK), self._link("registered model", MODEL_LINK)
+        study, model = self._study(), linked("registered model", self.links, MODEL_LINK)
         confirmed = "confirmed" if self.champion in self.confirmed else "not confirmed"
         return (
             f"**The champion of {study}**, {confirmed} on fresh splits. With its settings the {model} was trained "
@@ -100,11 +100,16 @@ class Marks:
         )
 
     def _of_shipped(self) -> str:
-        study, model = self._link(f"study {self.study}", STUDY_LINK), self._link("registered model", MODEL_LINK)
+        study, model = self._study(), linked("registered model", self.links, MODEL_LINK)
         return f"**The {model}.** Its weights were trained here, with the settings of trial {self.champion} of {study}."
 
-    def _link(self, text: str, key: str) -> str:
-        return f"[{text}]({self.links[key]})" if key in self.links else text
+    def _study(self) -> str:
+        return linked(f"study {self.study}", self.links, STUDY_LINK)
+
+
+def linked(text: str, links: Mapping[str, str], key: str) -> str:
+    """The text as a link in Markdown, or the bare text where the address is not known."""
+    return f"[{text}]({links[key]})" if key in links else text
 
 
 NONE = Marks("", None, frozenset(), frozenset(), None)
