@@ -6,7 +6,7 @@ update can correct, because MLflow never changes a param or a point, is deleted 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,11 +17,9 @@ from studies.record.reader import SweepRecord
 from sweep.tracking.champion import free_name
 from sweep.tracking.diff import YOURS, Difference, differences
 from sweep.tracking.expected_runs import Run
-from sweep.tracking.reconcile import Active, Mirror, all_trials
+from sweep.tracking.reconcile import Active, Mirror, all_trials, makers
 from sweep.tracking.remote_study import RemoteStudy
-from sweep.tracking.study_run import study_run
 from sweep.tracking.tracker import Tracker
-from sweep.tracking.trial_run import trial_run
 from sweep.tracking.user_edits import is_outdated
 
 EXPERIMENT, MODEL, FOLDER = "experiment", "model", "folder"
@@ -85,28 +83,23 @@ def _examine(remote: RemoteStudy, record: SweepRecord, active: bool) -> list[Dif
     if not remote.find(record):
         return [*found, Difference(EXPERIMENT, "missing", record.name)]
     copies = remote.fetch(record)
-    expected = {run.key: run for run in _expected_runs(remote, record, active)}
-    for run in expected.values():
-        found += _of_run(remote, run)
+    expected = makers(remote, record, active)
+    for key, make in expected.items():
+        found += _of_run(remote, key, make)
     found += [Difference(key, "extra", "run") for key in remote.runs if key not in expected]
     found += [Difference(key, "doubled", f"run {run.run_id}") for key, run in copies if key in expected]
     return [*found, *_of_model(remote, record)]
 
 
-def _expected_runs(remote: RemoteStudy, record: SweepRecord, active: bool) -> Iterator[Run]:
-    marks = remote.marks(record)
-    yield study_run(record, active=active, links=remote.links())
-    for study, trial in all_trials(record):
-        yield remote.with_parent(trial_run(record, study, trial, marks))
-
-
-def _of_run(remote: RemoteStudy, run: Run) -> list[Difference]:
-    if run.key not in remote.runs:
-        return [Difference(run.key, "missing", "run")]
-    if is_outdated(remote.runs[run.key]):
-        return [Difference(run.key, "wrong", "format, of an older version", needs_rewrite=True)]
+def _of_run(remote: RemoteStudy, key: str, make: Callable[[], Run]) -> list[Difference]:
+    """What differs in the run of a key from the one that `make` returns."""
+    if key not in remote.runs:
+        return [Difference(key, "missing", "run")]
+    if is_outdated(remote.runs[key]):
+        return [Difference(key, "wrong", "format, of an older version", needs_rewrite=True)]
+    run = remote.with_parent(make())
     remote.read_completely(run)
-    return differences(run, remote.runs[run.key])
+    return differences(run, remote.runs[key])
 
 
 def _of_model(remote: RemoteStudy, record: SweepRecord) -> Iterator[Difference]:
@@ -174,11 +167,10 @@ def _rewrite_unusable_runs(remote: RemoteStudy, record: SweepRecord, active: boo
     for one in found:
         if (one.kind, one.what) == ("extra", "run"):
             remote.delete(one.where)
-    unusable = {one.where for one in found if one.needs_rewrite}
-    if unusable:
-        expected = {run.key: run for run in _expected_runs(remote, record, active)}
-        for key in unusable & remote.runs.keys():
-            remote.rewrite(record, expected[key])
+    unusable = {one.where for one in found if one.needs_rewrite} & remote.runs.keys()
+    make = makers(remote, record, active) if unusable else {}
+    for key in unusable:
+        remote.rewrite(record, make[key]())
 
 
 def _move_alias(remote: RemoteStudy, record: SweepRecord) -> None:

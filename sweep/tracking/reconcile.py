@@ -21,6 +21,7 @@ from studies.record.folder import StudyFolder
 from studies.record.reader import Reader, SweepRecord, TrialRecord
 from sweep.tracking.champion import champion_model, free_name
 from sweep.tracking.diff import missing_points
+from sweep.tracking.expected_runs import Run
 from sweep.tracking.marks import NONE, Marks
 from sweep.tracking.remote_study import PARENT_TAG, RemoteStudy
 from sweep.tracking.study_run import STUDY_KEY, study_digest, study_head, study_run
@@ -197,13 +198,10 @@ class Mirror:
         """Delete copies of runs of the record; those of others are the doctor's."""
         if not copies:
             return
-        expected = {STUDY_KEY: lambda: study_run(record, active=active, links=self.remote.links())}
-        marks = self.remote.marks(record)
-        for study, trial in all_trials(record):
-            expected[trial_key(study, trial)] = partial(trial_run, record, study, trial, marks)
+        make = makers(self.remote, record, active)
         for key, copy in copies:
-            if key in expected:
-                self.remote.drop(expected[key](), copy)
+            if key in make:
+                self.remote.drop(make[key](), copy)
 
     def _renew_study(self, record: SweepRecord, active: bool) -> Changes:
         """Send the study's run again if an older version sent it: before the others, which lie below it."""
@@ -275,6 +273,17 @@ class Mirror:
                 runs += 1
                 values += len(missing_points(*trial_points(record, trial), self.remote.runs.get(key)))
         return runs, values
+
+
+def makers(remote: RemoteStudy, record: SweepRecord, active: bool) -> dict[str, Callable[[], Run]]:
+    """What makes each run that the tracker should show, by its key, the study's first; one may take pictures."""
+    marks = remote.marks(record)
+    made: dict[str, Callable[[], Run]] = {
+        STUDY_KEY: lambda: study_run(record, active=active, links=remote.links()),
+    }
+    for study, trial in all_trials(record):
+        made[trial_key(study, trial)] = partial(trial_run, record, study, trial, marks)
+    return made
 
 
 def all_trials(record: SweepRecord) -> Iterator[tuple[str, TrialRecord]]:
