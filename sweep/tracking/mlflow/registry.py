@@ -56,9 +56,7 @@ class Registry:
         for found in self._own(_named(name)):
             is_active = found.tags.get("weights_sha256") == weights_sha256 and self._is_active(found.run_id)
             if is_active:
-                registered = self._client.get_registered_model(name)
-                alias, last = registered.aliases.get("champion"), registered.tags.get(LAST_ALIAS)
-                alias = None if alias is None else str(alias)
+                alias, last = self._aliased(name)
                 return ModelVersion(str(found.version), found.run_id, weights_sha256, found.source, alias, last)
         return None
 
@@ -108,12 +106,17 @@ class Registry:
 
     def _user_moved_alias(self, model: Model) -> bool:
         """Whether the alias was taken from a version with these weights, whose run is gone."""
-        registered = self._client.get_registered_model(model.name)
-        alias, last = registered.aliases.get("champion"), registered.tags.get(LAST_ALIAS)
-        if alias is None or last is None or str(alias) == last:
+        alias, last = self._aliased(model.name)
+        if alias is None or last is None or alias == last:
             return False
         former = [one for one in self._own(_named(model.name)) if str(one.version) == last]
         return any(one.tags.get("weights_sha256") == model.weights_sha256 for one in former)
+
+    def _aliased(self, name: str) -> tuple[str | None, str | None]:
+        """The version that the alias points at, and the one to which it was set last."""
+        registered = self._client.get_registered_model(name)
+        alias = registered.aliases.get("champion")
+        return None if alias is None else str(alias), registered.tags.get(LAST_ALIAS)
 
     def move_alias(self, name: str, version: str) -> None:
         """Point the alias `champion` of a registered model at a version."""
