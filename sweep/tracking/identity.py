@@ -14,8 +14,6 @@ from pathlib import Path
 from studies.record.folder import StudyFolder
 from studies.record.reader import SweepRecord
 
-_SQLITE = "sqlite:///"
-
 
 def identity_of(record: SweepRecord) -> str:
     """The value of the tag: the one under which the study was sent before, unless its folder is a copy."""
@@ -40,7 +38,7 @@ def folder_tag(identity: str) -> str:
     return f"sweep.folder.{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
-def is_of_another(owner: str | None, record: SweepRecord, identity: str, address: str) -> bool:
+def is_of_another(owner: str | None, record: SweepRecord, identity: str, tracker: Path | None) -> bool:
     """Whether the runs of an identity are those of another folder, which is still there.
 
     A home that was copied with MLflow's database in it has runs of its own in that.
@@ -49,13 +47,11 @@ def is_of_another(owner: str | None, record: SweepRecord, identity: str, address
         owner: the folder that sent them last, by the tag; None if there is no tag.
         record: the study.
         identity: of the runs.
-        address: of the tracker.
+        tracker: the folder that holds the tracker as a file; None for a server.
     """
     if owner is None or not _has_sent(Path(owner), here := record.folder.resolve(), identity):
         return False
-    database = Path(address.removeprefix(_SQLITE)) if address.startswith(_SQLITE) else None
-    is_local = database is not None and database.resolve().parent == here.parent
-    return not is_local or Path(owner).parent.samefile(here.parent)
+    return tracker != here.parent or Path(owner).parent.samefile(here.parent)
 
 
 def _has_sent(folder: Path, here: Path, identity: str) -> bool:

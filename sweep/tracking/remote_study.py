@@ -75,7 +75,7 @@ class RemoteStudy:
         self.identity, self.model = identity_of(record), None
         found = self._known() or self.tracker.find_experiment(record.name)
         owner = found.tags.get(folder_tag(self.identity)) if found else None
-        if is_of_another(owner, record, self.identity, self.tracker.address):
+        if is_of_another(owner, record, self.identity, self.tracker.folder):
             self.identity = copy_identity(record)
             found = self._known() or self.tracker.find_experiment(record.name)
         self._experiment = found

@@ -144,6 +144,10 @@ class Tracker(Protocol):
     def address(self) -> str:
         """Where it is, for messages; without passwords."""
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds it as a file, so that a copy of the folder holds another one; None for a server."""
+
     def check_connection(self) -> None:
         """Raise within a few seconds unless the tracker answers."""
 

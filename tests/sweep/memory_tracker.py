@@ -80,6 +80,7 @@ class MemoryTracker:
     """
 
     address = "memory"
+    folder = None
 
     def __init__(self) -> None:
         self.experiments: dict[str, StoredExperiment] = {}

@@ -87,6 +87,12 @@ class MlflowTracker:
         return without_passwords(self.uri)
 
     @property
+    def folder(self) -> Path | None:
+        """The folder of a SQLite database; None for a server."""
+        database = path_of(self.uri)
+        return database.parent.resolve() if database else None
+
+    @property
     def _client(self) -> Any:
         """MLflow's client. A SQLite database is created first if need be."""
         if self._opened is None:
