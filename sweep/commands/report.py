@@ -82,7 +82,7 @@ def write(record: SweepRecord, out: Path, paper: str = "a4", *, html: bool = Fal
     for path in record.folder.glob("*.toml"):
         if path not in following and path.read_text(errors="replace").startswith(HEADER):
             path.unlink()
-    if html or out.suffix.lower() in HTML:
+    if _is_html(out, html):
         page.write(record, out, proposal, short=short)
     else:
         pdf.write(record, out, proposal, paper=paper, short=short)
@@ -98,13 +98,17 @@ def compare(records: Sequence[SweepRecord], home: Path, out: Path | None, paper:
     name = "-against-".join(record.name for record in records)[:200]
     out = out or home / f"{name}{'.html' if html else '.pdf'}"
     try:
-        if html or out.suffix.lower() in HTML:
+        if _is_html(out, html):
             page.write_comparison(records, out)
         else:
             pdf.write_comparison(records, out, paper=paper)
     except IncomparableError as error:
         raise click.UsageError(str(error)) from error
     return out
+
+
+def _is_html(out: Path, asked: bool) -> bool:
+    return asked or out.suffix.lower() in HTML
 
 
 def summary(record: SweepRecord, written: Sequence[Path]) -> dict[str, Any]:
