@@ -25,6 +25,7 @@ from sweep.tracking.expected_runs import Run
 from sweep.tracking.marks import Marks
 from sweep.tracking.reconcile import all_trials
 from sweep.tracking.study_run import study_run
+from sweep.tracking.tracker import Model
 from sweep.tracking.trial_run import trial_run
 
 CREATED = datetime(2026, 3, 1, 9, 0, 0)
@@ -231,6 +232,23 @@ def write_weights(path: Path, seed: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, theta=theta, sizes=np.array(SIZES), scale=np.float32(1 / 16))
     return hashlib.sha256(theta.tobytes()).hexdigest()
+
+
+def model_of(path: Path, seed: int, source_run: str) -> Model:
+    """A model of new weights, written to `path`, that is to be registered."""
+    return Model(
+        name="sweep-tiny",
+        weights=path,
+        weights_sha256=write_weights(path, seed),
+        source_run=source_run,
+        params={"width": "16"},
+        metrics={"test_accuracy": 0.75},
+        measured=2000,
+        description="a network",
+        question="Which?",
+        tags={"study": "5eed"},
+        metadata={"uid": "5eed"},
+    )
 
 
 def searched(folder: Path) -> Recorded:

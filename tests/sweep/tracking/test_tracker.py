@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from memory_tracker import MemoryTracker
-from recorded import write_weights
+from recorded import model_of
 
-from sweep.tracking.tracker import Model, Point, Tracker, TrackerError
+from sweep.tracking.tracker import Point, Tracker, TrackerError
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -99,7 +99,7 @@ def test_a_model_is_registered_once_for_its_weights(
 ) -> None:
     place = any_tracker.create_experiment("tiny", tmp_path / "tiny", {}).experiment_id
     run_id = any_tracker.create_run(place, "study", 1000, {}).run_id
-    models = [model(tmp_path / str(seed) / "champion.npz", seed, run_id) for seed in (1, 2)]
+    models = [model_of(tmp_path / str(seed) / "champion.npz", seed, run_id) for seed in (1, 2)]
 
     for one in (models[0], models[0], models[1]):
         any_tracker.register_model(run_id, one, scratch())
@@ -122,7 +122,7 @@ def test_the_name_of_a_model_may_have_a_quote(
     """A user may rename it."""
     place = any_tracker.create_experiment("tiny", tmp_path / "tiny", {}).experiment_id
     run_id = any_tracker.create_run(place, "study", 1000, {}).run_id
-    one = replace(model(tmp_path / "champion.npz", 1, run_id), name="Ann's network")
+    one = replace(model_of(tmp_path / "champion.npz", 1, run_id), name="Ann's network")
     any_tracker.register_model(run_id, one, scratch())
 
     found = any_tracker.find_model(one.name, one.weights_sha256)
@@ -137,7 +137,7 @@ def test_a_version_whose_run_was_purged_is_registered_again(
     """`mlflow gc` removes a run for good, and leaves the registered version that it held."""
     place = any_tracker.create_experiment("tiny", tmp_path / "tiny", {}).experiment_id
     purged, other = (any_tracker.create_run(place, "study", 1000, {}).run_id for _ in range(2))
-    one = model(tmp_path / "champion.npz", 1, other)
+    one = model_of(tmp_path / "champion.npz", 1, other)
     any_tracker.register_model(purged, one, scratch())
     if isinstance(any_tracker, MemoryTracker):
         del any_tracker.runs[purged]
@@ -149,22 +149,6 @@ def test_a_version_whose_run_was_purged_is_registered_again(
     found = any_tracker.find_model("sweep-tiny", one.weights_sha256)
     assert found is not None
     assert (found.run_id, found.is_champion) == (other, True)
-
-
-def model(path: Path, seed: int, source_run: str) -> Model:
-    return Model(
-        name="sweep-tiny",
-        weights=path,
-        weights_sha256=write_weights(path, seed),
-        source_run=source_run,
-        params={"width": "16"},
-        metrics={"test_accuracy": 0.75},
-        measured=2000,
-        description="a network",
-        question="Which?",
-        tags={"study": "5eed"},
-        metadata={"uid": "5eed"},
-    )
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import write_weights
+from recorded import model_of
 
 from sweep.tracking.mlflow.client import MlflowTracker
-from sweep.tracking.tracker import Model, TrackerError
+from sweep.tracking.tracker import TrackerError
 
 # MLflow 3.17 still uses a loader that SQLAlchemy 2.1 deprecates, which we cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:sqlalchemy.exc.SADeprecationWarning")
@@ -38,19 +38,7 @@ class Stored:
         self.folder, self.tracker = folder, MlflowTracker(f"sqlite:///{folder / 'mlflow.db'}")
         self.place = self.tracker.create_experiment("tiny", folder / "tiny", {}).experiment_id
         self.study, self.trial = (self.tracker.create_run(self.place, name, 1000, {}).run_id for name in "ab")
-        self.model = Model(
-            name="sweep-tiny",
-            weights=folder / "champion.npz",
-            weights_sha256=write_weights(folder / "champion.npz", 1),
-            source_run=self.trial,
-            params={"width": "16"},
-            metrics={"test_accuracy": 0.75},
-            measured=2000,
-            description="a network",
-            question="Which?",
-            tags={"study": "5eed"},
-            metadata={"uid": "5eed"},
-        )
+        self.model = model_of(folder / "champion.npz", 1, self.trial)
 
     def register(self) -> None:
         scratch = self.folder / "scratch"
